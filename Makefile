@@ -1,0 +1,44 @@
+# Everything a newcomer needs: `make demo`, `make test`. `make help` lists the rest.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+# Without .pyc files every Airflow process takes two to three times as long to start.
+unexport PYTHONDONTWRITEBYTECODE
+unexport PYTHONPATH
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint lock clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+install: $(STAMP) ## make .venv with the pinned packages
+
+$(STAMP): requirements.txt constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "make: no $(PYTHON) on the PATH; install Python 3.11 to 3.13, or say make PYTHON=/path/to/python" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { echo "make: $$($(PYTHON) --version) is not supported; Airflow 3.3 and this project need Python 3.11 to 3.13: make PYTHON=/path/to/python" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "make: $(PYTHON) has no venv module; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@test -x $(BIN)/uv || { $(PYTHON) -m venv $(VENV) && $(BIN)/pip install --quiet --disable-pip-version-check uv; }
+	$(BIN)/uv pip install --quiet --compile-bytecode --only-binary :all: --python $(BIN)/python -r requirements.txt -c constraints.txt
+	@touch $@
+
+demo: $(STAMP) ## the whole pipeline in a real Airflow; ARGS=--exit ends by itself, ARGS=--help lists the options
+	@$(BIN)/python -m demo $(ARGS)
+
+test: $(STAMP) lint ## lint, types, and all tests
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(STAMP) ## ruff and mypy
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+lock: $(STAMP) ## remake constraints.txt from requirements.txt with the newest versions
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --only-binary :all: \
+	  --no-emit-index-url --no-header --no-annotate requirements.txt -o constraints.txt
+
+clean: ## remove .venv and what the demo wrote
+	rm -rf $(VENV) .demo .mypy_cache .pytest_cache .ruff_cache

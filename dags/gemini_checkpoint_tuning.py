@@ -1,0 +1,374 @@
+"""Tune Gemini with checkpoints, test each, ship the best.
+
+Nothing of Google's is imported here, and nothing is decided here: the operators do both when they run.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+from airflow.sdk import DAG, Param, TriggerRule
+
+from gemini_tuning.operators import (
+    GeminiChooseCheckpointOperator,
+    GeminiCopyModelOperator,
+    GeminiCreateTuningJobOperator,
+    GeminiListCheckpointsOperator,
+    GeminiPreflightOperator,
+    GeminiSetDefaultCheckpointOperator,
+    GeminiSmokeTestCheckpointOperator,
+    GeminiTuningReportOperator,
+    GeminiVerifyModelCopyOperator,
+)
+from gemini_tuning.sensors import GeminiTuningJobSensor
+
+SUITES = Path(__file__).parent / "config" / "smoke"
+SUITE_NAMES = sorted(path.stem for path in SUITES.glob("*.yaml"))
+GCS_OBJECT = r"^gs://[a-z0-9][a-z0-9._-]+/\S+$"
+MODEL_NAME = r"^projects/[^/@]+/locations/[a-z0-9-]+/models/[A-Za-z0-9_-]+(@[A-Za-z0-9_-]+)?$"
+KMS_KEY = r"^projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+$"
+TUNING, CHOICE, COPY = "Tuning", "Smoke test and choice", "Copy"
+CONTINUE, EVALUATION, CLOUD, WAITING = "Go on from a tuned model", "Evaluation by Google", "Google Cloud", "Waiting"
+
+PARAMS = {
+    "training_dataset_uri": Param(
+        type="string",
+        pattern=GCS_OBJECT,
+        title="Training dataset",
+        description="JSONL file in Cloud Storage, one example a line: gs://bucket/train.jsonl",
+    ),
+    "validation_dataset_uri": Param(
+        None,
+        type=["null", "string"],
+        pattern=GCS_OBJECT,
+        title="Validation dataset",
+        description="JSONL file with examples that are not in the training file. Without it there is no eval loss.",
+    ),
+    "base_model": Param(
+        "gemini-2.5-flash",
+        type="string",
+        pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        examples=[
+            "gemini-2.5-flash",
+            "gemini-2.5-flash-lite",
+            "gemini-2.5-pro",
+            "gemini-2.0-flash-001",
+            "gemini-2.0-flash-lite-001",
+        ],
+        title="Base model",
+        description="Any Gemini model that can be tuned; the known ones are offered. Ignored when you go on from a "
+        "tuned model.",
+    ),
+    "tuned_model_display_name": Param(
+        None,
+        type=["null", "string"],
+        maxLength=128,
+        title="Name of the tuned model",
+        description="Empty: Google makes one up.",
+    ),
+    "epoch_count": Param(
+        None,
+        type=["null", "integer"],
+        minimum=1,
+        maximum=100,
+        section=TUNING,
+        title="Epochs",
+        description="Passes over the training file. Below 10 there is one checkpoint an epoch, from 10 on about ten "
+        "in all. Empty: Google decides.",
+    ),
+    "adapter_size": Param(
+        None,
+        type=["null", "integer"],
+        enum=[None, 1, 2, 4, 8, 16, 32],
+        section=TUNING,
+        title="Adapter size",
+        description="More can learn more and needs more data. Empty: Google decides.",
+    ),
+    "learning_rate_multiplier": Param(
+        None,
+        type=["null", "string"],
+        pattern=r"^[0-9]*\.?[0-9]+([eE][-+]?[0-9]+)?$",
+        examples=["0.5", "1", "2", "5"],
+        section=TUNING,
+        title="Learning-rate multiplier",
+        description="Factor on Google's own learning rate, for example 0.5. Empty: 1.",
+    ),
+    "export_last_checkpoint_only": Param(
+        False,
+        type="boolean",
+        section=TUNING,
+        title="Final checkpoint only",
+        description="Keep no intermediate checkpoints; then there is nothing to choose from.",
+    ),
+    "description": Param(None, type=["null", "string"], section=TUNING, title="Description"),
+    "labels": Param(
+        {},
+        type="object",
+        additionalProperties={"type": "string", "pattern": "^[a-z0-9_-]{0,63}$"},
+        propertyNames={"pattern": "^[a-z][a-z0-9_-]{0,62}$"},
+        section=TUNING,
+        title="Labels",
+        description='Carried over to the model and its endpoints, for example {"team": "search"}.',
+    ),
+    "pre_tuned_model": Param(
+        None,
+        type=["null", "string"],
+        pattern=MODEL_NAME,
+        section=CONTINUE,
+        title="Tuned model",
+        description="Full name, projects/P/locations/L/models/ID@VERSION: continuous tuning makes its next version.",
+    ),
+    "pre_tuned_model_checkpoint_id": Param(
+        None,
+        type=["null", "string"],
+        section=CONTINUE,
+        title="Checkpoint",
+        description="Which of its checkpoints to go on from. Empty: its default.",
+    ),
+    "evaluation_metrics": Param(
+        [],
+        type="array",
+        items={"type": "object", "required": ["name"]},
+        section=EVALUATION,
+        title="Metrics",
+        description='Google evaluates each checkpoint by these: [{"name": "FLUENCY", "prompt_template": "Evaluate '
+        'this {response}"}].',
+    ),
+    "evaluation_output_uri": Param(
+        None,
+        type=["null", "string"],
+        pattern="^gs://",
+        section=EVALUATION,
+        title="Output",
+        description="Where Google puts the results: gs://bucket/prefix. Needed with metrics.",
+    ),
+    "suite": Param(
+        SUITE_NAMES[0] if SUITE_NAMES else None,
+        type="string",
+        enum=SUITE_NAMES,
+        section=CHOICE,
+        title="Smoke suite",
+        description="The prompts that every checkpoint has to answer: a file of dags/config/smoke.",
+    ),
+    "min_pass_rate": Param(
+        0.8,
+        type="number",
+        minimum=0,
+        maximum=1,
+        section=CHOICE,
+        title="Minimum pass rate",
+        description="Weighted share of cases that a checkpoint must pass to be chosen, 0 to 1.",
+    ),
+    "concurrency": Param(
+        8,
+        type="integer",
+        minimum=1,
+        maximum=64,
+        section=CHOICE,
+        title="Prompts at once",
+        description="For each checkpoint.",
+    ),
+    "copy_location": Param(
+        None,
+        type=["null", "string"],
+        pattern="^[a-z]+(-[a-z]+[0-9]+)?$",
+        examples=["us-central1", "europe-west4", "asia-southeast1"],
+        section=COPY,
+        title="Copy to location",
+        description="Region that gets a copy of the tuned model with all checkpoints. Empty: no copy.",
+    ),
+    "copy_project_id": Param(
+        None,
+        type=["null", "string"],
+        section=COPY,
+        title="Copy to project",
+        description="Empty: the project of the run.",
+    ),
+    "copy_model_id": Param(
+        None,
+        type=["null", "string"],
+        pattern="^[a-z_][a-z0-9_-]{0,62}$",
+        section=COPY,
+        title="Id of the new model",
+        description="Empty: Google makes one up.",
+    ),
+    "copy_parent_model": Param(
+        None,
+        type=["null", "string"],
+        pattern=MODEL_NAME,
+        section=COPY,
+        title="Or new version of",
+        description="Full name of a model in the destination that gets the copy as its next version.",
+    ),
+    "copy_kms_key_name": Param(
+        None,
+        type=["null", "string"],
+        pattern=KMS_KEY,
+        section=COPY,
+        title="Key for the copy",
+        description="Customer-managed encryption key in the destination.",
+    ),
+    "copy_default_checkpoint_id": Param(
+        None,
+        type=["null", "string"],
+        section=COPY,
+        title="Other default on the copy",
+        description="Checkpoint id. Empty: the copy keeps the winner.",
+    ),
+    "gcp_conn_id": Param(
+        "google_cloud_default",
+        type="string",
+        section=CLOUD,
+        title="Airflow connection",
+        description="Of type Google Cloud.",
+    ),
+    "project_id": Param(
+        None,
+        type=["null", "string"],
+        section=CLOUD,
+        title="Project",
+        description="Empty: the connection's project.",
+    ),
+    "location": Param(
+        "us-central1",
+        type="string",
+        pattern="^[a-z]+(-[a-z]+[0-9]+)?$",
+        examples=["us-central1", "europe-west4"],
+        section=CLOUD,
+        title="Location",
+        description="Region where the job runs.",
+    ),
+    "impersonation_chain": Param(
+        None,
+        type=["null", "string"],
+        section=CLOUD,
+        title="Act as",
+        description="Service account to impersonate.",
+    ),
+    "service_account": Param(
+        None,
+        type=["null", "string"],
+        section=CLOUD,
+        title="Job's service account",
+        description="The account that the tuning job itself runs as.",
+    ),
+    "kms_key_name": Param(
+        None,
+        type=["null", "string"],
+        pattern=KMS_KEY,
+        section=CLOUD,
+        title="Encryption key",
+        description="Customer-managed key (CMEK) for the job and the model.",
+    ),
+    "poll_interval": Param(
+        60,
+        type="number",
+        minimum=1,
+        maximum=3600,
+        section=WAITING,
+        title="Seconds between two looks",
+        description="At the tuning job and at the copy.",
+    ),
+    "deadline_seconds": Param(
+        24 * 3600,
+        type="integer",
+        minimum=60,
+        maximum=7 * 24 * 3600,
+        section=WAITING,
+        title="Deadline for tuning",
+        description="Seconds after which a job that is not over is cancelled and the run fails.",
+    ),
+}
+
+with DAG(
+    dag_id="gemini_checkpoint_tuning",
+    description="Tune Gemini with checkpoints, test each, ship the best",
+    doc_md=__doc__,
+    schedule=None,
+    params=PARAMS,
+    tags=["gemini", "tuning"],
+    default_args={"retries": 2, "retry_delay": timedelta(seconds=30)},
+) as dag:
+    cloud = {name: dag.param(name) for name in ("gcp_conn_id", "impersonation_chain", "project_id", "location")}
+
+    validate = GeminiPreflightOperator(
+        task_id="validate",
+        training_dataset_uri=dag.param("training_dataset_uri"),
+        validation_dataset_uri=dag.param("validation_dataset_uri"),
+        suite=dag.param("suite"),
+        suite_folder=str(SUITES),
+        **cloud,
+    )
+    create_tuning_job = GeminiCreateTuningJobOperator(
+        task_id="create_tuning_job",
+        retries=0,  # a second job would be paid as well
+        **{name: dag.param(name) for name in GeminiCreateTuningJobOperator.SPEC_FIELDS},
+        **cloud,
+    )
+    wait_for_tuning_job = GeminiTuningJobSensor(
+        task_id="wait_for_tuning_job",
+        tuning_job=create_tuning_job.output,
+        poll_interval=dag.param("poll_interval"),
+        deadline=dag.param("deadline_seconds"),
+        deferrable=True,
+        **cloud,
+    )
+    list_checkpoints = GeminiListCheckpointsOperator(
+        task_id="list_checkpoints", tuning_job=create_tuning_job.output, **cloud
+    )
+    smoke_test = GeminiSmokeTestCheckpointOperator.partial(
+        task_id="smoke_test",
+        suite=dag.param("suite"),
+        suite_folder=str(SUITES),
+        concurrency=dag.param("concurrency"),
+        **cloud,
+    ).expand(checkpoint=list_checkpoints.output)
+    choose = GeminiChooseCheckpointOperator(
+        task_id="choose",
+        results=smoke_test.output,
+        default_checkpoint_id=list_checkpoints.output["default_checkpoint_id"],
+        min_pass_rate=dag.param("min_pass_rate"),
+    )
+    set_default = GeminiSetDefaultCheckpointOperator(
+        task_id="set_default",
+        model=list_checkpoints.output["tuned_model"],
+        checkpoint_id=choose.output["winner"],
+        tuning_job=create_tuning_job.output,
+        **cloud,
+    )
+    copy_model = GeminiCopyModelOperator(
+        task_id="copy_model",
+        model=list_checkpoints.output["tuned_model"],
+        destination_location=dag.param("copy_location"),
+        destination_project_id=dag.param("copy_project_id"),
+        model_id=dag.param("copy_model_id"),
+        parent_model=dag.param("copy_parent_model"),
+        kms_key_name=dag.param("copy_kms_key_name"),
+        poll_interval=dag.param("poll_interval"),
+        deferrable=True,
+        retries=0,  # a second copy would be a second model
+        trigger_rule=TriggerRule.NONE_FAILED,
+        **cloud,
+    )
+    verify_copy = GeminiVerifyModelCopyOperator(
+        task_id="verify_copy",
+        source_model=list_checkpoints.output["tuned_model"],
+        model=copy_model.output["model"],
+        default_checkpoint_id=dag.param("copy_default_checkpoint_id"),
+        **cloud,
+    )
+    report = GeminiTuningReportOperator(
+        task_id="report",
+        tuning_job=create_tuning_job.output,
+        model=list_checkpoints.output["tuned_model"],
+        results=smoke_test.output,
+        decision=choose.output["decision"],
+        promotion=set_default.output,
+        copy=verify_copy.output,
+        trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
+    )
+
+    validate >> create_tuning_job >> wait_for_tuning_job >> list_checkpoints
+    choose >> [set_default, copy_model, report]
+    set_default >> copy_model

@@ -1,0 +1,51 @@
+"""How the steps that wait hand over to a trigger and take over again."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from gemini_tuning.exceptions import PermanentServiceError
+from gemini_tuning.operators.base import GoogleCloudFields
+
+if TYPE_CHECKING:
+    from gemini_tuning.triggers import _PollingTrigger
+
+# Airflow's own deferral time-out fails the task without calling it, so it only backs up the trigger's deadline.
+BACKSTOP = timedelta(minutes=10)
+
+
+class WaitsInTrigger(GoogleCloudFields):
+    """An operator that defers to one of :mod:`gemini_tuning.triggers`."""
+
+    def wait_in_trigger(
+        self, trigger: type[_PollingTrigger], resource: str, *, poll_interval: float, deadline: float
+    ) -> NoReturn:
+        """Defer until the resource is over; the task goes on in ``execute_complete(context, event, resource)``.
+
+        :param resource: full name of what is waited for.
+        :param poll_interval: seconds between two looks.
+        :param deadline: seconds from now.
+        """
+        self.defer(
+            trigger=trigger(
+                resource,
+                gcp_conn_id=self.gcp_conn_id,
+                impersonation_chain=self.impersonation_chain,
+                poll_interval=poll_interval,
+                deadline=time.time() + deadline,
+            ),
+            method_name="execute_complete",
+            kwargs={"resource": resource},
+            timeout=timedelta(seconds=deadline) + BACKSTOP,
+        )
+
+    @staticmethod
+    def raise_service_error(event: dict[str, Any], resource: str) -> None:
+        """Raise what the trigger was told by the service, if that ended the wait.
+
+        :raises PermanentServiceError: with the service's words.
+        """
+        if event["status"] == "error":
+            raise PermanentServiceError(event["message"], resource=resource, code=event["code"])

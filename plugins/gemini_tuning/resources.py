@@ -1,0 +1,271 @@
+"""Vertex AI resources as plain values: names, states, jobs, models, checkpoints.
+
+Pure: no Airflow, no Google client, no clock, no network. Field names are the API's own in snake_case
+(https://cloud.google.com/vertex-ai/docs/reference/rest/v1beta1/projects.locations.tuningJobs).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+_NAME = re.compile(
+    r"projects/(?P<project>[^/@\s]+)/locations/(?P<location>[a-z0-9-]+)"
+    r"/(?P<collection>[A-Za-z]+)/(?P<id>[A-Za-z0-9_-]+)(?:@(?P<version>[A-Za-z0-9_-]+))?"
+)
+
+
+class ResourceNameError(ValueError):
+    """A string is not the full name of the expected kind of resource."""
+
+
+@dataclass(frozen=True)
+class ResourceName:
+    """A full resource name: ``projects/P/locations/L/<collection>/ID``, for models also ``@VERSION``."""
+
+    project: str
+    location: str
+    collection: str
+    id: str
+    version: str | None = None
+
+    @classmethod
+    def parse(cls, name: object, collection: str) -> Self:
+        """Take a full name apart.
+
+        Short names are refused: the clients expand them to another location or another kind of resource.
+
+        :param name: for example ``projects/123/locations/us-central1/models/456@1``.
+        :param collection: ``tuningJobs``, ``models`` or ``endpoints``.
+        :raises ResourceNameError: when the string is anything else.
+        """
+        match = _NAME.fullmatch(name) if isinstance(name, str) else None
+        if match is None or match["collection"] != collection:
+            raise ResourceNameError(
+                f"{name!r} is not a full resource name; expected "
+                f"projects/PROJECT/locations/LOCATION/{collection}/ID"
+                + ("[@VERSION]" if collection == "models" else "")
+            )
+        if match["version"] and collection != "models":
+            raise ResourceNameError(f"{name!r}: only models have an @version")
+        return cls(**match.groupdict())
+
+    @property
+    def parent(self) -> str:
+        """``projects/P/locations/L``."""
+        return f"projects/{self.project}/locations/{self.location}"
+
+    @property
+    def unversioned(self) -> str:
+        """The name without ``@VERSION``."""
+        return f"{self.parent}/{self.collection}/{self.id}"
+
+    def __str__(self) -> str:
+        return self.unversioned + (f"@{self.version}" if self.version else "")
+
+
+# JobState of the API, without its prefix. A state that a later API adds counts as active: waiting on is safe.
+ACTIVE_STATES = frozenset({"QUEUED", "PENDING", "RUNNING", "CANCELLING", "PAUSED", "UPDATING", "UNSPECIFIED"})
+SUCCEEDED_STATES = frozenset({"SUCCEEDED", "PARTIALLY_SUCCEEDED"})
+FAILED_STATES = frozenset({"FAILED", "CANCELLED", "EXPIRED"})
+
+
+def short_state(state: str | None) -> str:
+    """``JOB_STATE_RUNNING`` -> ``RUNNING``; nothing -> ``UNSPECIFIED``."""
+    return (state or "UNSPECIFIED").removeprefix("JOB_STATE_")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A snapshot of the model on its way.
+
+    :param checkpoint_id: the service's id, unique within the model.
+    :param epoch: estimated, except for the final checkpoint; ``None`` where the service gives none.
+    :param step: exact training step.
+    :param endpoint: full name of the endpoint that serves this checkpoint; ``None`` while it is not deployed.
+    """
+
+    checkpoint_id: str
+    epoch: int | None = None
+    step: int | None = None
+    endpoint: str | None = None
+
+    @classmethod
+    def from_mapping(cls, data: Mapping[str, Any]) -> Self:
+        """Read what :meth:`as_dict` wrote, or the API's own JSON with snake_case names."""
+        identifier = data.get("checkpoint_id")
+        if identifier in (None, ""):
+            raise ValueError(f"checkpoint without checkpoint_id: {dict(data)!r}")
+        return cls(
+            checkpoint_id=str(identifier),
+            epoch=_optional_int(data.get("epoch")),
+            step=_optional_int(data.get("step")),
+            endpoint=data.get("endpoint") or None,
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the form that goes to XCom."""
+        return {
+            "checkpoint_id": self.checkpoint_id,
+            "epoch": self.epoch,
+            "step": self.step,
+            "endpoint": self.endpoint,
+        }
+
+
+@dataclass(frozen=True)
+class JobError:
+    """``google.rpc.Status`` of a job or an operation."""
+
+    code: int = 0
+    message: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.message or 'no message'} (code {self.code})"
+
+
+@dataclass(frozen=True)
+class TuningJob:
+    """A tuning job as one answer of the service shows it.
+
+    :param state: JobState without prefix, see :data:`ACTIVE_STATES` and its neighbours.
+    :param phase: what a RUNNING job is doing (``TUNING``, ``WAITING_FOR_CAPACITY`` …), v1beta1 only.
+    :param completed_epochs: epochs done so far, v1beta1 only.
+    :param completed_steps: steps done so far, v1beta1 only.
+    :param epoch_count: epochs to do, as the service filled it in.
+    :param model: full name of the tuned model with its version.
+    :param endpoint: endpoint of the default checkpoint.
+    """
+
+    name: str
+    state: str
+    display_name: str = ""
+    base_model: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    error: JobError | None = None
+    phase: str | None = None
+    completed_epochs: int | None = None
+    completed_steps: int | None = None
+    epoch_count: int | None = None
+    model: str | None = None
+    endpoint: str | None = None
+    checkpoints: tuple[Checkpoint, ...] = ()
+    experiment: str | None = None
+    create_time: str | None = None
+    start_time: str | None = None
+    end_time: str | None = None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the state can't change any more."""
+        return self.state in SUCCEEDED_STATES or self.state in FAILED_STATES
+
+    @property
+    def has_succeeded(self) -> bool:
+        """Whether there is a model to go on with."""
+        return self.state in SUCCEEDED_STATES
+
+    def progress(self) -> str:
+        """One line for the log: state, phase, epoch and step as far as the service tells."""
+        parts = [self.state]
+        if self.phase and not self.has_ended:
+            parts.append(self.phase.lower().replace("_", " "))
+        if self.completed_epochs is not None:
+            parts.append(f"epoch {self.completed_epochs}" + (f" of {self.epoch_count}" if self.epoch_count else ""))
+        if self.completed_steps is not None:
+            parts.append(f"step {self.completed_steps}")
+        if self.checkpoints:
+            parts.append(f"{len(self.checkpoints)} checkpoint" + ("s" if len(self.checkpoints) != 1 else ""))
+        return ", ".join(parts)
+
+    def describe_failure(self) -> str:
+        """Say why a job that ended without success did so, and what to do."""
+        said = f": {self.error}" if self.error else "; the service gave no reason"
+        left = ""
+        if self.model:
+            left = (
+                f" The tuned model exists nevertheless: {self.model}. Look at it in the Model Registry before you "
+                "tune again; its checkpoints can be listed and deployed."
+            )
+        return f"Tuning job {self.name} is {self.state}{said}.{left}"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model version of the Model Registry.
+
+    :param name: full name with its version.
+    :param checkpoints: as the registry has them: without endpoints.
+    """
+
+    name: str
+    display_name: str = ""
+    default_checkpoint_id: str | None = None
+    checkpoints: tuple[Checkpoint, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    def require_checkpoint(self, checkpoint_id: str) -> Checkpoint:
+        """Return the checkpoint of that id.
+
+        :raises LookupError: when the model has none such; the message lists those it has.
+        """
+        for checkpoint in self.checkpoints:
+            if checkpoint.checkpoint_id == checkpoint_id:
+                return checkpoint
+        there = ", ".join(c.checkpoint_id for c in self.checkpoints) or "none"
+        raise LookupError(f"Model {self.name} has no checkpoint {checkpoint_id!r}; it has: {there}.")
+
+
+@dataclass(frozen=True)
+class Operation:
+    """A long-running operation.
+
+    :param model: full name of the model that a finished copy made, with its version.
+    """
+
+    name: str
+    done: bool = False
+    error: JobError | None = None
+    model: str | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A model's answer to one prompt.
+
+    :param text: the answer; empty when it was blocked.
+    :param latency: seconds from sending the request to the whole answer.
+    :param finish_reason: for example ``STOP``, ``MAX_TOKENS``, ``SAFETY``.
+    """
+
+    text: str
+    latency: float
+    finish_reason: str | None = None
+    prompt_tokens: int | None = None
+    output_tokens: int | None = None
+
+
+def compare_checkpoints(source: Sequence[Checkpoint], copy: Sequence[Checkpoint]) -> list[str]:
+    """Say in which checkpoints a copy differs from its source; an empty list means in none.
+
+    Endpoints are left out: a copy has none until it is deployed.
+    """
+
+    def facts(checkpoints: Sequence[Checkpoint]) -> dict[str, tuple[int | None, int | None]]:
+        return {c.checkpoint_id: (c.epoch, c.step) for c in checkpoints}
+
+    ours, theirs = facts(source), facts(copy)
+    differences = [f"checkpoint {i} is missing in the copy" for i in ours if i not in theirs]
+    differences += [f"checkpoint {i} is only in the copy" for i in theirs if i not in ours]
+    differences += [
+        f"checkpoint {i}: epoch and step are {theirs[i]} in the copy, {ours[i]} in the source"
+        for i in ours
+        if i in theirs and ours[i] != theirs[i]
+    ]
+    return differences
+
+
+def _optional_int(value: object) -> int | None:
+    return None if value is None else int(str(value))

@@ -1,0 +1,120 @@
+"""The sensor that waits for a tuning job."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseSensorOperator, PokeReturnValue, conf
+
+from gemini_tuning.exceptions import TransientServiceError, TuningJobError
+from gemini_tuning.operators.base import GCP_FIELDS, optional_float
+from gemini_tuning.operators.deferral import WaitsInTrigger
+from gemini_tuning.resources import TuningJob
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class GeminiTuningJobSensor(WaitsInTrigger, BaseSensorOperator):
+    """Wait until a tuning job is over; without a worker slot when deferrable.
+
+    Waits on in every state that is not final, also in those that a job passes on the way out (CANCELLING) or rests in
+    (PAUSED). State, epoch and step go to the task log when they change.
+
+    XCom: ``{"name", "state", "model", "endpoint", "experiment", "create_time", "start_time", "end_time"}``.
+
+    :param tuning_job: full name of the job. (templated)
+    :param poll_interval: seconds between two looks at the job; ``None`` takes ``poke_interval``. (templated)
+    :param deadline: seconds from the start of this try after which the job is cancelled and the task fails;
+        ``None`` takes ``timeout``. (templated)
+    :param deferrable: wait in the triggerer; the default is ``[operators] default_deferrable``. Otherwise ``mode``
+        says how the sensor waits.
+    :raises TuningJobError: when the job failed, was cancelled or expired, with the service's own error; or when it
+        was not over at the deadline.
+    """
+
+    template_fields: Sequence[str] = (*GCP_FIELDS, "tuning_job", "poll_interval", "deadline")
+
+    def __init__(
+        self,
+        *,
+        tuning_job: str,
+        poll_interval: float | str | None = None,
+        deadline: float | str | None = None,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.tuning_job = tuning_job
+        self.poll_interval = poll_interval
+        self.deadline = deadline
+        self.deferrable = deferrable
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Wait for the job and push what it is then."""
+        self.poke_interval = optional_float(self.poll_interval, "poll_interval") or self.poke_interval
+        self.timeout = optional_float(self.deadline, "deadline") or self.timeout
+        if not self.deferrable:
+            return self._wait_here(context)
+        job = self.hook.get_tuning_job(self.tuning_job)
+        if not job.has_ended:
+            self.log.info("%s: %s", job.name, job.progress())
+            from gemini_tuning.triggers import TuningJobTrigger
+
+            self.wait_in_trigger(
+                TuningJobTrigger, self.tuning_job, poll_interval=self.poke_interval, deadline=self.timeout
+            )
+        return self._result(job)
+
+    def execute_complete(self, context: Context, event: dict[str, Any], resource: str) -> dict[str, Any]:
+        """Take over from the trigger."""
+        self.raise_service_error(event, resource)
+        if event["status"] == "deadline":
+            self._give_up(resource)
+        return self._result(self.hook.get_tuning_job(resource))
+
+    def poke(self, context: Context) -> PokeReturnValue:
+        """Look once, for a sensor that is not deferrable."""
+        try:
+            job = self.hook.get_tuning_job(self.tuning_job)
+        except TransientServiceError as error:
+            self.log.warning("The service does not answer, asking again: %s", error)
+            return PokeReturnValue(is_done=False)
+        self.log.info("%s: %s", job.name, job.progress())
+        return PokeReturnValue(is_done=job.has_ended, xcom_value=self._result(job) if job.has_ended else None)
+
+    def _wait_here(self, context: Context) -> dict[str, Any]:
+        from airflow.sdk.exceptions import AirflowSensorTimeout
+
+        try:
+            result: dict[str, Any] = super().execute(context)
+        except AirflowSensorTimeout:
+            self._give_up(self.tuning_job)
+        return result
+
+    def _give_up(self, name: str) -> None:
+        """Cancel a job that nobody waits for any longer, then fail."""
+        self.hook.cancel_tuning_job(name)
+        job = self.hook.get_tuning_job(name)
+        if job.has_succeeded:
+            return
+        raise TuningJobError(
+            f"Tuning job {name} was not over at its deadline; it was asked to cancel and is now {job.state}. "
+            "Raise the deadline if it was on its way."
+        )
+
+    @staticmethod
+    def _result(job: TuningJob) -> dict[str, Any]:
+        if not job.has_succeeded:
+            raise TuningJobError(job.describe_failure())
+        return {
+            "name": job.name,
+            "state": job.state,
+            "model": job.model,
+            "endpoint": job.endpoint,
+            "experiment": job.experiment,
+            "create_time": job.create_time,
+            "start_time": job.start_time,
+            "end_time": job.end_time,
+        }

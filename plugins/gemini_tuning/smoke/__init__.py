@@ -1,0 +1,1 @@
+"""Smoke tests for checkpoints: the suite's format, its assertions, and the concurrent runner."""
