@@ -215,6 +215,7 @@ class GeminiTuningHook(GoogleBaseHook):
             system_instruction=system_instruction,
             temperature=temperature,
             max_output_tokens=max_output_tokens,
+            automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),  # it logs a line a prompt
         )
         started = time.monotonic()
         with service_errors("prompt", endpoint):

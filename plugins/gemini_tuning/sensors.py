@@ -67,12 +67,12 @@ class GeminiTuningJobSensor(WaitsInTrigger, BaseSensorOperator):
             )
         return self._result(job)
 
-    def execute_complete(self, context: Context, event: dict[str, Any], resource: str) -> dict[str, Any]:
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Take over from the trigger."""
-        self.raise_service_error(event, resource)
+        name = self.resource_of(event)
         if event["status"] == "deadline":
-            self._give_up(resource)
-        return self._result(self.hook.get_tuning_job(resource))
+            self._give_up(name)
+        return self._result(self.hook.get_tuning_job(name))
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Look once, for a sensor that is not deferrable."""
@@ -104,10 +104,10 @@ class GeminiTuningJobSensor(WaitsInTrigger, BaseSensorOperator):
             "Raise the deadline if it was on its way."
         )
 
-    @staticmethod
-    def _result(job: TuningJob) -> dict[str, Any]:
+    def _result(self, job: TuningJob) -> dict[str, Any]:
         if not job.has_succeeded:
             raise TuningJobError(job.describe_failure())
+        self.log.info("%s: %s; tuned model %s", job.name, job.progress(), job.model)
         return {
             "name": job.name,
             "state": job.state,

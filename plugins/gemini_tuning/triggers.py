@@ -26,8 +26,9 @@ EVENT_MESSAGE_LIMIT = 700  # characters; Airflow keeps events in its database, o
 class _PollingTrigger(BaseTrigger):
     """Look at one resource every ``poll_interval`` seconds until it is over or the deadline has passed.
 
-    Events: ``{"status": "ended"}``, ``{"status": "deadline"}``, or ``{"status": "error", "message", "code"}`` when the
-    service refuses for good. A service that does not answer is asked again until the deadline.
+    Events: ``{"status": "ended", "resource"}``, ``{"status": "deadline", "resource"}``, or ``{"status": "error",
+    "resource", "message", "code"}`` when the service refuses for good. A service that does not answer is asked again
+    until the deadline.
 
     :param resource: full name of what is waited for.
     :param poll_interval: seconds between two looks.
@@ -81,13 +82,16 @@ class _PollingTrigger(BaseTrigger):
                     shown = line
                 remaining = self.deadline - time.time()
                 if ended or remaining <= 0:
-                    yield TriggerEvent({"status": "ended" if ended else "deadline"})
+                    yield self._event("ended" if ended else "deadline")
                     return
                 await asyncio.sleep(min(self.poll_interval, remaining))
         except PermanentServiceError as error:
-            yield TriggerEvent({"status": "error", "message": str(error)[:EVENT_MESSAGE_LIMIT], "code": error.code})
+            yield self._event("error", message=str(error)[:EVENT_MESSAGE_LIMIT], code=error.code)
         finally:
             await hook.aclose()
+
+    def _event(self, status: str, **more: Any) -> TriggerEvent:
+        return TriggerEvent({"status": status, "resource": self.resource, **more})
 
     async def _look_patiently(self, hook: GeminiTuningHook) -> tuple[bool, str]:
         try:

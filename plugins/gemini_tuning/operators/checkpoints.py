@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.bases.branch import BaseBranchOperator
 
-from gemini_tuning.exceptions import CheckpointError, TransientServiceError
+from gemini_tuning.exceptions import CheckpointError, ServiceError
 from gemini_tuning.operators.base import GCP_FIELDS, GoogleCloudFields, optional_float, optional_int
 from gemini_tuning.resources import Answer, Checkpoint, Model, TuningJob
 from gemini_tuning.selection import Candidate, Decision, choose
-from gemini_tuning.smoke.runner import run_suite, summarize, unusable
-from gemini_tuning.smoke.suite import Case, load_suite
+from gemini_tuning.smoke.runner import CaseResult, NoAnswerError, run_suite, summarize, unusable
+from gemini_tuning.smoke.suite import Case, Suite, load_suite
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+
+NO_ACCESS = (401, 403)
 
 
 class GeminiListCheckpointsOperator(GoogleCloudFields):
@@ -101,7 +104,8 @@ class GeminiSmokeTestCheckpointOperator(GoogleCloudFields):
     :param suite_folder: folder that the suite must lie in.
     :param concurrency: prompts under way at once. (templated)
     :raises SuiteError: when the suite is not acceptable.
-    :raises PermanentServiceError: when a prompt is refused for a reason that concerns all of them.
+    :raises PermanentServiceError: when the connection's account is refused (401, 403), which says nothing about the
+        checkpoint.
     """
 
     template_fields: Sequence[str] = (*GCP_FIELDS, "checkpoint", "suite", "concurrency")
@@ -140,21 +144,25 @@ class GeminiSmokeTestCheckpointOperator(GoogleCloudFields):
         )  # fmt: skip
         return summary
 
-    async def _ask_all(self, suite: Any, endpoint: str) -> Any:
+    async def _ask_all(self, suite: Suite, endpoint: str) -> list[CaseResult]:
         hook = self.hook
 
         async def ask(case: Case) -> Answer:
-            return await hook.agenerate(
-                endpoint,
-                case.prompt,
-                system_instruction=case.system_instruction,
-                temperature=case.temperature,
-                max_output_tokens=case.max_output_tokens,
-            )
+            try:
+                return await hook.agenerate(
+                    endpoint,
+                    case.prompt,
+                    system_instruction=case.system_instruction,
+                    temperature=case.temperature,
+                    max_output_tokens=case.max_output_tokens,
+                )
+            except ServiceError as error:
+                if error.code in NO_ACCESS:
+                    raise
+                raise NoAnswerError(str(error)) from error
 
-        concurrency = optional_int(self.concurrency, "concurrency") or 1
         try:
-            return await run_suite(suite, ask, concurrency=concurrency, expected_errors=TransientServiceError)
+            return await run_suite(suite, ask, concurrency=optional_int(self.concurrency, "concurrency") or 1)
         finally:
             await hook.aclose()
 

@@ -22,7 +22,9 @@ class WaitsInTrigger(GoogleCloudFields):
     def wait_in_trigger(
         self, trigger: type[_PollingTrigger], resource: str, *, poll_interval: float, deadline: float
     ) -> NoReturn:
-        """Defer until the resource is over; the task goes on in ``execute_complete(context, event, resource)``.
+        """Defer until the resource is over; the task goes on in ``execute_complete(context, event)``.
+
+        The event names the resource: arguments of the deferral get lost in ``dag.test()``.
 
         :param resource: full name of what is waited for.
         :param poll_interval: seconds between two looks.
@@ -37,15 +39,15 @@ class WaitsInTrigger(GoogleCloudFields):
                 deadline=time.time() + deadline,
             ),
             method_name="execute_complete",
-            kwargs={"resource": resource},
             timeout=timedelta(seconds=deadline) + BACKSTOP,
         )
 
     @staticmethod
-    def raise_service_error(event: dict[str, Any], resource: str) -> None:
-        """Raise what the trigger was told by the service, if that ended the wait.
+    def resource_of(event: dict[str, Any]) -> str:
+        """Return the name of what was waited for, or raise what the service told the trigger.
 
         :raises PermanentServiceError: with the service's words.
         """
         if event["status"] == "error":
-            raise PermanentServiceError(event["message"], resource=resource, code=event["code"])
+            raise PermanentServiceError(event["message"], resource=event["resource"], code=event["code"])
+        return str(event["resource"])

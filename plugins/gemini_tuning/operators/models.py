@@ -124,8 +124,8 @@ class GeminiCopyModelOperator(WaitsInTrigger):
 
     The request is sent once and never repeated, like the creation of a job.
 
-    XCom ``return_value``: ``{"source_model", "model", "operation"}``; ``model`` is the copy's full name with its
-    version. XCom ``operation``: the operation's name, pushed as soon as it is known.
+    XCom ``return_value``: ``{"source_model", "model", "operation"}``, each also under its own key; ``model`` is the
+    copy's full name with its version; ``operation`` is pushed as soon as it is known.
 
     :param model: full name of the model; without ``@version`` its default version is copied. (templated)
     :param destination_location: region of the copy; ``None`` or empty: no copy. (templated)
@@ -167,6 +167,7 @@ class GeminiCopyModelOperator(WaitsInTrigger):
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,
     ) -> None:
+        kwargs.setdefault("multiple_outputs", True)
         super().__init__(**kwargs)
         self.model = model
         self.destination_location = destination_location
@@ -202,10 +203,9 @@ class GeminiCopyModelOperator(WaitsInTrigger):
             self.wait_in_trigger(CopyModelTrigger, name, poll_interval=poll_interval, deadline=deadline)
         return self._result(self._wait_here(name, poll_interval, deadline))
 
-    def execute_complete(self, context: Context, event: dict[str, Any], resource: str) -> dict[str, Any]:
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Take over from the trigger."""
-        self.raise_service_error(event, resource)
-        return self._result(self.hook.get_operation(resource))
+        return self._result(self.hook.get_operation(self.resource_of(event)))
 
     def _wait_here(self, name: str, poll_interval: float, deadline: float) -> Operation:
         end = time.monotonic() + deadline

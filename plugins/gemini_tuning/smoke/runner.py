@@ -13,6 +13,10 @@ from gemini_tuning.smoke.suite import Case, Suite
 Ask = Callable[[Case], Awaitable[Answer]]
 
 
+class NoAnswerError(Exception):
+    """One prompt got no answer; raised by ``ask`` when that spoils this case only."""
+
+
 @dataclass(frozen=True)
 class CaseResult:
     """What came of one case.
@@ -45,12 +49,12 @@ class CaseResult:
         }
 
 
-async def run_suite(suite: Suite, ask: Ask, *, concurrency: int, expected_errors: type[Exception]) -> list[CaseResult]:
+async def run_suite(suite: Suite, ask: Ask, *, concurrency: int) -> list[CaseResult]:
     """Ask all prompts of a suite and check the answers; results come in the suite's order.
 
-    :param ask: sends one case's prompt and returns the answer.
+    :param ask: sends one case's prompt and returns the answer, or raises :class:`NoAnswerError`. Any other error ends
+        the run.
     :param concurrency: how many prompts may be under way at once.
-    :param expected_errors: errors of ``ask`` that spoil one case only; any other ends the run.
     """
     limit = asyncio.Semaphore(concurrency)
 
@@ -58,12 +62,15 @@ async def run_suite(suite: Suite, ask: Ask, *, concurrency: int, expected_errors
         async with limit:
             try:
                 answer = await ask(case)
-            except expected_errors as error:
+            except NoAnswerError as error:
                 return CaseResult(case, None, error=str(error))
         return CaseResult(case, answer, _failures(case, answer))
 
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(one(case)) for case in suite.cases]
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(case)) for case in suite.cases]
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
     return [task.result() for task in tasks]
 
 

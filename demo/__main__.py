@@ -1,0 +1,157 @@
+"""``make demo``: run the pipeline for real, show it live, say what came out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import time
+from typing import Any, NoReturn
+
+from rich.console import Console
+
+from demo.processes import DemoError, require_free_port
+from demo.stack import BUCKET, DAG_ID, REPOSITORY, Stack, seconds_between, stay_up
+from demo.view import Progress, View, checkpoint_table, task_states
+
+HOME = REPOSITORY / ".demo"
+DATA = REPOSITORY / "demo" / "data"
+RUN_TIMEOUT = 900.0  # seconds
+CONF = {
+    "training_dataset_uri": f"gs://{BUCKET}/ferry_support/train.jsonl",
+    "validation_dataset_uri": f"gs://{BUCKET}/ferry_support/validation.jsonl",
+    "tuned_model_display_name": "ferry-support",
+    "epoch_count": 6,
+    "suite": "ferry_support",
+    "copy_location": "europe-west4",
+    "poll_interval": 1,
+}
+
+
+def main() -> int:
+    """Run the demo and return its exit status."""
+    options = _options()
+    console = Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
+    signal.signal(signal.SIGTERM, _interrupted)
+    signal.signal(signal.SIGHUP, _interrupted)
+    stack = Stack(HOME, options.airflow_port, options.emulator_port, options.speed)
+    try:
+        require_free_port(options.airflow_port, "--airflow-port")
+        require_free_port(options.emulator_port, "--emulator-port")
+        console.print("Starting Airflow and the local Vertex AI, half a minute or so …")
+        with stack:
+            summary = run_pipeline(stack, console)
+            (HOME / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+            tell(summary, console)
+            if not options.exit:
+                console.print(f"\nAirflow: {stack.airflow_url}  user {stack.user}  password {stack.password}")
+                console.print(f"This run: {run_address(stack, summary)}")
+                console.print("Ctrl-C ends it.")
+                stay_up()
+    except DemoError as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0 if summary["dag_run_state"] == "success" else 1
+
+
+def run_pipeline(stack: Stack, console: Console) -> dict[str, Any]:
+    """Upload the data, start the DAG, show it until it ends, and return the facts."""
+    stack.upload(DATA, "ferry_support")
+    answer = stack.api.trigger(DAG_ID, CONF)
+    if answer.is_error:
+        raise DemoError(f"Airflow refused to start {DAG_ID}: {answer.status_code} {answer.text}")
+    run_id = answer.json()["dag_run_id"]
+    console.print(f"Run {run_id} of {DAG_ID}: {stack.airflow_url}/dags/{DAG_ID}/runs/{run_id}\n")
+    view, end = View(console), time.monotonic() + RUN_TIMEOUT
+    with view.showing():
+        while True:
+            state = stack.api.run(DAG_ID, run_id)["state"]
+            jobs = stack.emulator("GET", "/state")["tuningJobs"]
+            view.update(task_states(stack.api.tasks(DAG_ID, run_id)), Progress.of(jobs[-1] if jobs else None))
+            if state in ("success", "failed"):
+                return summarize(stack, run_id)
+            if time.monotonic() > end:
+                raise DemoError(f"the run did not end within {RUN_TIMEOUT:g} s; logs: {stack.logs}")
+            time.sleep(0.5)
+
+
+def summarize(stack: Stack, run_id: str) -> dict[str, Any]:
+    """Return what came out, from Airflow's records and from the service itself."""
+    run = stack.api.run(DAG_ID, run_id)
+    state = stack.emulator("GET", "/state")
+    job = stack.api.xcom(DAG_ID, run_id, "create_tuning_job")
+    report = stack.api.xcom(DAG_ID, run_id, "report") or {}
+    model: dict[str, Any] = next((m for m in state["models"] if m["name"] == report.get("tuned_model")), {})
+    results = [
+        stack.api.xcom(DAG_ID, run_id, "smoke_test", map_index=task["map_index"])
+        for task in stack.api.tasks(DAG_ID, run_id)
+        if task["task_id"] == "smoke_test" and task["state"] == "success"
+    ]
+    return {
+        "dag_run_state": run["state"],
+        "dag_run_id": run_id,
+        "failed_tasks": [t["task_id"] for t in stack.api.tasks(DAG_ID, run_id) if t["state"] == "failed"],
+        "tuning_job": job,
+        "jobs_created": len(state["tuningJobs"]),
+        "checkpoints": [
+            {key: result[key] for key in ("checkpoint_id", "epoch", "step", "endpoint", "score")} for result in results
+        ],
+        "winner": report.get("winner"),
+        "reason": report.get("reason"),
+        "default_before": report.get("default_before"),
+        "default_after": model.get("defaultCheckpointId"),
+        "copy": report.get("copy"),
+        "seconds": {
+            "total": round(seconds_between(run["start_date"], run["end_date"]), 1),
+            "vertex": round(_service_seconds(state) / stack.speed, 1),
+        },
+    }
+
+
+def _service_seconds(state: dict[str, Any]) -> float:
+    """Return what tuning and copying took on the local Vertex AI's own clock."""
+    jobs = [(job["createTime"], job["endTime"]) for job in state["tuningJobs"] if job.get("endTime")]
+    copies = [op["metadata"]["genericMetadata"] for op in state["operations"]]
+    spans = jobs + [(copy["createTime"], copy["updateTime"]) for copy in copies]
+    return sum(seconds_between(start, end) for start, end in spans)
+
+
+def tell(summary: dict[str, Any], console: Console) -> None:
+    """Print what came out."""
+    console.print()
+    if summary["dag_run_state"] != "success":
+        console.print(f"The run failed in {', '.join(summary['failed_tasks']) or 'an unknown task'}.")
+        console.print(f"Task logs: {HOME / 'airflow' / 'logs'}")
+        return
+    console.print(checkpoint_table(summary))
+    console.print(f"{summary['reason']}")
+    console.print(f"Default checkpoint: {summary['default_before']} before, {summary['default_after']} after.")
+    console.print(f"Copy: {summary['copy']}, with the same checkpoints and default.")
+    seconds = summary["seconds"]
+    console.print(f"{seconds['total']} s in all, of which the service took {seconds['vertex']} s.")
+    console.print(f"Tuning jobs created: {summary['jobs_created']}. These facts: {HOME / 'summary.json'}")
+
+
+def run_address(stack: Stack, summary: dict[str, Any]) -> str:
+    """Return the address of the run in Airflow's UI."""
+    return f"{stack.airflow_url}/dags/{DAG_ID}/runs/{summary['dag_run_id']}"
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make demo ARGS=…", description=__doc__)
+    parser.add_argument("--exit", action="store_true", help="end by itself; status 0 only if the run succeeded")
+    parser.add_argument("--airflow-port", type=int, default=8080, metavar="N", help="default 8080")
+    parser.add_argument("--emulator-port", type=int, default=8099, metavar="N", help="default 8099")
+    parser.add_argument("--speed", type=float, default=1.0, metavar="X", help="of the local Vertex AI; default 1")
+    return parser.parse_args()
+
+
+def _interrupted(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,221 @@
+"""Airflow and the local Vertex AI on loopback ports: LocalExecutor, SQLite, everything they write in one folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import sys
+import time
+from base64 import urlsafe_b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+
+from demo.airflow_api import AirflowApi
+from demo.processes import DemoError, Process, free_port, wait_until
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+AIRFLOW_PARTS = ("api-server", "scheduler", "dag-processor", "triggerer")
+HEALTHY_PARTS = {"metadatabase", "scheduler", "triggerer", "dag_processor"}
+START_TIMEOUT = 180.0  # seconds; a first start compiles nothing but may share the machine
+DAG_ID = "gemini_checkpoint_tuning"
+BUCKET = "demo-bucket"
+
+
+@dataclass
+class Stack:
+    """The two systems, started and stopped together.
+
+    :param home: folder for everything that is written; emptied at start.
+    :param airflow_port: for the UI and the API.
+    :param emulator_port: for the local Vertex AI.
+    :param speed: of the local Vertex AI; 1 is a demo pace.
+    :param emulator_options: further command-line options of the emulator.
+    :param airflow_env: further environment variables for Airflow.
+    """
+
+    home: Path
+    airflow_port: int = field(default_factory=free_port)
+    emulator_port: int = field(default_factory=free_port)
+    speed: float = 1.0
+    emulator_options: tuple[str, ...] = ()
+    airflow_env: Mapping[str, str] = field(default_factory=dict)
+    user: str = "admin"
+    password: str = field(default_factory=lambda: secrets.token_urlsafe(9))
+
+    def __post_init__(self) -> None:
+        self.airflow_url = f"http://127.0.0.1:{self.airflow_port}"
+        self.emulator_url = f"http://127.0.0.1:{self.emulator_port}"
+        self.logs = self.home / "logs"
+        self.api = AirflowApi(self.airflow_url, self.user, self.password)
+        self.processes: dict[str, Process] = {}
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start everything and wait until it is healthy and has read the DAGs.
+
+        :raises DemoError: naming what failed and its log.
+        """
+        shutil.rmtree(self.home, ignore_errors=True)
+        self.logs.mkdir(parents=True)
+        self._start_emulator()
+        env = self._airflow_environment()
+        Process("db-migrate", _airflow("db", "migrate"), env, self.logs, REPOSITORY).run(START_TIMEOUT)
+        for part in AIRFLOW_PARTS:
+            self._start(part, _airflow(part), env)
+        self._wait_for_airflow()
+
+    def stop(self) -> None:
+        """Stop everything, the last started first."""
+        self.api.close()
+        for process in reversed(self.processes.values()):
+            process.stop()
+        self.processes.clear()
+
+    def emulator(self, method: str, path: str, body: Any = None) -> Any:
+        """Call the emulator's control API below ``/_emulator``."""
+        answer = httpx.request(method, f"{self.emulator_url}/_emulator{path}", json=body, timeout=30, trust_env=False)
+        answer.raise_for_status()
+        return answer.json()
+
+    def upload(self, folder: Path, prefix: str) -> None:
+        """Put the files of a folder into the demo bucket, with Google's own client."""
+        from google.cloud.storage import Client
+        from google.oauth2.service_account import Credentials
+
+        credentials = Credentials.from_service_account_info(
+            self.emulator("GET", "/key"), scopes=["https://www.googleapis.com/auth/cloud-platform"]
+        )
+        client = Client(
+            project=credentials.project_id,
+            credentials=credentials,
+            client_options={"api_endpoint": self.emulator_url},
+        )
+        bucket = client.lookup_bucket(BUCKET) or client.create_bucket(BUCKET)
+        for path in sorted(folder.iterdir()):
+            bucket.blob(f"{prefix}/{path.name}").upload_from_filename(str(path))
+
+    def finish(self, dag_id: str, run_id: str, timeout: float) -> str:
+        """Wait until a run has ended and return its state.
+
+        :param timeout: seconds.
+        """
+        ended = ("success", "failed")
+        wait_until(
+            f"the end of {dag_id} {run_id}",
+            lambda: self.api.run(dag_id, run_id)["state"] in ended,
+            list(self.processes.values()),
+            timeout,
+        )
+        return str(self.api.run(dag_id, run_id)["state"])
+
+    def _start(self, name: str, command: list[str], env: Mapping[str, str]) -> None:
+        self.processes[name] = Process(name, command, env, self.logs, REPOSITORY)
+        self.processes[name].start()
+
+    def _start_emulator(self) -> None:
+        command = [sys.executable, "-m", "vertex_emulator", "--port", str(self.emulator_port)]
+        command += ["--speed", str(self.speed), *self.emulator_options]
+        self._start("vertex-emulator", command, _base_environment())
+        wait_until("the local Vertex AI", self._emulator_healthy, list(self.processes.values()), 30)
+
+    def _emulator_healthy(self) -> bool:
+        try:
+            self.emulator("GET", "/health")
+        except httpx.HTTPError:
+            return False
+        return True
+
+    def _wait_for_airflow(self) -> None:
+        processes = list(self.processes.values())
+        wait_until("a healthy Airflow", self._airflow_healthy, processes, START_TIMEOUT)
+        self.api.login()
+        # The first call of the Execution API builds its application; doing it now spares the first task.
+        self.api.http.get("/execution/health")
+        wait_until(f"the DAG {DAG_ID}", self._dag_is_read, processes, START_TIMEOUT)
+
+    def _airflow_healthy(self) -> bool:
+        health = self.api.health()
+        return all(health.get(part) == "healthy" for part in HEALTHY_PARTS)
+
+    def _dag_is_read(self) -> bool:
+        for error in self.api.import_errors():
+            last_line = error["stack_trace"].strip().splitlines()[-1]
+            raise DemoError(f"Airflow cannot read {error['filename']}: {last_line}")
+        return DAG_ID in self.api.dag_ids()
+
+    def _airflow_environment(self) -> dict[str, str]:
+        home = self.home / "airflow"
+        home.mkdir()
+        passwords = home / "passwords.json"
+        passwords.write_text(json.dumps({self.user: self.password}))
+        passwords.chmod(0o600)
+        return {
+            **_base_environment(),
+            "AIRFLOW_HOME": str(home),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(REPOSITORY / "dags"),
+            "AIRFLOW__CORE__PLUGINS_FOLDER": str(REPOSITORY / "plugins"),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+            "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+            "AIRFLOW__CORE__PARALLELISM": "4",
+            "AIRFLOW__CORE__FERNET_KEY": urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{self.user}:admin",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.airflow_url}/execution/",
+            "AIRFLOW__API__HOST": "127.0.0.1",
+            "AIRFLOW__API__PORT": str(self.airflow_port),
+            "AIRFLOW__API__BASE_URL": self.airflow_url,
+            "AIRFLOW__API__SECRET_KEY": secrets.token_hex(32),
+            "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(64),
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
+            "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home / "logs"),
+            "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
+            "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
+            "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
+            "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
+            "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": json.dumps(self.emulator("GET", "/connection")),
+            **self.airflow_env,
+        }
+
+
+def _airflow(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "airflow", *arguments]
+
+
+def _base_environment() -> dict[str, str]:
+    """Return this process's environment without what would change Airflow or Google's clients."""
+    unwanted = ("AIRFLOW", "GOOGLE_", "GCE_", "GCLOUD_", "CLOUDSDK_", "STORAGE_EMULATOR", "PYTHONDONTWRITE", "VERTEX_")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
+    return {**env, "NO_PROXY": "127.0.0.1,localhost", "PYTHONUNBUFFERED": "1", "NO_COLOR": "1", "TZ": "UTC"}
+
+
+def seconds_between(start: str, end: str) -> float:
+    """Return the seconds between two ISO times."""
+    from datetime import datetime
+
+    return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
+
+
+def stay_up() -> None:
+    """Return on Ctrl-C."""
+    try:
+        while True:
+            time.sleep(3600)
+    except KeyboardInterrupt:
+        return

@@ -1,0 +1,49 @@
+"""Fixtures of all tests: an Airflow home of their own, and the local Vertex AI over real HTTP."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+# Before anything imports Airflow: nothing of the user's configuration counts, nothing is left behind.
+for name in list(os.environ):
+    if name.startswith(("AIRFLOW", "GOOGLE_", "STORAGE_EMULATOR")):
+        del os.environ[name]
+AIRFLOW_HOME = Path(tempfile.mkdtemp(prefix="airflow-tests-"))
+os.environ |= {
+    "AIRFLOW_HOME": str(AIRFLOW_HOME),
+    "AIRFLOW__CORE__DAGS_FOLDER": str(REPOSITORY / "dags"),
+    "AIRFLOW__CORE__PLUGINS_FOLDER": str(REPOSITORY / "plugins"),
+    "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+    "AIRFLOW__CORE__UNIT_TEST_MODE": "True",
+    "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{AIRFLOW_HOME}/airflow.db",
+    "NO_PROXY": "127.0.0.1,localhost",
+}
+
+from support import fill, use_connection  # noqa: E402 - after the environment
+
+from vertex_emulator.process import Emulator  # noqa: E402
+
+
+def pytest_unconfigure() -> None:
+    """Leave nothing behind."""
+    shutil.rmtree(AIRFLOW_HOME, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def _emulator() -> Iterator[Emulator]:
+    with Emulator(speed=0) as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def vertex(_emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Emulator:
+    """An empty local Vertex AI whose clock stands still, the default connection, and the demo's data in a bucket."""
+    fill(_emulator)
+    use_connection(monkeypatch, _emulator.connection())
+    return _emulator

@@ -1,0 +1,129 @@
+"""Every DAG file can be read: no error, no warning, nothing of Google's imported, every Param fit for the form."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import pytest
+from airflow.dag_processing.dagbag import DagBag
+from airflow.serialization.serialized_objects import DagSerialization
+
+REPOSITORY = Path(__file__).parents[2]
+DAG_FILES = sorted((REPOSITORY / "dags").glob("*.py"))
+
+PARSE = """
+import importlib.util, json, sys, warnings
+import airflow.sdk
+sys.path.insert(0, "plugins")
+warnings.simplefilter("error")
+spec = importlib.util.spec_from_file_location("dag_file", sys.argv[1])
+spec.loader.exec_module(importlib.util.module_from_spec(spec))
+heavy = ("google.genai", "google.cloud.aiplatform", "google.cloud.storage", "google.auth", "google.api_core",
+         "googleapiclient", "airflow.providers.google.common", "airflow.providers.google.cloud", "gemini_tuning.hook")
+print(json.dumps([name for name in sys.modules if name.startswith(heavy)]))
+"""
+
+
+@pytest.mark.parametrize("path", DAG_FILES, ids=lambda p: p.stem)
+def test_a_dag_file_is_read_without_warnings_and_without_google(path):
+    done = subprocess.run(
+        [sys.executable, "-c", PARSE, str(path)],
+        cwd=REPOSITORY,
+        env=os.environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == []
+
+
+@pytest.fixture(scope="module")
+def dags():
+    bag = DagBag(str(REPOSITORY / "dags"), bundle_name="dags-folder")
+    assert bag.import_errors == {}
+    return bag.dags
+
+
+def test_the_dags_that_there_are(dags):
+    assert set(dags) == {"gemini_checkpoint_tuning", "gemini_retraining_ferry_support"}
+
+
+def test_the_steps_of_the_pipeline_stand_in_the_documented_order(dags):
+    dag = dags["gemini_checkpoint_tuning"]
+    steps = [task.task_id for task in dag.topological_sort()]
+    assert steps == [
+        "validate", "create_tuning_job", "wait_for_tuning_job", "list_checkpoints", "smoke_test",
+        "choose", "set_default", "copy_model", "verify_copy", "report",
+    ]  # fmt: skip
+    assert dag.get_task("wait_for_tuning_job").deferrable
+    assert dag.get_task("copy_model").deferrable
+
+
+@pytest.mark.parametrize("task_id", ["create_tuning_job", "copy_model"])
+def test_what_is_paid_for_is_never_tried_twice(dags, task_id):
+    assert dags["gemini_checkpoint_tuning"].get_task(task_id).retries == 0
+
+
+def test_the_retraining_dag_starts_paused_and_waits_without_a_slot(dags):
+    dag = dags["gemini_retraining_ferry_support"]
+    task = dag.get_task("tune")
+    assert dag.is_paused_upon_creation
+    assert dag.schedule == "0 3 * * 1"
+    assert task.deferrable
+    assert task.wait_for_completion
+    assert task.retries == 0
+
+
+def test_the_params_of_each_profile_are_acceptable_to_the_tuning_dag(dags):
+    tuning = dags["gemini_checkpoint_tuning"].params
+    for dag in dags.values():
+        if dag.dag_id.startswith("gemini_retraining_"):
+            for name, value in dag.get_task("tune").conf.items():
+                jsonschema.validate(value, tuning.get_param(name).schema)
+
+
+def params():
+    """Return the Params as the form gets them: after serialization."""
+    bag = DagBag(str(REPOSITORY / "dags" / "gemini_checkpoint_tuning.py"), bundle_name="dags-folder")
+    found = DagSerialization.from_dict(DagSerialization.to_dict(bag.dags["gemini_checkpoint_tuning"])).params
+    return {name: found.get_param(name) for name in found}
+
+
+@pytest.mark.parametrize(("name", "param"), params().items())
+def test_every_param_can_be_shown_in_the_form(name, param):
+    schema = param.schema
+    jsonschema.Draft7Validator.check_schema(schema)
+    assert schema["title"]
+    if name != "description":
+        assert param.description or schema.get("description"), f"{name} is not explained"
+    if name != "training_dataset_uri":  # the one value without which there is no run
+        jsonschema.validate(param.value, schema)
+        types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+        assert param.value is not None or "null" in types
+
+
+@pytest.mark.parametrize(
+    ("name", "bad"),
+    [
+        ("training_dataset_uri", "train.jsonl"),
+        ("training_dataset_uri", None),
+        ("epoch_count", 0),
+        ("epoch_count", "five"),
+        ("adapter_size", 3),
+        ("learning_rate_multiplier", "fast"),
+        ("min_pass_rate", 80),
+        ("suite", "../../etc/passwd"),
+        ("copy_location", "Europe"),
+        ("pre_tuned_model", "models/1"),
+        ("labels", {"Team": "x"}),
+        ("labels", {"team": 7}),
+        ("poll_interval", 0),
+    ],
+)
+def test_bad_values_are_refused(name, bad):
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(bad, params()[name].schema)

@@ -1,0 +1,121 @@
+"""The whole pipeline in this process, once for each branch, against the local Vertex AI."""
+
+import pytest
+from airflow.dag_processing.dagbag import DagBag
+from support import REPOSITORY, fill, use_connection
+
+from vertex_emulator.process import Emulator
+
+CONF = {
+    "training_dataset_uri": "gs://bucket/train.jsonl",
+    "validation_dataset_uri": "gs://bucket/validation.jsonl",
+    "epoch_count": 6,
+    "poll_interval": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def fast_emulator():
+    with Emulator(speed=500) as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def vertex(fast_emulator, monkeypatch):
+    fill(fast_emulator)
+    use_connection(monkeypatch, fast_emulator.connection())
+    return fast_emulator
+
+
+@pytest.fixture
+def dag(airflow_db):
+    """The DAG, read afresh: dag.test() leaves rendered values behind on the tasks."""
+    bag = DagBag(str(REPOSITORY / "dags" / "gemini_checkpoint_tuning.py"), bundle_name="dags-folder")
+    dag = bag.dags["gemini_checkpoint_tuning"]
+    for task in dag.tasks:
+        task.retries = 0
+    return dag
+
+
+def run(dag, **conf):
+    """Run the DAG; return its state, the tasks' states, and the report."""
+    dag_run = dag.test(run_conf={**CONF, **conf})
+    instances = dag_run.get_task_instances()
+    states: dict[str, set] = {}
+    for instance in instances:
+        states.setdefault(instance.task_id, set()).add(str(instance.state))
+    report = next((i.xcom_pull(task_ids="report") for i in instances if i.task_id == "report"), None)
+    return str(dag_run.state), {task: "/".join(sorted(found)) for task, found in states.items()}, report
+
+
+def defaults(vertex):
+    return {model["name"]: model["defaultCheckpointId"] for model in vertex.state()["models"]}
+
+
+def test_the_winner_is_not_the_default(dag, vertex):
+    state, tasks, report = run(dag, copy_location="europe-west4", copy_model_id="ferry-copy")
+    assert state == "success"
+    assert set(tasks.values()) == {"success"}
+    assert report["default_before"] == "6"
+    assert report["winner"] == report["default_after"] != "6"
+    assert defaults(vertex) == {report["tuned_model"]: report["winner"], report["copy"]: report["winner"]}
+    assert report["copy"].endswith("/locations/europe-west4/models/ferry-copy@1")
+    assert len(vertex.state()["tuningJobs"]) == 1
+
+
+def test_the_winner_is_the_default_already(dag, vertex):
+    state, tasks, report = run(dag, export_last_checkpoint_only=True, min_pass_rate=0.1)
+    assert state == "success"
+    assert (tasks["set_default"], tasks["copy_model"], tasks["verify_copy"]) == ("skipped",) * 3
+    assert report["default_before"] == report["default_after"] == report["winner"]
+    assert report["copy"] is None
+    assert not [r for r in vertex.requests() if r["method"] == "PATCH"]
+
+
+def test_the_winner_is_the_default_already_and_is_copied(dag, vertex):
+    state, tasks, report = run(dag, export_last_checkpoint_only=True, min_pass_rate=0.1, copy_location="europe-west4")
+    assert state == "success"
+    assert (tasks["set_default"], tasks["copy_model"], tasks["verify_copy"]) == ("skipped", "success", "success")
+    assert report["copy"] in defaults(vertex)
+
+
+def test_nobody_is_good_enough(dag, vertex):
+    state, tasks, report = run(dag, min_pass_rate=1.0, copy_location="europe-west4")
+    assert state == "success"
+    assert (tasks["set_default"], tasks["copy_model"], tasks["verify_copy"]) == ("skipped",) * 3
+    assert tasks["report"] == "success"
+    assert report["winner"] is None
+    assert "the minimum is 100.0%" in report["reason"]
+    assert list(defaults(vertex).values()) == ["6"]
+
+
+def test_a_checkpoint_that_is_not_deployed_does_not_stop_the_others(dag, vertex):
+    vertex.faults([{"job": {}, "outcome": "checkpoint_without_endpoint", "checkpoint": "4"}])
+    state, tasks, report = run(dag)
+    assert state == "success"
+    assert tasks["smoke_test"] == "success"
+    assert report["winner"] not in (None, "4")
+
+
+def test_the_copy_gets_another_default(dag, vertex):
+    state, _, report = run(dag, copy_location="europe-west4", copy_default_checkpoint_id="2")
+    assert state == "success"
+    assert defaults(vertex)[report["copy"]] == "2"
+    assert defaults(vertex)[report["tuned_model"]] == report["winner"] != "2"
+
+
+def test_a_failed_job_fails_the_run_and_nothing_is_changed(dag, vertex):
+    vertex.faults([{"job": {}, "outcome": "failed", "error": {"code": 3, "message": "Bad data."}}])
+    state, tasks, report = run(dag)
+    assert state == "failed"
+    assert tasks["wait_for_tuning_job"] == "failed"
+    assert tasks["report"] == "upstream_failed"
+    assert report is None
+
+
+def test_a_malformed_dataset_stops_the_run_before_anything_is_paid(dag, vertex):
+    vertex.put_object("gs://bucket/train.jsonl", "{oops\n")
+    state, tasks, _ = run(dag)
+    assert state == "failed"
+    assert tasks["validate"] == "failed"
+    assert vertex.state()["tuningJobs"] == []

@@ -1,0 +1,289 @@
+"""The hook against the local Vertex AI, with Google's own clients over HTTP."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+from support import LOCATION, LONG, SPEC, finished_job, use_connection
+
+from gemini_tuning import hook as hook_module
+from gemini_tuning.exceptions import CreateOutcomeUnknownError, PermanentServiceError, TransientServiceError
+from gemini_tuning.hook import GeminiTuningHook
+from gemini_tuning.resources import ResourceNameError
+from vertex_emulator.process import Emulator
+
+ABSENT = f"projects/demo-project/locations/{LOCATION}"
+
+
+@pytest.fixture
+def hook(vertex):
+    return GeminiTuningHook()
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Google's client waits a second and more between its own attempts; one attempt shows what comes of the last."""
+    monkeypatch.setattr(hook_module, "READ_ATTEMPTS", 1)
+
+
+def posts(vertex, path):
+    return [r for r in vertex.requests() if r["method"] == "POST" and r["path"].endswith(path)]
+
+
+def test_a_job_from_its_creation_to_its_checkpoints(hook, vertex):
+    created = hook.create_tuning_job(SPEC, project_id=None, location=LOCATION)
+    assert not created.has_ended
+    assert "/locations/us-central1/tuningJobs/" in created.name
+    vertex.advance(LONG)
+    job = hook.get_tuning_job(created.name)
+    assert job.state == "SUCCEEDED"
+    assert (job.completed_epochs, job.epoch_count) == (3, 3)
+    assert [c.checkpoint_id for c in job.checkpoints] == ["1", "2", "3"]
+    assert len({c.endpoint for c in job.checkpoints}) == 3
+    assert job.endpoint == job.checkpoints[-1].endpoint
+    model = hook.get_model(job.model)
+    assert model.name == job.model
+    assert model.default_checkpoint_id == "3"
+    assert [(c.epoch, c.step) for c in model.checkpoints] == [(c.epoch, c.step) for c in job.checkpoints]
+
+
+def test_everything_the_guide_shows_reaches_the_service(hook, vertex):
+    spec = replace(
+        SPEC,
+        description="A test",
+        labels={"team": "ferry"},
+        adapter_size=8,
+        learning_rate_multiplier=0.5,
+        export_last_checkpoint_only=True,
+        evaluation_metrics=[{"name": "FLUENCY", "prompt_template": "Evaluate this {response}"}],
+        evaluation_output_uri="gs://bucket/evaluation",
+        kms_key_name="projects/p/locations/l/keyRings/r/cryptoKeys/k",
+        service_account="tuner@demo-project.iam.gserviceaccount.com",
+    )
+    hook.create_tuning_job(spec, project_id="demo-project", location="europe-west4")
+    (request,) = posts(vertex, "/tuningJobs")
+    assert request["path"] == "/v1beta1/projects/demo-project/locations/europe-west4/tuningJobs"
+    body = request["body"]
+    tuning = body["supervisedTuningSpec"]
+    assert body["baseModel"] == "gemini-2.5-flash"
+    assert body["description"] == "A test"
+    assert body["labels"] == {"team": "ferry"}
+    assert body["tunedModelDisplayName"] == "test"
+    assert body["serviceAccount"] == spec.service_account
+    assert body["encryptionSpec"] in ({"kmsKeyName": spec.kms_key_name}, {"kms_key_name": spec.kms_key_name})
+    assert tuning["exportLastCheckpointOnly"] is True
+    assert tuning["hyperParameters"]["adapterSize"] == "ADAPTER_SIZE_EIGHT"
+    assert tuning["hyperParameters"]["learningRateMultiplier"] == 0.5
+    assert tuning["validationDatasetUri"] == "gs://bucket/validation.jsonl"
+    assert "Evaluate this {response}" in str(tuning["evaluationConfig"]["metrics"])
+    assert "gs://bucket/evaluation" in str(tuning["evaluationConfig"]["outputConfig"])
+
+
+def test_continuous_tuning_makes_the_next_version_of_the_model(hook, vertex):
+    first = finished_job(vertex)
+    spec = replace(SPEC, base_model=None, pre_tuned_model=first.model, pre_tuned_model_checkpoint_id="2",
+                   tuned_model_display_name=None)  # fmt: skip
+    second = finished_job(vertex, spec)
+    assert posts(vertex, "/tuningJobs")[-1]["body"]["preTunedModel"] == {
+        "tuned_model_name": first.model,
+        "checkpoint_id": "2",
+    }
+    assert second.model == first.model.replace("@1", "@2")
+
+
+def test_another_default_shows_on_the_model_and_the_job(hook, vertex):
+    job = finished_job(vertex)
+    hook.set_default_checkpoint(job.model, "2")
+    assert hook.get_model(job.model).default_checkpoint_id == "2"
+    assert hook.get_tuning_job(job.name).endpoint == job.checkpoints[1].endpoint
+
+
+@pytest.mark.parametrize("ui_path_known", [True, False])
+def test_a_copy_in_another_location(hook, vertex, ui_path_known):
+    if not ui_path_known:  # Google documents nowhere that operations can be read below /ui, as its client does
+        vertex.faults([{"method": "GET", "path": "^/ui/", "status": 404, "message": "no such path"}])
+    job = finished_job(vertex)
+    name = hook.copy_model(job.model, project_id=None, location="europe-west4", model_id="ferry-copy")
+    assert not hook.get_operation(name).done
+    vertex.advance(LONG)
+    operation = asyncio.run(hook.aget_operation(name))
+    assert operation.done
+    assert operation.model.endswith("/locations/europe-west4/models/ferry-copy@1")
+    copy = hook.get_model(operation.model)
+    assert len(copy.checkpoints) == 3
+    assert copy.default_checkpoint_id == "3"
+
+
+def test_a_copy_as_a_new_version_with_a_key(hook, vertex):
+    job = finished_job(vertex)
+    hook.copy_model(job.model, project_id=None, location="europe-west4", model_id="target")
+    vertex.advance(LONG)
+    target = "projects/demo-project/locations/europe-west4/models/target"
+    key = "projects/p/locations/europe-west4/keyRings/r/cryptoKeys/k"
+    name = hook.copy_model(job.model, project_id=None, location="europe-west4", parent_model=target, kms_key_name=key)
+    vertex.advance(LONG)
+    assert hook.get_operation(name).model.endswith("models/target@2")
+    assert key in str(posts(vertex, "models:copy")[-1]["body"])
+
+
+def test_a_prompt_and_its_answer(hook, vertex):
+    job = finished_job(vertex)
+
+    async def ask():
+        answer = await hook.agenerate(
+            job.endpoint, "When is the next boat to the island?", system_instruction="Be brief."
+        )
+        await hook.aclose()
+        return answer
+
+    answer = asyncio.run(ask())
+    assert answer.text
+    assert answer.finish_reason == "STOP"
+    assert answer.latency > 0
+    assert answer.prompt_tokens > 0
+    assert answer.output_tokens > 0
+
+
+def test_objects_are_read_line_by_line(hook):
+    assert sum(1 for _ in hook.read_lines("gs://bucket/train.jsonl")) == 140
+
+
+def test_an_object_that_is_not_there(hook):
+    with pytest.raises(PermanentServiceError, match=r"gs://bucket/absent.jsonl: 404") as caught:
+        list(hook.read_lines("gs://bucket/absent.jsonl"))
+    assert caught.value.code == 404
+
+
+def test_an_unknown_job_is_named_with_the_services_words(hook):
+    name = f"{ABSENT}/tuningJobs/404"
+    with pytest.raises(PermanentServiceError) as caught:
+        hook.get_tuning_job(name)
+    error = caught.value
+    assert (error.code, error.status, error.resource) == (404, "NOT_FOUND", name)
+    assert name in str(error)
+    assert error.service_message in str(error)
+    assert "Check the name" in str(error)
+
+
+def test_a_job_asked_for_in_another_location_is_not_found(hook, vertex):
+    name = finished_job(vertex).name.replace("us-central1", "europe-west4")
+    with pytest.raises(PermanentServiceError, match="404"):
+        hook.get_tuning_job(name)
+
+
+@pytest.mark.parametrize("name", ["123", "tuningJobs/123", f"{ABSENT}/models/1", None])
+def test_short_names_are_refused_before_a_request(hook, vertex, name):
+    before = len(vertex.requests())
+    with pytest.raises(ResourceNameError):
+        hook.get_tuning_job(name)
+    assert len(vertex.requests()) == before
+
+
+def test_a_bad_request_brings_the_services_reason(hook):
+    with pytest.raises(PermanentServiceError) as caught:
+        hook.create_tuning_job(replace(SPEC, base_model="no-such-model"), project_id=None, location=LOCATION)
+    assert caught.value.code == 400
+    assert not isinstance(caught.value, CreateOutcomeUnknownError)
+
+
+@pytest.mark.parametrize(("status", "transient"), [(400, False), (403, False), (409, False), (429, True), (503, True)])
+def test_errors_say_whether_a_retry_can_help(hook, vertex, impatient, status, transient):
+    vertex.faults([{"path": "tuningJobs/1$", "status": status, "message": "Because of the weather."}])
+    with pytest.raises(TransientServiceError if transient else PermanentServiceError) as caught:
+        hook.get_tuning_job(f"{ABSENT}/tuningJobs/1")
+    assert caught.value.retryable is transient
+    assert caught.value.service_message == "Because of the weather."
+    assert "Because of the weather" in str(caught.value)
+
+
+def test_a_read_is_repeated_by_googles_client(hook, vertex):
+    job = finished_job(vertex)
+    vertex.faults([{"method": "GET", "path": "tuningJobs", "status": 503, "times": 1}])
+    assert hook.get_tuning_job(job.name).state == "SUCCEEDED"
+
+
+@pytest.mark.parametrize("status", [500, 503])
+def test_a_create_without_a_clear_refusal_is_sent_once_and_never_again(hook, vertex, status):
+    vertex.faults([{"method": "POST", "path": "tuningJobs$", "status": status, "message": "Backend away."}])
+    with pytest.raises(
+        CreateOutcomeUnknownError, match=r"Backend away.*may have taken effect.*before you run"
+    ) as caught:
+        hook.create_tuning_job(SPEC, project_id=None, location=LOCATION)
+    assert caught.value.retryable is False
+    assert len(posts(vertex, "/tuningJobs")) == 1
+
+
+def test_a_create_over_quota_is_a_clear_refusal(hook, vertex):
+    vertex.faults([{"method": "POST", "path": "tuningJobs$", "status": 429, "message": "Quota."}])
+    with pytest.raises(TransientServiceError, match="Quota"):
+        hook.create_tuning_job(SPEC, project_id=None, location=LOCATION)
+    assert len(posts(vertex, "/tuningJobs")) == 1
+
+
+def test_a_copy_without_a_clear_refusal_is_sent_once(hook, vertex):
+    job = finished_job(vertex)
+    vertex.faults([{"method": "POST", "path": "models:copy", "status": 503, "message": "Backend away."}])
+    with pytest.raises(CreateOutcomeUnknownError):
+        hook.copy_model(job.model, project_id=None, location="europe-west4")
+    assert len(posts(vertex, "models:copy")) == 1
+
+
+def test_a_service_that_is_away(monkeypatch, impatient):
+    with Emulator(speed=0) as gone:
+        use_connection(monkeypatch, gone.connection())
+        hook = GeminiTuningHook()
+        hook.get_credentials().refresh(_requests_transport())
+    with pytest.raises(TransientServiceError) as caught:
+        hook.get_tuning_job(f"{ABSENT}/tuningJobs/1")
+    assert caught.value.code == 0
+    with pytest.raises(TransientServiceError):
+        asyncio.run(hook.aget_tuning_job(f"{ABSENT}/tuningJobs/1"))
+    with pytest.raises(CreateOutcomeUnknownError):
+        hook.create_tuning_job(SPEC, project_id=None, location=LOCATION)
+
+
+def _requests_transport():
+    from google.auth.transport.requests import Request
+
+    return Request()
+
+
+def test_a_token_that_is_refused(vertex, monkeypatch):
+    connection = vertex.connection()
+    with Emulator(speed=0) as other:  # a key of another server: well-formed, unknown here
+        foreign = other.connection()["extra"]["keyfile_dict"].replace(other.url, vertex.url)
+    use_connection(monkeypatch, {**connection, "extra": {**connection["extra"], "keyfile_dict": foreign}})
+    with pytest.raises(PermanentServiceError) as caught:
+        GeminiTuningHook().get_tuning_job(f"{ABSENT}/tuningJobs/1")
+    assert caught.value.code == 401
+    assert "Check the credentials" in str(caught.value)
+    assert "PRIVATE KEY" not in str(caught.value)
+
+
+def test_cancelling(hook, vertex):
+    job = hook.create_tuning_job(SPEC, project_id=None, location=LOCATION)
+    vertex.advance(5)
+    hook.cancel_tuning_job(job.name)
+    vertex.advance(LONG)
+    cancelled = hook.get_tuning_job(job.name)
+    assert cancelled.state == "CANCELLED"
+    assert cancelled.error.code == 1
+
+
+def test_the_host_follows_the_resource_not_the_connection(hook, vertex, monkeypatch):
+    monkeypatch.setitem(hook.extras, "aiplatform.endpoint", None)
+    assert hook._vertex_endpoint("us-central1") == "https://us-central1-aiplatform.googleapis.com"
+    assert hook._vertex_endpoint("eu") == "https://aiplatform.eu.rep.googleapis.com"
+
+
+def test_without_a_project_anywhere(vertex, monkeypatch):
+    monkeypatch.setattr(GeminiTuningHook, "project_id", None)
+    with pytest.raises(PermanentServiceError, match="No project"):
+        GeminiTuningHook().create_tuning_job(SPEC, project_id=None, location=LOCATION)
+
+
+def test_a_hook_made_in_an_event_loop(vertex):
+    async def project():
+        return (await GeminiTuningHook.acreate("google_cloud_default")).project(None)
+
+    assert asyncio.run(project()) == "demo-project"

@@ -1,0 +1,435 @@
+"""The operators against the local Vertex AI, called as Airflow's task runner calls them."""
+
+from dataclasses import replace
+
+import pytest
+from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
+from support import LOCATION, LONG, SPEC, context, finished_job
+
+from gemini_tuning.exceptions import (
+    CheckpointError,
+    CopyModelError,
+    InvalidInputError,
+    PermanentServiceError,
+    VerificationError,
+)
+from gemini_tuning.hook import GeminiTuningHook
+from gemini_tuning.operators import (
+    GeminiChooseCheckpointOperator,
+    GeminiCopyModelOperator,
+    GeminiCreateTuningJobOperator,
+    GeminiListCheckpointsOperator,
+    GeminiPreflightOperator,
+    GeminiSetDefaultCheckpointOperator,
+    GeminiSmokeTestCheckpointOperator,
+    GeminiTuningReportOperator,
+    GeminiVerifyModelCopyOperator,
+)
+from gemini_tuning.operators import base as base_module
+from gemini_tuning.operators import models as models_module
+from gemini_tuning.smoke.suite import SuiteError
+from gemini_tuning.triggers import CopyModelTrigger
+
+SUITES = "dags/config/smoke"
+GOOD_LINE = '{"contents": [{"role": "user", "parts": [{"text": "a"}]}, {"role": "model", "parts": [{"text": "b"}]}]}\n'
+
+
+def jobs(vertex):
+    return vertex.state()["tuningJobs"]
+
+
+# ------------------------------------------------------------------------------------------- preflight
+
+
+def preflight(**change):
+    arguments = {
+        "training_dataset_uri": "gs://bucket/train.jsonl",
+        "validation_dataset_uri": "gs://bucket/validation.jsonl",
+        "suite": "ferry_support",
+        "suite_folder": SUITES,
+    }
+    return GeminiPreflightOperator(task_id="validate", **{**arguments, **change})
+
+
+def test_preflight_counts(vertex):
+    found = preflight().execute(context())
+    assert found["training"]["examples"] == 140
+    assert found["validation"]["examples"] == 36
+    assert found["suite_cases"] == 24
+    assert preflight(validation_dataset_uri=None, suite=None).execute(context())["validation"] is None
+
+
+def test_preflight_names_the_lines_of_a_malformed_dataset(vertex):
+    vertex.put_object("gs://bucket/bad.jsonl", GOOD_LINE + "{oops\n" + GOOD_LINE + '{"contents": []}\n')
+    with pytest.raises(InvalidInputError) as caught:
+        preflight(training_dataset_uri="gs://bucket/bad.jsonl").execute(context())
+    assert "gs://bucket/bad.jsonl has 2 problem(s): line 2: not JSON" in str(caught.value)
+    assert "line 4: no contents" in str(caught.value)
+    assert "Nothing was created" in str(caught.value)
+
+
+def test_preflight_refuses_a_missing_file(vertex):
+    with pytest.raises(PermanentServiceError, match=r"read gs://bucket/absent.jsonl: 404"):
+        preflight(validation_dataset_uri="gs://bucket/absent.jsonl").execute(context())
+
+
+def test_preflight_refuses_other_addresses(vertex):
+    with pytest.raises(InvalidInputError, match="'/etc/passwd' is not a gs:// address"):
+        preflight(training_dataset_uri="/etc/passwd").execute(context())
+
+
+def test_preflight_refuses_a_missing_suite(vertex):
+    with pytest.raises(SuiteError, match="suites in that folder: ferry_support"):
+        preflight(suite="fairy_support").execute(context())
+
+
+def test_preflight_refuses_a_parameter_the_dag_does_not_have(vertex):
+    with pytest.raises(InvalidInputError, match=r"Unknown parameter epochs; nothing was created.*epoch_count"):
+        preflight().execute(context(params={"epoch_count": 3}, conf={"epochs": 3}))
+
+
+# ---------------------------------------------------------------------------------------------- create
+
+
+def create(**change):
+    arguments = {"training_dataset_uri": "gs://bucket/train.jsonl", "base_model": "gemini-2.5-flash"}
+    return GeminiCreateTuningJobOperator(task_id="create", **{**arguments, **change})
+
+
+def test_create_pushes_the_name(vertex):
+    name = create(tuned_model_display_name="mine", epoch_count="4").execute(context())
+    (job,) = jobs(vertex)
+    assert job["name"] == name
+    assert job["supervisedTuningSpec"]["hyperParameters"]["epochCount"] == "4"
+
+
+def test_create_reads_what_jinja_makes_of_nothing(vertex):
+    create(
+        epoch_count="None", validation_dataset_uri="", adapter_size="None", export_last_checkpoint_only="False"
+    ).execute(context())
+    assert "exportLastCheckpointOnly" not in vertex.requests()[-1]["body"]["supervisedTuningSpec"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"epoch_count": 0}, {"epoch_count": "many"}, {"base_model": None}, {"labels": {"Team": "x"}}, {"adapter_size": 5}],
+)
+def test_create_refuses_before_it_sends_anything(vertex, change):
+    before = len(vertex.requests())
+    with pytest.raises(ValueError, match=next(iter(change))):
+        create(**change).execute(context())
+    assert len(vertex.requests()) == before
+    assert jobs(vertex) == []
+
+
+# ------------------------------------------------------------------------------------------------ list
+
+
+def listed(job):
+    ctx = context()
+    checkpoints = GeminiListCheckpointsOperator(task_id="list", tuning_job=job.name).execute(ctx)
+    return checkpoints, ctx["ti"].xcoms
+
+
+def test_list_pushes_checkpoints_model_and_default(vertex):
+    job = finished_job(vertex)
+    checkpoints, xcoms = listed(job)
+    assert [c["checkpoint_id"] for c in checkpoints] == ["1", "2", "3"]
+    assert set(checkpoints[0]) == {"checkpoint_id", "epoch", "step", "endpoint"}
+    assert all(c["endpoint"] for c in checkpoints)
+    assert xcoms == {"tuned_model": job.model, "default_checkpoint_id": "3"}
+
+
+def test_list_with_the_final_checkpoint_only(vertex):
+    checkpoints, _ = listed(finished_job(vertex, replace(SPEC, export_last_checkpoint_only=True)))
+    assert [(c["epoch"], bool(c["endpoint"])) for c in checkpoints] == [(3, True)]
+
+
+def test_list_when_the_job_names_no_checkpoints_takes_the_models(vertex):
+    vertex.faults([{"job": {}, "outcome": "no_checkpoints"}])
+    job = finished_job(vertex)
+    assert job.checkpoints == ()
+    with pytest.raises(CheckpointError, match="no checkpoints"):
+        listed(job)
+
+
+def test_list_with_a_checkpoint_that_is_not_deployed(vertex):
+    vertex.faults([{"job": {}, "outcome": "checkpoint_without_endpoint", "checkpoint": "2"}])
+    checkpoints, _ = listed(finished_job(vertex))
+    assert [bool(c["endpoint"]) for c in checkpoints] == [True, False, True]
+
+
+def test_list_after_a_failure_that_left_a_model(vertex):
+    vertex.faults([{"job": {}, "outcome": "failed_after_model"}])
+    job = finished_job(vertex)
+    assert (job.state, job.endpoint) == ("FAILED", None)
+    checkpoints, xcoms = listed(job)
+    assert [c["checkpoint_id"] for c in checkpoints] == ["1", "2", "3"]
+    assert not any(c["endpoint"] for c in checkpoints)
+    assert xcoms["tuned_model"] == job.model
+
+
+def test_list_after_a_failure_without_a_model_gives_the_services_reason(vertex):
+    vertex.faults([{"job": {}, "outcome": "failed", "error": {"code": 3, "message": "Bad data."}}])
+    with pytest.raises(CheckpointError, match=r"FAILED: Bad data. \(code 3\).*no model"):
+        listed(finished_job(vertex))
+
+
+def test_list_before_the_job_is_over(vertex):
+    job = GeminiTuningHook().create_tuning_job(SPEC, project_id=None, location=LOCATION)
+    with pytest.raises(CheckpointError, match="final when it is over"):
+        listed(job)
+
+
+# ------------------------------------------------------------------------------------------ smoke test
+
+
+def smoke(checkpoint, **change):
+    arguments = {"suite": "ferry_support", "suite_folder": SUITES}
+    operator = GeminiSmokeTestCheckpointOperator(task_id="smoke", checkpoint=checkpoint, **{**arguments, **change})
+    return operator.execute(context())
+
+
+def test_smoke_scores_a_checkpoint(vertex):
+    checkpoints, _ = listed(finished_job(vertex))
+    result = smoke(checkpoints[0])
+    assert 0 <= result["score"] < 1
+    assert result["total"] == 24
+    assert result["passed"] == sum(case["passed"] for case in result["cases"])
+    assert all(case["answer"] and case["latency_ms"] > 0 for case in result["cases"])
+    assert {case["passed"] for case in result["cases"]} == {True, False}
+    assert all(case["failures"] for case in result["cases"] if not case["passed"])
+
+
+def test_smoke_of_a_checkpoint_without_an_endpoint(vertex):
+    result = smoke({"checkpoint_id": "1", "epoch": 1, "step": 9, "endpoint": None})
+    assert result["score"] is None
+    assert result["error"] == "it is not deployed to an endpoint"
+
+
+def test_smoke_of_an_endpoint_that_is_gone_has_no_score(vertex):
+    gone = f"projects/demo-project/locations/{LOCATION}/endpoints/404"
+    result = smoke({"checkpoint_id": "1", "epoch": 1, "step": 9, "endpoint": gone})
+    assert result["score"] is None
+    assert gone in result["error"]
+
+
+def test_smoke_with_refused_credentials_fails_the_task(vertex):
+    checkpoints, _ = listed(finished_job(vertex))
+    vertex.faults([{"path": "generateContent", "status": 403, "message": "No access for you."}])
+    with pytest.raises(PermanentServiceError, match=r"403.*No access for you"):
+        smoke(checkpoints[0])
+
+
+# ---------------------------------------------------------------------------------------------- choose
+
+
+def chosen(scores, default, minimum=0.5):
+    results = [
+        {"checkpoint_id": str(i), "epoch": i, "step": i, "score": s, "error": None} for i, s in enumerate(scores, 1)
+    ]
+    operator = GeminiChooseCheckpointOperator(
+        task_id="choose", results=results, default_checkpoint_id=default, min_pass_rate=minimum
+    )
+    ctx = context()
+    return operator.choose_branch(ctx), ctx["ti"].xcoms
+
+
+def test_choose_branches_on_what_is_to_be_done():
+    assert chosen([0.6, 0.9, 0.7], "3")[0] == "set_default"
+    assert chosen([0.6, 0.7, 0.9], "3")[0] == "copy_model"
+    assert chosen([0.1, 0.2, 0.3], "3")[0] == "report"
+
+
+def test_choose_pushes_the_decision_with_its_reason():
+    _, xcoms = chosen([0.6, 0.9], "2")
+    assert xcoms["winner"] == "2"
+    assert xcoms["decision"]["reason"].startswith("Checkpoint 2 (epoch 2) wins with 90.0%")
+    assert [c["checkpoint_id"] for c in xcoms["decision"]["ranking"]] == ["2", "1"]
+
+
+@pytest.mark.parametrize("minimum", [-0.1, 1.1, "high", None])
+def test_choose_refuses_a_minimum_that_makes_no_sense(minimum):
+    with pytest.raises(ValueError, match="min_pass_rate"):
+        chosen([0.5], "1", minimum)
+
+
+# ----------------------------------------------------------------------------------------- set default
+
+
+def set_default(job, checkpoint_id, **change):
+    operator = GeminiSetDefaultCheckpointOperator(
+        task_id="set", model=job.model, checkpoint_id=checkpoint_id, tuning_job=job.name, **change
+    )
+    return operator.execute(context())
+
+
+def test_set_default_reads_back(vertex):
+    job = finished_job(vertex)
+    assert set_default(job, "1") == {
+        "model": job.model,
+        "default_before": "3",
+        "default_after": "1",
+        "endpoint_before": job.checkpoints[2].endpoint,
+        "endpoint_after": job.checkpoints[0].endpoint,
+    }
+
+
+def test_set_default_leaves_the_default_alone_when_it_is_that_already(vertex):
+    set_default(finished_job(vertex), "3")
+    assert not [r for r in vertex.requests() if r["method"] == "PATCH"]
+
+
+def test_set_default_refuses_an_unknown_checkpoint(vertex):
+    with pytest.raises(CheckpointError, match=r"no checkpoint '9'; it has: 1, 2, 3. Nothing was changed"):
+        set_default(finished_job(vertex), "9")
+
+
+def test_set_default_does_not_claim_what_it_did_not_read_back(vertex, monkeypatch):
+    monkeypatch.setattr(models_module, "READ_BACK_INTERVAL", 0.01)
+    monkeypatch.setattr(GeminiTuningHook, "set_default_checkpoint", lambda *_: None)  # says yes, does nothing
+    with pytest.raises(VerificationError, match="the model says 3"):
+        set_default(finished_job(vertex), "1", read_back_timeout=0.05)
+
+
+# ------------------------------------------------------------------------------------ copy and its check
+
+
+def copy(job, **change):
+    arguments = {"destination_location": "europe-west4", "deferrable": True}
+    return GeminiCopyModelOperator(task_id="copy", model=job.model, **{**arguments, **change})
+
+
+def deferred_copy(operator):
+    ctx = context()
+    with pytest.raises(TaskDeferred) as caught:
+        operator.execute(ctx)
+    return caught.value, ctx["ti"].xcoms["operation"]
+
+
+def finished_copy(vertex, job, **change):
+    operator = copy(job, **change)
+    _, name = deferred_copy(operator)
+    vertex.advance(LONG)
+    return operator.execute_complete(context(), {"status": "ended", "resource": name})["model"]
+
+
+def test_copy_defers_and_goes_on(vertex):
+    operator = copy(finished_job(vertex), poll_interval="5", deadline="60")
+    deferral, name = deferred_copy(operator)
+    assert isinstance(deferral.trigger, CopyModelTrigger)
+    assert deferral.trigger.serialize()[1]["resource"] == name
+    assert deferral.trigger.poll_interval == 5
+    vertex.advance(LONG)
+    result = operator.execute_complete(context(), {"status": "ended", "resource": name})
+    assert result["operation"] == name
+    assert "/locations/europe-west4/models/" in result["model"]
+
+
+def test_copy_without_deferring(vertex, monkeypatch):
+    operator = copy(finished_job(vertex), deferrable=False, poll_interval=0.01, deadline=30)
+    ask = GeminiTuningHook.get_operation
+    monkeypatch.setattr(GeminiTuningHook, "get_operation", lambda *a: (vertex.advance(LONG), ask(*a))[1])
+    assert operator.execute(context())["model"]
+
+
+def test_copy_is_skipped_without_a_destination(vertex):
+    for nothing in (None, "", "None"):
+        with pytest.raises(AirflowSkipException):
+            copy(finished_job(vertex), destination_location=nothing).execute(context())
+
+
+def test_copy_that_the_service_refuses(vertex):
+    job = finished_job(vertex)
+    with pytest.raises(PermanentServiceError, match="400"):
+        copy(job, model_id="9-starts-with-a-digit").execute(context())
+
+
+def test_copy_that_is_not_over_at_its_deadline(vertex):
+    operator = copy(finished_job(vertex))
+    _, name = deferred_copy(operator)
+    with pytest.raises(CopyModelError, match=f"not over at its deadline: {name}"):
+        operator.execute_complete(context(), {"status": "deadline", "resource": name})
+
+
+def test_copy_whose_wait_was_ended_by_the_service(vertex):
+    operator = copy(finished_job(vertex))
+    event = {"status": "error", "resource": "x", "message": "Could not get x: 403 PERMISSION_DENIED: no.", "code": 403}
+    with pytest.raises(PermanentServiceError, match="PERMISSION_DENIED"):
+        operator.execute_complete(context(), event)
+
+
+def verify(job, copied, **change):
+    operator = GeminiVerifyModelCopyOperator(task_id="verify", source_model=job.model, model=copied, **change)
+    return operator.execute(context())
+
+
+def test_verify_finds_a_true_copy(vertex):
+    job = finished_job(vertex)
+    result = verify(job, finished_copy(vertex, job))
+    assert (result["checkpoints"], result["default_checkpoint_id"], result["default_of_source"]) == (3, "3", "3")
+
+
+def test_verify_can_give_the_copy_another_default(vertex):
+    job = finished_job(vertex)
+    copied = finished_copy(vertex, job)
+    assert verify(job, copied, default_checkpoint_id="1")["default_checkpoint_id"] == "1"
+    assert GeminiTuningHook().get_model(copied).default_checkpoint_id == "1"
+    assert GeminiTuningHook().get_model(job.model).default_checkpoint_id == "3"
+
+
+def test_verify_names_the_differences(vertex):
+    job = finished_job(vertex)
+    copied = finished_copy(vertex, job)
+    GeminiTuningHook().set_default_checkpoint(copied, "2")
+    with pytest.raises(VerificationError, match="the default is checkpoint 2 in the copy, 3 in the source"):
+        verify(job, copied)
+    other = finished_job(vertex, replace(SPEC, epoch_count=2))
+    with pytest.raises(VerificationError, match="checkpoint 3 is only in the copy"):
+        verify(other, copied)
+
+
+# -------------------------------------------------------------------------------------------- report
+
+
+def test_report_of_a_promotion():
+    results = [
+        {"checkpoint_id": "1", "epoch": 1, "step": 9, "score": 0.9, "passed": 9, "total": 10, "error": None},
+        {"checkpoint_id": "2", "epoch": 2, "step": 18, "score": None, "passed": 0, "total": 10, "error": "a | b\nc"},
+    ]
+    decision = {"winner": "1", "reason": "Because.", "default_checkpoint_id": "2"}
+    pushed = GeminiTuningReportOperator(
+        task_id="report",
+        tuning_job="job",
+        model="model@1",
+        results=results,
+        decision=decision,
+        promotion={"default_before": "2", "default_after": "1"},
+        copy={"model": "copy@1", "checkpoints": 2, "default_checkpoint_id": "1"},
+    ).execute(context())
+    assert (pushed["winner"], pushed["default_before"], pushed["default_after"]) == ("1", "2", "1")
+    assert pushed["copy"] == "copy@1"
+    assert "| 1 | 1 | 9 | 9/10 | 90.0% | winner |" in pushed["report"]
+    assert "| 2 | 2 | 18 | 0/10 | - | default before, a \\| b c |" in pushed["report"]
+    assert "2 before, 1 after (read back)" in pushed["report"]
+
+
+def test_report_when_nothing_was_changed():
+    decision = {"winner": None, "reason": "No checkpoint wins.", "default_checkpoint_id": "2"}
+    pushed = GeminiTuningReportOperator(
+        task_id="report", tuning_job="job", model="model@1", results=[], decision=decision
+    ).execute(context())
+    assert (pushed["winner"], pushed["default_after"], pushed["copy"]) == (None, "2", None)
+    assert "Nothing was changed" in pushed["report"]
+
+
+# --------------------------------------------------------------------------------------- what all share
+
+
+@pytest.mark.parametrize("operator", [preflight, create])
+def test_errors_that_no_retry_helps_end_the_task(operator):
+    policy = operator().retry_policy
+    assert policy is base_module.RETRY_POLICY
+    for error in (PermanentServiceError("x"), InvalidInputError("x"), ValueError("x"), SuiteError("x")):
+        assert policy.evaluate(error, 1, 3).action.value == "fail"
+    assert policy.evaluate(OSError("x"), 1, 3).action.value == "default"

@@ -1,0 +1,203 @@
+"""The sensor and the triggers: waiting for a job in every state, with a service that does not always answer."""
+
+import asyncio
+import json
+import time
+
+import pytest
+from airflow.sdk.exceptions import AirflowSensorTimeout, TaskDeferred
+from support import LOCATION, LONG, SPEC, context, finished_job
+
+from gemini_tuning import hook as hook_module
+from gemini_tuning.exceptions import PermanentServiceError, TuningJobError
+from gemini_tuning.hook import GeminiTuningHook
+from gemini_tuning.sensors import GeminiTuningJobSensor
+from gemini_tuning.triggers import CopyModelTrigger, TuningJobTrigger
+
+
+def new_job():
+    return GeminiTuningHook().create_tuning_job(SPEC, project_id=None, location=LOCATION)
+
+
+def sensor(name, **change):
+    return GeminiTuningJobSensor(task_id="wait", tuning_job=name, **{"deferrable": True, **change})
+
+
+def trigger(name, *, kind=TuningJobTrigger, deadline=60.0):
+    return kind(
+        name, gcp_conn_id="google_cloud_default", impersonation_chain=None, poll_interval=0.01,
+        deadline=time.time() + deadline,
+    )  # fmt: skip
+
+
+async def event_of(waiting):
+    async for event in waiting.run():
+        return event.payload
+    return None
+
+
+async def event_after(waiting, vertex, path, change):
+    """Start a trigger, change the world once it has looked, and return its event."""
+    seen = len([r for r in vertex.requests() if path in r["path"]])
+    task = asyncio.create_task(event_of(waiting))
+    while len([r for r in await asyncio.to_thread(vertex.requests) if path in r["path"]]) == seen:  # noqa: ASYNC110 - another process
+        await asyncio.sleep(0.01)
+    assert not task.done()
+    await asyncio.to_thread(change)
+    return await task
+
+
+# -------------------------------------------------------------------------------------------- sensor
+
+
+def test_a_job_that_is_over_is_not_waited_for(vertex):
+    job = finished_job(vertex)
+    pushed = sensor(job.name).execute(context())
+    assert pushed["state"] == "SUCCEEDED"
+    assert pushed["model"] == job.model
+    json.dumps(pushed)
+
+
+def test_a_job_under_way_is_deferred_to_a_small_trigger_without_secrets(vertex):
+    name = new_job().name
+    with pytest.raises(TaskDeferred) as caught:
+        sensor(name, poll_interval="30", deadline="3600").execute(context())
+    path, arguments = caught.value.trigger.serialize()
+    assert path == "gemini_tuning.triggers.TuningJobTrigger"
+    assert arguments["poll_interval"] == 30
+    assert 3500 < arguments["deadline"] - time.time() <= 3600
+    assert caught.value.timeout.total_seconds() > 3600
+    assert len(json.dumps(arguments)) < 500
+    assert "PRIVATE" not in json.dumps(arguments)
+
+
+def test_the_sensor_goes_on_when_the_trigger_says_so(vertex):
+    job = finished_job(vertex)
+    assert sensor(job.name).execute_complete(context(), {"status": "ended", "resource": job.name})["model"] == job.model
+
+
+@pytest.mark.parametrize(
+    ("outcome", "said"),
+    [
+        ("failed", "is FAILED"),
+        ("expired", "is EXPIRED"),
+        ("cancelled", "is CANCELLED"),
+        ("failed_after_model", r"is FAILED: Failed to create endpoint.*\(code 13\)"),
+    ],
+)
+def test_a_job_that_ends_badly_fails_the_task_with_the_services_error(vertex, outcome, said):
+    vertex.faults([{"job": {}, "outcome": outcome}])
+    job = finished_job(vertex)
+    with pytest.raises(TuningJobError, match=said) as caught:
+        sensor(job.name).execute(context())
+    assert job.name in str(caught.value)
+    assert (job.error is None) or job.error.message in str(caught.value)
+
+
+def test_a_model_left_by_a_failed_job_is_named(vertex):
+    vertex.faults([{"job": {}, "outcome": "failed_after_model"}])
+    job = finished_job(vertex)
+    with pytest.raises(TuningJobError, match=job.model):
+        sensor(job.name).execute(context())
+
+
+def test_a_dataset_that_the_service_refuses(vertex):
+    vertex.put_object("gs://bucket/train.jsonl", "{oops\n")
+    job = finished_job(vertex)
+    with pytest.raises(TuningJobError, match=r"is FAILED: .*Line 1 is not valid JSON"):
+        sensor(job.name).execute(context())
+
+
+def test_at_the_deadline_the_job_is_cancelled_and_the_task_fails(vertex):
+    name = new_job().name
+    vertex.advance(3)
+    with pytest.raises(TuningJobError, match="not over at its deadline; it was asked to cancel"):
+        sensor(name).execute_complete(context(), {"status": "deadline", "resource": name})
+    vertex.advance(LONG)
+    assert GeminiTuningHook().get_tuning_job(name).state == "CANCELLED"
+
+
+def test_an_unknown_job_fails_at_once(vertex):
+    with pytest.raises(PermanentServiceError, match="404"):
+        sensor(f"projects/demo-project/locations/{LOCATION}/tuningJobs/404").execute(context())
+
+
+def test_without_deferring_the_sensor_pokes(vertex, monkeypatch):
+    name = new_job().name
+    ask = GeminiTuningHook.get_tuning_job
+    monkeypatch.setattr(GeminiTuningHook, "get_tuning_job", lambda *a: (vertex.advance(10), ask(*a))[1])
+    pushed = sensor(name, deferrable=False, poll_interval=0.001).execute(context())
+    assert pushed["state"] == "SUCCEEDED"
+
+
+def test_without_deferring_the_deadline_cancels_too(vertex):
+    name = new_job().name
+    with pytest.raises((TuningJobError, AirflowSensorTimeout), match="asked to cancel"):
+        sensor(name, deferrable=False, poll_interval=0.001, deadline=0.01).execute(context())
+    vertex.advance(LONG)
+    assert GeminiTuningHook().get_tuning_job(name).state == "CANCELLED"
+
+
+# ------------------------------------------------------------------------------------------- triggers
+
+
+@pytest.mark.parametrize("outcome", ["succeeded", "failed", "expired", "cancelled"])
+def test_the_trigger_fires_when_the_job_is_over_however(vertex, outcome):
+    vertex.faults([{"job": {}, "outcome": outcome}])
+    name = new_job().name
+    event = asyncio.run(event_after(trigger(name), vertex, name, lambda: vertex.advance(LONG)))
+    assert event == {"status": "ended", "resource": name}
+
+
+@pytest.mark.parametrize("outcome", ["paused", "pending"])
+def test_the_trigger_waits_in_states_that_are_not_final_until_the_deadline(vertex, outcome):
+    vertex.faults([{"job": {}, "outcome": outcome}])
+    name = new_job().name
+    vertex.advance(LONG)
+    assert asyncio.run(event_of(trigger(name, deadline=0.05))) == {"status": "deadline", "resource": name}
+
+
+def test_a_service_that_does_not_answer_is_asked_again(vertex, monkeypatch):
+    monkeypatch.setattr(hook_module, "READ_ATTEMPTS", 1)
+    name = finished_job(vertex).name
+    vertex.faults([{"path": "tuningJobs/", "status": 503, "times": 3}])
+    assert asyncio.run(event_of(trigger(name))) == {"status": "ended", "resource": name}
+
+
+def test_a_refusal_ends_the_wait_with_the_services_words(vertex):
+    name = new_job().name
+    vertex.faults([{"path": "tuningJobs/", "status": 403, "message": "Not yours. " * 200}])
+    event = asyncio.run(event_of(trigger(name)))
+    assert event["status"] == "error"
+    assert event["code"] == 403
+    assert "Not yours." in event["message"]
+    assert len(json.dumps(event)) < 1024
+    with pytest.raises(PermanentServiceError, match="Not yours"):
+        sensor(name).execute_complete(context(), event)
+
+
+def test_the_copy_trigger(vertex):
+    job = finished_job(vertex)
+    name = GeminiTuningHook().copy_model(job.model, project_id=None, location="europe-west4")
+    operation_id = name.rpartition("/")[2]
+    waiting = trigger(name, kind=CopyModelTrigger)
+    event = asyncio.run(event_after(waiting, vertex, operation_id, lambda: vertex.advance(LONG)))
+    assert event == {"status": "ended", "resource": name}
+
+
+@pytest.mark.parametrize("kind", [TuningJobTrigger, CopyModelTrigger])
+def test_triggers_can_be_made_again_from_what_they_serialize(kind):
+    path, arguments = trigger("projects/1/locations/l/x/2", kind=kind).serialize()
+    assert path == f"gemini_tuning.triggers.{kind.__name__}"
+    assert kind(**arguments).serialize() == (path, arguments)
+
+
+def test_the_log_shows_progress_once_when_it_changes(vertex, capsys):
+    name = new_job().name
+    vertex.advance(9)
+
+    asyncio.run(event_after(trigger(name), vertex, name, lambda: vertex.advance(LONG)))
+    lines = [line.partition(name)[2] for line in capsys.readouterr().out.splitlines() if name in line]
+    assert any("RUNNING" in line and "epoch" in line and "of 3" in line and "step" in line for line in lines)
+    assert "SUCCEEDED, epoch 3 of 3" in lines[-1]
+    assert len(lines) == len(set(lines))

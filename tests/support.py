@@ -1,0 +1,63 @@
+"""What several tests need: the demo's data in a bucket, a connection, a task's context, a job that is over."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from gemini_tuning.hook import GeminiTuningHook
+from gemini_tuning.resources import TuningJob
+from gemini_tuning.tuning_spec import TuningJobSpec
+from vertex_emulator.process import Emulator
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+DATA = REPOSITORY / "demo" / "data"
+LONG = 100_000.0  # virtual seconds after which any job is over
+LOCATION = "us-central1"
+SPEC = TuningJobSpec(
+    training_dataset_uri="gs://bucket/train.jsonl",
+    validation_dataset_uri="gs://bucket/validation.jsonl",
+    base_model="gemini-2.5-flash",
+    epoch_count=3,
+    tuned_model_display_name="test",
+)
+
+
+def fill(emulator: Emulator) -> None:
+    """Empty a local Vertex AI and put the demo's data into its bucket."""
+    emulator.reset()
+    emulator.clear_faults()
+    for part in ("train", "validation"):
+        emulator.put_object(f"gs://bucket/{part}.jsonl", (DATA / f"{part}.jsonl").read_text(encoding="utf-8"))
+
+
+def use_connection(monkeypatch: pytest.MonkeyPatch, connection: dict, name: str = "google_cloud_default") -> None:
+    """Make an Airflow connection, as an environment variable."""
+    monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", json.dumps(connection))
+
+
+class TaskInstance(SimpleNamespace):
+    """Keeps what a task pushes."""
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        self.xcoms[key] = value
+
+
+def context(params: dict[str, Any] | None = None, conf: dict[str, Any] | None = None) -> Any:
+    """Return the bit of a task's context that the operators use."""
+    return {
+        "ti": TaskInstance(xcoms={}),
+        "params": params or {},
+        "dag_run": SimpleNamespace(conf=conf or {}),
+        "dag": SimpleNamespace(params=params or {}),
+    }
+
+
+def finished_job(vertex: Emulator, spec: TuningJobSpec = SPEC) -> TuningJob:
+    """Create a job and let it end."""
+    hook = GeminiTuningHook()
+    name = hook.create_tuning_job(spec, project_id=None, location=LOCATION).name
+    vertex.advance(LONG)
+    return hook.get_tuning_job(name)
