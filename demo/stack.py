@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import sys
 import time
 from base64 import urlsafe_b64encode
@@ -81,9 +82,11 @@ class Stack:
         self._wait_for_airflow()
 
     def stop(self) -> None:
-        """Stop everything, the last started first."""
+        """Stop everything: all are told to end, then each is waited for."""
         self.api.close()
-        for process in reversed(self.processes.values()):
+        for process in self.processes.values():
+            process.signal(signal.SIGTERM)
+        for process in self.processes.values():
             process.stop()
         self.processes.clear()
 

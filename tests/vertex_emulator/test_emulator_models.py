@@ -1,0 +1,227 @@
+"""The model registry and model copies over the wire, with google-genai and google-cloud-aiplatform."""
+
+import pytest
+from google.api_core import exceptions
+from google.cloud.aiplatform_v1 import CopyModelRequest, Model
+from google.genai.errors import ClientError
+from google.genai.types import CreateTuningJobConfig, TuningDataset, UpdateModelConfig
+from google.longrunning.operations_pb2 import GetOperationRequest
+from google.protobuf.field_mask_pb2 import FieldMask
+
+DESTINATION = "projects/other-project/locations/europe-west4"
+
+
+@pytest.fixture
+def job(emulator, genai_client):
+    """A finished job with three checkpoints."""
+    started = genai_client.tunings.tune(
+        base_model="gemini-2.5-flash",
+        training_dataset=TuningDataset(gcs_uri="gs://data/train.jsonl"),
+        config=CreateTuningJobConfig(epoch_count=3, tuned_model_display_name="mine"),
+    )
+    emulator.advance(3600)
+    return genai_client.tunings.get(name=started.name)
+
+
+@pytest.fixture
+def model(job):
+    """Name of its model, with the version."""
+    return job.tuned_model.model
+
+
+def bare(name):
+    return name.partition("@")[0]
+
+
+class TestGet:
+    def test_with_version_alias_and_neither(self, emulator, model):
+        def get(name):
+            return emulator.request("GET", f"/v1/{name}").json()
+
+        versioned = get(model)
+        assert versioned["name"] == model
+        assert get(model.replace("@", "%40")) == versioned
+        assert get(bare(model) + "@default") == versioned
+        assert get(bare(model)) == {**versioned, "name": bare(model)}
+        assert versioned["versionAliases"] == ["default"]
+        assert versioned["checkpoints"][0] == {"checkpointId": "1", "epoch": "1", "step": "9"}
+
+    def test_generated_client_reads_enums_as_numbers(self, models_client, model):
+        read = models_client.get_model(name=model)
+        assert read.name == model
+        assert read.default_checkpoint_id == "3"
+        assert [(item.checkpoint_id, item.epoch, item.step) for item in read.checkpoints] == [
+            ("1", 1, 9),
+            ("2", 2, 18),
+            ("3", 3, 27),
+        ]
+        assert len(read.deployed_models) == 3
+
+    @pytest.mark.parametrize("change", [lambda name: bare(name) + "@9", lambda name: bare(name) + "0@1"])
+    def test_unknown_is_404(self, genai_client, model, change):
+        with pytest.raises(ClientError) as missing:
+            genai_client.models.get(model=change(model))
+        assert missing.value.code == 404
+
+    def test_list(self, emulator, genai_client, model):
+        listed = list(genai_client.models.list(config={"query_base": False, "filter": 'display_name="mine"'}))
+        assert [item.name for item in listed] == [bare(model)]
+        assert not list(genai_client.models.list(config={"query_base": False, "filter": 'display_name="x"'}))
+        sent = [entry["query"] for entry in emulator.requests() if entry["path"].endswith("/models")]
+        assert sent[0].count("filter=") == 2
+
+
+class TestUpdate:
+    def test_without_mask(self, genai_client, job, model):
+        updated = genai_client.models.update(model=model, config=UpdateModelConfig(default_checkpoint_id="1"))
+        assert updated.default_checkpoint_id == "1"
+        assert updated.display_name == "mine"
+        assert genai_client.tunings.get(name=job.name).tuned_model.endpoint == job.tuned_model.checkpoints[0].endpoint
+
+    def test_with_mask(self, models_client, model):
+        change = Model(name=model, display_name="ignored", description="new", default_checkpoint_id="2")
+        mask = FieldMask(paths=["description", "default_checkpoint_id"])
+        updated = models_client.update_model(model=change, update_mask=mask)
+        assert (updated.display_name, updated.description) == ("mine", "new")
+        assert updated.default_checkpoint_id == "2"
+
+    def test_mask_clears_what_the_body_lacks(self, emulator, model):
+        reply = emulator.request("PATCH", f"/v1/{model}?updateMask=labels", json={})
+        assert "labels" not in reply.json()
+
+    @pytest.mark.parametrize(
+        ("query", "change"),
+        [
+            ("", {"defaultCheckpointId": "9"}),
+            ("?updateMask=defaultCheckpointId", {}),
+            ("?updateMask=name", {"name": "x"}),
+            ("", {"labels": {"Bad": "x"}}),
+            ("", {"surprise": 1}),
+        ],
+    )
+    def test_refused(self, emulator, model, query, change):
+        reply = emulator.request("PATCH", f"/v1/{model}{query}", json=change)
+        assert reply.status_code == 400
+        assert reply.json()["error"]["status"] == "INVALID_ARGUMENT"
+        assert emulator.request("GET", f"/v1/{model}").json()["defaultCheckpointId"] == "3"
+
+
+def test_versions_checkpoints_and_aliases(models_client, model):
+    assert [item.name for item in models_client.list_model_versions(name=bare(model))] == [model]
+    assert [item.step for item in models_client.list_model_version_checkpoints(name=model)] == [9, 18, 27]
+    merged = models_client.merge_version_aliases(name=model, version_aliases=["champion"])
+    assert list(merged.version_aliases) == ["default", "champion"]
+    assert models_client.get_model(name=bare(model) + "@champion").version_id == "1"
+    merged = models_client.merge_version_aliases(name=model, version_aliases=["-champion"])
+    assert list(merged.version_aliases) == ["default"]
+    with pytest.raises(exceptions.BadRequest):
+        models_client.merge_version_aliases(name=model, version_aliases=["-default"])
+
+
+class TestCopy:
+    def copy(self, client, source, **more):
+        return client.copy_model(CopyModelRequest(parent=DESTINATION, source_model=source, **more))
+
+    def test_keeps_checkpoints_and_default(self, emulator, genai_client, models_client, model):
+        genai_client.models.update(model=model, config=UpdateModelConfig(default_checkpoint_id="2"))
+        operation = self.copy(models_client, model, model_id="copied_1")
+        name = operation.operation.name
+        assert name.startswith("projects/") and "/locations/europe-west4/models/copied_1/operations/" in name
+        assert not operation.operation.done
+
+        poll = models_client.transport.operations_client.get_operation
+        assert not poll(name).done
+        emulator.advance(3)
+        assert poll(name).done
+        response = operation.result(timeout=10)
+        assert response.model_version_id == "1"
+
+        copied, source = models_client.get_model(name=response.model), models_client.get_model(name=model)
+        assert list(copied.checkpoints) == list(source.checkpoints)
+        assert copied.default_checkpoint_id == "2"
+        assert copied.model_source_info.copy
+        assert not copied.deployed_models
+        assert not source.model_source_info.copy
+
+    def test_operation_on_both_paths(self, emulator, models_client, model):
+        name = self.copy(models_client, model).operation.name
+        emulator.advance(3)
+        for prefix in ("v1", "v1beta1", "ui"):
+            operation = emulator.request("GET", f"/{prefix}/{name}").json()
+            assert operation["done"] is True
+            assert operation["metadata"]["@type"].endswith("v1.CopyModelOperationMetadata")
+            assert operation["response"]["modelVersionId"] == "1"
+        assert models_client.get_operation(GetOperationRequest(name=name)).done
+
+    def test_into_a_parent_model(self, emulator, models_client, model):
+        first = self.copy(models_client, model, model_id="target")
+        emulator.advance(3)
+        parent_model = first.result(timeout=10).model
+        second = self.copy(models_client, model, parent_model=parent_model)
+        emulator.advance(3)
+        response = second.result(timeout=10)
+        assert (response.model, response.model_version_id) == (parent_model, "2")
+        assert models_client.get_model(name=parent_model).version_id == "1", "the default version stays"
+
+    def test_default_version_without_version(self, emulator, models_client, model):
+        operation = self.copy(models_client, bare(model))
+        emulator.advance(3)
+        assert models_client.get_model(name=operation.result(timeout=10).model).display_name == "mine"
+
+    def test_taken_id(self, emulator, models_client, model):
+        self.copy(models_client, model, model_id="taken")
+        with pytest.raises(exceptions.Conflict):
+            self.copy(models_client, model, model_id="taken")
+        emulator.advance(3)
+        with pytest.raises(exceptions.Conflict):
+            self.copy(models_client, model, model_id="taken")
+
+    @pytest.mark.parametrize("model_id", ["1abc", "-abc", "Abc", "a" * 64, "a b"])
+    def test_bad_id(self, models_client, model, model_id):
+        with pytest.raises(exceptions.BadRequest):
+            self.copy(models_client, model, model_id=model_id)
+
+    def test_unknown_source(self, models_client, model):
+        with pytest.raises(exceptions.NotFound):
+            self.copy(models_client, bare(model) + "@7")
+
+    def test_source_deleted_meanwhile_fails_the_operation(self, emulator, models_client, model, job):
+        operation = self.copy(models_client, model, model_id="late")
+        for checkpoint in job.tuned_model.checkpoints:
+            undeploy(emulator, checkpoint.endpoint)
+        models_client.delete_model(name=bare(model))
+        emulator.advance(3)
+        with pytest.raises(exceptions.GoogleAPICallError, match="does not exist"):
+            operation.result(timeout=10)
+        self_again = emulator.request("GET", f"/v1/{operation.operation.name}").json()
+        assert self_again["done"] and "response" not in self_again
+
+
+def undeploy(emulator, endpoint):
+    deployed = emulator.request("GET", f"/v1/{endpoint}").json()["deployedModels"][0]["id"]
+    reply = emulator.request("POST", f"/v1/{endpoint}:undeployModel", json={"deployedModelId": deployed})
+    assert reply.json()["done"] is True
+
+
+class TestDelete:
+    def test_refused_while_deployed(self, models_client, model):
+        with pytest.raises(exceptions.BadRequest, match="deployed"):
+            models_client.delete_model(name=bare(model))
+
+    def test_after_cleaning_up(self, emulator, models_client, job, model):
+        for checkpoint in job.tuned_model.checkpoints:
+            refused = emulator.request("DELETE", f"/v1/{checkpoint.endpoint}")
+            assert refused.json()["error"]["status"] == "FAILED_PRECONDITION"
+            undeploy(emulator, checkpoint.endpoint)
+            emulator.request("DELETE", f"/v1/{checkpoint.endpoint}").raise_for_status()
+        models_client.delete_model(name=bare(model)).result(timeout=10)
+        with pytest.raises(exceptions.NotFound):
+            models_client.get_model(name=model)
+        assert emulator.request("GET", f"/v1/{job.name}").json()["tunedModel"]["model"] == model
+
+    def test_default_version_stays(self, emulator, models_client, model):
+        copied = models_client.copy_model(CopyModelRequest(parent=DESTINATION, source_model=model, model_id="c"))
+        emulator.advance(3)
+        name = copied.result(timeout=10).model
+        with pytest.raises(exceptions.BadRequest):
+            models_client.delete_model_version(name=f"{name}@1")

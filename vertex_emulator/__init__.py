@@ -1,0 +1,57 @@
+"""A local Vertex AI for tuning Gemini: one process on the loopback interface, nothing to install beside it.
+
+It answers the part of the Vertex AI API that tunes models with checkpoints (tuning jobs, models, copies,
+endpoints, prompts, operations), with the bit of Cloud Storage and OAuth that the real clients need on the way.
+google-genai, google-cloud-aiplatform (REST) and google-cloud-storage work against it unchanged.
+
+What it is not: **it trains nothing**. There is no model in it. A "tuned checkpoint" is a lookup in the example
+files it was given: it answers some of the examples right and others wrong, by a rule that imitates a model which
+learns, and after a while overfits (see :mod:`vertex_emulator.learner`). Base models answer with small talk. No
+number that comes out of it says anything about a real model, its quality, its cost or its speed.
+
+Start it, and fetch the Airflow connection that points to it::
+
+    python -m vertex_emulator --port 8085
+    python -m vertex_emulator key --port 8085 --connection
+
+Every option of ``python -m vertex_emulator --help`` may also be given in the environment, as VERTEX_EMULATOR_
+and its name. Time is virtual: ``--speed 10`` makes jobs ten times as fast, ``--speed 0`` stops the clock, and
+``POST /_emulator/advance {"seconds": 60}`` moves it on. Tokens expire in real time.
+
+Its own API, which needs no token (:mod:`vertex_emulator.routes.control`)::
+
+    GET    /_emulator/health       status, virtual time, speed, counts
+    GET    /_emulator/state        all resources
+    GET    /_emulator/requests     the last requests, with the bodies of those to Vertex AI
+    GET    /_emulator/key          the service-account key
+    GET    /_emulator/connection   the Airflow connection
+    POST   /_emulator/advance      {"seconds": 60}
+    POST   /_emulator/buckets      {"name": "data"}
+    POST   /_emulator/faults       a list of rules (see below); DELETE clears them
+    POST   /_emulator/reset        forgets all resources, faults and requests
+
+A fault rule answers requests with an error, or decides how jobs made from then on will end. The first rule that
+fits counts; without ``times`` it holds until it is cleared. Outcomes: :class:`vertex_emulator.lifecycle.Outcome`::
+
+    {"method": "GET", "path": "/tuningJobs/", "status": 429, "message": "slow down", "times": 1, "retry_after": 7}
+    {"job": {"display_name": "^nightly", "labels": {"team": "a"}}, "outcome": "failed",
+     "error": {"code": 8, "message": "out of chips"}}
+
+Where the real service's behaviour is not documented, this is the emulator's choice, and code must not rely on it:
+
+- Default number of epochs and examples per step (:mod:`~vertex_emulator.lifecycle`); tokens are a quarter of the
+  characters.
+- A new job is QUEUED first. The model is there from the first checkpoint on, and has no default checkpoint until
+  the final one is saved. Failed and cancelled jobs keep the model and the checkpoints saved so far.
+- A job above ``--job-limit`` waits in PENDING, or is refused with 429, as ``--over-limit`` says.
+- New versions of a model do not become its default version.
+- The texts of errors, the grammar of filters beyond comparisons joined by AND, the base-model label.
+- Prompts: temperature, tools and response schemas have no effect; parts that are files count as their address.
+
+How it is built: a job's life is a list of timed events (:mod:`~vertex_emulator.lifecycle`), and every request
+first applies the events that are due; nothing runs in the background. Pure modules (``dataset``, ``filters``,
+``learner``, ``lifecycle``, ``names``, ``paging``, ``prompts``, ``protojson``, ``render``, ``tuning_request``) know
+neither state nor network; ``records`` is the state; ``tuning``, ``registry``, ``serving``, ``operations``,
+``files`` and ``buckets`` change it; ``world`` puts them together; ``routes`` speak HTTP, through ``app``. For tests,
+:class:`vertex_emulator.process.Emulator` runs all of it as a process.
+"""

@@ -1,0 +1,166 @@
+"""The web application: routes, the gate that every request passes, the journal."""
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.convertors import Convertor, register_url_convertor
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from .call import Call, Entry, Handler, error_reply, reply
+from .errors import GoogleError
+from .routes import control, endpoints, models, oauth, operations, storage, tuning_jobs
+from .world import World
+
+_PROXY_PREFIX = "/vertex.googleapis.com"
+"""google-genai configured by the environment alone keeps the resource path only below an address that ends so."""
+_OPEN = ("/_emulator/", "/token")
+_VERTEX = ("/v1/", "/v1beta1/", "/ui/")
+_UNAUTHENTICATED = (
+    "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other valid "
+    "authentication credential. See https://developers.google.com/identity/sign-in/web/devconsole-project."
+)
+
+
+class _Text(Convertor[str]):
+    """A part of a path that is taken as it stands."""
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+class _Version(_Text):
+    regex = "v1|v1beta1"
+
+
+class _Id(_Text):
+    """An id: a colon after it starts a custom method."""
+
+    regex = "[^/:]+"
+
+
+register_url_convertor("version", _Version())
+register_url_convertor("id", _Id())
+
+# The busiest routes first: Starlette tries them in order.
+_ROUTES: list[Entry] = [
+    *tuning_jobs.ROUTES,
+    *operations.ROUTES,
+    *endpoints.ROUTES,
+    *models.ROUTES,
+    *storage.ROUTES,
+    *oauth.ROUTES,
+    *control.ROUTES,
+]
+
+
+class Gate:
+    """What comes before any handler: token, faults; and after it: the journal."""
+
+    def __init__(self, app: ASGIApp, world: World) -> None:
+        self._app = app
+        self._world = world
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve an ASGI event."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        if scope["path"].startswith(_PROXY_PREFIX + "/"):
+            scope["path"] = scope["path"].removeprefix(_PROXY_PREFIX)
+        path: str = scope["path"]
+        if path.startswith("/_emulator/"):
+            await self._app(scope, receive, send)
+            return
+        exchange = _Exchange(receive, send, keep_body=path.startswith(_VERTEX))
+        error = self._refusal(scope)
+        app = error_reply(error, path) if error else self._app
+        try:
+            await app(scope, exchange.receive, exchange.send)
+        finally:
+            query = scope["query_string"].decode()
+            self._world.journal.add(
+                time.time(), scope["method"], path, query=query, status=exchange.status, body=exchange.body
+            )
+
+    def _refusal(self, scope: Scope) -> GoogleError | None:
+        path = scope["path"]
+        if not path.startswith(_OPEN):
+            authorization = next((value for key, value in scope["headers"] if key == b"authorization"), b"")
+            if not self._world.account.accepts(authorization.decode("latin-1")):
+                return GoogleError(401, _UNAUTHENTICATED)
+        return self._world.faults.reply(scope["method"], path)
+
+
+class _Exchange:
+    """Looks over the shoulder of a request: its body and the status of its reply."""
+
+    def __init__(self, receive: Receive, send: Send, *, keep_body: bool) -> None:
+        self._receive = receive
+        self._send = send
+        self._keep_body = keep_body
+        self.status = 500
+        self.body = b""
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        if self._keep_body:
+            self.body += message.get("body", b"")
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        await self._send(message)
+
+
+def build(world: World) -> Starlette:
+    """Make the application."""
+    handlers: dict[Any, Callable[[Request, Exception], Response | Awaitable[Response]]] = {
+        GoogleError: _google_error,
+        HTTPException: _http_error,
+        Exception: _internal_error,
+    }
+    return Starlette(
+        routes=[_route(world, entry) for entry in _ROUTES],
+        middleware=[Middleware(Gate, world=world)],
+        exception_handlers=handlers,
+    )
+
+
+def _route(world: World, entry: Entry) -> Route:
+    return Route(entry.path, _endpoint(world, entry.handler), methods=[entry.method])
+
+
+def _endpoint(world: World, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+    async def serve(request: Request) -> Response:
+        body = await request.body()
+        world.tick()
+        return reply(request, handler(Call(world, request, body)))
+
+    return serve
+
+
+def _google_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, GoogleError)  # noqa: S101  (registered for this class)
+    return error_reply(error, request.url.path)
+
+
+def _http_error(request: Request, error: Exception) -> Response:
+    """Starlette found no route: say plainly that the emulator does not know the call."""
+    assert isinstance(error, HTTPException)  # noqa: S101
+    message = f"The emulator does not serve {request.method} {request.url.path}."
+    return error_reply(GoogleError(501, message), request.url.path)
+
+
+def _internal_error(request: Request, error: Exception) -> Response:
+    return error_reply(GoogleError(500, f"Error in the emulator: {error!r}"), request.url.path)

@@ -1,0 +1,48 @@
+"""The last requests, for people who want to see what a client really sent."""
+
+import json
+from collections import deque
+from typing import Any
+
+from .clock import timestamp
+
+_MAX_BODY = 16 * 1024
+
+
+class Journal:
+    """A bounded list of requests. Headers are not kept, so that no token is.
+
+    :param size: how many requests are remembered.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._entries: deque[dict[str, Any]] = deque(maxlen=size)
+
+    def add(self, at: float, method: str, path: str, *, query: str, status: int, body: bytes) -> None:
+        """Note a request.
+
+        :param at: real time in seconds since the epoch.
+        :param body: of the request; empty for those whose body is not kept.
+        """
+        entry: dict[str, Any] = {"time": timestamp(at), "method": method, "path": path}
+        if query:
+            entry["query"] = query
+        entry["status"] = status
+        if body:
+            entry["body"] = body[:_MAX_BODY]
+        self._entries.append(entry)
+
+    def entries(self) -> list[dict[str, Any]]:
+        """All that is remembered, oldest first."""
+        return [{**entry, "body": _readable(entry["body"])} if "body" in entry else entry for entry in self._entries]
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._entries.clear()
+
+
+def _readable(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except ValueError:
+        return body.decode(errors="replace")

@@ -1,0 +1,81 @@
+"""Long-running operations: one table of what they do when they are due."""
+
+from collections.abc import Callable
+from typing import Any
+
+from .errors import GoogleError, not_found
+from .names import Name, Parent, new_id
+from .records import Operation, Store
+from .registry import Registry
+
+_TYPES = "type.googleapis.com/google.cloud.aiplatform.v1."
+EMPTY = {"@type": "type.googleapis.com/google.protobuf.Empty"}
+
+
+class Operations:
+    """Makes operations and completes them."""
+
+    def __init__(self, store: Store, registry: Registry) -> None:
+        self._store = store
+        self._registry = registry
+        self._work: dict[str, Callable[[dict[str, Any], float], dict[str, Any]]] = {"copy": self._copy}
+
+    def get(self, name: str) -> Operation:
+        """Return the operation, or 404."""
+        if name not in self._store.operations:
+            raise not_found("Operation", name)
+        return self._store.operations[name]
+
+    def start(
+        self, resource: str, metadata_type: str, work: str, *, arguments: dict[str, Any], now: float, seconds: float
+    ) -> Operation:
+        """Begin an operation on a resource; it is done after some virtual seconds.
+
+        :param metadata_type: such as ``CopyModelOperationMetadata``.
+        """
+        operation = self._new(resource, metadata_type, now)
+        operation.due, operation.work, operation.arguments = now + seconds, work, arguments
+        self._store.schedule(operation.due, "operation", operation.name)
+        return operation
+
+    def finished(self, resource: str, metadata_type: str, now: float) -> Operation:
+        """Make the operation of something that was done at once, with an empty response."""
+        operation = self._new(resource, metadata_type, now)
+        operation.done, operation.response = True, EMPTY
+        return operation
+
+    def apply(self, name: str, at: float) -> None:
+        """Complete an operation that is due."""
+        operation = self._store.operations.get(name)
+        if operation is None or operation.done:
+            return
+        operation.done, operation.updated = True, at
+        try:
+            operation.response = self._work[operation.work](operation.arguments, at)
+        except GoogleError as error:
+            operation.error = {"code": 13, "message": error.message}
+
+    def _new(self, resource: str, metadata_type: str, now: float) -> Operation:
+        operation = Operation(
+            seq=self._store.next_seq(),
+            name=f"{resource}/operations/{new_id()}",
+            created=now,
+            updated=now,
+            metadata_type=_TYPES + metadata_type,
+            due=now,
+            work="",
+            arguments={},
+        )
+        self._store.operations[operation.name] = operation
+        return operation
+
+    def _copy(self, arguments: dict[str, Any], now: float) -> dict[str, Any]:
+        parent = Parent(*arguments["parent"])
+        source = Name(Parent(*arguments["source"][0]), *arguments["source"][1:])
+        model_id = arguments["model_id"]
+        version = self._registry.copy_version(source, parent, model_id, arguments["options"], now)
+        return {
+            "@type": _TYPES + "CopyModelResponse",
+            "model": parent.child("models", model_id),
+            "modelVersionId": version,
+        }

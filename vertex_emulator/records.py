@@ -1,0 +1,266 @@
+"""The state: plain records and the store that holds them. No rule lives here."""
+
+import heapq
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from .learner import Corpus
+from .lifecycle import CheckpointPlan, Event, Fate, Outcome
+from .names import Parent
+
+
+class Exposure(NamedTuple):
+    """That a checkpoint saw a training file: digests of the files, epochs, learning-rate multiplier."""
+
+    training: str
+    validation: str | None
+    epochs: float
+    rate: float
+
+
+@dataclass(slots=True)
+class Checkpoint:
+    """A saved checkpoint.
+
+    ``endpoint`` is the one that tuning made for it; ``exposures`` what it has seen, the latest first.
+    """
+
+    checkpoint_id: str
+    epoch: int
+    step: int
+    exposures: tuple[Exposure, ...]
+    endpoint: str | None = None
+
+
+@dataclass(slots=True)
+class Tuning:
+    """What a running job works on: known once its dataset has been processed."""
+
+    start: float
+    end: float
+    epochs: int
+    steps: int
+    checkpoints: tuple[CheckpointPlan, ...]
+    training: str
+    validation: str | None
+
+    def steps_at(self, now: float) -> int:
+        """Count the steps completed at a (virtual) time."""
+        share = (now - self.start) / (self.end - self.start)
+        return int(self.steps * min(max(share, 0.0), 1.0) + 1e-6)
+
+
+@dataclass(slots=True)
+class Job:
+    """A tuning job.
+
+    ``request`` is the TuningJob as it was sent, with the server's defaults filled in; ``events`` are those to come.
+    ``phase`` is tuningJobState without its prefix. ``waiting`` marks a job that waits for quota.
+    """
+
+    seq: int
+    parent: Parent
+    id: str
+    created: float
+    updated: float
+    request: dict[str, Any]
+    experiment: str
+    fate: Fate
+    base_model: str
+    base_exposures: tuple[Exposure, ...] = ()
+    model_id: str = ""
+    state: str = "JOB_STATE_QUEUED"
+    phase: str | None = None
+    started: float | None = None
+    ended: float | None = None
+    error: dict[str, Any] | None = None
+    events: list[Event] = field(default_factory=list)
+    waiting: bool = False
+    tuning: Tuning | None = None
+    stats: dict[str, Any] | None = None
+    model: str | None = None
+    checkpoints: list[Checkpoint] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """Resource name."""
+        return self.parent.child("tuningJobs", self.id)
+
+    @property
+    def shows_checkpoints(self) -> bool:
+        """Off for jobs that are to look like those from before there were checkpoints."""
+        return self.fate.outcome is not Outcome.NO_CHECKPOINTS
+
+    @property
+    def stopped(self) -> bool:
+        """Whether tuning goes no further: ended, paused, or being cancelled."""
+        return self.ended is not None or self.state in ("JOB_STATE_PAUSED", "JOB_STATE_CANCELLING")
+
+
+class Deployment(NamedTuple):
+    """A model version's checkpoint on an endpoint, as the model lists it."""
+
+    endpoint: str
+    deployed_model_id: str
+    checkpoint_id: str
+
+
+@dataclass(slots=True)
+class ModelVersion:
+    """One version of a model. ``shows_checkpoints`` is off for models of jobs without checkpoints."""
+
+    version_id: str
+    created: float
+    updated: float
+    display_name: str
+    description: str
+    labels: dict[str, str]
+    base_model: str
+    aliases: list[str] = field(default_factory=list)
+    version_description: str = ""
+    checkpoints: list[Checkpoint] = field(default_factory=list)
+    default_checkpoint: str | None = None
+    deployments: list[Deployment] = field(default_factory=list)
+    encryption: dict[str, Any] | None = None
+    is_copy: bool = False
+    shows_checkpoints: bool = True
+
+    def checkpoint(self, checkpoint_id: str | None) -> Checkpoint | None:
+        """Return the checkpoint with this id."""
+        return next((item for item in self.checkpoints if item.checkpoint_id == checkpoint_id), None)
+
+
+@dataclass(slots=True)
+class Model:
+    """A model of the registry; ``last_version`` counts all there ever were."""
+
+    seq: int
+    parent: Parent
+    id: str
+    versions: dict[str, ModelVersion] = field(default_factory=dict)
+    last_version: int = 0
+
+    @property
+    def name(self) -> str:
+        """Resource name without version."""
+        return self.parent.child("models", self.id)
+
+    def version(self, version: str | None) -> ModelVersion | None:
+        """Return the version with this id or alias; none given means the default version."""
+        wanted = version or "default"
+        if wanted in self.versions:
+            return self.versions[wanted]
+        return next((item for item in self.versions.values() if wanted in item.aliases), None)
+
+
+@dataclass(slots=True)
+class DeployedModel:
+    """A checkpoint that an endpoint serves."""
+
+    id: str
+    model: str
+    version_id: str
+    checkpoint_id: str
+    display_name: str
+    created: float
+
+
+@dataclass(slots=True)
+class Endpoint:
+    """An endpoint."""
+
+    seq: int
+    parent: Parent
+    id: str
+    created: float
+    updated: float
+    display_name: str
+    labels: dict[str, str]
+    deployed: list[DeployedModel] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """Resource name."""
+        return self.parent.child("endpoints", self.id)
+
+
+@dataclass(slots=True)
+class Operation:
+    """A long-running operation.
+
+    ``work`` names what is done at ``due`` (virtual time) with ``arguments``; then ``response`` or ``error`` is set.
+    """
+
+    seq: int
+    name: str
+    created: float
+    updated: float
+    metadata_type: str
+    due: float
+    work: str
+    arguments: dict[str, Any]
+    done: bool = False
+    response: dict[str, Any] | None = None
+    error: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedFile:
+    """A dataset file that was parsed: what can be learnt from it, and its statistics."""
+
+    digest: str
+    corpus: Corpus
+    examples: int
+    statistics: dict[str, Any]
+
+
+class Due(NamedTuple):
+    """An entry of the schedule; ``seq`` keeps entries of the same time in the order they were made."""
+
+    at: float
+    seq: int
+    kind: str
+    name: str
+
+
+class Store:
+    """All resources but the buckets, by resource name, in the order they were made."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[str, Job] = {}
+        self.models: dict[str, Model] = {}
+        self.endpoints: dict[str, Endpoint] = {}
+        self.operations: dict[str, Operation] = {}
+        self.files: dict[str, LoadedFile] = {}
+        self.reserved_models: set[str] = set()
+        self._active: dict[str, Job] = {}
+        self._seq = 0
+        self._schedule: list[Due] = []
+
+    def next_seq(self) -> int:
+        """Draw a number greater than all before."""
+        self._seq += 1
+        return self._seq
+
+    def add_job(self, job: Job) -> None:
+        """Keep a new job."""
+        self.jobs[job.name] = job
+        self._active[job.name] = job
+
+    def active_jobs(self) -> Iterable[Job]:
+        """Jobs that have not ended, oldest first."""
+        return self._active.values()
+
+    def retire(self, job: Job) -> None:
+        """Note that a job has ended."""
+        self._active.pop(job.name, None)
+
+    def schedule(self, at: float, kind: str, name: str) -> None:
+        """Remember that something of this kind is due."""
+        heapq.heappush(self._schedule, Due(at, self.next_seq(), kind, name))
+
+    def due(self, now: float) -> Iterator[Due]:
+        """Take out what is due, in order of time; entries added meanwhile included."""
+        while self._schedule and self._schedule[0].at <= now:
+            yield heapq.heappop(self._schedule)

@@ -1,0 +1,168 @@
+"""Resources as the API's JSON. Field names: discovery documents. Pure functions.
+
+int64 fields are strings, absent fields are left out, as proto3's JSON mapping does.
+"""
+
+from typing import Any
+
+from .clock import timestamp
+from .records import Checkpoint, Endpoint, Job, Model, ModelVersion, Operation
+
+Json = dict[str, Any]
+
+
+def without_empty(values: Json) -> Json:
+    """Leave out what proto3 JSON leaves out."""
+    return {key: value for key, value in values.items() if value not in (None, "", [], {})}
+
+
+def render_job(job: Job, endpoint: str | None, now: float, *, beta: bool) -> Json:
+    """TuningJob.
+
+    :param endpoint: endpoint of the default checkpoint.
+    :param now: virtual time, for the progress.
+    :param beta: whether the request came to v1beta1, which alone has tuningJobState and tuningJobMetadata.
+    """
+    spec = job.request["supervisedTuningSpec"]
+    result = {
+        "name": job.name,
+        **job.request,
+        "supervisedTuningSpec": {**spec, "hyperParameters": _hyper_parameters(spec["hyperParameters"])},
+        "state": job.state,
+        "createTime": timestamp(job.created),
+        "startTime": job.started and timestamp(job.started),
+        "endTime": job.ended and timestamp(job.ended),
+        "updateTime": timestamp(job.updated),
+        "error": job.error,
+        "experiment": job.experiment,
+        "tunedModel": _tuned_model(job, endpoint),
+        "tuningDataStats": job.stats and {"supervisedTuningDataStats": job.stats},
+    }
+    if beta:
+        result["tuningJobState"] = job.phase and f"TUNING_JOB_STATE_{job.phase}"
+        result["tuningJobMetadata"] = _progress(job, now)
+    return without_empty(result)
+
+
+def job_fields(job: Job) -> Json:
+    """Collect the fields that a list filter may name: cheaper than the whole job."""
+    return {"name": job.name, "state": job.state, "baseModel": job.base_model, **job.request}
+
+
+def render_model(model: Model, version: ModelVersion, *, versioned_name: bool) -> Json:
+    """Model.
+
+    :param versioned_name: whether the name ends in ``@version``, as when the request's name did.
+    """
+    shown = version.checkpoints if version.shows_checkpoints else []
+    return without_empty(
+        {
+            "name": f"{model.name}@{version.version_id}" if versioned_name else model.name,
+            "versionId": version.version_id,
+            "versionAliases": version.aliases,
+            "versionCreateTime": timestamp(version.created),
+            "versionUpdateTime": timestamp(version.updated),
+            "displayName": version.display_name,
+            "description": version.description,
+            "versionDescription": version.version_description,
+            "createTime": timestamp(model.versions[min(model.versions, key=int)].created),
+            "updateTime": timestamp(version.updated),
+            "labels": version.labels,
+            "encryptionSpec": version.encryption,
+            "deployedModels": [
+                {
+                    "endpoint": deployment.endpoint,
+                    "deployedModelId": deployment.deployed_model_id,
+                    "checkpointId": deployment.checkpoint_id,
+                }
+                for deployment in version.deployments
+            ],
+            "checkpoints": [render_checkpoint(checkpoint) for checkpoint in shown],
+            "defaultCheckpointId": version.default_checkpoint if version.shows_checkpoints else None,
+            "modelSourceInfo": {"sourceType": "MODEL_GARDEN", **({"copy": True} if version.is_copy else {})},
+            "baseModelSource": {
+                "modelGardenSource": {"publicModelName": f"publishers/google/models/{version.base_model}"}
+            },
+            "etag": f"{version.updated:.6f}",
+        }
+    )
+
+
+def render_checkpoint(checkpoint: Checkpoint) -> Json:
+    """Checkpoint of a model (it has no endpoint there)."""
+    return {
+        "checkpointId": checkpoint.checkpoint_id,
+        "epoch": str(checkpoint.epoch),
+        "step": str(checkpoint.step),
+    }
+
+
+def render_endpoint(endpoint: Endpoint) -> Json:
+    """Endpoint."""
+    deployed = [
+        without_empty(
+            {
+                "id": item.id,
+                "model": item.model,
+                "modelVersionId": item.version_id,
+                "checkpointId": item.checkpoint_id,
+                "displayName": item.display_name,
+                "createTime": timestamp(item.created),
+            }
+        )
+        for item in endpoint.deployed
+    ]
+    return without_empty(
+        {
+            "name": endpoint.name,
+            "displayName": endpoint.display_name,
+            "deployedModels": deployed,
+            "trafficSplit": {endpoint.deployed[0].id: 100} if endpoint.deployed else {},
+            "labels": endpoint.labels,
+            "createTime": timestamp(endpoint.created),
+            "updateTime": timestamp(endpoint.updated),
+            "etag": f"{endpoint.updated:.6f}",
+        }
+    )
+
+
+def render_operation(operation: Operation) -> Json:
+    """google.longrunning.Operation."""
+    generic = {"createTime": timestamp(operation.created), "updateTime": timestamp(operation.updated)}
+    return without_empty(
+        {
+            "name": operation.name,
+            "metadata": {"@type": operation.metadata_type, "genericMetadata": generic},
+            "done": operation.done or None,
+            "error": operation.error,
+            "response": operation.response,
+        }
+    )
+
+
+def _hyper_parameters(parameters: Json) -> Json:
+    """EpochCount and batchSize are int64."""
+    return {key: str(value) if key in ("epochCount", "batchSize") else value for key, value in parameters.items()}
+
+
+def _tuned_model(job: Job, endpoint: str | None) -> Json:
+    if job.model is None:
+        return {}
+    checkpoints = [
+        without_empty({**render_checkpoint(checkpoint), "endpoint": checkpoint.endpoint})
+        for checkpoint in job.checkpoints
+        if job.shows_checkpoints
+    ]
+    return without_empty({"model": job.model, "endpoint": endpoint, "checkpoints": checkpoints})
+
+
+def _progress(job: Job, now: float) -> Json | None:
+    """tuningJobMetadata: what is completed, frozen once the job has ended."""
+    tuning = job.tuning
+    if tuning is None:
+        return None
+    steps = tuning.steps_at(min(now, job.updated) if job.stopped else now)
+    return {
+        "completedEpochCount": str(steps * tuning.epochs // tuning.steps),
+        "completedStepCount": str(steps),
+    }

@@ -1,0 +1,128 @@
+"""projects.locations.endpoints, and prompts to base models."""
+
+import json
+from collections.abc import Mapping
+
+from starlette.responses import Response
+
+from vertex_emulator.call import Call, Entry
+from vertex_emulator.clock import timestamp
+from vertex_emulator.errors import GoogleError, invalid_argument
+from vertex_emulator.filters import parse_filter
+from vertex_emulator.learner import answer
+from vertex_emulator.paging import page
+from vertex_emulator.prompts import Prompt, cut, read_prompt, render_answer, render_chunks, render_count
+from vertex_emulator.protojson import Type, read_message
+from vertex_emulator.records import Endpoint
+from vertex_emulator.render import Json, render_endpoint, render_operation, without_empty
+
+_LOCATION = "/{version:version}/projects/{project}/locations/{location}"
+_COLLECTION = _LOCATION + "/endpoints"
+_ENDPOINT = _COLLECTION + "/{id:id}"
+_MODEL = _LOCATION + "/models/{id:id}"
+_PUBLISHER_MODEL = _LOCATION + "/publishers/{publisher}/models/{id:id}"
+_UNDEPLOY: Mapping[str, Type] = {"endpoint": "string", "deployedModelId": "string", "trafficSplit": "any"}
+
+
+def get(call: Call) -> Json:
+    """One endpoint."""
+    return render_endpoint(_endpoint(call))
+
+
+def list_endpoints(call: Call) -> Json:
+    """Return a page of endpoints, newest first."""
+    matches = parse_filter(call.filter())
+    parent = call.parent
+
+    def wanted(endpoint: Endpoint) -> bool:
+        return endpoint.parent == parent and matches(render_endpoint(endpoint))
+
+    found, token = page(
+        reversed(call.world.store.endpoints.values()), wanted, call.query("pageSize"), call.query("pageToken")
+    )
+    return without_empty({"endpoints": [render_endpoint(item) for item in found], "nextPageToken": token})
+
+
+def undeploy(call: Call) -> Json:
+    """Take a deployed model off, which is done at once."""
+    endpoint = _endpoint(call)
+    deployed_model_id = read_message(call.json(), _UNDEPLOY).get("deployedModelId", "")
+    call.world.serving.undeploy(endpoint, deployed_model_id, call.now)
+    return _finished(call, endpoint, "UndeployModelOperationMetadata")
+
+
+def delete(call: Call) -> Json:
+    """Delete an endpoint, which is done at once."""
+    endpoint = _endpoint(call)
+    call.world.serving.delete(endpoint)
+    return _finished(call, endpoint, "DeleteOperationMetadata")
+
+
+def generate(call: Call) -> Json:
+    """Answer a prompt."""
+    prompt = read_prompt(call.json())
+    text, model_version = _answer(call, prompt)
+    return render_answer(prompt, cut(text, prompt.max_tokens), model_version, timestamp(call.now))
+
+
+def stream(call: Call) -> Response:
+    """Answer a prompt in parts: server-sent events with ``alt=sse``, else a JSON array."""
+    prompt = read_prompt(call.json())
+    text, model_version = _answer(call, prompt)
+    chunks = render_chunks(prompt, cut(text, prompt.max_tokens), model_version, timestamp(call.now))
+    lines = [json.dumps(chunk) for chunk in chunks]
+    if call.query("alt") == "sse":
+        return Response("".join(f"data: {line}\r\n\r\n" for line in lines), media_type="text/event-stream")
+    return Response("[" + "\n,\r\n".join(lines) + "\n]", media_type="application/json")
+
+
+def count(call: Call) -> Json:
+    """Count the tokens of a prompt."""
+    prompt = read_prompt(call.json())
+    _answer(call, prompt)
+    return render_count(prompt)
+
+
+def refuse_model(call: Call) -> Json:
+    """Prompts go to an endpoint, never to a model of the registry."""
+    name = call.parent.child("models", call.path["id"])
+    raise invalid_argument(f"{name} can't be prompted: send the request to an endpoint where the model is deployed.")
+
+
+def _answer(call: Call, prompt: Prompt) -> tuple[str, str]:
+    """Text of the answer, and the name of what gave it."""
+    if "publisher" in call.path:
+        return answer(prompt.user_texts, []), _base_model(call)
+    deployed = call.world.serving.deployed(_endpoint(call))
+    return call.world.serving.answer(deployed, prompt.user_texts), f"{deployed.model}@{deployed.version_id}"
+
+
+def _base_model(call: Call) -> str:
+    model_id = call.path["id"]
+    if call.path["publisher"] != "google" or not model_id.startswith("gemini-"):
+        name = f"{call.parent}/publishers/{call.path['publisher']}/models/{model_id}"
+        raise GoogleError(404, f"Publisher Model `{name}` was not found or your project does not have access to it.")
+    return model_id
+
+
+def _endpoint(call: Call) -> Endpoint:
+    return call.world.serving.endpoint(call.parent, call.path["id"])
+
+
+def _finished(call: Call, endpoint: Endpoint, metadata_type: str) -> Json:
+    return render_operation(call.world.operations.finished(endpoint.name, metadata_type, call.now))
+
+
+ROUTES = [
+    Entry("GET", _ENDPOINT, get),
+    Entry("GET", _COLLECTION, list_endpoints),
+    Entry("POST", _ENDPOINT + ":undeployModel", undeploy),
+    Entry("DELETE", _ENDPOINT, delete),
+    *(Entry("POST", f"{base}:generateContent", generate) for base in (_ENDPOINT, _PUBLISHER_MODEL)),
+    *(Entry("POST", f"{base}:streamGenerateContent", stream) for base in (_ENDPOINT, _PUBLISHER_MODEL)),
+    *(Entry("POST", f"{base}:countTokens", count) for base in (_ENDPOINT, _PUBLISHER_MODEL)),
+    *(
+        Entry("POST", f"{_MODEL}:{verb}", refuse_model)
+        for verb in ("generateContent", "streamGenerateContent", "countTokens")
+    ),
+]

@@ -1,0 +1,129 @@
+"""The options: one table for the command line, the environment and the code."""
+
+import argparse
+import os
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from .lifecycle import Pace
+
+ENVIRONMENT_PREFIX = "VERTEX_EMULATOR_"
+
+
+class OverLimit(StrEnum):
+    """What happens to a job above ``job_limit``; the real service's way is not documented."""
+
+    WAIT = "wait"
+    """It waits in PENDING until another one ends."""
+    REJECT = "reject"
+    """It is refused with 429 RESOURCE_EXHAUSTED."""
+
+
+def _about(text: str, kind: Callable[[str], Any] = str, **more: Any) -> dict[str, Any]:
+    """Describe an option to argparse."""
+    return {"help": text, "type": kind, **more}
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name for name in text.split(",") if name)
+
+
+def _count(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of 0 or more")
+    return int(text)
+
+
+def _digits(text: str) -> str:
+    if text and not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text} is not a project number")
+    return text
+
+
+def _not_negative(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a number of 0 or more")
+    return value
+
+
+def _positive(text: str) -> float:
+    value = _not_negative(text)
+    if value == 0:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return value
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Options of the server. Times are virtual seconds."""
+
+    host: str = field(default="127.0.0.1", metadata=_about("address to listen at"))
+    port: int = field(default=8085, metadata=_about("port to listen at; 0 takes a free one", int))
+    speed: float = field(
+        default=1.0,
+        metadata=_about(
+            "how many times as fast as real time jobs go; 0 stops the clock, then POST /_emulator/advance moves it",
+            _not_negative,
+        ),
+    )
+    seconds_per_epoch: float = field(default=3.0, metadata=_about("virtual seconds that an epoch takes", _positive))
+    project: str = field(
+        default="demo-project", metadata=_about("project id of the service account and the connection")
+    )
+    project_number: str = field(
+        default="", metadata=_about("number of that project; by default it is made from the id", _digits)
+    )
+    key_file: Path | None = field(
+        default=None,
+        metadata=_about("service-account key, made if there is none; by default one for this run only", Path),
+    )
+    job_limit: int = field(
+        default=0, metadata=_about("tuning jobs a project may run at once, in all locations; 0 means no limit", _count)
+    )
+    over_limit: OverLimit = field(
+        default=OverLimit.WAIT,
+        metadata=_about("what happens to a job above that limit: wait or reject", OverLimit, choices=list(OverLimit)),
+    )
+    bucket: tuple[str, ...] = field(
+        default=(), metadata=_about("buckets to make at the start, separated by commas", _names)
+    )
+    journal: int = field(default=1000, metadata=_about("requests that /_emulator/requests remembers", _count))
+
+    @property
+    def pace(self) -> Pace:
+        """How long the parts of a job take."""
+        return Pace(epoch=self.seconds_per_epoch)
+
+
+def add_options(parser: argparse.ArgumentParser, environment: Mapping[str, str] = os.environ) -> None:
+    """Add all options to a parser; the environment gives the defaults."""
+    _add(parser, environment, [option.name for option in fields(Settings)])
+
+
+def add_address_options(parser: argparse.ArgumentParser, environment: Mapping[str, str] = os.environ) -> None:
+    """Add the options that tell a client where the server is."""
+    _add(parser, environment, ["host", "port"])
+
+
+def _add(parser: argparse.ArgumentParser, environment: Mapping[str, str], names: Collection[str]) -> None:
+    for option in fields(Settings):
+        if option.name not in names:
+            continue
+        variable = ENVIRONMENT_PREFIX + option.name.upper()
+        details = dict(option.metadata)
+        default = environment.get(variable) or option.default
+        text = f"{details.pop('help')} (default: {_shown(option.default)}; {variable})"
+        parser.add_argument(f"--{option.name.replace('_', '-')}", default=default, help=text, **details)
+
+
+def _shown(default: Any) -> str:
+    return "none" if default in (None, "", ()) else f"{default:g}" if isinstance(default, float) else str(default)
+
+
+def from_arguments(arguments: argparse.Namespace) -> Settings:
+    """Make settings of parsed arguments."""
+    return Settings(**{option.name: getattr(arguments, option.name) for option in fields(Settings)})
