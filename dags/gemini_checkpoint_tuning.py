@@ -290,7 +290,14 @@ with DAG(
     tags=["gemini", "tuning"],
     default_args={"retries": 2, "retry_delay": timedelta(seconds=30)},
 ) as dag:
-    cloud = {name: dag.param(name) for name in ("gcp_conn_id", "impersonation_chain", "project_id", "location")}
+    # Templates and not dag.param(): in a mapped task that would give the DAG a new version at every parse, because
+    # Airflow writes the object's address into the serialized DAG.
+    cloud = {
+        "gcp_conn_id": "{{ params.gcp_conn_id }}",
+        "impersonation_chain": "{{ params.impersonation_chain or '' }}",
+        "project_id": "{{ params.project_id or '' }}",
+        "location": "{{ params.location }}",
+    }
 
     validate = GeminiPreflightOperator(
         task_id="validate",
@@ -319,9 +326,10 @@ with DAG(
     )
     smoke_test = GeminiSmokeTestCheckpointOperator.partial(
         task_id="smoke_test",
-        suite=dag.param("suite"),
+        map_index_template="checkpoint {{ task.checkpoint['checkpoint_id'] }}",
+        suite="{{ params.suite }}",
         suite_folder=str(SUITES),
-        concurrency=dag.param("concurrency"),
+        concurrency="{{ params.concurrency }}",
         **cloud,
     ).expand(checkpoint=list_checkpoints.output)
     choose = GeminiChooseCheckpointOperator(

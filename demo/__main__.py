@@ -35,6 +35,7 @@ def main() -> int:
     console = Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
     signal.signal(signal.SIGTERM, _interrupted)
     signal.signal(signal.SIGHUP, _interrupted)
+    signal.signal(signal.SIGINT, _interrupted)  # a shell that starts us in the background ignores it for us
     stack = Stack(HOME, options.airflow_port, options.emulator_port, options.speed)
     try:
         require_free_port(options.airflow_port, "--airflow-port")

@@ -133,6 +133,13 @@ def checkpoint_table(summary: Mapping[str, Any]) -> Table:
             if c["checkpoint_id"] == summary[key]
         ]
         score = "-" if c["score"] is None else f"{c['score']:.1%}"
-        row = (c["checkpoint_id"], str(c["epoch"]), str(c["step"]), score, ", ".join(marks), c["endpoint"] or "-")
+        row = (
+            c["checkpoint_id"],
+            str(c["epoch"]),
+            str(c["step"]),
+            score,
+            ", ".join(marks),
+            (c["endpoint"] or "-").rpartition("/")[2],
+        )
         table.add_row(*row, style="bold green" if c["checkpoint_id"] == summary["winner"] else "")
     return table

@@ -47,6 +47,8 @@ class Emulator:
 
     def start(self) -> Self:
         """Start the process and wait until it is ready; also again, after :meth:`stop`."""
+        if self._process is not None:
+            raise RuntimeError("The emulator is already running; stop it first.")
         self.url = self._token = ""
         self._started.clear()
         flags = [f"--{name.replace('_', '-')}={value}" for name, value in self._options.items()]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+HEADINGS = ("checkpoint", "epoch", "step", "passed", "score", "remarks")
+
 
 def render(
     *,
@@ -27,9 +29,7 @@ def render(
             f"Tuning job: {tuning_job}",
             f"Tuned model: {model}",
             "",
-            "| checkpoint | epoch | step | passed | score | |",
-            "|---|---|---|---|---|---|",
-            *(_row(result, decision) for result in results),
+            *_table([HEADINGS, *(_cells(result, decision) for result in results)]),
             "",
             str(decision["reason"]),
             _promotion(decision, promotion),
@@ -38,7 +38,16 @@ def render(
     )
 
 
-def _row(result: Mapping[str, Any], decision: Mapping[str, Any]) -> str:
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return a Markdown table that can also be read as plain text in a log: its columns are aligned."""
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
+    ]
+    return [lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]]
+
+
+def _cells(result: Mapping[str, Any], decision: Mapping[str, Any]) -> list[str]:
     notes = [
         word
         for word, key in (("winner", "winner"), ("default before", "default_checkpoint_id"))
@@ -48,7 +57,7 @@ def _row(result: Mapping[str, Any], decision: Mapping[str, Any]) -> str:
         notes.append(str(result["error"]))
     score = "-" if result["score"] is None else f"{result['score']:.1%}"
     cells = [result["checkpoint_id"], result["epoch"], result["step"], f"{result['passed']}/{result['total']}", score]
-    return "| " + " | ".join("-" if cell is None else _cell(cell) for cell in (*cells, ", ".join(notes))) + " |"
+    return ["-" if cell is None else _cell(cell) for cell in (*cells, ", ".join(notes))]
 
 
 def _cell(value: object) -> str:

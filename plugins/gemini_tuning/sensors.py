@@ -59,7 +59,6 @@ class GeminiTuningJobSensor(WaitsInTrigger, BaseSensorOperator):
             return self._wait_here(context)
         job = self.hook.get_tuning_job(self.tuning_job)
         if not job.has_ended:
-            self.log.info("%s: %s", job.name, job.progress())
             from gemini_tuning.triggers import TuningJobTrigger
 
             self.wait_in_trigger(
@@ -81,7 +80,7 @@ class GeminiTuningJobSensor(WaitsInTrigger, BaseSensorOperator):
         except TransientServiceError as error:
             self.log.warning("The service does not answer, asking again: %s", error)
             return PokeReturnValue(is_done=False)
-        self.log.info("%s: %s", job.name, job.progress())
+        self.log.info("%s", job.progress())
         return PokeReturnValue(is_done=job.has_ended, xcom_value=self._result(job) if job.has_ended else None)
 
     def _wait_here(self, context: Context) -> dict[str, Any]:
@@ -107,7 +106,7 @@ class GeminiTuningJobSensor(WaitsInTrigger, BaseSensorOperator):
     def _result(self, job: TuningJob) -> dict[str, Any]:
         if not job.has_succeeded:
             raise TuningJobError(job.describe_failure())
-        self.log.info("%s: %s; tuned model %s", job.name, job.progress(), job.model)
+        self.log.info("Tuning job %s: %s; tuned model %s", job.name, job.progress(), job.model)
         return {
             "name": job.name,
             "state": job.state,

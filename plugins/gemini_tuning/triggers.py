@@ -74,11 +74,12 @@ class _PollingTrigger(BaseTrigger):
         module = await asyncio.to_thread(importlib.import_module, "gemini_tuning.hook")
         hook = await module.GeminiTuningHook.acreate(self.gcp_conn_id, self.impersonation_chain)
         shown = ""
+        self.log.info("Waiting for %s", self.resource)
         try:
             while True:
                 ended, line = await self._look_patiently(hook)
                 if line != shown:
-                    self.log.info("%s: %s", self.resource, line)
+                    self.log.info("%s", line)
                     shown = line
                 remaining = self.deadline - time.time()
                 if ended or remaining <= 0:

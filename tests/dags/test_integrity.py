@@ -63,6 +63,16 @@ def test_the_steps_of_the_pipeline_stand_in_the_documented_order(dags):
     assert dag.get_task("copy_model").deferrable
 
 
+def test_reading_a_dag_twice_gives_the_same_dag():
+    """Otherwise Airflow makes a new version of the DAG at every parse."""
+
+    def serialized():
+        bag = DagBag(str(REPOSITORY / "dags"), bundle_name="dags-folder")
+        return {dag_id: DagSerialization.to_dict(dag) for dag_id, dag in bag.dags.items()}
+
+    assert serialized() == serialized()
+
+
 @pytest.mark.parametrize("task_id", ["create_tuning_job", "copy_model"])
 def test_what_is_paid_for_is_never_tried_twice(dags, task_id):
     assert dags["gemini_checkpoint_tuning"].get_task(task_id).retries == 0

@@ -409,8 +409,11 @@ def test_report_of_a_promotion():
     ).execute(context())
     assert (pushed["winner"], pushed["default_before"], pushed["default_after"]) == ("1", "2", "1")
     assert pushed["copy"] == "copy@1"
-    assert "| 1 | 1 | 9 | 9/10 | 90.0% | winner |" in pushed["report"]
-    assert "| 2 | 2 | 18 | 0/10 | - | default before, a \\| b c |" in pushed["report"]
+    table = [[cell.strip() for cell in line.split(" | ")] for line in pushed["report"].splitlines() if "/10" in line]
+    assert table == [
+        ["| 1", "1", "9", "9/10", "90.0%", "winner                   |"],
+        ["| 2", "2", "18", "0/10", "-", "default before, a \\| b c |"],
+    ]
     assert "2 before, 1 after (read back)" in pushed["report"]
 
 

@@ -197,7 +197,9 @@ def test_the_log_shows_progress_once_when_it_changes(vertex, capsys):
     vertex.advance(9)
 
     asyncio.run(event_after(trigger(name), vertex, name, lambda: vertex.advance(LONG)))
-    lines = [line.partition(name)[2] for line in capsys.readouterr().out.splitlines() if name in line]
+    said = capsys.readouterr().out
+    assert f"Waiting for {name}" in said
+    lines = [line.partition("]")[2] for line in said.splitlines() if "epoch" in line]
     assert any("RUNNING" in line and "epoch" in line and "of 3" in line and "step" in line for line in lines)
     assert "SUCCEEDED, epoch 3 of 3" in lines[-1]
     assert len(lines) == len(set(lines))

@@ -82,7 +82,9 @@ def test_options(tmp_path):
         reply = emulator.request("GET", "/v1/projects/my-project/locations/x/models/1")
         assert "projects/42/" in reply.json()["error"]["message"]
         first = emulator.key()["private_key_id"]
-    with emulator.start():
+    with emulator:
+        with pytest.raises(RuntimeError, match="already running"):
+            emulator.start()
         assert emulator.key()["private_key_id"] == first
         assert emulator.state()["tuningJobs"] == []
 

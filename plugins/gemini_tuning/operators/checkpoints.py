@@ -96,7 +96,10 @@ class GeminiSmokeTestCheckpointOperator(GoogleCloudFields):
     Example::
 
         smoke_test = GeminiSmokeTestCheckpointOperator.partial(
-            task_id="smoke_test", suite="ferry_support", suite_folder=SUITES
+            task_id="smoke_test",
+            map_index_template="checkpoint {{ task.checkpoint['checkpoint_id'] }}",
+            suite="ferry_support",
+            suite_folder=SUITES,
         ).expand(checkpoint=list_checkpoints.output)
 
     :param checkpoint: ``{"checkpoint_id", "epoch", "step", "endpoint"}``. (templated)
@@ -119,7 +122,6 @@ class GeminiSmokeTestCheckpointOperator(GoogleCloudFields):
         concurrency: int | str = 8,
         **kwargs: Any,
     ) -> None:
-        kwargs.setdefault("map_index_template", "checkpoint {{ task.checkpoint['checkpoint_id'] }}")
         super().__init__(**kwargs)
         self.checkpoint = checkpoint
         self.suite = suite
