@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 unexport PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint lock clean
+.PHONY: help install demo env test lint lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -27,6 +27,16 @@ $(STAMP): requirements.txt constraints.txt
 
 demo: $(STAMP) ## the whole pipeline in a real Airflow; ARGS=--exit ends by itself, ARGS=--help lists the options
 	@$(BIN)/python -m demo $(ARGS)
+
+env: ## write .env, the secrets of docker-compose.yaml; never over an existing one
+	@test ! -e .env || { echo "make: .env is there already and stays as it is; for new secrets: docker compose down -v, then delete it" >&2; exit 1; }
+	@$(PYTHON) -c 'import base64, os, secrets as s; \
+	  text = f"POSTGRES_PASSWORD={s.token_hex(24)}\n"; \
+	  text += f"AIRFLOW_FERNET_KEY={base64.urlsafe_b64encode(s.token_bytes(32)).decode()}\n"; \
+	  text += f"AIRFLOW_JWT_SECRET={s.token_hex(64)}\nAIRFLOW_API_SECRET_KEY={s.token_hex(32)}\n"; \
+	  text += f"AIRFLOW_ADMIN_PASSWORD={s.token_urlsafe(12)}\n"; \
+	  os.write(os.open(".env", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), text.encode())'
+	@echo "Wrote .env. Next: docker compose up, then http://localhost:8080 as admin with AIRFLOW_ADMIN_PASSWORD."
 
 test: $(STAMP) lint ## lint, types, and all tests
 	$(BIN)/python -m pytest $(ARGS)

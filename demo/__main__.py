@@ -7,6 +7,7 @@ import json
 import signal
 import sys
 import time
+from pathlib import Path
 from typing import Any, NoReturn
 
 from rich.console import Console
@@ -15,7 +16,6 @@ from demo.processes import DemoError, require_free_port
 from demo.stack import BUCKET, DAG_ID, REPOSITORY, Stack, seconds_between, stay_up
 from demo.view import Progress, View, checkpoint_table, task_states
 
-HOME = REPOSITORY / ".demo"
 DATA = REPOSITORY / "demo" / "data"
 RUN_TIMEOUT = 900.0  # seconds
 CONF = {
@@ -36,15 +36,16 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _interrupted)
     signal.signal(signal.SIGHUP, _interrupted)
     signal.signal(signal.SIGINT, _interrupted)  # a shell that starts us in the background ignores it for us
-    stack = Stack(HOME, options.airflow_port, options.emulator_port, options.speed)
+    stack = Stack(options.home.resolve(), options.airflow_port, options.emulator_port, options.speed)
     try:
         require_free_port(options.airflow_port, "--airflow-port")
         require_free_port(options.emulator_port, "--emulator-port")
         console.print("Starting Airflow and the local Vertex AI, half a minute or so …")
         with stack:
             summary = run_pipeline(stack, console)
-            (HOME / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-            tell(summary, console)
+            facts = stack.home / "summary.json"
+            facts.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+            tell(summary, stack, console)
             if not options.exit:
                 console.print(f"\nAirflow: {stack.airflow_url}  user {stack.user}  password {stack.password}")
                 console.print(f"This run: {run_address(stack, summary)}")
@@ -120,12 +121,12 @@ def _service_seconds(state: dict[str, Any]) -> float:
     return sum(seconds_between(start, end) for start, end in spans)
 
 
-def tell(summary: dict[str, Any], console: Console) -> None:
+def tell(summary: dict[str, Any], stack: Stack, console: Console) -> None:
     """Print what came out."""
     console.print()
     if summary["dag_run_state"] != "success":
         console.print(f"The run failed in {', '.join(summary['failed_tasks']) or 'an unknown task'}.")
-        console.print(f"Task logs: {HOME / 'airflow' / 'logs'}")
+        console.print(f"Task logs: {stack.home / 'airflow' / 'logs'}")
         return
     console.print(checkpoint_table(summary))
     console.print(f"{summary['reason']}")
@@ -133,7 +134,7 @@ def tell(summary: dict[str, Any], console: Console) -> None:
     console.print(f"Copy: {summary['copy']}, with the same checkpoints and default.")
     seconds = summary["seconds"]
     console.print(f"{seconds['total']} s in all, of which the service took {seconds['vertex']} s.")
-    console.print(f"Tuning jobs created: {summary['jobs_created']}. These facts: {HOME / 'summary.json'}")
+    console.print(f"Tuning jobs created: {summary['jobs_created']}. These facts: {stack.home / 'summary.json'}")
 
 
 def run_address(stack: Stack, summary: dict[str, Any]) -> str:
@@ -146,6 +147,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--exit", action="store_true", help="end by itself; status 0 only if the run succeeded")
     parser.add_argument("--airflow-port", type=int, default=8080, metavar="N", help="default 8080")
     parser.add_argument("--emulator-port", type=int, default=8099, metavar="N", help="default 8099")
+    parser.add_argument(
+        "--home",
+        type=Path,
+        default=REPOSITORY / ".demo",
+        metavar="DIR",
+        help="for what is written; emptied first",
+    )
     parser.add_argument("--speed", type=float, default=1.0, metavar="X", help="of the local Vertex AI; default 1")
     return parser.parse_args()
 

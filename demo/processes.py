@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import psutil
+
 
 class DemoError(Exception):
     """Something went wrong; the message is one clear line, with the log's path where there is one."""
@@ -89,18 +91,21 @@ class Process:
             return
         self.signal(signal.SIGTERM)
         end = time.monotonic() + patience
-        while time.monotonic() < end and self._group_alive():
+        while time.monotonic() < end and self.alive():
             self._popen.poll()
             time.sleep(0.05)
         self.signal(signal.SIGKILL)
         self._popen.wait()
 
-    def _group_alive(self) -> bool:
-        try:
-            os.killpg(self.pid, 0)
-        except ProcessLookupError:
-            return False
-        return True
+    def alive(self) -> bool:
+        """Return whether a member of the group still runs; a dead one that its parent has not reaped does not."""
+        for process in psutil.process_iter():
+            try:
+                if os.getpgid(process.pid) == self.pid and process.status() != psutil.STATUS_ZOMBIE:
+                    return True
+            except (ProcessLookupError, psutil.NoSuchProcess):
+                continue
+        return False
 
 
 def wait_until(
