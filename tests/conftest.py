@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,3 +49,12 @@ def vertex(_emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Emulator:
     fill(_emulator)
     use_connection(monkeypatch, _emulator.connection())
     return _emulator
+
+
+@pytest.fixture(scope="session")
+def airflow_db() -> None:
+    """Make Airflow's tables in the tests' SQLite file."""
+    done = subprocess.run(
+        [sys.executable, "-m", "airflow", "db", "migrate"], env=os.environ, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 from airflow.providers.google.common.hooks.base_google import GoogleBaseHook  # noqa: TID253 - the base class
@@ -36,6 +38,14 @@ MULTI_REGIONS = frozenset({"us", "eu"})
 # Keys of the connection's extra that name another address, as users behind Private Service Connect need.
 VERTEX_ENDPOINT_EXTRA = "aiplatform.endpoint"
 STORAGE_ENDPOINT_EXTRA = "gcs.endpoint"  # the same key that Airflow's ObjectStoragePath reads
+
+
+@contextmanager
+def _stable() -> Iterator[None]:
+    """Keep google-genai from warning in every run's log that its tuning calls are experimental."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The SDK's tuning implementation is experimental")
+        yield
 
 
 class GeminiTuningHook(GoogleBaseHook):
@@ -84,7 +94,7 @@ class GeminiTuningHook(GoogleBaseHook):
 
         parent = f"projects/{self.project(project_id)}/locations/{location}"
         client = self._client(self.project(project_id), location, TUNING_API_VERSION, attempts=1)
-        with creating(f"tuning job {spec.tuned_model_display_name or ''} in {parent}".replace("  ", " ")):
+        with creating(f"tuning job {spec.tuned_model_display_name or ''} in {parent}".replace("  ", " ")), _stable():
             created = client.tunings.tune(
                 base_model=spec.pre_tuned_model or spec.base_model or "",
                 training_dataset=types.TuningDataset(gcs_uri=spec.training_dataset_uri),

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue, conf
+from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException
 
-from gemini_tuning.exceptions import TransientServiceError, TuningJobError
+from gemini_tuning.exceptions import ServiceError, TransientServiceError, TuningJobError
 from gemini_tuning.operators.base import GCP_FIELDS, optional_float
 from gemini_tuning.operators.deferral import WaitsInTrigger
 from gemini_tuning.resources import TuningJob
@@ -70,7 +71,7 @@ class GeminiTuningJobSensor(WaitsInTrigger, BaseSensorOperator):
         """Take over from the trigger."""
         name = self.resource_of(event)
         if event["status"] == "deadline":
-            self._give_up(name)
+            return self._give_up(name)
         return self._result(self.hook.get_tuning_job(name))
 
     def poke(self, context: Context) -> PokeReturnValue:
@@ -84,24 +85,29 @@ class GeminiTuningJobSensor(WaitsInTrigger, BaseSensorOperator):
         return PokeReturnValue(is_done=job.has_ended, xcom_value=self._result(job) if job.has_ended else None)
 
     def _wait_here(self, context: Context) -> dict[str, Any]:
-        from airflow.sdk.exceptions import AirflowSensorTimeout
-
         try:
             result: dict[str, Any] = super().execute(context)
         except AirflowSensorTimeout:
-            self._give_up(self.tuning_job)
+            return self._give_up(self.tuning_job)
+        except AirflowSkipException:  # what soft_fail makes of the time-out
+            self.log.warning("%s", self._cancel(self.tuning_job))
+            raise
         return result
 
-    def _give_up(self, name: str) -> None:
-        """Cancel a job that nobody waits for any longer, then fail."""
-        self.hook.cancel_tuning_job(name)
+    def _give_up(self, name: str) -> dict[str, Any]:
+        """Cancel a job that nobody waits for any longer, then fail; unless it has ended just now."""
+        done = self._cancel(name)
         job = self.hook.get_tuning_job(name)
-        if job.has_succeeded:
-            return
-        raise TuningJobError(
-            f"Tuning job {name} was not over at its deadline; it was asked to cancel and is now {job.state}. "
-            "Raise the deadline if it was on its way."
-        )
+        if job.has_ended and job.state != "CANCELLED":
+            return self._result(job)
+        raise TuningJobError(f"Tuning job {name} was not over at its deadline. {done} It is {job.state} now.")
+
+    def _cancel(self, name: str) -> str:
+        try:
+            self.hook.cancel_tuning_job(name)
+        except ServiceError as error:
+            return f"It could not be cancelled and may go on costing money: cancel it by hand. {error}"
+        return "It was asked to cancel."
 
     def _result(self, job: TuningJob) -> dict[str, Any]:
         if not job.has_succeeded:

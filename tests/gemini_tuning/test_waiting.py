@@ -5,7 +5,7 @@ import json
 import time
 
 import pytest
-from airflow.sdk.exceptions import AirflowSensorTimeout, TaskDeferred
+from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
 from support import LOCATION, LONG, SPEC, context, finished_job
 
 from gemini_tuning import hook as hook_module
@@ -111,7 +111,7 @@ def test_a_dataset_that_the_service_refuses(vertex):
 def test_at_the_deadline_the_job_is_cancelled_and_the_task_fails(vertex):
     name = new_job().name
     vertex.advance(3)
-    with pytest.raises(TuningJobError, match="not over at its deadline; it was asked to cancel"):
+    with pytest.raises(TuningJobError, match=r"not over at its deadline\. It was asked to cancel"):
         sensor(name).execute_complete(context(), {"status": "deadline", "resource": name})
     vertex.advance(LONG)
     assert GeminiTuningHook().get_tuning_job(name).state == "CANCELLED"
@@ -132,8 +132,30 @@ def test_without_deferring_the_sensor_pokes(vertex, monkeypatch):
 
 def test_without_deferring_the_deadline_cancels_too(vertex):
     name = new_job().name
-    with pytest.raises((TuningJobError, AirflowSensorTimeout), match="asked to cancel"):
+    with pytest.raises(TuningJobError, match="asked to cancel"):
         sensor(name, deferrable=False, poll_interval=0.001, deadline=0.01).execute(context())
+    vertex.advance(LONG)
+    assert GeminiTuningHook().get_tuning_job(name).state == "CANCELLED"
+
+
+@pytest.mark.parametrize("mode", [{}, {"soft_fail": True}])
+def test_a_job_that_ended_just_before_the_deadline_counts_as_ended(vertex, mode):
+    job = finished_job(vertex)
+    pushed = sensor(job.name, **mode).execute_complete(context(), {"status": "deadline", "resource": job.name})
+    assert pushed["model"] == job.model
+
+
+def test_a_job_that_cannot_be_cancelled_is_said_to_go_on(vertex):
+    name = new_job().name
+    vertex.faults([{"path": ":cancel$", "status": 403, "message": "Not you."}])
+    with pytest.raises(TuningJobError, match=r"could not be cancelled.*cancel it by hand.*Not you.*is QUEUED now"):
+        sensor(name).execute_complete(context(), {"status": "deadline", "resource": name})
+
+
+def test_a_soft_failing_sensor_still_cancels_the_job(vertex):
+    name = new_job().name
+    with pytest.raises(AirflowSkipException):
+        sensor(name, deferrable=False, soft_fail=True, poll_interval=0.001, deadline=0.01).execute(context())
     vertex.advance(LONG)
     assert GeminiTuningHook().get_tuning_job(name).state == "CANCELLED"
 
