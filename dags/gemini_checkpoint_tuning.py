@@ -277,7 +277,7 @@ PARAMS = {
         maximum=7 * 24 * 3600,
         section=WAITING,
         title="Deadline for tuning",
-        description="Seconds after which a job that is not over is cancelled and the run fails.",
+        description="Seconds after its creation that a job which is not over is cancelled and the run fails.",
     ),
 }
 
@@ -305,6 +305,10 @@ with DAG(
         validation_dataset_uri=dag.param("validation_dataset_uri"),
         suite=dag.param("suite"),
         suite_folder=str(SUITES),
+        copy={
+            name: dag.param(f"copy_{name}")
+            for name in ("location", "project_id", "model_id", "parent_model", "kms_key_name")
+        },
         **cloud,
     )
     create_tuning_job = GeminiCreateTuningJobOperator(

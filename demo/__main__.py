@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any, NoReturn
 
+import httpx
 from rich.console import Console
 
 from demo.processes import DemoError, require_free_port
@@ -51,8 +52,9 @@ def main() -> int:
                 console.print(f"This run: {run_address(stack, summary)}")
                 console.print("Ctrl-C ends it.")
                 stay_up()
-    except DemoError as error:
-        print(f"demo: {error}", file=sys.stderr)
+    except (DemoError, httpx.HTTPError, OSError) as error:
+        said = str(error) if isinstance(error, DemoError) else f"{type(error).__name__}: {error}; logs: {stack.logs}"
+        print(f"demo: {said}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -70,6 +72,7 @@ def run_pipeline(stack: Stack, console: Console) -> dict[str, Any]:
     view, end = View(console), time.monotonic() + RUN_TIMEOUT
     with view.showing():
         while True:
+            stack.check_alive()
             state = stack.api.run(DAG_ID, run_id)["state"]
             jobs = stack.emulator("GET", "/state")["tuningJobs"]
             view.update(task_states(stack.api.tasks(DAG_ID, run_id)), Progress.of(jobs[-1] if jobs else None))

@@ -1,16 +1,20 @@
-"""Child processes that leave nothing behind: each in a process group of its own, its output in a log file."""
+"""Child processes that leave nothing behind, and the folder that they write into."""
 
 from __future__ import annotations
 
-import os
-import signal
+import contextlib
+import fcntl
+import shutil
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 import psutil
+
+MARKER = ".gemini-demo"
 
 
 class DemoError(Exception):
@@ -18,7 +22,7 @@ class DemoError(Exception):
 
 
 class Process:
-    """A child process with its own process group and log file.
+    """A child process with a log file, in a process group of its own so that Ctrl-C reaches us alone.
 
     :param name: what to call it, also the log file's name.
     :param command: program and arguments.
@@ -30,10 +34,11 @@ class Process:
         self.log = log_folder / f"{name}.log"
         self._command, self._env, self._cwd = list(command), dict(env), cwd
         self._popen: subprocess.Popen[bytes] | None = None
+        self._family: list[psutil.Process] = []
 
     @property
     def pid(self) -> int:
-        """Id of the process and of its group."""
+        """Id of the process."""
         if self._popen is None:
             raise DemoError(f"{self.name} was not started")
         return self._popen.pid
@@ -77,35 +82,70 @@ class Process:
         if self._popen is not None and self._popen.poll() is not None:
             raise DemoError(f"{self.name} ended with status {self._popen.returncode}; log: {self.log}")
 
-    def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the whole group: Airflow's children survive their parent's SIGTERM."""
-        if self._popen is not None:
-            try:
-                os.killpg(self._popen.pid, number)
-            except ProcessLookupError:
-                return
+    def terminate(self) -> None:
+        """Tell the process and all its descendants to end; :meth:`stop` waits for them."""
+        self._family = self.family()
+        for member in self._family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                member.terminate()
 
     def stop(self, patience: float = 10) -> None:
-        """End the whole group: SIGTERM, and SIGKILL for what is left after ``patience`` seconds."""
+        """End the process and all its descendants; after ``patience`` seconds those that are left are killed.
+
+        Airflow puts each task into a process group of its own, so ending our group would not be enough.
+        """
         if self._popen is None:
             return
-        self.signal(signal.SIGTERM)
+        if not self._family:
+            self.terminate()
         end = time.monotonic() + patience
-        while time.monotonic() < end and self.alive():
+        while time.monotonic() < end and any(map(runs, self._family)):
             self._popen.poll()
             time.sleep(0.05)
-        self.signal(signal.SIGKILL)
+        for member in self._family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                member.kill()
         self._popen.wait()
+        self._family = []
 
-    def alive(self) -> bool:
-        """Return whether a member of the group still runs; a dead one that its parent has not reaped does not."""
-        for process in psutil.process_iter():
-            try:
-                if os.getpgid(process.pid) == self.pid and process.status() != psutil.STATUS_ZOMBIE:
-                    return True
-            except (ProcessLookupError, psutil.NoSuchProcess):
-                continue
+    def family(self) -> list[psutil.Process]:
+        """Return the process and all its descendants."""
+        try:
+            parent = psutil.Process(self.pid)
+            return [parent, *parent.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
+
+
+def runs(process: psutil.Process) -> bool:
+    """Return whether a process runs; one that is dead, but that its parent has not reaped, does not."""
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
         return False
+
+
+def claim_folder(folder: Path) -> IO[str]:
+    """Take a folder for ourselves and empty it; the returned file holds the claim as long as it is open.
+
+    :raises DemoError: when somebody else's files are in it, or another demo uses it.
+    """
+    marker = folder / MARKER
+    if folder.exists() and any(folder.iterdir()) and not marker.exists():
+        raise DemoError(f"{folder} has files that are not the demo's; choose an empty folder with ARGS='--home DIR'")
+    folder.mkdir(parents=True, exist_ok=True)
+    claim = marker.open("a")
+    try:
+        fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        claim.close()
+        raise DemoError(f"another demo uses {folder}; choose another folder with ARGS='--home DIR'") from None
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path != marker:
+            path.unlink()
+    return claim
 
 
 def wait_until(

@@ -5,20 +5,18 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import shutil
-import signal
 import sys
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import httpx
 
 from demo.airflow_api import AirflowApi
-from demo.processes import DemoError, Process, free_port, wait_until
+from demo.processes import DemoError, Process, claim_folder, free_port, wait_until
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 AIRFLOW_PARTS = ("api-server", "scheduler", "dag-processor", "triggerer")
@@ -55,6 +53,7 @@ class Stack:
         self.logs = self.home / "logs"
         self.api = AirflowApi(self.airflow_url, self.user, self.password)
         self.processes: dict[str, Process] = {}
+        self._claim: IO[str] | None = None
 
     def __enter__(self) -> Self:
         try:
@@ -72,8 +71,8 @@ class Stack:
 
         :raises DemoError: naming what failed and its log.
         """
-        shutil.rmtree(self.home, ignore_errors=True)
-        self.logs.mkdir(parents=True)
+        self._claim = claim_folder(self.home)
+        self.logs.mkdir()
         self._start_emulator()
         env = self._airflow_environment()
         Process("db-migrate", _airflow("db", "migrate"), env, self.logs, REPOSITORY).run(START_TIMEOUT)
@@ -85,10 +84,20 @@ class Stack:
         """Stop everything: all are told to end, then each is waited for."""
         self.api.close()
         for process in self.processes.values():
-            process.signal(signal.SIGTERM)
+            process.terminate()
         for process in self.processes.values():
             process.stop()
         self.processes.clear()
+        if self._claim:
+            self._claim.close()
+
+    def check_alive(self) -> None:
+        """Raise when a part has ended by itself.
+
+        :raises DemoError: naming its log.
+        """
+        for process in self.processes.values():
+            process.check_alive()
 
     def emulator(self, method: str, path: str, body: Any = None) -> Any:
         """Call the emulator's control API below ``/_emulator``."""

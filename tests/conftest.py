@@ -37,6 +37,12 @@ def pytest_unconfigure() -> None:
     shutil.rmtree(AIRFLOW_HOME, ignore_errors=True)
 
 
+@pytest.fixture(autouse=True)
+def _no_settling(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process there is no scheduler that a trigger could be too quick for."""
+    monkeypatch.setattr("gemini_tuning.triggers.SETTLE_SECONDS", 0.0)
+
+
 @pytest.fixture(scope="session")
 def _emulator() -> Iterator[Emulator]:
     with Emulator(speed=0) as emulator:

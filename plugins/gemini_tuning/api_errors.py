@@ -96,6 +96,10 @@ def _transport_error(error: Exception) -> tuple[int, str, str] | None:
         if error.retryable:
             return 0, "", f"no token: {error}"
         return 401, "UNAUTHENTICATED", f"no token for these credentials: {error}"
+    misspelt = (httpx.UnsupportedProtocol, httpx.InvalidURL, aiohttp.InvalidURL, requests.exceptions.InvalidURL,
+                requests.exceptions.MissingSchema)  # fmt: skip
+    if isinstance(error, misspelt):
+        return 400, "", f"the address cannot be used: {error}"
     lost = (aiohttp.ClientError, httpx.HTTPError, requests.RequestException, ConnectionError, TimeoutError)
     garbled = (json.JSONDecodeError, UnknownApiResponseError, ValidationError, UnicodeDecodeError)
     if isinstance(error, (*lost, *garbled)):

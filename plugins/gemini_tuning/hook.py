@@ -9,6 +9,8 @@ operation.
 from __future__ import annotations
 
 import asyncio
+import io
+import threading
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -16,10 +18,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 from airflow.providers.google.common.hooks.base_google import GoogleBaseHook  # noqa: TID253 - the base class
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from gemini_tuning import api_values
 from gemini_tuning.api_errors import creating, service_errors
-from gemini_tuning.exceptions import PermanentServiceError
+from gemini_tuning.copy_spec import ModelCopySpec
+from gemini_tuning.exceptions import PermanentServiceError, TransientServiceError
 from gemini_tuning.resources import Answer, Model, Operation, ResourceName, TuningJob
 from gemini_tuning.tuning_spec import TuningJobSpec
 
@@ -32,6 +36,11 @@ TUNING_API_VERSION = "v1beta1"  # v1 does not tell epochs and steps done
 API_VERSION = "v1"
 REQUEST_TIMEOUT = 60.0  # seconds
 PROMPT_TIMEOUT = 120.0  # seconds
+READ_PATIENCE = 60.0  # seconds that the read of an operation is repeated
+PROMPT_ATTEMPTS = 5
+PROMPT_BACKOFF = 30.0  # seconds at most between two attempts
+READ_BUFFER = 1 << 20  # bytes
+MAX_LINE = 16 << 20  # bytes; far above an example's 131,072 tokens
 READ_ATTEMPTS = 5  # google-genai repeats a read after 408, 429, 5xx and lost connections, with backoff
 MULTI_REGIONS = frozenset({"us", "eu"})
 
@@ -68,6 +77,7 @@ class GeminiTuningHook(GoogleBaseHook):
         connection: Connection | None = None,
     ) -> None:
         self._connection = connection
+        self._clients_lock = threading.Lock()
         self._clients: dict[tuple[str, str, str, int, float], genai.Client] = {}
         super().__init__(gcp_conn_id=gcp_conn_id, impersonation_chain=impersonation_chain)
 
@@ -92,15 +102,18 @@ class GeminiTuningHook(GoogleBaseHook):
         """
         from google.genai import types
 
-        parent = f"projects/{self.project(project_id)}/locations/{location}"
-        client = self._client(self.project(project_id), location, TUNING_API_VERSION, attempts=1)
-        with creating(f"tuning job {spec.tuned_model_display_name or ''} in {parent}".replace("  ", " ")), _stable():
-            created = client.tunings.tune(
-                base_model=spec.pre_tuned_model or spec.base_model or "",
-                training_dataset=types.TuningDataset(gcs_uri=spec.training_dataset_uri),
-                config=api_values.create_config(spec),
+        project = self.project(project_id)
+        client = self._client(project, location, TUNING_API_VERSION, attempts=1)
+        config = api_values.create_config(spec)
+        label = f"tuning job {spec.tuned_model_display_name}" if spec.tuned_model_display_name else "tuning job"
+        with creating(f"{label} in projects/{project}/locations/{location}"), _stable():
+            return api_values.tuning_job(
+                client.tunings.tune(
+                    base_model=spec.pre_tuned_model or spec.base_model or "",
+                    training_dataset=types.TuningDataset(gcs_uri=spec.training_dataset_uri),
+                    config=config,
+                )
             )
-        return api_values.tuning_job(created)
 
     def get_tuning_job(self, name: str) -> TuningJob:
         """Return the job's present state.
@@ -146,38 +159,27 @@ class GeminiTuningHook(GoogleBaseHook):
         with service_errors(f"set default checkpoint {checkpoint_id} of", name):
             client.models.update(model=name, config=types.UpdateModelConfig(default_checkpoint_id=checkpoint_id))
 
-    def copy_model(
-        self,
-        source_model: str,
-        *,
-        project_id: str | None,
-        location: str,
-        model_id: str | None = None,
-        parent_model: str | None = None,
-        kms_key_name: str | None = None,
-    ) -> str:
+    def copy_model(self, source_model: str, spec: ModelCopySpec, *, location: str) -> str:
         """Start copying a model with its checkpoints and its default; return the operation's name.
 
         :param source_model: full name of the model; without ``@version`` its default version is copied.
-        :param project_id: destination project; ``None`` takes the connection's.
+        :param spec: what the copy is called; its project, when ``None``, is the connection's.
         :param location: destination region.
-        :param model_id: id for the new model; ``None`` lets the service make one.
-        :param parent_model: full name of a model to add a version to, instead of making a new one.
-        :param kms_key_name: customer-managed key for the copy.
         :raises CreateOutcomeUnknownError: when the request left and no answer came back.
         """
         from google.cloud.aiplatform_v1.types import CopyModelRequest
 
-        parent = f"projects/{self.project(project_id)}/locations/{location}"
+        parent = f"projects/{self.project(spec.project_id)}/locations/{location}"
         request = CopyModelRequest(parent=parent, source_model=source_model)
-        if model_id:
-            request.model_id = model_id
-        if parent_model:
-            request.parent_model = parent_model
-        if kms_key_name:
-            request.encryption_spec.kms_key_name = kms_key_name
+        if spec.model_id:
+            request.model_id = spec.model_id
+        if spec.parent_model:
+            request.parent_model = spec.parent_model
+        if spec.kms_key_name:
+            request.encryption_spec.kms_key_name = spec.kms_key_name
+        client = self._model_service(location)
         with creating(f"copy of {source_model} in {parent}"):
-            operation = self._model_service(location).copy_model(request=request, timeout=REQUEST_TIMEOUT)
+            operation = client.copy_model(request=request, timeout=REQUEST_TIMEOUT)
         return str(operation.operation.name)
 
     def get_operation(self, name: str) -> Operation:
@@ -186,15 +188,17 @@ class GeminiTuningHook(GoogleBaseHook):
         :param name: full name of the operation, as :meth:`copy_model` returned it.
         """
         from google.api_core.exceptions import NotFound
+        from google.api_core.retry import Retry, if_transient_error
 
+        retry = Retry(predicate=if_transient_error, timeout=READ_PATIENCE)
         location = name.split("/")[3] if name.count("/") >= 3 else ""
         client = self._model_service(location)
         with service_errors("get", name):
             try:
-                raw = client.get_operation({"name": name}, timeout=REQUEST_TIMEOUT)
+                raw = client.get_operation({"name": name}, timeout=REQUEST_TIMEOUT, retry=retry)
             except NotFound:
                 # The client reads operations below /ui, which Google documents nowhere; /v1 is documented.
-                raw = self._get_operation_v1(name, location)
+                raw = retry(self._get_operation_v1)(name, location)
         return api_values.operation(raw)
 
     async def aget_operation(self, name: str) -> Operation:
@@ -220,17 +224,25 @@ class GeminiTuningHook(GoogleBaseHook):
         from google.genai import types
 
         resource = ResourceName.parse(endpoint, "endpoints")
-        client = await asyncio.to_thread(self._client_for, resource, API_VERSION, timeout=PROMPT_TIMEOUT)
+        client = await asyncio.to_thread(self._prompt_client, resource)
         config = types.GenerateContentConfig(
             system_instruction=system_instruction,
             temperature=temperature,
             max_output_tokens=max_output_tokens,
             automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),  # it logs a line a prompt
         )
-        started = time.monotonic()
-        with service_errors("prompt", endpoint):
-            response = await client.aio.models.generate_content(model=endpoint, contents=prompt, config=config)
-            return api_values.answer(response, time.monotonic() - started)
+        # Repeated here and not by the client, so that the latency is that of the attempt that was answered.
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception_type(TransientServiceError),
+            wait=wait_random_exponential(max=PROMPT_BACKOFF),
+            stop=stop_after_attempt(PROMPT_ATTEMPTS),
+            reraise=True,
+        ):
+            with attempt, service_errors("prompt", endpoint):
+                started = time.monotonic()
+                response = await client.aio.models.generate_content(model=endpoint, contents=prompt, config=config)
+                return api_values.answer(response, time.monotonic() - started)
+        raise AssertionError("unreachable: the last attempt raises")
 
     async def aclose(self) -> None:
         """Close the async clients; their sessions belong to the running event loop."""
@@ -241,20 +253,22 @@ class GeminiTuningHook(GoogleBaseHook):
     # --------------------------------------------------------------------------------------------- objects
 
     def read_lines(self, uri: str) -> Iterator[bytes]:
-        """Stream the lines of a Cloud Storage object; memory does not grow with its size.
+        """Stream the lines of a Cloud Storage object, in constant memory: a longer line comes in pieces.
 
         :param uri: ``gs://bucket/object``.
         """
         from google.cloud.storage import Blob, Client
 
-        endpoint = self._get_field(STORAGE_ENDPOINT_EXTRA)
+        endpoint = self._endpoint(STORAGE_ENDPOINT_EXTRA)
         client = Client(
-            project=self.project(None),
+            project=self.project_id,  # reading needs none
             credentials=self.get_credentials(),
             client_options={"api_endpoint": endpoint} if endpoint else None,
         )
-        with service_errors("read", uri), Blob.from_uri(uri, client=client).open("rb") as lines:
-            yield from lines
+        with service_errors("read", uri), Blob.from_uri(uri, client=client).open("rb") as blob:
+            buffered = io.BufferedReader(blob, READ_BUFFER)  # the blob itself would be read byte by byte
+            while line := buffered.readline(MAX_LINE):
+                yield line
 
     # --------------------------------------------------------------------------------------------- clients
 
@@ -271,35 +285,51 @@ class GeminiTuningHook(GoogleBaseHook):
             )
         return str(project)
 
-    def _client_for(self, resource: ResourceName, api_version: str, timeout: float = REQUEST_TIMEOUT) -> genai.Client:
-        return self._client(resource.project, resource.location, api_version, READ_ATTEMPTS, timeout)
+    def _endpoint(self, extra: str) -> str | None:
+        """Return an address that the connection names; https where it names no scheme."""
+        value = str(self._get_field(extra) or "").strip().rstrip("/")
+        if not value:
+            return None
+        address = value if "://" in value else f"https://{value}"
+        if not address.startswith(("https://", "http://")):
+            raise PermanentServiceError(
+                f"The connection {self.gcp_conn_id!r} names {value!r} as {extra}; expected https://HOST.",
+                resource=self.gcp_conn_id,
+            )
+        return address
+
+    def _client_for(self, resource: ResourceName, api_version: str) -> genai.Client:
+        return self._client(resource.project, resource.location, api_version, READ_ATTEMPTS)
+
+    def _prompt_client(self, resource: ResourceName) -> genai.Client:
+        return self._client(resource.project, resource.location, API_VERSION, 1, PROMPT_TIMEOUT)
 
     def _client(
         self, project: str, location: str, api_version: str, attempts: int, timeout: float = REQUEST_TIMEOUT
     ) -> genai.Client:
-        key = (project, location, api_version, attempts, timeout)
-        if key not in self._clients:
-            from google import genai
-            from google.genai import types
+        from google import genai
+        from google.genai import types
 
-            self._clients[key] = genai.Client(
-                vertexai=True,
-                project=project,
-                location=location,
-                credentials=self.get_credentials(),
-                http_options=types.HttpOptions(
-                    base_url=self._get_field(VERTEX_ENDPOINT_EXTRA),
-                    api_version=api_version,
-                    timeout=int(timeout * 1000),
-                    retry_options=types.HttpRetryOptions(attempts=attempts),
-                ),
-            )
-        return self._clients[key]
+        key = (project, location, api_version, attempts, timeout)
+        with self._clients_lock:
+            if key not in self._clients:
+                self._clients[key] = genai.Client(
+                    vertexai=True,
+                    project=project,
+                    location=location,
+                    credentials=self.get_credentials(),
+                    http_options=types.HttpOptions(
+                        base_url=self._endpoint(VERTEX_ENDPOINT_EXTRA),
+                        api_version=api_version,
+                        timeout=int(timeout * 1000),
+                        retry_options=types.HttpRetryOptions(attempts=attempts),
+                    ),
+                )
+            return self._clients[key]
 
     def _vertex_endpoint(self, location: str) -> str:
-        endpoint = self._get_field(VERTEX_ENDPOINT_EXTRA)
-        if endpoint:
-            return str(endpoint)
+        if endpoint := self._endpoint(VERTEX_ENDPOINT_EXTRA):
+            return endpoint
         if location in MULTI_REGIONS:
             return f"https://aiplatform.{location}.rep.googleapis.com"
         return f"https://{location}-aiplatform.googleapis.com"

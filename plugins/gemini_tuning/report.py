@@ -67,7 +67,8 @@ def _cell(value: object) -> str:
 def _promotion(decision: Mapping[str, Any], promotion: Mapping[str, Any] | None) -> str:
     if promotion:
         return (
-            f"Default checkpoint: {promotion['default_before']} before, {promotion['default_after']} after (read back)."
+            f"Default checkpoint: {decision['default_checkpoint_id']} before, {promotion['default_after']} after "
+            "(read back)."
         )
     if decision["winner"] is None:
         return f"Nothing was changed; the default is still checkpoint {decision['default_checkpoint_id']}."

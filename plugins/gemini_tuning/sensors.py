@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue, conf
-from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException
+from airflow.sdk.exceptions import AirflowSkipException
 
-from gemini_tuning.exceptions import ServiceError, TransientServiceError, TuningJobError
-from gemini_tuning.operators.base import GCP_FIELDS, optional_float
-from gemini_tuning.operators.deferral import WaitsInTrigger
+from gemini_tuning.exceptions import GeminiTuningError, ServiceError, TransientServiceError, TuningJobError
+from gemini_tuning.operators.base import GCP_FIELDS, optional_seconds
+from gemini_tuning.operators.deferral import BACKSTOP, WaitsInTrigger
 from gemini_tuning.resources import TuningJob
 
 if TYPE_CHECKING:
@@ -27,8 +29,8 @@ class GeminiTuningJobSensor(WaitsInTrigger, BaseSensorOperator):
 
     :param tuning_job: full name of the job. (templated)
     :param poll_interval: seconds between two looks at the job; ``None`` takes ``poke_interval``. (templated)
-    :param deadline: seconds from the start of this try after which the job is cancelled and the task fails;
-        ``None`` takes ``timeout``. (templated)
+    :param deadline: seconds from the job's creation after which it is cancelled and the task fails; ``None`` takes
+        ``timeout``. (templated)
     :param deferrable: wait in the triggerer; the default is ``[operators] default_deferrable``. Otherwise ``mode``
         says how the sensor waits.
     :raises TuningJobError: when the job failed, was cancelled or expired, with the service's own error; or when it
@@ -51,21 +53,38 @@ class GeminiTuningJobSensor(WaitsInTrigger, BaseSensorOperator):
         self.poll_interval = poll_interval
         self.deadline = deadline
         self.deferrable = deferrable
+        self.deadline_seconds = self.timeout  # until execute() has read the rendered deadline
+        self._shown = ""
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Wait for the job and push what it is then."""
-        self.poke_interval = optional_float(self.poll_interval, "poll_interval") or self.poke_interval
-        self.timeout = optional_float(self.deadline, "deadline") or self.timeout
-        if not self.deferrable:
-            return self._wait_here(context)
+        self.poke_interval = optional_seconds(self.poll_interval, "poll_interval") or self.poke_interval
+        self.deadline_seconds = optional_seconds(self.deadline, "deadline") or self.timeout
+        self.timeout = self.deadline_seconds + BACKSTOP.total_seconds()  # poke() keeps the deadline and cancels
+        try:
+            if self.deferrable:
+                return self._look_then_defer()
+            result: dict[str, Any] = super().execute(context)
+            return result
+        except GeminiTuningError as error:
+            if self.soft_fail:  # BaseSensorOperator does it for what comes back from the trigger only
+                raise AirflowSkipException(str(error)) from error
+            raise
+
+    def _look_then_defer(self) -> dict[str, Any]:
         job = self.hook.get_tuning_job(self.tuning_job)
         if not job.has_ended:
             from gemini_tuning.triggers import TuningJobTrigger
 
             self.wait_in_trigger(
-                TuningJobTrigger, self.tuning_job, poll_interval=self.poke_interval, deadline=self.timeout
+                TuningJobTrigger, self.tuning_job, poll_interval=self.poke_interval, deadline=self._deadline_of(job)
             )
         return self._result(job)
+
+    def _deadline_of(self, job: TuningJob) -> float:
+        """Return when the job is given up: counted from its creation, so that another try does not start anew."""
+        created = datetime.fromisoformat(job.create_time).timestamp() if job.create_time else time.time()
+        return created + self.deadline_seconds
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Take over from the trigger."""
@@ -81,18 +100,14 @@ class GeminiTuningJobSensor(WaitsInTrigger, BaseSensorOperator):
         except TransientServiceError as error:
             self.log.warning("The service does not answer, asking again: %s", error)
             return PokeReturnValue(is_done=False)
-        self.log.info("%s", job.progress())
-        return PokeReturnValue(is_done=job.has_ended, xcom_value=self._result(job) if job.has_ended else None)
-
-    def _wait_here(self, context: Context) -> dict[str, Any]:
-        try:
-            result: dict[str, Any] = super().execute(context)
-        except AirflowSensorTimeout:
-            return self._give_up(self.tuning_job)
-        except AirflowSkipException:  # what soft_fail makes of the time-out
-            self.log.warning("%s", self._cancel(self.tuning_job))
-            raise
-        return result
+        if job.progress() != self._shown:
+            self._shown = job.progress()
+            self.log.info("%s", self._shown)
+        if job.has_ended:
+            return PokeReturnValue(is_done=True, xcom_value=self._result(job))
+        if time.time() > self._deadline_of(job):
+            return PokeReturnValue(is_done=True, xcom_value=self._give_up(job.name))
+        return PokeReturnValue(is_done=False)
 
     def _give_up(self, name: str) -> dict[str, Any]:
         """Cancel a job that nobody waits for any longer, then fail; unless it has ended just now."""

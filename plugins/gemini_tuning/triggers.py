@@ -9,6 +9,7 @@ from __future__ import annotations
 import abc
 import asyncio
 import importlib
+import json
 import time
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,16 @@ from gemini_tuning.exceptions import PermanentServiceError, TransientServiceErro
 if TYPE_CHECKING:
     from gemini_tuning.hook import GeminiTuningHook
 
-EVENT_MESSAGE_LIMIT = 700  # characters; Airflow keeps events in its database, ours stay below 1 KB
+# Airflow fails a task whose trigger fires before the scheduler has heard that the deferring process ended, which can
+# take [workers] min_heartbeat_interval = 5 s (https://github.com/apache/airflow/issues/72716). So no event before this.
+SETTLE_SECONDS = 6.0
+EVENT_MESSAGE_LIMIT = 700  # bytes as JSON; Airflow keeps events in its database, ours stay below 1 KB
+
+
+def _shortened(text: str) -> str:
+    while (size := len(json.dumps(text))) > EVENT_MESSAGE_LIMIT:
+        text = text[: len(text) * EVENT_MESSAGE_LIMIT // size]
+    return text
 
 
 class _PollingTrigger(BaseTrigger):
@@ -73,7 +83,7 @@ class _PollingTrigger(BaseTrigger):
         # Importing Google's clients takes seconds; in a thread it does not stop the other triggers.
         module = await asyncio.to_thread(importlib.import_module, "gemini_tuning.hook")
         hook = await module.GeminiTuningHook.acreate(self.gcp_conn_id, self.impersonation_chain)
-        shown = ""
+        shown, settled = "", time.monotonic() + SETTLE_SECONDS
         self.log.info("Waiting for %s", self.resource)
         try:
             while True:
@@ -83,11 +93,13 @@ class _PollingTrigger(BaseTrigger):
                     shown = line
                 remaining = self.deadline - time.time()
                 if ended or remaining <= 0:
+                    await asyncio.sleep(settled - time.monotonic())
                     yield self._event("ended" if ended else "deadline")
                     return
                 await asyncio.sleep(min(self.poll_interval, remaining))
         except PermanentServiceError as error:
-            yield self._event("error", message=str(error)[:EVENT_MESSAGE_LIMIT], code=error.code)
+            await asyncio.sleep(settled - time.monotonic())
+            yield self._event("error", message=_shortened(str(error)), code=error.code)
         finally:
             await hook.aclose()
 

@@ -10,7 +10,7 @@ import sys
 import pytest
 from support import REPOSITORY
 
-from demo.processes import DemoError, Process, free_port, wait_until
+from demo.processes import MARKER, DemoError, Process, claim_folder, free_port, runs, wait_until
 from demo.view import Progress, task_states
 
 
@@ -112,15 +112,35 @@ def test_a_process_that_ends_early_is_noticed_while_waiting(tmp_path):
         wait_until("never", lambda: False, [part], timeout=30, interval=0.01)
 
 
-def test_stopping_ends_the_whole_group_even_a_child_that_ignores_sigterm(tmp_path):
-    child = (
-        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(99)"
-    )
-    parent = process(tmp_path, "parent", f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])")
+def test_stopping_ends_all_descendants_whatever_their_group_and_their_mind(tmp_path):
+    child = "import signal as s, time; s.signal(s.SIGTERM, s.SIG_IGN); print('ready', flush=True); time.sleep(99)"
+    code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}], start_new_session=True)"
+    parent = process(tmp_path, "parent", code)
     parent.start()
     wait_until("the child", lambda: "ready" in parent.log.read_text(), [parent], timeout=30, interval=0.01)
+    family = parent.family()
+    assert len(family) == 2
     parent.stop(patience=0.1)
-    wait_until("the end of the child", lambda: not parent.alive(), [], timeout=30, interval=0.01)
+    wait_until("their end", lambda: not any(map(runs, family)), [], timeout=30, interval=0.01)
+
+
+def test_a_folder_with_other_files_is_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(DemoError, match="has files that are not the demo's"):
+        claim_folder(tmp_path)
+    assert (tmp_path / "thesis.txt").exists()
+
+
+def test_a_folder_of_an_earlier_demo_is_emptied_unless_that_still_runs(tmp_path):
+    home = tmp_path / "home"
+    with claim_folder(home):
+        (home / "logs").mkdir()
+        (home / "summary.json").write_text("{}")
+        with pytest.raises(DemoError, match="another demo uses"):
+            claim_folder(home)
+        assert (home / "summary.json").exists()
+    with claim_folder(home):
+        assert [path.name for path in home.iterdir()] == [MARKER]
 
 
 # ----------------------------------------------------------------------------------------------- view

@@ -7,9 +7,10 @@ import pytest
 from support import LOCATION, LONG, SPEC, finished_job, use_connection
 
 from gemini_tuning import hook as hook_module
+from gemini_tuning.copy_spec import ModelCopySpec
 from gemini_tuning.exceptions import CreateOutcomeUnknownError, PermanentServiceError, TransientServiceError
 from gemini_tuning.hook import GeminiTuningHook
-from gemini_tuning.resources import ResourceNameError
+from gemini_tuning.resources import ResourceName, ResourceNameError
 from vertex_emulator.process import Emulator
 
 ABSENT = f"projects/demo-project/locations/{LOCATION}"
@@ -103,7 +104,7 @@ def test_a_copy_in_another_location(hook, vertex, ui_path_known):
     if not ui_path_known:  # Google documents nowhere that operations can be read below /ui, as its client does
         vertex.faults([{"method": "GET", "path": "^/ui/", "status": 404, "message": "no such path"}])
     job = finished_job(vertex)
-    name = hook.copy_model(job.model, project_id=None, location="europe-west4", model_id="ferry-copy")
+    name = hook.copy_model(job.model, ModelCopySpec(model_id="ferry-copy"), location="europe-west4")
     assert not hook.get_operation(name).done
     vertex.advance(LONG)
     operation = asyncio.run(hook.aget_operation(name))
@@ -116,11 +117,11 @@ def test_a_copy_in_another_location(hook, vertex, ui_path_known):
 
 def test_a_copy_as_a_new_version_with_a_key(hook, vertex):
     job = finished_job(vertex)
-    hook.copy_model(job.model, project_id=None, location="europe-west4", model_id="target")
+    hook.copy_model(job.model, ModelCopySpec(model_id="target"), location="europe-west4")
     vertex.advance(LONG)
     target = "projects/demo-project/locations/europe-west4/models/target"
     key = "projects/p/locations/europe-west4/keyRings/r/cryptoKeys/k"
-    name = hook.copy_model(job.model, project_id=None, location="europe-west4", parent_model=target, kms_key_name=key)
+    name = hook.copy_model(job.model, ModelCopySpec(parent_model=target, kms_key_name=key), location="europe-west4")
     vertex.advance(LONG)
     assert hook.get_operation(name).model.endswith("models/target@2")
     assert key in str(posts(vertex, "models:copy")[-1]["body"])
@@ -213,6 +214,69 @@ def test_a_create_without_a_clear_refusal_is_sent_once_and_never_again(hook, ver
     assert len(posts(vertex, "/tuningJobs")) == 1
 
 
+def test_a_create_that_could_not_even_be_written_down_was_not_sent(hook, vertex):
+    metric = {"name": "F", "prompt_template": "E {response}", "return_raw_output": "maybe"}
+    spec = replace(SPEC, evaluation_metrics=[metric], evaluation_output_uri="gs://bucket/out")
+    with pytest.raises(ValueError, match="return_raw_output"):
+        hook.create_tuning_job(spec, project_id=None, location=LOCATION)
+    assert posts(vertex, "/tuningJobs") == []
+
+
+def test_a_create_in_a_location_the_service_refuses(hook, vertex):
+    vertex.faults(
+        [{"method": "POST", "path": "mars-north1", "status": 400, "message": "Location mars-north1 unknown."}]
+    )
+    with pytest.raises(PermanentServiceError, match=r"400.*Location mars-north1 unknown"):
+        hook.create_tuning_job(SPEC, project_id=None, location="mars-north1")
+
+
+def test_the_read_of_an_operation_is_repeated(hook, vertex):
+    job = finished_job(vertex)
+    name = hook.copy_model(job.model, ModelCopySpec(), location="europe-west4")
+    vertex.faults([{"method": "GET", "path": "operations", "status": 503, "times": 1}])
+    assert hook.get_operation(name).name == name
+
+
+def test_the_latency_is_that_of_the_attempt_that_was_answered(hook, vertex):
+    job = finished_job(vertex)
+    vertex.faults([{"path": "generateContent", "status": 429, "times": 1}])
+
+    async def ask():
+        try:
+            return await hook.agenerate(job.endpoint, "When is the next boat?")
+        finally:
+            await hook.aclose()
+
+    sent = len(posts(vertex, ":generateContent"))
+    answer = asyncio.run(ask())
+    assert len(posts(vertex, ":generateContent")) == sent + 2
+    assert answer.text
+
+
+def test_concurrent_prompts_share_one_client(hook, vertex):
+    job = finished_job(vertex)
+
+    async def ask_many():
+        await asyncio.gather(*(hook.agenerate(job.endpoint, f"Prompt {n}") for n in range(8)))
+        clients = len(hook._clients)
+        await hook.aclose()
+        return clients
+
+    before = len(hook._clients)
+    assert asyncio.run(ask_many()) == before + 1
+
+
+def test_a_long_line_comes_in_pieces(hook, vertex, monkeypatch):
+    monkeypatch.setattr(hook_module, "MAX_LINE", 10)
+    vertex.put_object("gs://bucket/long.txt", "x" * 25 + "\ny\n")
+    assert list(hook.read_lines("gs://bucket/long.txt")) == [b"x" * 10, b"x" * 10, b"x" * 5 + b"\n", b"y\n"]
+
+
+def test_reading_an_object_needs_no_project(hook, monkeypatch):
+    monkeypatch.setattr(GeminiTuningHook, "project_id", None)
+    assert next(hook.read_lines("gs://bucket/train.jsonl")).startswith(b"{")
+
+
 def test_a_create_over_quota_is_a_clear_refusal(hook, vertex):
     vertex.faults([{"method": "POST", "path": "tuningJobs$", "status": 429, "message": "Quota."}])
     with pytest.raises(TransientServiceError, match="Quota"):
@@ -224,7 +288,7 @@ def test_a_copy_without_a_clear_refusal_is_sent_once(hook, vertex):
     job = finished_job(vertex)
     vertex.faults([{"method": "POST", "path": "models:copy", "status": 503, "message": "Backend away."}])
     with pytest.raises(CreateOutcomeUnknownError):
-        hook.copy_model(job.model, project_id=None, location="europe-west4")
+        hook.copy_model(job.model, ModelCopySpec(), location="europe-west4")
     assert len(posts(vertex, "models:copy")) == 1
 
 
@@ -270,10 +334,30 @@ def test_cancelling(hook, vertex):
     assert cancelled.error.code == 1
 
 
-def test_the_host_follows_the_resource_not_the_connection(hook, vertex, monkeypatch):
-    monkeypatch.setitem(hook.extras, "aiplatform.endpoint", None)
-    assert hook._vertex_endpoint("us-central1") == "https://us-central1-aiplatform.googleapis.com"
-    assert hook._vertex_endpoint("eu") == "https://aiplatform.eu.rep.googleapis.com"
+@pytest.mark.parametrize(
+    ("location", "host"),
+    [("us-central1", "us-central1-aiplatform.googleapis.com"), ("eu", "aiplatform.eu.rep.googleapis.com")],
+)
+def test_the_host_follows_the_resource(hook, monkeypatch, location, host):
+    monkeypatch.delitem(hook.extras, "aiplatform.endpoint")
+    name = ResourceName.parse(f"projects/p/locations/{location}/models/1", "models")
+    assert hook._client_for(name, "v1")._api_client._http_options.base_url == f"https://{host}/"
+    assert hook._model_service(location).api_endpoint.removeprefix("https://") == host
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [("private.example.org", "https://private.example.org"), ("http://127.0.0.1:1/", "http://127.0.0.1:1"), ("", None)],
+)
+def test_an_address_in_the_connection(hook, monkeypatch, given, used):
+    monkeypatch.setitem(hook.extras, "aiplatform.endpoint", given)
+    assert hook._endpoint("aiplatform.endpoint") == used
+
+
+def test_an_address_that_makes_no_sense_is_refused(hook, monkeypatch):
+    monkeypatch.setitem(hook.extras, "aiplatform.endpoint", "ftp://example.org")
+    with pytest.raises(PermanentServiceError, match=r"names 'ftp://example.org' as aiplatform\.endpoint"):
+        hook.get_model(f"{ABSENT}/models/1")
 
 
 def test_without_a_project_anywhere(vertex, monkeypatch):

@@ -3,14 +3,17 @@
 from dataclasses import replace
 
 import pytest
-from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
+from airflow.sdk.exceptions import AirflowSkipException, AirflowTaskTimeout, TaskDeferred
 from support import LOCATION, LONG, SPEC, context, finished_job
 
+from gemini_tuning import hook as hook_module
 from gemini_tuning.exceptions import (
     CheckpointError,
     CopyModelError,
+    CreateOutcomeUnknownError,
     InvalidInputError,
     PermanentServiceError,
+    TransientServiceError,
     VerificationError,
 )
 from gemini_tuning.hook import GeminiTuningHook
@@ -27,6 +30,8 @@ from gemini_tuning.operators import (
 )
 from gemini_tuning.operators import base as base_module
 from gemini_tuning.operators import models as models_module
+from gemini_tuning.operators.checkpoints import merge_checkpoints
+from gemini_tuning.resources import Checkpoint, Model, TuningJob
 from gemini_tuning.smoke.suite import SuiteError
 from gemini_tuning.triggers import CopyModelTrigger
 
@@ -145,12 +150,18 @@ def test_list_with_the_final_checkpoint_only(vertex):
     assert [(c["epoch"], bool(c["endpoint"])) for c in checkpoints] == [(3, True)]
 
 
-def test_list_when_the_job_names_no_checkpoints_takes_the_models(vertex):
+def test_list_when_neither_the_job_nor_its_model_has_checkpoints(vertex):
     vertex.faults([{"job": {}, "outcome": "no_checkpoints"}])
     job = finished_job(vertex)
     assert job.checkpoints == ()
     with pytest.raises(CheckpointError, match="no checkpoints"):
         listed(job)
+
+
+def test_list_takes_the_models_checkpoints_when_the_job_names_none():
+    job = TuningJob("job", "SUCCEEDED", model="m@1", endpoint="default-endpoint")
+    model = Model("m@1", default_checkpoint_id="2", checkpoints=(Checkpoint("1", 1, 9), Checkpoint("2", 2, 18)))
+    assert merge_checkpoints(job, model) == [Checkpoint("1", 1, 9), Checkpoint("2", 2, 18, "default-endpoint")]
 
 
 def test_list_with_a_checkpoint_that_is_not_deployed(vertex):
@@ -212,6 +223,15 @@ def test_smoke_of_an_endpoint_that_is_gone_has_no_score(vertex):
     result = smoke({"checkpoint_id": "1", "epoch": 1, "step": 9, "endpoint": gone})
     assert result["score"] is None
     assert gone in result["error"]
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_smoke_does_not_hold_an_outage_against_the_checkpoint(vertex, monkeypatch, status):
+    monkeypatch.setattr(hook_module, "PROMPT_ATTEMPTS", 1)
+    checkpoints, _ = listed(finished_job(vertex))
+    vertex.faults([{"path": "generateContent", "status": status, "times": 3}])
+    with pytest.raises(TransientServiceError, match=str(status)):
+        smoke(checkpoints[0])
 
 
 def test_smoke_with_refused_credentials_fails_the_task(vertex):
@@ -341,8 +361,30 @@ def test_copy_is_skipped_without_a_destination(vertex):
 
 def test_copy_that_the_service_refuses(vertex):
     job = finished_job(vertex)
-    with pytest.raises(PermanentServiceError, match="400"):
-        copy(job, model_id="9-starts-with-a-digit").execute(context())
+    vertex.faults([{"path": "models:copy", "status": 400, "message": "Location europe-west4 takes no copies."}])
+    with pytest.raises(PermanentServiceError, match=r"400.*takes no copies"):
+        copy(job).execute(context())
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"model_id": "9-starts-with-a-digit"},
+        {"model_id": "mine", "parent_model": "projects/1/locations/europe-west4/models/2"},
+        {"parent_model": "projects/1/locations/us-central1/models/2"},
+        {"destination_location": None, "model_id": "mine"},
+    ],
+)
+def test_copy_refuses_before_it_sends_anything(vertex, bad):
+    job = finished_job(vertex)
+    with pytest.raises(InvalidInputError, match=list(bad)[-1].removeprefix("destination_")):
+        copy(job, **bad).execute(context())
+    assert not [r for r in vertex.requests() if "copy" in r["path"]]
+
+
+def test_preflight_refuses_a_copy_that_could_not_be_made_after_the_tuning(vertex):
+    with pytest.raises(InvalidInputError, match=r"Nothing was created. copy model_id: needs the location"):
+        preflight(copy={"location": None, "model_id": "mine"}).execute(context())
 
 
 def test_copy_that_is_not_over_at_its_deadline(vertex):
@@ -376,6 +418,13 @@ def test_verify_can_give_the_copy_another_default(vertex):
     assert verify(job, copied, default_checkpoint_id="1")["default_checkpoint_id"] == "1"
     assert GeminiTuningHook().get_model(copied).default_checkpoint_id == "1"
     assert GeminiTuningHook().get_model(job.model).default_checkpoint_id == "3"
+
+
+def test_verify_can_be_repeated_after_it_changed_the_default(vertex):
+    job = finished_job(vertex)
+    copied = finished_copy(vertex, job)
+    first = verify(job, copied, default_checkpoint_id="1")
+    assert verify(job, copied, default_checkpoint_id="1") == first
 
 
 def test_verify_names_the_differences(vertex):
@@ -429,9 +478,24 @@ def test_report_when_nothing_was_changed():
 # --------------------------------------------------------------------------------------- what all share
 
 
-@pytest.mark.parametrize("operator", [preflight, create])
-def test_errors_that_no_retry_helps_end_the_task(operator):
-    policy = operator().retry_policy
+def test_create_is_tried_again_only_after_a_clear_refusal():
+    policy = create().retry_policy
+    assert policy.evaluate(TransientServiceError("429"), 1, 3).action.value == "retry"
+    for error in (CreateOutcomeUnknownError("x"), OSError("x"), AirflowTaskTimeout("x")):
+        assert policy.evaluate(error, 1, 3).action.value == "fail"
+
+
+def test_create_reads_labels_and_metrics_that_were_templated_into_json():
+    spec = create(labels='{"team": "ferry"}', evaluation_metrics='[{"name": "F"}]').spec()
+    assert spec.labels == {"team": "ferry"}
+    assert spec.evaluation_metrics == [{"name": "F"}]
+    for bad in ("team=ferry", '["team"]'):
+        with pytest.raises(ValueError, match="labels"):
+            create(labels=bad).spec()
+
+
+def test_errors_that_no_retry_helps_end_the_task():
+    policy = preflight().retry_policy
     assert policy is base_module.RETRY_POLICY
     for error in (PermanentServiceError("x"), InvalidInputError("x"), ValueError("x"), SuiteError("x")):
         assert policy.evaluate(error, 1, 3).action.value == "fail"

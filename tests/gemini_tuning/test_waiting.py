@@ -3,16 +3,20 @@
 import asyncio
 import json
 import time
+from datetime import datetime
 
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
-from support import LOCATION, LONG, SPEC, context, finished_job
+from support import LOCATION, LONG, SPEC, context, fill, finished_job, use_connection
 
 from gemini_tuning import hook as hook_module
+from gemini_tuning import triggers
+from gemini_tuning.copy_spec import ModelCopySpec
 from gemini_tuning.exceptions import PermanentServiceError, TuningJobError
 from gemini_tuning.hook import GeminiTuningHook
 from gemini_tuning.sensors import GeminiTuningJobSensor
 from gemini_tuning.triggers import CopyModelTrigger, TuningJobTrigger
+from vertex_emulator.process import Emulator
 
 
 def new_job():
@@ -59,13 +63,14 @@ def test_a_job_that_is_over_is_not_waited_for(vertex):
 
 
 def test_a_job_under_way_is_deferred_to_a_small_trigger_without_secrets(vertex):
-    name = new_job().name
+    job = new_job()
+    name, created = job.name, datetime.fromisoformat(job.create_time).timestamp()
     with pytest.raises(TaskDeferred) as caught:
         sensor(name, poll_interval="30", deadline="3600").execute(context())
     path, arguments = caught.value.trigger.serialize()
     assert path == "gemini_tuning.triggers.TuningJobTrigger"
     assert arguments["poll_interval"] == 30
-    assert 3500 < arguments["deadline"] - time.time() <= 3600
+    assert arguments["deadline"] == created + 3600  # and so the same for every try
     assert caught.value.timeout.total_seconds() > 3600
     assert len(json.dumps(arguments)) < 500
     assert "PRIVATE" not in json.dumps(arguments)
@@ -130,12 +135,51 @@ def test_without_deferring_the_sensor_pokes(vertex, monkeypatch):
     assert pushed["state"] == "SUCCEEDED"
 
 
-def test_without_deferring_the_deadline_cancels_too(vertex):
+@pytest.fixture
+def fresh(monkeypatch):
+    """A service whose clock nobody has advanced: a job's creation is now."""
+    with Emulator(speed=0) as emulator:
+        fill(emulator)
+        use_connection(monkeypatch, emulator.connection())
+        yield emulator
+
+
+@pytest.mark.parametrize("soft_fail", [False, True])
+def test_without_deferring_the_deadline_cancels_too(fresh, soft_fail):
     name = new_job().name
-    with pytest.raises(TuningJobError, match="asked to cancel"):
-        sensor(name, deferrable=False, poll_interval=0.001, deadline=0.01).execute(context())
-    vertex.advance(LONG)
+    waiting = sensor(name, deferrable=False, soft_fail=soft_fail, poll_interval=0.001, deadline=0.01)
+    with pytest.raises(AirflowSkipException if soft_fail else TuningJobError, match="asked to cancel"):
+        waiting.execute(context())
+    fresh.advance(LONG)
     assert GeminiTuningHook().get_tuning_job(name).state == "CANCELLED"
+
+
+@pytest.mark.parametrize(
+    "bad", [{"poll_interval": -5}, {"poll_interval": "nan"}, {"deadline": 0}, {"deadline": "soon"}]
+)
+def test_intervals_that_make_no_sense_are_refused(vertex, bad):
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        sensor(new_job().name, **bad).execute(context())
+
+
+def test_a_partial_success_counts(vertex):
+    vertex.faults([{"job": {}, "outcome": "partially_succeeded"}])
+    assert sensor(finished_job(vertex).name).execute(context())["state"] == "PARTIALLY_SUCCEEDED"
+
+
+def test_between_two_looks_a_rescheduling_sensor_gives_its_slot_back(vertex):
+    waiting = sensor(new_job().name, deferrable=False, mode="reschedule")
+    assert not waiting.poke(context()).is_done
+    vertex.advance(LONG)
+    assert waiting.poke(context()).xcom_value["state"] == "SUCCEEDED"
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_a_soft_failing_sensor_skips_when_the_job_failed(vertex, deferrable):
+    vertex.faults([{"job": {}, "outcome": "failed"}])
+    name = finished_job(vertex).name
+    with pytest.raises(AirflowSkipException, match="is FAILED"):
+        sensor(name, deferrable=deferrable, soft_fail=True).execute(context())
 
 
 @pytest.mark.parametrize("mode", [{}, {"soft_fail": True}])
@@ -150,14 +194,6 @@ def test_a_job_that_cannot_be_cancelled_is_said_to_go_on(vertex):
     vertex.faults([{"path": ":cancel$", "status": 403, "message": "Not you."}])
     with pytest.raises(TuningJobError, match=r"could not be cancelled.*cancel it by hand.*Not you.*is QUEUED now"):
         sensor(name).execute_complete(context(), {"status": "deadline", "resource": name})
-
-
-def test_a_soft_failing_sensor_still_cancels_the_job(vertex):
-    name = new_job().name
-    with pytest.raises(AirflowSkipException):
-        sensor(name, deferrable=False, soft_fail=True, poll_interval=0.001, deadline=0.01).execute(context())
-    vertex.advance(LONG)
-    assert GeminiTuningHook().get_tuning_job(name).state == "CANCELLED"
 
 
 # ------------------------------------------------------------------------------------------- triggers
@@ -186,21 +222,37 @@ def test_a_service_that_does_not_answer_is_asked_again(vertex, monkeypatch):
     assert asyncio.run(event_of(trigger(name))) == {"status": "ended", "resource": name}
 
 
-def test_a_refusal_ends_the_wait_with_the_services_words(vertex):
+@pytest.mark.parametrize("words", ["Not yours. ", "あなたのものではありません。"])
+def test_a_refusal_ends_the_wait_with_the_services_words(vertex, words):
     name = new_job().name
-    vertex.faults([{"path": "tuningJobs/", "status": 403, "message": "Not yours. " * 200}])
+    vertex.faults([{"path": "tuningJobs/", "status": 403, "message": words * 200}])
     event = asyncio.run(event_of(trigger(name)))
     assert event["status"] == "error"
     assert event["code"] == 403
-    assert "Not yours." in event["message"]
+    assert words[:9] in event["message"]
     assert len(json.dumps(event)) < 1024
-    with pytest.raises(PermanentServiceError, match="Not yours"):
+    with pytest.raises(PermanentServiceError, match=f"The wait is over, but {name} may go on"):
         sensor(name).execute_complete(context(), event)
+
+
+def test_no_event_comes_before_the_scheduler_knows_of_the_deferral(vertex, monkeypatch):
+    naps = []
+    monkeypatch.setattr(triggers, "SETTLE_SECONDS", 60.0)
+    sleep = asyncio.sleep
+
+    async def nap(seconds, *rest):
+        naps.append(seconds)
+        await sleep(min(seconds, 0), *rest)
+
+    monkeypatch.setattr(triggers.asyncio, "sleep", nap)
+    name = finished_job(vertex).name
+    assert asyncio.run(event_of(trigger(name)))["status"] == "ended"
+    assert max(naps) > 50
 
 
 def test_the_copy_trigger(vertex):
     job = finished_job(vertex)
-    name = GeminiTuningHook().copy_model(job.model, project_id=None, location="europe-west4")
+    name = GeminiTuningHook().copy_model(job.model, ModelCopySpec(), location="europe-west4")
     operation_id = name.rpartition("/")[2]
     waiting = trigger(name, kind=CopyModelTrigger)
     event = asyncio.run(event_after(waiting, vertex, operation_id, lambda: vertex.advance(LONG)))

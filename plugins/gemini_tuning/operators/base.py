@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.sdk import BaseOperator
 from airflow.sdk.definitions.retry_policy import ExceptionRetryPolicy, RetryAction, RetryRule
 
-from gemini_tuning.exceptions import CheckpointError, PermanentServiceError, TuningJobError, VerificationError
+from gemini_tuning.exceptions import (
+    CheckpointError,
+    PermanentServiceError,
+    TransientServiceError,
+    TuningJobError,
+    VerificationError,
+)
 
 if TYPE_CHECKING:
     from gemini_tuning.hook import GeminiTuningHook
+
+T = TypeVar("T", dict[str, Any], list[Any])
 
 GCP_FIELDS: tuple[str, ...] = ("gcp_conn_id", "impersonation_chain", "project_id", "location")
 
@@ -25,6 +35,12 @@ RETRY_POLICY = ExceptionRetryPolicy(
             reason="repeating the same request cannot help",
         )
     ]
+)
+
+# For requests that must not be sent twice: only what the service says it did not do is tried again. That leaves 429.
+CREATE_RETRY_POLICY = ExceptionRetryPolicy(
+    rules=[RetryRule(exception=TransientServiceError, action=RetryAction.RETRY, reason="nothing was created")],
+    default=RetryAction.FAIL,
 )
 
 
@@ -82,13 +98,46 @@ def optional_int(value: Any, name: str) -> int | None:
 def optional_float(value: Any, name: str) -> float | None:
     """Read a templated number.
 
-    :raises ValueError: naming the parameter.
+    :raises ValueError: naming the parameter; also for infinity and what is not a number.
     """
     text = optional_text(value)
+    if text is None:
+        return None
     try:
-        return None if text is None else float(text)
+        number = float(text)
     except ValueError:
-        raise ValueError(f"{name}: {value!r} is not a number") from None
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"{name}: {value!r} is not a number")
+    return number
+
+
+def optional_seconds(value: Any, name: str) -> float | None:
+    """Read a templated number of seconds.
+
+    :raises ValueError: naming the parameter; also when it is not above 0.
+    """
+    seconds = optional_float(value, name)
+    if seconds is not None and seconds <= 0:
+        raise ValueError(f"{name}: {value!r} is not above 0 seconds")
+    return seconds
+
+
+def optional_json(value: Any, kind: type[T], name: str) -> T:
+    """Read a mapping or a list that may have been templated into JSON.
+
+    :raises ValueError: naming the parameter.
+    """
+    if isinstance(value, str) and optional_text(value):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            raise ValueError(f"{name}: {value!r} is not JSON") from None
+    if value in (None, "", "None"):
+        return kind()
+    if not isinstance(value, kind):
+        raise ValueError(f"{name}: expected a {kind.__name__}, not {value!r}")
+    return value
 
 
 def flag(value: Any) -> bool:

@@ -86,12 +86,13 @@ def merge_checkpoints(job: TuningJob, model: Model) -> list[Checkpoint]:
 class GeminiSmokeTestCheckpointOperator(GoogleCloudFields):
     """Ask one checkpoint the prompts of a suite, concurrently, and score its answers; map it over the list.
 
-    A checkpoint without an endpoint, or one whose endpoint answers nothing, gets no score and an error; the task
-    succeeds, so that the other checkpoints can still win.
+    A checkpoint without an endpoint, or one whose endpoint refuses every prompt, gets no score and an error; the task
+    succeeds, so that the other checkpoints can still win. A service that is away or over quota fails the task, so
+    that Airflow's retries apply: it would be wrong to hold that against the checkpoint.
 
     XCom: ``{"checkpoint_id", "epoch", "step", "endpoint", "suite", "score", "passed", "total", "error", "cases":
-    [{"id", "passed", "answer", "failures", "error", "latency_ms", "weight"}]}``. ``score`` is the weighted pass rate,
-    0 to 1.
+    [{"id", "passed", "answer", "finish_reason", "failures", "error", "latency_ms", "weight"}]}``. ``score`` is the
+    weighted pass rate, 0 to 1.
 
     Example::
 
@@ -104,14 +105,14 @@ class GeminiSmokeTestCheckpointOperator(GoogleCloudFields):
 
     :param checkpoint: ``{"checkpoint_id", "epoch", "step", "endpoint"}``. (templated)
     :param suite: path of a suite file, or its name in ``suite_folder``; ``.yaml`` may be left out. (templated)
-    :param suite_folder: folder that the suite must lie in.
+    :param suite_folder: folder that the suite must lie in. (templated)
     :param concurrency: prompts under way at once. (templated)
     :raises SuiteError: when the suite is not acceptable.
-    :raises PermanentServiceError: when the connection's account is refused (401, 403), which says nothing about the
-        checkpoint.
+    :raises PermanentServiceError: when the connection's account is refused (401, 403).
+    :raises TransientServiceError: when the service does not answer although each prompt was repeated.
     """
 
-    template_fields: Sequence[str] = (*GCP_FIELDS, "checkpoint", "suite", "concurrency")
+    template_fields: Sequence[str] = (*GCP_FIELDS, "checkpoint", "suite", "suite_folder", "concurrency")
 
     def __init__(
         self,
@@ -159,8 +160,8 @@ class GeminiSmokeTestCheckpointOperator(GoogleCloudFields):
                     max_output_tokens=case.max_output_tokens,
                 )
             except ServiceError as error:
-                if error.code in NO_ACCESS:
-                    raise
+                if error.retryable or error.code in NO_ACCESS:
+                    raise  # it says nothing about the checkpoint
                 raise NoAnswerError(str(error)) from error
 
         try:

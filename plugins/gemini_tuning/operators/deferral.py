@@ -28,7 +28,7 @@ class WaitsInTrigger(GoogleCloudFields):
 
         :param resource: full name of what is waited for.
         :param poll_interval: seconds between two looks.
-        :param deadline: seconds from now.
+        :param deadline: when to give up, in seconds since 1970 (UTC).
         """
         self.defer(
             trigger=trigger(
@@ -36,10 +36,10 @@ class WaitsInTrigger(GoogleCloudFields):
                 gcp_conn_id=self.gcp_conn_id,
                 impersonation_chain=self.impersonation_chain,
                 poll_interval=poll_interval,
-                deadline=time.time() + deadline,
+                deadline=deadline,
             ),
             method_name="execute_complete",
-            timeout=timedelta(seconds=deadline) + BACKSTOP,
+            timeout=timedelta(seconds=max(deadline - time.time(), 0)) + BACKSTOP,
         )
 
     @staticmethod
@@ -49,5 +49,9 @@ class WaitsInTrigger(GoogleCloudFields):
         :raises PermanentServiceError: with the service's words.
         """
         if event["status"] == "error":
-            raise PermanentServiceError(event["message"], resource=event["resource"], code=event["code"])
+            raise PermanentServiceError(
+                f"{event['message']} The wait is over, but {event['resource']} may go on: look for it there.",
+                resource=event["resource"],
+                code=event["code"],
+            )
         return str(event["resource"])

@@ -9,8 +9,15 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import conf
 from airflow.sdk.exceptions import AirflowSkipException
 
-from gemini_tuning.exceptions import CheckpointError, CopyModelError, VerificationError
-from gemini_tuning.operators.base import GCP_FIELDS, GoogleCloudFields, optional_float, optional_text
+from gemini_tuning.copy_spec import ModelCopySpec
+from gemini_tuning.exceptions import CheckpointError, CopyModelError, InvalidInputError, VerificationError
+from gemini_tuning.operators.base import (
+    CREATE_RETRY_POLICY,
+    GCP_FIELDS,
+    GoogleCloudFields,
+    optional_seconds,
+    optional_text,
+)
 from gemini_tuning.operators.deferral import WaitsInTrigger
 from gemini_tuning.resources import Model, Operation, ResourceName, TuningJob, compare_checkpoints
 
@@ -75,7 +82,8 @@ def _missing(default: str | None, job: TuningJob | None, checkpoint_id: str) -> 
 class GeminiSetDefaultCheckpointOperator(SetsDefaultCheckpoint):
     """Make a checkpoint the model's default, then read the model and the job back until both show it.
 
-    XCom: ``{"model", "default_before", "default_after", "endpoint_before", "endpoint_after"}``.
+    XCom: ``{"model", "default_before", "default_after", "endpoint_before", "endpoint_after"}``; before is what this try
+    found.
 
     :param model: full name of the model with its version. (templated)
     :param checkpoint_id: the checkpoint to make the default. (templated)
@@ -122,7 +130,7 @@ class GeminiSetDefaultCheckpointOperator(SetsDefaultCheckpoint):
 class GeminiCopyModelOperator(WaitsInTrigger):
     """Copy a model with all its checkpoints and its default; skipped when no destination is given.
 
-    The request is sent once and never repeated, like the creation of a job.
+    The request is sent once and never repeated, like the creation of a job; clearing the task makes a second copy.
 
     XCom ``return_value``: ``{"source_model", "model", "operation"}``, each also under its own key; ``model`` is the
     copy's full name with its version; ``operation`` is pushed as soon as it is known.
@@ -137,6 +145,7 @@ class GeminiCopyModelOperator(WaitsInTrigger):
     :param poll_interval: seconds between two looks. (templated)
     :param deadline: seconds that the copy may take. (templated)
     :param deferrable: wait in the triggerer; the default is ``[operators] default_deferrable``.
+    :raises InvalidInputError: when the service would refuse or ignore a value; nothing was sent.
     :raises CopyModelError: when the operation ends with an error, or is not over at the deadline.
     :raises CreateOutcomeUnknownError: when the answer to the request was lost.
     """
@@ -168,6 +177,7 @@ class GeminiCopyModelOperator(WaitsInTrigger):
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("multiple_outputs", True)
+        kwargs.setdefault("retry_policy", CREATE_RETRY_POLICY)
         super().__init__(**kwargs)
         self.model = model
         self.destination_location = destination_location
@@ -181,31 +191,38 @@ class GeminiCopyModelOperator(WaitsInTrigger):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Start the copy and wait for it."""
-        location = optional_text(self.destination_location)
-        if location is None:
-            raise AirflowSkipException("No copy: destination_location is not set")
+        spec = self.spec()
+        poll_interval = optional_seconds(self.poll_interval, "poll_interval") or 30.0
+        deadline = optional_seconds(self.deadline, "deadline") or 3600.0
         ResourceName.parse(self.model, "models")
-        name = self.hook.copy_model(
-            self.model,
-            project_id=optional_text(self.destination_project_id) or optional_text(self.project_id),
-            location=location,
-            model_id=optional_text(self.model_id),
-            parent_model=optional_text(self.parent_model),
-            kms_key_name=optional_text(self.kms_key_name),
-        )
-        self.log.info("Copying %s to %s: %s", self.model, location, name)
+        if problems := spec.problems():
+            raise InvalidInputError("Nothing was copied. " + "; ".join(problems) + ".")
+        if spec.location is None:
+            raise AirflowSkipException("No copy: destination_location is not set")
+        name = self.hook.copy_model(self.model, spec, location=spec.location)
+        self.log.info("Copying %s to %s: %s", self.model, spec.location, name)
         context["ti"].xcom_push(key="operation", value=name)
-        poll_interval = optional_float(self.poll_interval, "poll_interval") or 30.0
-        deadline = optional_float(self.deadline, "deadline") or 3600.0
         if self.deferrable:
             from gemini_tuning.triggers import CopyModelTrigger
 
-            self.wait_in_trigger(CopyModelTrigger, name, poll_interval=poll_interval, deadline=deadline)
+            self.wait_in_trigger(CopyModelTrigger, name, poll_interval=poll_interval, deadline=time.time() + deadline)
         return self._result(self._wait_here(name, poll_interval, deadline))
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Take over from the trigger."""
         return self._result(self.hook.get_operation(self.resource_of(event)))
+
+    def spec(self) -> ModelCopySpec:
+        """Return the rendered destination as one value."""
+        location = optional_text(self.destination_location)
+        project_id = optional_text(self.destination_project_id)
+        return ModelCopySpec(
+            location=location,
+            project_id=project_id or (optional_text(self.project_id) if location else None),
+            model_id=optional_text(self.model_id),
+            parent_model=optional_text(self.parent_model),
+            kms_key_name=optional_text(self.kms_key_name),
+        )
 
     def _wait_here(self, name: str, poll_interval: float, deadline: float) -> Operation:
         end = time.monotonic() + deadline
@@ -259,8 +276,9 @@ class GeminiVerifyModelCopyOperator(SetsDefaultCheckpoint):
     def execute(self, context: Context) -> dict[str, Any]:
         """Compare both, set the other default if there is one, push what was found."""
         source, copy = self.hook.get_model(self.source_model), self.hook.get_model(self.model)
+        other = optional_text(self.default_checkpoint_id)
         differences = compare_checkpoints(source.checkpoints, copy.checkpoints)
-        if source.default_checkpoint_id != copy.default_checkpoint_id:
+        if copy.default_checkpoint_id not in (source.default_checkpoint_id, other):  # other: an earlier try set it
             differences.append(
                 f"the default is checkpoint {copy.default_checkpoint_id} in the copy, "
                 f"{source.default_checkpoint_id} in the source"
@@ -268,7 +286,6 @@ class GeminiVerifyModelCopyOperator(SetsDefaultCheckpoint):
         if differences:
             raise VerificationError(f"{copy.name} is not a true copy of {source.name}: {'; '.join(differences)}.")
         self.log.info("%s has the same %d checkpoints and default", copy.name, len(copy.checkpoints))
-        other = optional_text(self.default_checkpoint_id)
         if other:
             self.set_default(copy, other)
             self.read_back(copy.name, other, None, self.read_back_timeout)

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from gemini_tuning.copy_spec import ModelCopySpec
 from gemini_tuning.exceptions import InvalidInputError
 from gemini_tuning.operators.base import (
+    CREATE_RETRY_POLICY,
     GCP_FIELDS,
     GoogleCloudFields,
     flag,
     optional_float,
     optional_int,
+    optional_json,
     optional_text,
 )
 from gemini_tuning.preflight import DatasetReport, check_training_dataset, check_validation_dataset
@@ -33,12 +36,21 @@ class GeminiPreflightOperator(GoogleCloudFields):
     :param training_dataset_uri: ``gs://`` address of the training file. (templated)
     :param validation_dataset_uri: the same for validation. (templated)
     :param suite: smoke suite, see :class:`~gemini_tuning.operators.GeminiSmokeTestCheckpointOperator`. (templated)
-    :param suite_folder: folder that the suite lies in.
-    :raises InvalidInputError: with the file and the lines.
+    :param suite_folder: folder that the suite lies in. (templated)
+    :param copy: the fields of :class:`~gemini_tuning.copy_spec.ModelCopySpec` for the copy at the end of the run, so
+        that a mistake in them shows before the tuning is paid. (templated)
+    :raises InvalidInputError: with the file and the lines, or the field.
     :raises SuiteError: when the suite is not acceptable.
     """
 
-    template_fields: Sequence[str] = (*GCP_FIELDS, "training_dataset_uri", "validation_dataset_uri", "suite")
+    template_fields: Sequence[str] = (
+        *GCP_FIELDS,
+        "training_dataset_uri",
+        "validation_dataset_uri",
+        "suite",
+        "suite_folder",
+        "copy",
+    )
 
     def __init__(
         self,
@@ -47,6 +59,7 @@ class GeminiPreflightOperator(GoogleCloudFields):
         validation_dataset_uri: str | None = None,
         suite: str | None = None,
         suite_folder: str | None = None,
+        copy: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -54,10 +67,13 @@ class GeminiPreflightOperator(GoogleCloudFields):
         self.validation_dataset_uri = validation_dataset_uri
         self.suite = suite
         self.suite_folder = suite_folder
+        self.copy = copy
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Check everything and push what was counted."""
         self._refuse_unknown_params(context)
+        if problems := ModelCopySpec(**{k: optional_text(v) for k, v in (self.copy or {}).items()}).problems():
+            raise InvalidInputError("Nothing was created. " + "; ".join(problems) + ".")
         suite_name = optional_text(self.suite)
         suite = load_suite(suite_name, self.suite_folder) if suite_name else None
         training = check_training_dataset(self._lines(self.training_dataset_uri))
@@ -104,7 +120,7 @@ class GeminiCreateTuningJobOperator(GoogleCloudFields):
     """Create a supervised tuning job that saves checkpoints, and push its name. Does not wait.
 
     The request is sent once. When its answer is lost the task fails without a retry and says where to look, because
-    a second job would be paid as well.
+    a second job would be paid as well. Clearing the task makes a second job.
 
     XCom: the job's full name, ``projects/P/locations/L/tuningJobs/ID``.
 
@@ -171,6 +187,7 @@ class GeminiCreateTuningJobOperator(GoogleCloudFields):
         service_account: str | None = None,
         **kwargs: Any,
     ) -> None:
+        kwargs.setdefault("retry_policy", CREATE_RETRY_POLICY)
         super().__init__(**kwargs)
         self.base_model = base_model
         self.training_dataset_uri = training_dataset_uri
@@ -215,9 +232,9 @@ class GeminiCreateTuningJobOperator(GoogleCloudFields):
             learning_rate_multiplier=optional_float(self.learning_rate_multiplier, "learning_rate_multiplier"),
             tuned_model_display_name=optional_text(self.tuned_model_display_name),
             description=optional_text(self.description),
-            labels=dict(self.labels or {}),
+            labels=optional_json(self.labels, dict, "labels"),
             export_last_checkpoint_only=flag(self.export_last_checkpoint_only),
-            evaluation_metrics=list(self.evaluation_metrics or ()),
+            evaluation_metrics=optional_json(self.evaluation_metrics, list, "evaluation_metrics"),
             evaluation_output_uri=optional_text(self.evaluation_output_uri),
             kms_key_name=optional_text(self.kms_key_name),
             service_account=optional_text(self.service_account),

@@ -42,6 +42,7 @@ class CaseResult:
             "id": self.case.id,
             "passed": self.passed,
             "answer": answer.text if answer else None,
+            "finish_reason": answer.finish_reason if answer else None,
             "failures": list(self.failures),
             "error": self.error,
             "latency_ms": round(answer.latency * 1000, 1) if answer else None,
@@ -75,6 +76,8 @@ async def run_suite(suite: Suite, ask: Ask, *, concurrency: int) -> list[CaseRes
 
 
 def _failures(case: Case, answer: Answer) -> tuple[str, ...]:
+    if not answer.text.strip():
+        return (f"the answer has no text (finish reason {answer.finish_reason or 'not given'})",)
     found = (assertion.check(answer.text, answer.latency * 1000) for assertion in case.assertions)
     return tuple(failure for failure in found if failure is not None)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,19 @@ from gemini_tuning.smoke.assertions import Assertion
 SUITE_KEYS = frozenset({"description", "defaults", "cases"})
 DEFAULT_KEYS = frozenset({"system_instruction", "assert", "weight", "temperature", "max_output_tokens"})
 CASE_KEYS = DEFAULT_KEYS | {"id", "prompt"}
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+# What a case may say besides its prompt and its assertions: what is expected, and the test of it.
+VALUE_RULES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
+    "weight": ("a number above 0", lambda value: _number(value) and value > 0),
+    "temperature": ("a number from 0 to 2", lambda value: _number(value) and 0 <= value <= 2),
+    "max_output_tokens": ("a whole number above 0", lambda value: type(value) is int and value > 0),
+    "system_instruction": ("a text", lambda value: isinstance(value, str)),
+}
 
 
 class SuiteError(ValueError):
@@ -104,17 +118,17 @@ def _case(raw: Any, defaults: Mapping[str, Any], source: str, number: int) -> Ca
     assertions = (*_assertions(defaults, source, "defaults"), *_assertions(raw, source, where))
     if not assertions:
         raise SuiteError(f"{source}: {where}: has no assertion, so it could not fail")
-    merged = {**defaults, **raw}
-    weight = merged.get("weight", 1)
-    if isinstance(weight, bool) or not isinstance(weight, int | float) or not weight > 0:
-        raise SuiteError(f"{source}: {where}: weight: expected a number above 0, not {weight!r}")
+    merged = {"weight": 1, "temperature": 0.0, **defaults, **raw}
+    for key, (expected, holds) in VALUE_RULES.items():
+        if merged.get(key) is not None and not holds(merged[key]):
+            raise SuiteError(f"{source}: {where}: {key}: expected {expected}, not {merged[key]!r}")
     return Case(
         id=raw["id"],
         prompt=raw["prompt"],
         assertions=assertions,
         system_instruction=merged.get("system_instruction"),
-        weight=float(weight),
-        temperature=merged.get("temperature", 0.0),
+        weight=float(merged["weight"] or 1),
+        temperature=merged["temperature"],
         max_output_tokens=merged.get("max_output_tokens"),
     )
 

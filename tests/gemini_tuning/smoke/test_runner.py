@@ -34,7 +34,7 @@ def test_scores_are_weighted():
     assert summary["error"] is None
     assert summary["cases"][1] == {
         "id": "b", "passed": False, "answer": "bad", "failures": ['contains: "ok" is not in the answer'],
-        "error": None, "latency_ms": 250.0, "weight": 2.0,
+        "finish_reason": None, "error": None, "latency_ms": 250.0, "weight": 2.0,
     }  # fmt: skip
 
 
@@ -88,6 +88,16 @@ def test_an_endpoint_that_answers_nothing_has_no_score():
     summary = summarize(SUITE, CHECKPOINT, run(refuses))
     assert summary["score"] is None
     assert summary["error"] == "503 for all"
+
+
+def test_an_answer_without_text_fails_even_what_it_must_not_contain():
+    suite = parse_suite("cases: [{id: a, prompt: Hi, assert: [{type: not-contains, value: x}]}]", "one.yaml")
+
+    async def blocked(case):
+        return Answer(" ", 0.1, finish_reason="SAFETY")
+
+    (result,) = asyncio.run(run_suite(suite, blocked, concurrency=1))
+    assert result.failures == ("the answer has no text (finish reason SAFETY)",)
 
 
 def test_an_unexpected_error_ends_the_run():
