@@ -1,0 +1,248 @@
+"""``docker-compose.yaml`` and ``make env``, as far as they can be checked without Docker."""
+
+import json
+import re
+import shutil
+import stat
+import subprocess
+from base64 import urlsafe_b64decode
+from pathlib import Path
+
+import pytest
+import yaml
+
+from demo.__main__ import CONF, DATA
+from demo.stack import BUCKET, Stack
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+TEXT = (REPOSITORY / "docker-compose.yaml").read_text(encoding="utf-8")
+COMPOSE = yaml.safe_load(TEXT)
+SERVICES = COMPOSE["services"]
+AIRFLOW = {name: service for name, service in SERVICES.items() if name.startswith("airflow-")}
+DOCKERFILE = SERVICES["vertex-emulator"]["build"]["dockerfile_inline"]
+REQUIRED = set(re.findall(r"\$\{(\w+):\?", TEXT))
+MAKE = shutil.which("make")
+
+
+def airflow_version():
+    return re.search(r"^apache-airflow==(\S+)$", (REPOSITORY / "constraints.txt").read_text(), re.MULTILINE)[1]
+
+
+def strings(value):
+    """All strings in a YAML value."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        return [text for item in value for text in strings(item)]
+    return [value] if isinstance(value, str) else []
+
+
+# ------------------------------------------------------------------------------------------------ secrets
+
+
+def test_every_secret_has_to_be_given():
+    assert {
+        "POSTGRES_PASSWORD",
+        "AIRFLOW_FERNET_KEY",
+        "AIRFLOW_API_SECRET_KEY",
+        "AIRFLOW_JWT_SECRET",
+        "AIRFLOW_ADMIN_PASSWORD",
+    } == REQUIRED
+
+
+def test_nothing_but_a_port_has_a_default():
+    others = set(re.findall(r"(?<!\$)\$\{(\w+)(?!:\?)\b", TEXT)) - REQUIRED
+    assert {name for name in others if not name.endswith("_PORT")} == set()
+    assert not re.search(r"(?<!\$)\$[A-Za-z_]", TEXT), "a variable without braces can't be required"
+
+
+@pytest.mark.parametrize("name", sorted(REQUIRED))
+def test_a_missing_secret_says_what_to_do(name):
+    uses = re.findall(rf"\$\{{{name}([^}}]*)\}}", TEXT)
+    assert set(uses) == {":?run make env first"}
+
+
+def test_settings_that_hold_a_secret_take_it_from_the_environment():
+    environments = [service.get("environment", {}) for service in SERVICES.values()]
+    for name, value in [item for environment in environments for item in environment.items()]:
+        if re.search(r"PASSWORD$|SECRET|_KEY$|SQL_ALCHEMY_CONN", name):
+            assert ":?run make env first}" in value, name
+    assert json.loads(COMPOSE["configs"]["passwords"]["content"]) == {
+        "admin": "${AIRFLOW_ADMIN_PASSWORD:?run make env first}"
+    }
+
+
+# ------------------------------------------------------------------------------------------------ images
+
+
+def test_every_image_is_pinned_to_a_version():
+    images = {service["image"] for service in SERVICES.values()} | set(re.findall(r"^FROM (\S+)", DOCKERFILE, re.M))
+    assert len(images) == 3
+    for image in images:
+        assert re.search(r":\d+(\.\d+)*(-python3\.\d+)?$", image), image
+
+
+def test_the_image_is_the_pinned_airflow():
+    version = airflow_version()
+    assert re.match(rf"FROM apache/airflow:{re.escape(version)}-python3\.12\n", DOCKERFILE)
+    assert SERVICES["vertex-emulator"]["image"].endswith(f":{version}")
+
+
+def test_the_image_is_built_once_and_before_anyone_uses_it():
+    builders = [name for name, service in SERVICES.items() if "build" in service]
+    assert builders == ["vertex-emulator"]
+    image = SERVICES["vertex-emulator"]["image"]
+    users = [service for name, service in SERVICES.items() if name != "postgres"]
+    assert all(service["image"] == image and service["pull_policy"] == "never" for service in users)
+    assert "vertex-emulator" in SERVICES["airflow-init"]["depends_on"]
+    assert all("airflow-init" in service["depends_on"] for name, service in AIRFLOW.items() if name != "airflow-init")
+
+
+def test_the_image_gets_the_pinned_packages_and_nothing_else_of_the_repository():
+    copied = re.search(r"^COPY (.+) /tmp/$", DOCKERFILE, re.M)[1].split()
+    lines = (REPOSITORY / ".dockerignore").read_text().splitlines()
+    assert [line for line in lines if line and not line.startswith("#")] == ["*", *[f"!{name}" for name in copied]]
+    assert "-r /tmp/requirements.txt -c /tmp/constraints.txt" in DOCKERFILE
+    assert all((REPOSITORY / name).is_file() for name in copied)
+
+
+# ------------------------------------------------------------------------------------------------ services
+
+
+def test_the_parts_of_airflow():
+    commands = {service["command"] for service in AIRFLOW.values() if isinstance(service["command"], str)}
+    assert commands == {"api-server", "scheduler", "dag-processor", "triggerer"}
+
+
+def test_ports_are_this_machine_s_only():
+    ports = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+    assert ports == {
+        "airflow-apiserver": ["127.0.0.1:${AIRFLOW_PORT:-8080}:8080"],
+        "vertex-emulator": ["127.0.0.1:${VERTEX_EMULATOR_PORT:-8099}:8099"],
+    }
+    assert not any(service.get("network_mode") or service.get("privileged") for service in SERVICES.values())
+
+
+def test_all_that_stays_up_is_watched_and_comes_back():
+    for name, service in SERVICES.items():
+        if name == "airflow-init":
+            assert service["restart"] == "no"
+            continue
+        assert service["restart"] == "unless-stopped", name
+        assert service["healthcheck"]["timeout"] == "30s", name
+        assert service["healthcheck"]["start_period"] == "60s", name
+
+
+def test_dependencies_exist_and_wait_for_what_the_service_can_tell():
+    for name, service in SERVICES.items():
+        for other, how in service.get("depends_on", {}).items():
+            one_shot = SERVICES[other]["restart"] == "no"
+            expected = "service_completed_successfully" if one_shot else "service_healthy"
+            assert how["condition"] == expected, f"{name} on {other}"
+
+
+def test_mounts_of_the_repository_exist_and_are_read_only():
+    mounts = {mount for service in SERVICES.values() for mount in service.get("volumes", []) if mount.startswith(".")}
+    assert {mount.split(":")[0] for mount in mounts} == {"./dags", "./plugins", "./vertex_emulator", "./demo/data"}
+    for mount in mounts:
+        source, target, mode = mount.split(":")
+        assert (REPOSITORY / source).is_dir(), source
+        assert target == f"/opt/airflow/{source.removeprefix('./')}"
+        assert mode == "ro"
+
+
+def test_volumes_are_declared():
+    mounts = {mount for service in SERVICES.values() for mount in service.get("volumes", [])}
+    assert {mount.split(":")[0] for mount in mounts if not mount.startswith(".")} == set(COMPOSE["volumes"])
+
+
+def test_every_part_of_airflow_has_the_same_keys_database_and_code():
+    shared = SERVICES["airflow-scheduler"]["environment"]
+    for name, service in AIRFLOW.items():
+        assert shared.items() <= service["environment"].items(), name
+        if name != "airflow-init":
+            assert service["volumes"] == SERVICES["airflow-scheduler"]["volumes"], name
+
+
+# ------------------------------------------------------------------------------------------------ the demo's twin
+
+
+def test_airflow_runs_as_in_the_demo(tmp_path, monkeypatch):
+    monkeypatch.setattr(Stack, "emulator", lambda *_: {})
+    demo = Stack(tmp_path)._airflow_environment()
+    compose = SERVICES["airflow-apiserver"]["environment"]
+    for name in (
+        "AIRFLOW__CORE__EXECUTOR",
+        "AIRFLOW__CORE__PARALLELISM",
+        "AIRFLOW__CORE__LOAD_EXAMPLES",
+        "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS",
+        "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL",
+    ):
+        assert compose[name] == demo[name]
+    assert compose["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"] == "http://airflow-apiserver:8080/execution/"
+
+
+def test_the_demo_s_data_goes_where_its_run_looks_for_it():
+    script = SERVICES["airflow-init"]["command"][-1]
+    assert f"--bucket={BUCKET}" in SERVICES["vertex-emulator"]["command"]
+    assert f'client.bucket("{BUCKET}").blob(f"ferry_support/{{path.name}}")' in script
+    uris = [CONF["training_dataset_uri"], CONF["validation_dataset_uri"]]
+    assert {f"gs://{BUCKET}/ferry_support/{path.name}" for path in DATA.glob("*.jsonl")} == set(uris)
+
+
+def test_the_scripts_inside_are_valid():
+    shell = SERVICES["airflow-init"]["command"][-1].replace("$$", "$")
+    subprocess.run(["bash", "-n"], input=shell, text=True, check=True)
+    python = re.search(r"<<'PYTHON'\n(.*)^PYTHON$", shell, re.DOTALL | re.MULTILINE)[1]
+    compile(python, "airflow-init", "exec")
+
+
+# ------------------------------------------------------------------------------------------------ make env
+
+
+def make_env(folder):
+    if not MAKE:
+        pytest.skip("no make on this machine")
+    folder.mkdir(exist_ok=True)
+    shutil.copy(REPOSITORY / "Makefile", folder)
+    return subprocess.run([MAKE, "env"], cwd=folder, capture_output=True, text=True, check=False)
+
+
+def values(folder):
+    return dict(line.split("=", 1) for line in (folder / ".env").read_text().splitlines())
+
+
+def test_make_env_gives_all_that_the_file_requires(tmp_path):
+    done = make_env(tmp_path)
+    assert done.returncode == 0, done.stderr
+    written = values(tmp_path)
+    assert set(written) == REQUIRED
+    assert stat.S_IMODE((tmp_path / ".env").stat().st_mode) == 0o600
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".env", "Makefile"]
+    assert all(value not in done.stdout for value in written.values())
+
+
+def test_secrets_are_long_enough_and_need_no_quoting(tmp_path):
+    make_env(tmp_path)
+    written = values(tmp_path)
+    assert len(written["AIRFLOW_JWT_SECRET"]) >= 64
+    assert len(urlsafe_b64decode(written["AIRFLOW_FERNET_KEY"])) == 32
+    assert all(len(value) >= 16 for value in written.values())
+    assert all(re.fullmatch(r"[A-Za-z0-9_=-]+", value) for value in written.values()), "goes into a URL and into JSON"
+
+
+def test_each_env_is_different(tmp_path):
+    make_env(tmp_path / "a")
+    make_env(tmp_path / "b")
+    a, b = values(tmp_path / "a"), values(tmp_path / "b")
+    assert all(a[name] != b[name] for name in REQUIRED)
+
+
+def test_make_env_leaves_an_existing_file_alone(tmp_path):
+    (tmp_path / ".env").write_text("POSTGRES_PASSWORD=mine\n")
+    done = make_env(tmp_path)
+    assert done.returncode != 0
+    assert "make: .env is there already" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / ".env").read_text() == "POSTGRES_PASSWORD=mine\n"
