@@ -31,6 +31,20 @@ from support import fill, use_connection  # noqa: E402 - after the environment
 
 from vertex_emulator.process import Emulator  # noqa: E402
 
+SKIPS_ALLOWED_IN_CI: tuple[str, ...] = ()  # reasons, each with a comment why
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In CI a skipped test is a failure: what was not run was not seen to work."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if not os.environ.get("CI") or reporter is None:
+        return
+    for report in reporter.stats.get("skipped", []):
+        reason = str(report.longrepr[-1])
+        if not any(allowed in reason for allowed in SKIPS_ALLOWED_IN_CI):
+            reporter.write_line(f"\nSKIPPED IN CI: {report.nodeid}: {reason}", red=True)
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
 
 def pytest_unconfigure() -> None:
     """Leave nothing behind."""
