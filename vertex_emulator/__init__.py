@@ -22,7 +22,7 @@ Its own API, which needs no token (:mod:`vertex_emulator.routes.control`)::
 
     GET    /_emulator/health       status, virtual time, speed, counts
     GET    /_emulator/state        all resources
-    GET    /_emulator/requests     the last requests, with the bodies of those to Vertex AI
+    GET    /_emulator/requests     the last requests, with bodies and replies of those to Vertex AI
     GET    /_emulator/key          the service-account key
     GET    /_emulator/connection   the Airflow connection
     POST   /_emulator/advance      {"seconds": 60}

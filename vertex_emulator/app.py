@@ -52,7 +52,7 @@ register_url_convertor("version", _Version())
 register_url_convertor("id", _Id())
 
 # The busiest routes first: Starlette tries them in order.
-_ROUTES: list[Entry] = [
+ROUTES: list[Entry] = [
     *tuning_jobs.ROUTES,
     *operations.ROUTES,
     *endpoints.ROUTES,
@@ -89,7 +89,13 @@ class Gate:
         finally:
             query = scope["query_string"].decode()
             self._world.journal.add(
-                time.time(), scope["method"], path, query=query, status=exchange.status, body=exchange.body
+                time.time(),
+                scope["method"],
+                path,
+                query=query,
+                status=exchange.status,
+                body=exchange.body,
+                reply=exchange.reply,
             )
 
     def _refusal(self, scope: Scope) -> GoogleError | None:
@@ -102,7 +108,7 @@ class Gate:
 
 
 class _Exchange:
-    """Looks over the shoulder of a request: its body and the status of its reply."""
+    """Looks over the shoulder of a request: its body, and status and body of its reply."""
 
     def __init__(self, receive: Receive, send: Send, *, keep_body: bool) -> None:
         self._receive = receive
@@ -110,6 +116,7 @@ class _Exchange:
         self._keep_body = keep_body
         self.status = 500
         self.body = b""
+        self.reply = b""
 
     async def receive(self) -> Message:
         message = await self._receive()
@@ -120,6 +127,8 @@ class _Exchange:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
+        elif self._keep_body:
+            self.reply += message.get("body", b"")
         await self._send(message)
 
 
@@ -131,7 +140,7 @@ def build(world: World) -> Starlette:
         Exception: _internal_error,
     }
     return Starlette(
-        routes=[_route(world, entry) for entry in _ROUTES],
+        routes=[_route(world, entry) for entry in ROUTES],
         middleware=[Middleware(Gate, world=world)],
         exception_handlers=handlers,
     )

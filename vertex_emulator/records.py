@@ -190,6 +190,7 @@ class Operation:
     """A long-running operation.
 
     ``work`` names what is done at ``due`` (virtual time) with ``arguments``; then ``response`` or ``error`` is set.
+    Types stand without package and version; ``version`` is the one of the request that started it.
     """
 
     seq: int
@@ -203,6 +204,7 @@ class Operation:
     done: bool = False
     response: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
+    version: str = "v1"
 
 
 @dataclass(frozen=True, slots=True)

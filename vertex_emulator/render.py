@@ -126,18 +126,28 @@ def render_endpoint(endpoint: Endpoint) -> Json:
     )
 
 
-def render_operation(operation: Operation) -> Json:
-    """google.longrunning.Operation."""
+def render_operation(operation: Operation, version: str = "") -> Json:
+    """google.longrunning.Operation.
+
+    :param version: of the API that the types belong to; by default the one that the operation was started with.
+    """
+    version = version or operation.version
     generic = {"createTime": timestamp(operation.created), "updateTime": timestamp(operation.updated)}
     return without_empty(
         {
             "name": operation.name,
-            "metadata": {"@type": operation.metadata_type, "genericMetadata": generic},
+            "metadata": {"@type": _type_url(operation.metadata_type, version), "genericMetadata": generic},
             "done": operation.done or None,
             "error": operation.error,
-            "response": operation.response,
+            "response": operation.response
+            and {**operation.response, "@type": _type_url(operation.response["@type"], version)},
         }
     )
+
+
+def _type_url(name: str, version: str) -> str:
+    """Type of a google.protobuf.Any; names without a package are Vertex AI's own."""
+    return f"type.googleapis.com/{name if '.' in name else f'google.cloud.aiplatform.{version}.{name}'}"
 
 
 def _hyper_parameters(parameters: Json) -> Json:

@@ -146,10 +146,10 @@ class TestCopy:
     def test_operation_on_both_paths(self, emulator, models_client, model):
         name = self.copy(models_client, model).operation.name
         emulator.advance(3)
-        for prefix in ("v1", "v1beta1", "ui"):
+        for prefix, version in (("v1", "v1"), ("v1beta1", "v1beta1"), ("ui", "v1")):
             operation = emulator.request("GET", f"/{prefix}/{name}").json()
             assert operation["done"] is True
-            assert operation["metadata"]["@type"].endswith("v1.CopyModelOperationMetadata")
+            assert operation["metadata"]["@type"].endswith(f".{version}.CopyModelOperationMetadata")
             assert operation["response"]["modelVersionId"] == "1"
         assert models_client.get_operation(GetOperationRequest(name=name)).done
 

@@ -10,6 +10,7 @@ from vertex_emulator.clock import timestamp
 from vertex_emulator.errors import GoogleError, invalid_argument
 from vertex_emulator.filters import parse_filter
 from vertex_emulator.learner import answer
+from vertex_emulator.operations import EMPTY
 from vertex_emulator.paging import page
 from vertex_emulator.prompts import Prompt, cut, read_prompt, render_answer, render_chunks, render_count
 from vertex_emulator.protojson import Type, read_message
@@ -48,7 +49,8 @@ def undeploy(call: Call) -> Json:
     endpoint = _endpoint(call)
     deployed_model_id = read_message(call.json(), _UNDEPLOY).get("deployedModelId", "")
     call.world.serving.undeploy(endpoint, deployed_model_id, call.now)
-    return _finished(call, endpoint, "UndeployModelOperationMetadata")
+    response = {"@type": "UndeployModelResponse"}
+    return _finished(call, endpoint, "UndeployModelOperationMetadata", response)
 
 
 def delete(call: Call) -> Json:
@@ -109,8 +111,9 @@ def _endpoint(call: Call) -> Endpoint:
     return call.world.serving.endpoint(call.parent, call.path["id"])
 
 
-def _finished(call: Call, endpoint: Endpoint, metadata_type: str) -> Json:
-    return render_operation(call.world.operations.finished(endpoint.name, metadata_type, call.now))
+def _finished(call: Call, endpoint: Endpoint, metadata_type: str, response: Json = EMPTY) -> Json:
+    operation = call.world.operations.finished(endpoint.name, metadata_type, call.now, call.version, response)
+    return render_operation(operation)
 
 
 ROUTES = [

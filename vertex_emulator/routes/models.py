@@ -118,6 +118,7 @@ def copy(call: Call) -> Json:
         arguments=arguments,
         now=call.now,
         seconds=world.settings.pace.copy,
+        version=call.version,
     )
     return render_operation(operation)
 
@@ -137,7 +138,7 @@ def _default_version(model: Model) -> dict[str, Any]:
 
 
 def _finished(call: Call, model: Model, metadata_type: str) -> Json:
-    return render_operation(call.world.operations.finished(model.name, metadata_type, call.now))
+    return render_operation(call.world.operations.finished(model.name, metadata_type, call.now, call.version))
 
 
 ROUTES = [
