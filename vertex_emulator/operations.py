@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from .deployment import Deployments
 from .errors import GoogleError, not_found
 from .names import Name, Parent, new_id
 from .records import Operation, Store
@@ -14,10 +15,14 @@ EMPTY = {"@type": "google.protobuf.Empty"}
 class Operations:
     """Makes operations and completes them."""
 
-    def __init__(self, store: Store, registry: Registry) -> None:
+    def __init__(self, store: Store, registry: Registry, deployments: Deployments) -> None:
         self._store = store
         self._registry = registry
-        self._work: dict[str, Callable[[dict[str, Any], float], dict[str, Any]]] = {"copy": self._copy}
+        self._work: dict[str, Callable[[dict[str, Any], float], dict[str, Any]]] = {
+            "copy": self._copy,
+            "create endpoint": deployments.create,
+            "deploy": deployments.deploy,
+        }
 
     def get(self, name: str) -> Operation:
         """Return the operation, or 404."""

@@ -27,10 +27,13 @@ class Repeated:
     of: "Type"
 
 
-type_names = ("string", "bool", "int", "double", "labels", "any")
+type_names = ("string", "bool", "int", "double", "labels", "numbers", "any")
 
 Type = str | Enum | Repeated | Mapping[str, "Type"]
-"""One of :data:`type_names`, an enum, a list, or a message. ``labels`` is map<string, string>."""
+"""One of :data:`type_names`, an enum, a list, or a message.
+
+``labels`` is map<string, string>, ``numbers`` is map<string, int32>.
+"""
 
 JOB_STATES = Enum(
     {
@@ -193,6 +196,12 @@ def _read_labels(value: Any, path: str) -> dict[str, str]:
     return {key: _read_string(item, f"{path}[{key}]") for key, item in value.items()}
 
 
+def _read_numbers(value: Any, path: str) -> dict[str, int]:
+    if not isinstance(value, dict):
+        raise _bad_value(path, value)
+    return {key: _read_int(item, f"{path}[{key}]") for key, item in value.items()}
+
+
 def _read_any(value: Any, _path: str) -> Any:
     """Keep a part that nobody looks at; only its keys are brought to camelCase, for the reply."""
     if isinstance(value, list):
@@ -208,6 +217,7 @@ _SCALARS = {
     "int": _read_int,
     "double": _read_double,
     "labels": _read_labels,
+    "numbers": _read_numbers,
     "any": _read_any,
 }
 

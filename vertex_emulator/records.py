@@ -168,7 +168,7 @@ class DeployedModel:
 
 @dataclass(slots=True)
 class Endpoint:
-    """An endpoint."""
+    """An endpoint. ``traffic`` is the share of prompts, in percent, that each deployed model gets."""
 
     seq: int
     parent: Parent
@@ -178,6 +178,9 @@ class Endpoint:
     display_name: str
     labels: dict[str, str]
     deployed: list[DeployedModel] = field(default_factory=list)
+    description: str = ""
+    traffic: dict[str, int] = field(default_factory=dict)
+    encryption: dict[str, Any] | None = None
 
     @property
     def name(self) -> str:

@@ -6,7 +6,7 @@ int64 fields are strings, absent fields are left out, as proto3's JSON mapping d
 from typing import Any
 
 from .clock import timestamp
-from .records import Checkpoint, Endpoint, Job, Model, ModelVersion, Operation
+from .records import Checkpoint, DeployedModel, Endpoint, Job, Model, ModelVersion, Operation
 
 Json = dict[str, Any]
 
@@ -99,29 +99,32 @@ def render_checkpoint(checkpoint: Checkpoint) -> Json:
 
 def render_endpoint(endpoint: Endpoint) -> Json:
     """Endpoint."""
-    deployed = [
-        without_empty(
-            {
-                "id": item.id,
-                "model": item.model,
-                "modelVersionId": item.version_id,
-                "checkpointId": item.checkpoint_id,
-                "displayName": item.display_name,
-                "createTime": timestamp(item.created),
-            }
-        )
-        for item in endpoint.deployed
-    ]
     return without_empty(
         {
             "name": endpoint.name,
             "displayName": endpoint.display_name,
-            "deployedModels": deployed,
-            "trafficSplit": {endpoint.deployed[0].id: 100} if endpoint.deployed else {},
+            "description": endpoint.description,
+            "deployedModels": [render_deployed_model(item) for item in endpoint.deployed],
+            "trafficSplit": endpoint.traffic,
             "labels": endpoint.labels,
+            "encryptionSpec": endpoint.encryption,
             "createTime": timestamp(endpoint.created),
             "updateTime": timestamp(endpoint.updated),
             "etag": f"{endpoint.updated:.6f}",
+        }
+    )
+
+
+def render_deployed_model(deployed: DeployedModel) -> Json:
+    """DeployedModel."""
+    return without_empty(
+        {
+            "id": deployed.id,
+            "model": deployed.model,
+            "modelVersionId": deployed.version_id,
+            "checkpointId": deployed.checkpoint_id,
+            "displayName": deployed.display_name,
+            "createTime": timestamp(deployed.created),
         }
     )
 

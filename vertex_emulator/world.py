@@ -5,6 +5,7 @@ from typing import Any
 from .auth import ServiceAccount, load_key
 from .buckets import Buckets
 from .clock import Clock
+from .deployment import Deployments
 from .faults import Faults
 from .files import Files
 from .journal import Journal
@@ -50,7 +51,8 @@ class World:
             faults=self.faults,
             settings=self.settings,
         )
-        self.operations = Operations(self.store, self.registry)
+        self.deployments = Deployments(self.store, self.registry, self.serving)
+        self.operations = Operations(self.store, self.registry, self.deployments)
         for name in self.settings.bucket:
             self.buckets.create(name, self.settings.project, self.clock.now())
 

@@ -24,6 +24,7 @@ async def broad_session(emulator: Emulator) -> None:
     async with make_genai_client(emulator, credentials, "v1beta1").aio as client:
         await _asynchronously(emulator, client)
     _use_registry(emulator, credentials, job.tuned_model.model)
+    _use_endpoints(emulator, credentials, job.tuned_model.model)
     _send_plain_requests(emulator, job)
     _clean_up(emulator, credentials, job)
 
@@ -141,6 +142,29 @@ def _send_plain_requests(emulator: Emulator, job: Any) -> None:
     for version in ("v1", "v1beta1"):
         for path in (f"{model}:listCheckpoints", endpoint, f"{PARENT}/endpoints?pageSize=1"):
             emulator.request("GET", f"/{version}/{path}").raise_for_status()
+
+
+def _use_endpoints(emulator: Emulator, credentials: Any, model: str) -> None:
+    from google.cloud import aiplatform_v1, aiplatform_v1beta1
+
+    for api in (aiplatform_v1, aiplatform_v1beta1):
+        options = {"api_endpoint": emulator.url}
+        with api.EndpointServiceClient(transport="rest", credentials=credentials, client_options=options) as client:
+            made = client.create_endpoint(
+                parent=PARENT, endpoint=api.Endpoint(display_name="by hand", description="d", labels={"a": "b"})
+            )
+            emulator.advance(10)
+            endpoint = made.result(timeout=10).name
+            for checkpoint, split in (("1", {"0": 100}), ("2", {})):
+                deployed_model = api.DeployedModel(model=model, checkpoint_id=checkpoint, display_name="d")
+                deployed = client.deploy_model(endpoint=endpoint, deployed_model=deployed_model, traffic_split=split)
+                emulator.advance(10)
+                deployed_id = deployed.result(timeout=10).deployed_model.id
+            change = api.Endpoint(name=endpoint, traffic_split={deployed_id: 100})
+            client.update_endpoint(endpoint=change, update_mask={"paths": ["traffic_split"]})
+            for item in client.get_endpoint(name=endpoint).deployed_models:
+                client.undeploy_model(endpoint=endpoint, deployed_model_id=item.id).result(timeout=10)
+            client.delete_endpoint(name=endpoint).result(timeout=10)
 
 
 def _clean_up(emulator: Emulator, credentials: Any, job: Any) -> None:

@@ -22,7 +22,39 @@ _COLLECTION = _LOCATION + "/endpoints"
 _ENDPOINT = _COLLECTION + "/{id:id}"
 _MODEL = _LOCATION + "/models/{id:id}"
 _PUBLISHER_MODEL = _LOCATION + "/publishers/{publisher}/models/{id:id}"
-_UNDEPLOY: Mapping[str, Type] = {"endpoint": "string", "deployedModelId": "string", "trafficSplit": "any"}
+_ENDPOINT_FIELDS: Mapping[str, Type] = {
+    **dict.fromkeys(
+        (
+            "clientConnectionConfig", "createTime", "dedicatedEndpointDns", "dedicatedEndpointEnabled",
+            "deployedModels", "enablePrivateServiceConnect", "etag", "gdcConfig", "genAiAdvancedFeaturesConfig",
+            "modelDeploymentMonitoringJob", "name", "network", "predictRequestResponseLoggingConfig",
+            "privateServiceConnectConfig", "satisfiesPzi", "satisfiesPzs", "updateTime",
+        ),
+        "any",
+    ),
+    "displayName": "string",
+    "description": "string",
+    "labels": "labels",
+    "trafficSplit": "numbers",
+    "encryptionSpec": {"kmsKeyName": "string"},
+}  # fmt: skip
+_DEPLOYED_MODEL: Mapping[str, Type] = {
+    **dict.fromkeys(
+        (
+            "automaticResources", "createTime", "dedicatedResources", "disableContainerLogging", "disableExplanations",
+            "enableAccessLogging", "explanationSpec", "fasterDeploymentConfig", "gdcConnectedModel", "modelVersionId",
+            "privateEndpoints", "serviceAccount", "sharedResources", "speculativeDecodingSpec", "status",
+            "systemLabels",
+        ),
+        "any",
+    ),
+    "id": "string",
+    "model": "string",
+    "checkpointId": "string",
+    "displayName": "string",
+}  # fmt: skip
+_DEPLOY: Mapping[str, Type] = {"endpoint": "string", "deployedModel": _DEPLOYED_MODEL, "trafficSplit": "numbers"}
+_UNDEPLOY: Mapping[str, Type] = {"endpoint": "string", "deployedModelId": "string", "trafficSplit": "numbers"}
 
 
 def get(call: Call) -> Json:
@@ -44,11 +76,38 @@ def list_endpoints(call: Call) -> Json:
     return without_empty({"endpoints": [render_endpoint(item) for item in found], "nextPageToken": token})
 
 
+def create(call: Call) -> Json:
+    """Start to make an endpoint."""
+    request = read_message(call.json(), _ENDPOINT_FIELDS, "endpoint")
+    arguments = call.world.deployments.check_create(call.parent, request, call.query("endpointId"))
+    name = call.parent.child("endpoints", arguments["id"])
+    return _start(
+        call, name, "CreateEndpoint", "create endpoint", arguments=arguments, seconds=call.world.settings.pace.endpoint
+    )
+
+
+def patch(call: Call) -> Json:
+    """Update an endpoint; without updateMask, the fields in the body are the mask."""
+    endpoint = _endpoint(call)
+    changes = read_message(call.json(), _ENDPOINT_FIELDS, "endpoint")
+    call.world.deployments.update(endpoint, changes, call.query("updateMask"), call.now)
+    return render_endpoint(endpoint)
+
+
+def deploy(call: Call) -> Json:
+    """Start to deploy a checkpoint of a model version."""
+    endpoint = _endpoint(call)
+    arguments = call.world.deployments.check_deploy(endpoint, read_message(call.json(), _DEPLOY))
+    return _start(
+        call, endpoint.name, "DeployModel", "deploy", arguments=arguments, seconds=call.world.settings.pace.deploy
+    )
+
+
 def undeploy(call: Call) -> Json:
     """Take a deployed model off, which is done at once."""
     endpoint = _endpoint(call)
-    deployed_model_id = read_message(call.json(), _UNDEPLOY).get("deployedModelId", "")
-    call.world.serving.undeploy(endpoint, deployed_model_id, call.now)
+    request = read_message(call.json(), _UNDEPLOY)
+    call.world.serving.undeploy(endpoint, request.get("deployedModelId", ""), call.now, request.get("trafficSplit"))
     response = {"@type": "UndeployModelResponse"}
     return _finished(call, endpoint, "UndeployModelOperationMetadata", response)
 
@@ -95,7 +154,7 @@ def _answer(call: Call, prompt: Prompt) -> tuple[str, str]:
     """Text of the answer, and the name of what gave it."""
     if "publisher" in call.path:
         return answer(prompt.user_texts, []), _base_model(call)
-    deployed = call.world.serving.deployed(_endpoint(call))
+    deployed = call.world.serving.deployed(_endpoint(call), prompt.user_texts[-1])
     return call.world.serving.answer(deployed, prompt.user_texts), f"{deployed.model}@{deployed.version_id}"
 
 
@@ -111,6 +170,19 @@ def _endpoint(call: Call) -> Endpoint:
     return call.world.serving.endpoint(call.parent, call.path["id"])
 
 
+def _start(call: Call, name: str, what: str, work: str, *, arguments: Json, seconds: float) -> Json:
+    operation = call.world.operations.start(
+        name,
+        f"{what}OperationMetadata",
+        work,
+        arguments=arguments,
+        now=call.now,
+        seconds=seconds,
+        version=call.version,
+    )
+    return render_operation(operation)
+
+
 def _finished(call: Call, endpoint: Endpoint, metadata_type: str, response: Json = EMPTY) -> Json:
     operation = call.world.operations.finished(endpoint.name, metadata_type, call.now, call.version, response)
     return render_operation(operation)
@@ -119,6 +191,9 @@ def _finished(call: Call, endpoint: Endpoint, metadata_type: str, response: Json
 ROUTES = [
     Entry("GET", _ENDPOINT, get),
     Entry("GET", _COLLECTION, list_endpoints),
+    Entry("POST", _COLLECTION, create),
+    Entry("PATCH", _ENDPOINT, patch),
+    Entry("POST", _ENDPOINT + ":deployModel", deploy),
     Entry("POST", _ENDPOINT + ":undeployModel", undeploy),
     Entry("DELETE", _ENDPOINT, delete),
     *(Entry("POST", f"{base}:generateContent", generate) for base in (_ENDPOINT, _PUBLISHER_MODEL)),
