@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .call import Call, Entry, Handler, error_reply, reply
 from .errors import GoogleError
-from .routes import control, endpoints, models, oauth, operations, storage, tuning_jobs
+from .routes import control, endpoints, metrics, models, oauth, operations, storage, tuning_jobs
 from .world import World
 
 _PROXY_PREFIX = "/vertex.googleapis.com"
@@ -57,6 +57,7 @@ ROUTES: list[Entry] = [
     *operations.ROUTES,
     *endpoints.ROUTES,
     *models.ROUTES,
+    *metrics.ROUTES,
     *storage.ROUTES,
     *oauth.ROUTES,
     *control.ROUTES,

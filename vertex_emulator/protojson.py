@@ -71,6 +71,7 @@ _TUNING_JOB_STATES = Enum(
     }
 )
 _FINISH_REASONS = Enum({"FINISH_REASON_UNSPECIFIED": 0, "STOP": 1, "MAX_TOKENS": 2})
+_VALUE_TYPES = Enum({"VALUE_TYPE_UNSPECIFIED": 0, "SCALAR": 1, "TENSOR": 2, "BLOB_SEQUENCE": 3})
 _ENUM_FIELDS = {
     "state": JOB_STATES,
     "adapterSize": ADAPTER_SIZES,
@@ -78,6 +79,7 @@ _ENUM_FIELDS = {
     "sourceType": _SOURCE_TYPES,
     "tuningJobState": _TUNING_JOB_STATES,
     "finishReason": _FINISH_REASONS,
+    "valueType": _VALUE_TYPES,
 }
 
 

@@ -93,9 +93,20 @@ class Job:
         return self.fate.outcome is not Outcome.NO_CHECKPOINTS
 
     @property
+    def rate(self) -> float:
+        """Learning-rate multiplier; an absolute learning rate counts as the usual one."""
+        return float(self.request["supervisedTuningSpec"]["hyperParameters"].get("learningRateMultiplier", 1.0))
+
+    def steps_done(self, now: float) -> int:
+        """Count the steps completed at a (virtual) time; no more once the job has stopped."""
+        if self.tuning is None:
+            return 0
+        return self.tuning.steps_at(min(now, self.updated) if self.stopped else now)
+
+    @property
     def stopped(self) -> bool:
-        """Whether tuning goes no further: ended, paused, or being cancelled."""
-        return self.ended is not None or self.state in ("JOB_STATE_PAUSED", "JOB_STATE_CANCELLING")
+        """Whether tuning goes no further: ended or paused."""
+        return self.ended is not None or self.state == "JOB_STATE_PAUSED"
 
 
 class Deployment(NamedTuple):

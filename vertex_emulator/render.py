@@ -170,11 +170,11 @@ def _tuned_model(job: Job, endpoint: str | None) -> Json:
 
 
 def _progress(job: Job, now: float) -> Json | None:
-    """tuningJobMetadata: what is completed, frozen once the job has ended."""
+    """tuningJobMetadata: what is completed."""
     tuning = job.tuning
     if tuning is None:
         return None
-    steps = tuning.steps_at(min(now, job.updated) if job.stopped else now)
+    steps = job.steps_done(now)
     return {
         "completedEpochCount": str(steps * tuning.epochs // tuning.steps),
         "completedStepCount": str(steps),

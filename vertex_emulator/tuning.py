@@ -220,7 +220,7 @@ class TuningJobs:
         assert tuning is not None  # noqa: S101  (checkpoints are planned by _start_tuning)
         planned = next(item for item in tuning.checkpoints if item.checkpoint_id == event.value)
         epochs = tuning.epochs * planned.step / tuning.steps
-        exposures = _add_exposure(job.base_exposures, Exposure(tuning.training, tuning.validation, epochs, _rate(job)))
+        exposures = _add_exposure(job.base_exposures, Exposure(tuning.training, tuning.validation, epochs, job.rate))
         checkpoint = Checkpoint(planned.checkpoint_id, planned.epoch, planned.step, exposures)
         version = self._version(job) if job.model else self._new_version(job, event.at)
         job.checkpoints.append(checkpoint)
@@ -298,11 +298,6 @@ class TuningJobs:
             if checkpoint.checkpoint_id == version.default_checkpoint:
                 return checkpoint.endpoint
         return None
-
-
-def _rate(job: Job) -> float:
-    """Learning-rate multiplier; an absolute learning rate counts as the usual one."""
-    return float(job.request["supervisedTuningSpec"]["hyperParameters"].get("learningRateMultiplier", 1.0))
 
 
 def _add_exposure(before: tuple[Exposure, ...], latest: Exposure) -> tuple[Exposure, ...]:

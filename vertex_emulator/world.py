@@ -6,6 +6,7 @@ from .auth import ServiceAccount, load_key
 from .buckets import Buckets
 from .clock import Clock
 from .deployment import Deployments
+from .experiments import Experiments
 from .faults import Faults
 from .files import Files
 from .journal import Journal
@@ -51,6 +52,7 @@ class World:
             faults=self.faults,
             settings=self.settings,
         )
+        self.experiments = Experiments(self.store)
         self.deployments = Deployments(self.store, self.registry, self.serving)
         self.operations = Operations(self.store, self.registry, self.deployments)
         for name in self.settings.bucket:

@@ -25,6 +25,7 @@ async def broad_session(emulator: Emulator) -> None:
         await _asynchronously(emulator, client)
     _use_registry(emulator, credentials, job.tuned_model.model)
     _use_endpoints(emulator, credentials, job.tuned_model.model)
+    _use_metrics(emulator, credentials, job)
     _send_plain_requests(emulator, job)
     _clean_up(emulator, credentials, job)
 
@@ -165,6 +166,32 @@ def _use_endpoints(emulator: Emulator, credentials: Any, model: str) -> None:
             for item in client.get_endpoint(name=endpoint).deployed_models:
                 client.undeploy_model(endpoint=endpoint, deployed_model_id=item.id).result(timeout=10)
             client.delete_endpoint(name=endpoint).result(timeout=10)
+
+
+def _use_metrics(emulator: Emulator, credentials: Any, job: Any) -> None:
+    """From the job's experiment to its curves."""
+    from google.cloud import aiplatform_v1, aiplatform_v1beta1
+
+    for api in (aiplatform_v1, aiplatform_v1beta1):
+        settings = {
+            "transport": "rest",
+            "credentials": credentials,
+            "client_options": {"api_endpoint": emulator.url},
+        }
+        with api.MetadataServiceClient(**settings) as metadata, api.TensorboardServiceClient(**settings) as boards:
+            board = metadata.get_context(name=job.experiment).metadata["backing_tensorboard_resource"]
+            wanted = f'schema_title="system.ExperimentRun" AND parent_contexts:"{job.experiment}"'
+            store = job.experiment.partition("/contexts/")[0]
+            list(metadata.list_contexts({"parent": store, "filter": wanted, "page_size": 5}))
+            boards.get_tensorboard(name=board)
+            experiment = f"{board}/experiments/{job.experiment.rpartition('/')[2]}"
+            boards.get_tensorboard_experiment(name=experiment)
+            (run,) = boards.list_tensorboard_runs(parent=experiment)
+            boards.get_tensorboard_run(name=run.name)
+            series = [item.name for item in boards.list_tensorboard_time_series(parent=run.name)]
+            boards.get_tensorboard_time_series(name=series[0])
+            boards.read_tensorboard_time_series_data(tensorboard_time_series=series[0])
+            boards.batch_read_tensorboard_time_series_data({"tensorboard": board, "time_series": series})
 
 
 def _clean_up(emulator: Emulator, credentials: Any, job: Any) -> None:
