@@ -27,12 +27,13 @@ class Repeated:
     of: "Type"
 
 
-type_names = ("string", "bool", "int", "double", "labels", "numbers", "any")
+type_names = ("string", "bool", "int", "double", "labels", "numbers", "struct", "any")
 
 Type = str | Enum | Repeated | Mapping[str, "Type"]
 """One of :data:`type_names`, an enum, a list, or a message.
 
-``labels`` is map<string, string>, ``numbers`` is map<string, int32>.
+``labels`` is map<string, string>, ``numbers`` is map<string, int32>, ``struct`` a
+google.protobuf.Struct.
 """
 
 JOB_STATES = Enum(
@@ -204,6 +205,13 @@ def _read_numbers(value: Any, path: str) -> dict[str, int]:
     return {key: _read_int(item, f"{path}[{key}]") for key, item in value.items()}
 
 
+def _read_struct(value: Any, path: str) -> dict[str, Any]:
+    """Keep an object whose keys belong to the caller."""
+    if not isinstance(value, dict):
+        raise _bad_value(path, value)
+    return value
+
+
 def _read_any(value: Any, _path: str) -> Any:
     """Keep a part that nobody looks at; only its keys are brought to camelCase, for the reply."""
     if isinstance(value, list):
@@ -220,6 +228,7 @@ _SCALARS = {
     "double": _read_double,
     "labels": _read_labels,
     "numbers": _read_numbers,
+    "struct": _read_struct,
     "any": _read_any,
 }
 

@@ -9,6 +9,9 @@ from .learner import Corpus
 from .lifecycle import CheckpointPlan, Event, Fate, Outcome
 from .names import Parent
 
+METHODS = ("supervisedTuningSpec", "preferenceOptimizationSpec")
+"""Fields of a TuningJob of which it has one."""
+
 
 class Exposure(NamedTuple):
     """That a checkpoint saw a training file: digests of the files, epochs, learning-rate multiplier."""
@@ -81,11 +84,23 @@ class Job:
     stats: dict[str, Any] | None = None
     model: str | None = None
     checkpoints: list[Checkpoint] = field(default_factory=list)
+    evaluations: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def name(self) -> str:
         """Resource name."""
         return self.parent.child("tuningJobs", self.id)
+
+    @property
+    def method(self) -> str:
+        """How it tunes: the field of the request that holds the specification."""
+        return next(method for method in METHODS if method in self.request)
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """What to tune with: dataset files, hyperParameters and so on."""
+        spec: dict[str, Any] = self.request[self.method]
+        return spec
 
     @property
     def shows_checkpoints(self) -> bool:
@@ -95,7 +110,7 @@ class Job:
     @property
     def rate(self) -> float:
         """Learning-rate multiplier; an absolute learning rate counts as the usual one."""
-        return float(self.request["supervisedTuningSpec"]["hyperParameters"].get("learningRateMultiplier", 1.0))
+        return float(self.spec["hyperParameters"].get("learningRateMultiplier", 1.0))
 
     def steps_done(self, now: float) -> int:
         """Count the steps completed at a (virtual) time; no more once the job has stopped."""

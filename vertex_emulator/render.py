@@ -23,11 +23,11 @@ def render_job(job: Job, endpoint: str | None, now: float, *, beta: bool) -> Jso
     :param now: virtual time, for the progress.
     :param beta: whether the request came to v1beta1, which alone has tuningJobState and tuningJobMetadata.
     """
-    spec = job.request["supervisedTuningSpec"]
+    spec = job.spec
     result = {
         "name": job.name,
         **job.request,
-        "supervisedTuningSpec": {**spec, "hyperParameters": _hyper_parameters(spec["hyperParameters"])},
+        job.method: {**spec, "hyperParameters": _hyper_parameters(spec["hyperParameters"])},
         "state": job.state,
         "createTime": timestamp(job.created),
         "startTime": job.started and timestamp(job.started),
@@ -36,6 +36,7 @@ def render_job(job: Job, endpoint: str | None, now: float, *, beta: bool) -> Jso
         "error": job.error,
         "experiment": job.experiment,
         "tunedModel": _tuned_model(job, endpoint),
+        "evaluateDatasetRuns": job.evaluations,
         "tuningDataStats": job.stats and {"supervisedTuningDataStats": job.stats},
     }
     if beta:

@@ -94,7 +94,10 @@ class Serving:
         """Reply of a deployed checkpoint."""
         model = self._store.models.get(deployed.model)
         version = model and model.versions.get(deployed.version_id)
-        checkpoint = version and version.checkpoint(deployed.checkpoint_id)
+        return self.reply(version.checkpoint(deployed.checkpoint_id) if version else None, user_texts)
+
+    def reply(self, checkpoint: Checkpoint | None, user_texts: Sequence[str]) -> str:
+        """Reply of a checkpoint; without one, of a base model."""
         return answer(user_texts, self._lessons(checkpoint.exposures if checkpoint else ()))
 
     def _lessons(self, exposures: Sequence[Exposure]) -> list[Lesson]:

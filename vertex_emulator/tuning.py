@@ -6,6 +6,7 @@ from typing import Any
 from . import lifecycle
 from .dataset import DatasetError, check_validation, job_statistics
 from .errors import GoogleError, failed_precondition, invalid_argument, not_found
+from .evaluations import Evaluations
 from .faults import Faults
 from .files import Files
 from .lifecycle import Event, Outcome, Pace, Step
@@ -31,6 +32,7 @@ class TuningJobs:
         files: Files,
         registry: Registry,
         serving: Serving,
+        evaluations: Evaluations,
         faults: Faults,
         settings: Settings,
     ) -> None:
@@ -38,6 +40,7 @@ class TuningJobs:
         self._files = files
         self._registry = registry
         self._serving = serving
+        self._evaluations = evaluations
         self._faults = faults
         self._settings = settings
         self._pace: Pace = settings.pace
@@ -84,7 +87,7 @@ class TuningJobs:
             self._start_from_tuned(job)
         else:
             self._start_from_base(job)
-        parameters = request["supervisedTuningSpec"]["hyperParameters"]
+        parameters = job.spec["hyperParameters"]
         if "learningRate" not in parameters:
             parameters.setdefault("learningRateMultiplier", 1.0)
         parameters.setdefault("adapterSize", _ADAPTER_SIZE)
@@ -182,7 +185,7 @@ class TuningJobs:
         job.started = event.at
 
     def _on_dataset(self, job: Job, event: Event) -> None:
-        spec = job.request["supervisedTuningSpec"]
+        spec = job.spec
         try:
             training = self._files.load(spec["trainingDatasetUri"])
             uri = spec.get("validationDatasetUri")
@@ -196,7 +199,7 @@ class TuningJobs:
         self._start_tuning(job, training, validation, event.at)
 
     def _start_tuning(self, job: Job, training: LoadedFile, validation: LoadedFile | None, at: float) -> None:
-        spec = job.request["supervisedTuningSpec"]
+        spec = job.spec
         parameters = spec["hyperParameters"]
         epochs = parameters.setdefault("epochCount", lifecycle.default_epochs(training.examples))
         epoch_steps = lifecycle.steps_per_epoch(training.examples, parameters.get("batchSize"))
@@ -236,6 +239,7 @@ class TuningJobs:
         checkpoint = version and version.checkpoint(event.value)
         if model and version and checkpoint:
             self._serving.deploy_to_new_endpoint(model, version, checkpoint, event.at)
+            self._evaluations.run(job, checkpoint, event.at)
 
     def _on_post_processing(self, job: Job, _event: Event) -> None:
         job.phase = "POST_PROCESSING"

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .errors import GoogleError, invalid_argument
+from .evaluation import EVALUATION_CONFIG, check_config
 from .protojson import ADAPTER_SIZES, TUNING_MODES, Type, check_labels, read_message
 
 MAX_EPOCHS = 100
@@ -30,7 +31,7 @@ _SUPERVISED: Mapping[str, Type] = {
         "batchSize": "int",
     },
     "exportLastCheckpointOnly": "bool",
-    "evaluationConfig": "any",
+    "evaluationConfig": EVALUATION_CONFIG,
     "tuningMode": TUNING_MODES,
 }
 TUNING_JOB: Mapping[str, Type] = {
@@ -102,6 +103,8 @@ def _check_supervised(spec: dict[str, Any]) -> None:
     for field in ("trainingDatasetUri", "validationDatasetUri"):
         _check_uri(field, spec.get(field))
     _check_hyper_parameters(spec.setdefault("hyperParameters", {}))
+    if "evaluationConfig" in spec:
+        check_config(spec["evaluationConfig"])
 
 
 def _check_uri(field: str, uri: str | None) -> None:

@@ -6,6 +6,7 @@ from .auth import ServiceAccount, load_key
 from .buckets import Buckets
 from .clock import Clock
 from .deployment import Deployments
+from .evaluations import Evaluations
 from .experiments import Experiments
 from .faults import Faults
 from .files import Files
@@ -49,6 +50,7 @@ class World:
             files=files,
             registry=self.registry,
             serving=self.serving,
+            evaluations=Evaluations(self.store, self.buckets, self.serving),
             faults=self.faults,
             settings=self.settings,
         )
