@@ -10,6 +10,11 @@ from .records import Checkpoint, DeployedModel, Endpoint, Job, Model, ModelVersi
 
 Json = dict[str, Any]
 
+_DATA_STATS = {
+    "supervisedTuningSpec": "supervisedTuningDataStats",
+    "preferenceOptimizationSpec": "preferenceOptimizationDataStats",
+}
+
 
 def without_empty(values: Json) -> Json:
     """Leave out what proto3 JSON leaves out."""
@@ -37,7 +42,7 @@ def render_job(job: Job, endpoint: str | None, now: float, *, beta: bool) -> Jso
         "experiment": job.experiment,
         "tunedModel": _tuned_model(job, endpoint),
         "evaluateDatasetRuns": job.evaluations,
-        "tuningDataStats": job.stats and {"supervisedTuningDataStats": job.stats},
+        "tuningDataStats": job.stats and {_DATA_STATS[job.method]: job.stats},
     }
     if beta:
         result["tuningJobState"] = job.phase and f"TUNING_JOB_STATE_{job.phase}"

@@ -187,9 +187,10 @@ class TuningJobs:
     def _on_dataset(self, job: Job, event: Event) -> None:
         spec = job.spec
         try:
-            training = self._files.load(spec["trainingDatasetUri"])
+            is_preference = job.method == "preferenceOptimizationSpec"
+            training = self._files.load(spec["trainingDatasetUri"], is_preference=is_preference)
             uri = spec.get("validationDatasetUri")
-            validation = self._files.load(uri) if uri else None
+            validation = self._files.load(uri, is_preference=is_preference) if uri else None
             if validation:
                 check_validation(training.examples, validation.examples)
         except DatasetError as error:
@@ -312,9 +313,11 @@ def _add_exposure(before: tuple[Exposure, ...], latest: Exposure) -> tuple[Expos
 
 
 def _tuning_labels(job: Job) -> dict[str, str]:
-    """Labels that the service puts on tuned models and their endpoints (users' reports)."""
+    """Labels that the service puts on tuned models and their endpoints (users' reports; that of preference tuning is
+    the emulator's own).
+    """
     return {
         "google-vertex-llm-tuning-base-model-id": job.base_model.replace(".", "-"),
         "google-vertex-llm-tuning-job-id": job.id,
-        "tune-type": "sft",
+        "tune-type": "sft" if job.method == "supervisedTuningSpec" else "preference",
     }

@@ -67,8 +67,12 @@ def _tune(emulator: Emulator, client: Any) -> Any:
         training_dataset=training,
         config=CreateTuningJobConfig(epoch_count=1, pre_tuned_model_checkpoint_id="1"),
     )
+    preference = CreateTuningJobConfig(method="PREFERENCE_TUNING", epoch_count=1, beta=0.5)
+    liked = TuningDataset(gcs_uri="gs://data/preference.jsonl")
+    liked_job = client.tunings.tune(base_model="gemini-2.5-flash", training_dataset=liked, config=preference)
     client.tunings.cancel(name=again.name)
     emulator.advance(60)
+    assert client.tunings.get(name=liked_job.name).state == "JOB_STATE_SUCCEEDED"
     assert len(list(client.tunings.list(config={"page_size": 1, "filter": 'labels.team="a"'}))) > 0
     return job
 

@@ -8,7 +8,7 @@ import pytest
 from starlette.routing import compile_path
 
 from tests.vertex_emulator.discovery import ALLOWED, VERSIONS, all_problems, find_method, problems, vertex_entries
-from tests.vertex_emulator.examples import TRAINING, VALIDATION, jsonl
+from tests.vertex_emulator.examples import TRAINING, VALIDATION, jsonl, preferences
 from tests.vertex_emulator.session import broad_session
 from vertex_emulator.app import ROUTES
 from vertex_emulator.call import Entry
@@ -45,6 +45,7 @@ def journal() -> list[dict[str, Any]]:
     with Emulator(speed=0, journal=5000) as emulator:
         emulator.put_object("gs://data/train.jsonl", jsonl(TRAINING[:40]))
         emulator.put_object("gs://data/valid.jsonl", jsonl(VALIDATION[:10]))
+        emulator.put_object("gs://data/preference.jsonl", preferences(TRAINING[:40]))
         asyncio.run(broad_session(emulator))
         return vertex_entries(emulator)
 
