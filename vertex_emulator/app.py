@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable
+from html import escape
 from typing import Any
 
 from starlette.applications import Starlette
@@ -9,7 +10,7 @@ from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -26,6 +27,15 @@ _UNAUTHENTICATED = (
     "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other valid "
     "authentication credential. See https://developers.google.com/identity/sign-in/web/devconsole-project."
 )
+
+
+_NOT_FOUND_PAGE = """<!DOCTYPE html>
+<html lang=en>
+  <title>Error 404 (Not Found)!!1</title>
+  <p><b>404.</b> <ins>That\u2019s an error.</ins>
+  <p>The requested URL <code>{path}</code> was not found on this server.  <ins>That\u2019s all we know.</ins>
+  <!-- {message} -->
+"""
 
 
 class _Text(Convertor[str]):
@@ -166,10 +176,13 @@ def _google_error(request: Request, error: Exception) -> Response:
 
 
 def _http_error(request: Request, error: Exception) -> Response:
-    """Starlette found no route: say plainly that the emulator does not know the call."""
+    """Starlette found no route: 404, for Vertex AI the page that Google's front end gives for unknown addresses."""
     assert isinstance(error, HTTPException)  # noqa: S101
-    message = f"The emulator does not serve {request.method} {request.url.path}."
-    return error_reply(GoogleError(501, message), request.url.path)
+    path = request.url.path
+    message = f"The emulator does not serve {request.method} {path}."
+    if path.startswith(_VERTEX):
+        return HTMLResponse(_NOT_FOUND_PAGE.format(path=escape(path), message=escape(message)), status_code=404)
+    return error_reply(GoogleError(404, message), path)
 
 
 def _internal_error(request: Request, error: Exception) -> Response:

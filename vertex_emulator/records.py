@@ -152,6 +152,11 @@ class ModelVersion:
     is_copy: bool = False
     shows_checkpoints: bool = True
 
+    @property
+    def seq(self) -> int:
+        """Number that grows with every version of a model."""
+        return int(self.version_id)
+
     def checkpoint(self, checkpoint_id: str | None) -> Checkpoint | None:
         """Return the checkpoint with this id."""
         return next((item for item in self.checkpoints if item.checkpoint_id == checkpoint_id), None)

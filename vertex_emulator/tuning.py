@@ -154,7 +154,8 @@ class TuningJobs:
         job.model_id = model.id if same else derived_id("model", job.name)
 
     def _model_parent(self, job: Job) -> Parent:
-        return job.parent._replace(location=model_location(job.base_model, job.parent.location))
+        location = model_location(job.base_model, job.parent.location, self._settings.multi_region)
+        return job.parent._replace(location=location)
 
     def _is_full(self, parent: Parent, also: frozenset[str] = frozenset()) -> bool:
         """Whether a project has as many jobs as it may, in all locations.

@@ -141,6 +141,8 @@ def all_problems(entry: dict[str, Any]) -> Iterator[str]:
 
 def _check_error(entry: dict[str, Any]) -> Iterator[str]:
     reply = entry.get("reply")
+    if entry["status"] == 404 and isinstance(reply, str) and reply.startswith("<!DOCTYPE html>"):
+        return  # an unknown address: Google's front end knows no JSON for that
     error = reply.get("error") if isinstance(reply, dict) else None
     if not isinstance(error, dict) or not {"code", "message", "status"} <= error.keys() <= {*_ERROR_FIELDS}:
         yield f"not Google's error body: {reply}"
