@@ -63,14 +63,29 @@ TUNING_JOB: Mapping[str, Type] = {
 """Fields of TuningJob (discovery document, v1beta1). Output fields are read and dropped, as Google does."""
 
 
-def read_tuning_job(body: Any) -> dict[str, Any]:
+BETA_ONLY = frozenset(
+    ("customBaseModel", "outputUri", "tuningMode", "batchSize", "learningRate", "tuningJobState", "tuningJobMetadata")
+)
+"""Fields of a TuningJob and its parts that v1 lacks (discovery documents)."""
+
+
+def without_beta(message: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out of a TuningJob, or of the description of one, what v1 lacks."""
+    inner = (*METHODS, "hyperParameters")
+    return {
+        key: without_beta(value) if key in inner else value for key, value in message.items() if key not in BETA_ONLY
+    }
+
+
+def read_tuning_job(body: Any, *, beta: bool = True) -> dict[str, Any]:
     """Read and check a request.
 
     :param body: parsed JSON.
+    :param beta: whether it came to v1beta1, which knows more fields than v1.
     :return: the TuningJob with camelCase keys, without output fields; hyperParameters and labels always there.
     :raises GoogleError: 400 with the first thing that is wrong.
     """
-    job = read_message(body, TUNING_JOB)
+    job = read_message(body, TUNING_JOB if beta else without_beta(TUNING_JOB))
     for field in _OUTPUT_ONLY:
         job.pop(field, None)
     method = _check_method(job)
