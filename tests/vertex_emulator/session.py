@@ -23,6 +23,7 @@ async def broad_session(emulator: Emulator) -> None:
         _use_models(client, job)
     async with make_genai_client(emulator, credentials, "v1beta1").aio as client:
         await _asynchronously(emulator, client)
+    _tune_with_the_generated_client(emulator, credentials)
     _use_registry(emulator, credentials, job.tuned_model.model)
     _use_endpoints(emulator, credentials, job.tuned_model.model)
     _use_metrics(emulator, credentials, job)
@@ -147,6 +148,24 @@ def _send_plain_requests(emulator: Emulator, job: Any) -> None:
     for version in ("v1", "v1beta1"):
         for path in (f"{model}:listCheckpoints", endpoint, f"{PARENT}/endpoints?pageSize=1"):
             emulator.request("GET", f"/{version}/{path}").raise_for_status()
+
+
+def _tune_with_the_generated_client(emulator: Emulator, credentials: Any) -> None:
+    from google.cloud import aiplatform_v1, aiplatform_v1beta1
+
+    for api in (aiplatform_v1, aiplatform_v1beta1):
+        spec = {
+            "training_dataset_uri": "gs://data/train.jsonl",
+            "hyper_parameters": {"epoch_count": 2, "adapter_size": "ADAPTER_SIZE_ONE"},
+        }
+        options = {"api_endpoint": emulator.url}
+        with api.GenAiTuningServiceClient(transport="rest", credentials=credentials, client_options=options) as client:
+            wanted = {"base_model": "gemini-2.5-flash", "supervised_tuning_spec": spec}
+            job = client.create_tuning_job(parent=PARENT, tuning_job=wanted)
+            client.cancel_tuning_job(name=job.name)
+            emulator.advance(60)
+            assert client.get_tuning_job(name=job.name).state.name == "JOB_STATE_CANCELLED"
+            assert job.name in [item.name for item in client.list_tuning_jobs(parent=PARENT)]
 
 
 def _use_endpoints(emulator: Emulator, credentials: Any, model: str) -> None:
