@@ -7,12 +7,23 @@ from typing import Any
 import pytest
 from starlette.routing import compile_path
 
-from tests.vertex_emulator.discovery import ALLOWED, VERSIONS, all_problems, find_method, problems, vertex_entries
+from tests.vertex_emulator.discovery import (
+    ALLOWED,
+    VERSIONS,
+    all_problems,
+    documents,
+    find_method,
+    problems,
+    vertex_entries,
+)
 from tests.vertex_emulator.examples import TRAINING, VALIDATION, jsonl, preferences
 from tests.vertex_emulator.session import broad_session
 from vertex_emulator.app import ROUTES
 from vertex_emulator.call import Entry
+from vertex_emulator.evaluation import EVALUATION_CONFIG
 from vertex_emulator.process import Emulator
+from vertex_emulator.routes import endpoints, models
+from vertex_emulator.tuning_request import TUNING_JOB
 
 VERTEX_ROUTES = [entry for entry in ROUTES if entry.path.startswith(("/{version:version}/", "/ui/"))]
 NOT_DESCRIBED = {
@@ -67,6 +78,28 @@ def test_every_route_is_exercised(journal, entry):
     status = 400 if route_id(entry) in NOT_DESCRIBED else 200
     taken = [item["status"] for item in journal if item["method"] == entry.method and pattern.fullmatch(item["path"])]
     assert status in taken
+
+
+@pytest.mark.parametrize(
+    ("fields", "schema"),
+    [
+        (TUNING_JOB, "TuningJob"),
+        (TUNING_JOB["preTunedModel"], "PreTunedModel"),
+        (TUNING_JOB["supervisedTuningSpec"], "SupervisedTuningSpec"),
+        (TUNING_JOB["supervisedTuningSpec"]["hyperParameters"], "SupervisedHyperParameters"),
+        (TUNING_JOB["preferenceOptimizationSpec"], "PreferenceOptimizationSpec"),
+        (TUNING_JOB["preferenceOptimizationSpec"]["hyperParameters"], "PreferenceOptimizationHyperParameters"),
+        (EVALUATION_CONFIG, "EvaluationConfig"),
+        (EVALUATION_CONFIG["metrics"].of, "Metric"),
+        (models.MODEL, "Model"),
+        (endpoints.ENDPOINT, "Endpoint"),
+        (endpoints.DEPLOYED_MODEL, "DeployedModel"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_requests_may_hold_what_the_schema_has(fields, schema):
+    described = documents()["v1beta1"]["schemas"][f"GoogleCloudAiplatformV1beta1{schema}"]["properties"]
+    assert sorted(fields) == sorted(described)
 
 
 PATH = "/v1/projects/1/locations/x/tuningJobs"

@@ -22,13 +22,13 @@ _COLLECTION = _LOCATION + "/endpoints"
 _ENDPOINT = _COLLECTION + "/{id:id}"
 _MODEL = _LOCATION + "/models/{id:id}"
 _PUBLISHER_MODEL = _LOCATION + "/publishers/{publisher}/models/{id:id}"
-_ENDPOINT_FIELDS: Mapping[str, Type] = {
+ENDPOINT: Mapping[str, Type] = {
     **dict.fromkeys(
         (
             "clientConnectionConfig", "createTime", "dedicatedEndpointDns", "dedicatedEndpointEnabled",
             "deployedModels", "enablePrivateServiceConnect", "etag", "gdcConfig", "genAiAdvancedFeaturesConfig",
             "modelDeploymentMonitoringJob", "name", "network", "predictRequestResponseLoggingConfig",
-            "privateServiceConnectConfig", "satisfiesPzi", "satisfiesPzs", "updateTime",
+            "privateServiceConnectConfig", "publisherModelConfig", "satisfiesPzi", "satisfiesPzs", "updateTime",
         ),
         "any",
     ),
@@ -38,12 +38,13 @@ _ENDPOINT_FIELDS: Mapping[str, Type] = {
     "trafficSplit": "numbers",
     "encryptionSpec": {"kmsKeyName": "string"},
 }  # fmt: skip
-_DEPLOYED_MODEL: Mapping[str, Type] = {
+DEPLOYED_MODEL: Mapping[str, Type] = {
     **dict.fromkeys(
         (
             "automaticResources", "createTime", "dedicatedResources", "disableContainerLogging", "disableExplanations",
-            "enableAccessLogging", "explanationSpec", "fasterDeploymentConfig", "gdcConnectedModel", "modelVersionId",
-            "privateEndpoints", "serviceAccount", "sharedResources", "speculativeDecodingSpec", "status",
+            "enableAccessLogging", "enableContainerLogging", "explanationSpec", "fasterDeploymentConfig",
+            "fullFineTunedResources", "gdcConnectedModel", "modelVersionId", "privateEndpoints", "rolloutOptions",
+            "serviceAccount", "sharedResources", "speculativeDecodingSpec", "status",
             "systemLabels",
         ),
         "any",
@@ -53,7 +54,7 @@ _DEPLOYED_MODEL: Mapping[str, Type] = {
     "checkpointId": "string",
     "displayName": "string",
 }  # fmt: skip
-_DEPLOY: Mapping[str, Type] = {"endpoint": "string", "deployedModel": _DEPLOYED_MODEL, "trafficSplit": "numbers"}
+_DEPLOY: Mapping[str, Type] = {"endpoint": "string", "deployedModel": DEPLOYED_MODEL, "trafficSplit": "numbers"}
 _UNDEPLOY: Mapping[str, Type] = {"endpoint": "string", "deployedModelId": "string", "trafficSplit": "numbers"}
 
 
@@ -78,7 +79,7 @@ def list_endpoints(call: Call) -> Json:
 
 def create(call: Call) -> Json:
     """Start to make an endpoint."""
-    request = read_message(call.json(), _ENDPOINT_FIELDS, "endpoint")
+    request = read_message(call.json(), ENDPOINT, "endpoint")
     arguments = call.world.deployments.check_create(call.parent, request, call.query("endpointId"))
     name = call.parent.child("endpoints", arguments["id"])
     return _start(
@@ -89,7 +90,7 @@ def create(call: Call) -> Json:
 def patch(call: Call) -> Json:
     """Update an endpoint; without updateMask, the fields in the body are the mask."""
     endpoint = _endpoint(call)
-    changes = read_message(call.json(), _ENDPOINT_FIELDS, "endpoint")
+    changes = read_message(call.json(), ENDPOINT, "endpoint")
     call.world.deployments.update(endpoint, changes, call.query("updateMask"), call.now)
     return render_endpoint(endpoint)
 

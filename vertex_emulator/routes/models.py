@@ -13,12 +13,15 @@ from vertex_emulator.render import Json, render_checkpoint, render_model, render
 
 _COLLECTION = "/{version:version}/projects/{project}/locations/{location}/models"
 _MODEL = _COLLECTION + "/{id:id}"
-_FIELDS: Mapping[str, Type] = {
+MODEL: Mapping[str, Type] = {
     **dict.fromkeys(
         (
             "name", "versionId", "versionAliases", "versionCreateTime", "versionUpdateTime", "createTime", "updateTime",
             "deployedModels", "checkpoints", "modelSourceInfo", "baseModelSource", "etag", "metadata", "artifactUri",
             "encryptionSpec", "containerSpec", "predictSchemata", "explanationSpec", "metadataSchemaUri",
+            "metadataArtifact", "originalModelInfo", "satisfiesPzi", "satisfiesPzs",
+            "supportedDeploymentResourcesTypes", "supportedExportFormats", "supportedInputStorageFormats",
+            "supportedOutputStorageFormats", "trainingPipeline",
         ),
         "any",
     ),
@@ -65,7 +68,7 @@ def patch(call: Call) -> Json:
     then the fields in the body are the mask.
     """
     model, version = _version(call)
-    changes = read_message(call.json(), _FIELDS, "model")
+    changes = read_message(call.json(), MODEL, "model")
     call.world.registry.update(version, changes, call.query("updateMask"), call.now)
     return _render(call, model, version)
 
