@@ -29,6 +29,7 @@ os.environ |= {
 
 from support import fill, use_connection  # noqa: E402 - after the environment
 
+from tests.vertex_emulator.discovery import check_journal  # noqa: E402
 from vertex_emulator.process import Emulator  # noqa: E402
 
 SKIPS_ALLOWED_IN_CI: tuple[str, ...] = ()  # reasons, each with a comment why
@@ -64,11 +65,15 @@ def _emulator() -> Iterator[Emulator]:
 
 
 @pytest.fixture
-def vertex(_emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Emulator:
-    """An empty local Vertex AI whose clock stands still, the default connection, and the demo's data in a bucket."""
+def vertex(_emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
+    """An empty local Vertex AI whose clock stands still, the default connection, and the demo's data in a bucket.
+
+    After each test, its requests to Vertex AI are held against Google's discovery documents.
+    """
     fill(_emulator)
     use_connection(monkeypatch, _emulator.connection())
-    return _emulator
+    yield _emulator
+    check_journal(_emulator)
 
 
 @pytest.fixture(scope="session")

@@ -18,11 +18,13 @@ Every option of ``python -m vertex_emulator --help`` may also be given in the en
 and its name. Time is virtual: ``--speed 10`` makes jobs ten times as fast, ``--speed 0`` stops the clock, and
 ``POST /_emulator/advance {"seconds": 60}`` moves it on. Tokens expire in real time.
 
+What is covered, approximated and not there, route by route: ``docs/vertex_emulator.md``.
+
 Its own API, which needs no token (:mod:`vertex_emulator.routes.control`)::
 
     GET    /_emulator/health       status, virtual time, speed, counts
     GET    /_emulator/state        all resources
-    GET    /_emulator/requests     the last requests, with the bodies of those to Vertex AI
+    GET    /_emulator/requests     the last requests, with bodies and replies of those to Vertex AI
     GET    /_emulator/key          the service-account key
     GET    /_emulator/connection   the Airflow connection
     POST   /_emulator/advance      {"seconds": 60}
@@ -44,14 +46,19 @@ Where the real service's behaviour is not documented, this is the emulator's cho
 - A new job is QUEUED first. The model is there from the first checkpoint on, and has no default checkpoint until
   the final one is saved. Failed and cancelled jobs keep the model and the checkpoints saved so far.
 - A job above ``--job-limit`` waits in PENDING, or is refused with 429, as ``--over-limit`` says.
+- Preference tuning learns the better completion as the answer.
+- Evaluations take no time, use the training dataset when there is no validation dataset, and lay out their result
+  files in their own way.
+- The first model of an endpoint gets all traffic even without a traffic split.
 - New versions of a model do not become its default version.
 - The texts of errors, the grammar of filters beyond comparisons joined by AND, the base-model label.
 - Prompts: temperature, tools and response schemas have no effect; parts that are files count as their address.
 
 How it is built: a job's life is a list of timed events (:mod:`~vertex_emulator.lifecycle`), and every request
-first applies the events that are due; nothing runs in the background. Pure modules (``dataset``, ``filters``,
-``learner``, ``lifecycle``, ``names``, ``paging``, ``prompts``, ``protojson``, ``render``, ``tuning_request``) know
-neither state nor network; ``records`` is the state; ``tuning``, ``registry``, ``serving``, ``operations``,
-``files`` and ``buckets`` change it; ``world`` puts them together; ``routes`` speak HTTP, through ``app``. For tests,
+first applies the events that are due; nothing runs in the background. Pure modules (``dataset``, ``evaluation``,
+``filters``, ``learner``, ``lifecycle``, ``metrics``, ``names``, ``paging``, ``preference``, ``prompts``,
+``protojson``, ``render``, ``tuning_request``) know neither state nor network; ``records`` is the state; ``tuning``,
+``registry``, ``serving``, ``deployment``, ``evaluations``, ``operations``, ``files`` and ``buckets`` change it;
+``experiments`` reads it; ``world`` puts them together; ``routes`` speak HTTP, through ``app``. For tests,
 :class:`vertex_emulator.process.Emulator` runs all of it as a process.
 """

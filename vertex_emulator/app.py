@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable
+from html import escape
 from typing import Any
 
 from starlette.applications import Starlette
@@ -9,13 +10,13 @@ from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .call import Call, Entry, Handler, error_reply, reply
 from .errors import GoogleError
-from .routes import control, endpoints, models, oauth, operations, storage, tuning_jobs
+from .routes import control, endpoints, metrics, models, oauth, operations, storage, tuning_jobs
 from .world import World
 
 _PROXY_PREFIX = "/vertex.googleapis.com"
@@ -26,6 +27,15 @@ _UNAUTHENTICATED = (
     "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other valid "
     "authentication credential. See https://developers.google.com/identity/sign-in/web/devconsole-project."
 )
+
+
+_NOT_FOUND_PAGE = """<!DOCTYPE html>
+<html lang=en>
+  <title>Error 404 (Not Found)!!1</title>
+  <p><b>404.</b> <ins>That\u2019s an error.</ins>
+  <p>The requested URL <code>{path}</code> was not found on this server.  <ins>That\u2019s all we know.</ins>
+  <!-- {message} -->
+"""
 
 
 class _Text(Convertor[str]):
@@ -52,11 +62,12 @@ register_url_convertor("version", _Version())
 register_url_convertor("id", _Id())
 
 # The busiest routes first: Starlette tries them in order.
-_ROUTES: list[Entry] = [
+ROUTES: list[Entry] = [
     *tuning_jobs.ROUTES,
     *operations.ROUTES,
     *endpoints.ROUTES,
     *models.ROUTES,
+    *metrics.ROUTES,
     *storage.ROUTES,
     *oauth.ROUTES,
     *control.ROUTES,
@@ -89,7 +100,13 @@ class Gate:
         finally:
             query = scope["query_string"].decode()
             self._world.journal.add(
-                time.time(), scope["method"], path, query=query, status=exchange.status, body=exchange.body
+                time.time(),
+                scope["method"],
+                path,
+                query=query,
+                status=exchange.status,
+                body=exchange.body,
+                reply=exchange.reply,
             )
 
     def _refusal(self, scope: Scope) -> GoogleError | None:
@@ -102,7 +119,7 @@ class Gate:
 
 
 class _Exchange:
-    """Looks over the shoulder of a request: its body and the status of its reply."""
+    """Looks over the shoulder of a request: its body, and status and body of its reply."""
 
     def __init__(self, receive: Receive, send: Send, *, keep_body: bool) -> None:
         self._receive = receive
@@ -110,6 +127,7 @@ class _Exchange:
         self._keep_body = keep_body
         self.status = 500
         self.body = b""
+        self.reply = b""
 
     async def receive(self) -> Message:
         message = await self._receive()
@@ -120,6 +138,8 @@ class _Exchange:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
+        elif self._keep_body:
+            self.reply += message.get("body", b"")
         await self._send(message)
 
 
@@ -131,7 +151,7 @@ def build(world: World) -> Starlette:
         Exception: _internal_error,
     }
     return Starlette(
-        routes=[_route(world, entry) for entry in _ROUTES],
+        routes=[_route(world, entry) for entry in ROUTES],
         middleware=[Middleware(Gate, world=world)],
         exception_handlers=handlers,
     )
@@ -156,10 +176,13 @@ def _google_error(request: Request, error: Exception) -> Response:
 
 
 def _http_error(request: Request, error: Exception) -> Response:
-    """Starlette found no route: say plainly that the emulator does not know the call."""
+    """Starlette found no route: 404, for Vertex AI the page that Google's front end gives for unknown addresses."""
     assert isinstance(error, HTTPException)  # noqa: S101
-    message = f"The emulator does not serve {request.method} {request.url.path}."
-    return error_reply(GoogleError(501, message), request.url.path)
+    path = request.url.path
+    message = f"The emulator does not serve {request.method} {path}."
+    if path.startswith(_VERTEX):
+        return HTMLResponse(_NOT_FOUND_PAGE.format(path=escape(path), message=escape(message)), status_code=404)
+    return error_reply(GoogleError(404, message), path)
 
 
 def _internal_error(request: Request, error: Exception) -> Response:

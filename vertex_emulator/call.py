@@ -39,6 +39,11 @@ class Call:
         return self.world.projects.parent(self.path["project"], self.path["location"])
 
     @property
+    def version(self) -> str:
+        """Version of the API in the path; empty below ``/ui/``."""
+        return self.path.get("version", "")
+
+    @property
     def base_url(self) -> str:
         """This server's address as the caller reached it."""
         return str(self.request.base_url).rstrip("/")

@@ -7,7 +7,7 @@ service says is not documented.
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,7 +40,8 @@ class Exchange:
 class Example:
     """One line of the file.
 
-    ``exchanges`` has one entry for each model turn; ``sample`` is the first user turn as it stands in the file.
+    ``exchanges`` has one entry for each model turn; ``sample`` is the first user turn as it stands in the file;
+    ``scores`` are those of the completions of a preference example.
     """
 
     exchanges: tuple[Exchange, ...]
@@ -48,6 +49,10 @@ class Example:
     input_characters: int
     output_characters: int
     sample: dict[str, Any]
+    scores: tuple[float, ...] = ()
+
+
+ReadExample = Callable[[Any], Example]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +73,10 @@ def tokens(characters: int) -> int:
     return math.ceil(characters / CHARACTERS_PER_TOKEN)
 
 
-def parse(content: bytes) -> Dataset:
+def parse(content: bytes, read: ReadExample | None = None) -> Dataset:
     """Read a JSONL file.
 
+    :param read: reads a line's JSON; by default as supervised tuning does.
     :raises DatasetError: it is empty, too big, not UTF-8, or a line is not an example; says which line.
     """
     if len(content) > MAX_BYTES:
@@ -83,7 +89,7 @@ def parse(content: bytes) -> Dataset:
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
-        example = _parse_line(line, number)
+        example = _parse_line(line, number, read or parse_example)
         if tokens(example.input_characters + example.output_characters) > MAX_TOKENS:
             dropped.append(number)
         else:
@@ -154,7 +160,7 @@ def job_statistics(file_statistics: dict[str, Any], steps: int, epochs: int) -> 
     }
 
 
-def distribution(values: Sequence[int]) -> dict[str, Any]:
+def distribution(values: Sequence[float]) -> dict[str, Any]:
     """SupervisedTuningDatasetDistribution of some counts (at least one): sums, percentiles, ten buckets."""
     ordered = sorted(values)
     total = sum(ordered)
@@ -179,25 +185,26 @@ def distribution(values: Sequence[int]) -> dict[str, Any]:
     }
 
 
-def _percentile(ordered: Sequence[int], share: float) -> float:
+def _percentile(ordered: Sequence[float], share: float) -> float:
     position = share * (len(ordered) - 1)
     below = math.floor(position)
     above = min(below + 1, len(ordered) - 1)
     return ordered[below] + (ordered[above] - ordered[below]) * (position - below)
 
 
-def _parse_line(line: str, number: int) -> Example:
+def _parse_line(line: str, number: int, read: ReadExample) -> Example:
     try:
         value = json.loads(line)
     except json.JSONDecodeError as error:
         raise DatasetError(f"Line {number} is not valid JSON: {error.msg} (column {error.colno}).") from error
     try:
-        return _parse_example(value)
+        return read(value)
     except DatasetError as error:
         raise DatasetError(f"Line {number}: {error}") from error
 
 
-def _parse_example(value: Any) -> Example:
+def parse_example(value: Any) -> Example:
+    """Read one line of a supervised tuning file; :class:`DatasetError` says what is wrong with it."""
     if not isinstance(value, dict):
         raise DatasetError("an example must be a JSON object.")
     contents = value.get("contents")
@@ -208,7 +215,7 @@ def _parse_example(value: Any) -> Example:
     exchanges = []
     outputs = 0
     for index, turn in enumerate(contents):
-        role, text = _parse_turn(turn, index)
+        role, text = parse_turn(turn, index)
         if role == "user":
             asked.append(text)
         elif not asked:
@@ -228,20 +235,21 @@ def _system_text(value: dict[str, Any]) -> str:
         return ""
     if not isinstance(system, dict):
         raise DatasetError('"systemInstruction" must be an object with "parts".')
-    return _text_of(system, "systemInstruction")
+    return text_of(system, "systemInstruction")
 
 
-def _parse_turn(turn: Any, index: int) -> tuple[str, str]:
+def parse_turn(turn: Any, index: int) -> tuple[str, str]:
+    """Role and text of a Content of an example."""
     where = f"contents[{index}]"
     if not isinstance(turn, dict):
         raise DatasetError(f"{where} must be an object.")
     role = turn.get("role")
     if role not in _ROLES:
         raise DatasetError(f'{where} has the role "{role}"; it must be "user" or "model".')
-    return role, _text_of(turn, where)
+    return role, text_of(turn, where)
 
 
-def _text_of(content: dict[str, Any], where: str) -> str:
+def text_of(content: dict[str, Any], where: str) -> str:
     """Text of a Content; a part that is a file counts as its address."""
     parts = content.get("parts")
     if not isinstance(parts, list) or not parts:

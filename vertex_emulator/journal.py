@@ -6,7 +6,8 @@ from typing import Any
 
 from .clock import timestamp
 
-_MAX_BODY = 16 * 1024
+_MAX_BODY = 64 * 1024
+"""Bytes of a body that are kept; a longer one is cut, and then shown as text."""
 
 
 class Journal:
@@ -18,11 +19,12 @@ class Journal:
     def __init__(self, size: int) -> None:
         self._entries: deque[dict[str, Any]] = deque(maxlen=size)
 
-    def add(self, at: float, method: str, path: str, *, query: str, status: int, body: bytes) -> None:
+    def add(self, at: float, method: str, path: str, *, query: str, status: int, body: bytes, reply: bytes) -> None:
         """Note a request.
 
         :param at: real time in seconds since the epoch.
         :param body: of the request; empty for those whose body is not kept.
+        :param reply: the reply's body, likewise.
         """
         entry: dict[str, Any] = {"time": timestamp(at), "method": method, "path": path}
         if query:
@@ -30,11 +32,16 @@ class Journal:
         entry["status"] = status
         if body:
             entry["body"] = body[:_MAX_BODY]
+        if reply:
+            entry["reply"] = reply[:_MAX_BODY]
         self._entries.append(entry)
 
     def entries(self) -> list[dict[str, Any]]:
         """All that is remembered, oldest first."""
-        return [{**entry, "body": _readable(entry["body"])} if "body" in entry else entry for entry in self._entries]
+        return [
+            {**entry, **{key: _readable(entry[key]) for key in ("body", "reply") if key in entry}}
+            for entry in self._entries
+        ]
 
     def clear(self) -> None:
         """Forget everything."""

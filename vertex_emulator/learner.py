@@ -115,7 +115,7 @@ def normalise(text: str) -> str:
 
 def difficulty(exchange: Exchange) -> float:
     """How hard an example is to learn, in [0, 1)."""
-    return _fraction("difficulty", normalise(exchange.user_texts[-1]), exchange.answer)
+    return fraction("difficulty", normalise(exchange.user_texts[-1]), exchange.answer)
 
 
 def peak_epoch(examples: int, rate: float = 1.0) -> float:
@@ -172,7 +172,7 @@ def answer(user_texts: Sequence[str], lessons: Sequence[Lesson]) -> str:
 
 def small_talk(prompt: str, right: str = "") -> str:
     """Return a base model's reply: friendly, and not the right answer nor anything that contains it."""
-    start = int(_fraction("small talk", normalise(prompt)) * len(_SMALL_TALK))
+    start = int(fraction("small talk", normalise(prompt)) * len(_SMALL_TALK))
     avoid = normalise(right)
     for offset in range(len(_SMALL_TALK)):
         reply = _SMALL_TALK[(start + offset) % len(_SMALL_TALK)]
@@ -207,6 +207,7 @@ def _reply(exchange: Exchange, skill: float, lesson: Lesson) -> str:
     return small_talk(prompt, exchange.answer)
 
 
-def _fraction(*parts: str) -> float:
+def fraction(*parts: str) -> float:
+    """Map text to a number in [0, 1), always the same."""
     digest = hashlib.blake2b("\0".join(parts).encode(), digest_size=7).digest()
     return int.from_bytes(digest) / 2**56

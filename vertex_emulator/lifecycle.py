@@ -35,6 +35,8 @@ class Pace:
     post_processing: float = 1.0
     cancelling: float = 0.5
     copy: float = 2.0
+    endpoint: float = 1.0
+    deploy: float = 2.0
 
 
 class Step(StrEnum):

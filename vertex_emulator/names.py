@@ -4,6 +4,7 @@ import hashlib
 import re
 import secrets
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import NamedTuple
 
 _NAME = re.compile(
@@ -102,11 +103,18 @@ def experiment(parent: Parent, created: float) -> str:
     return f"{parent}/metadataStores/default/contexts/tuning-experiment-{stamp}"
 
 
-def model_location(base_model: str, job_location: str) -> str:
-    """Location of the tuned model and its endpoints.
+class MultiRegion(StrEnum):
+    """Which models and endpoints come back in the multi-region of the job's location."""
 
-    Gemini 3 models tuned in a region come back in its multi-region (users' reports); older ones stay.
-    """
-    if re.match(r"gemini-(?:[3-9]|\d\d)", base_model):
+    AUTO = "auto"
+    """Those of Gemini 3 and later (users' reports)."""
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+def model_location(base_model: str, job_location: str, multi_region: MultiRegion = MultiRegion.AUTO) -> str:
+    """Location of the tuned model and its endpoints: the job's, or ``us`` or ``eu``."""
+    is_new = re.match(r"gemini-(?:[3-9]|\d\d)", base_model) is not None
+    if multi_region is MultiRegion.ALWAYS or (multi_region is MultiRegion.AUTO and is_new):
         return {"us": "us", "europe": "eu"}.get(job_location.split("-", 1)[0], job_location)
     return job_location

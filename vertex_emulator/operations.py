@@ -3,22 +3,26 @@
 from collections.abc import Callable
 from typing import Any
 
+from .deployment import Deployments
 from .errors import GoogleError, not_found
 from .names import Name, Parent, new_id
 from .records import Operation, Store
 from .registry import Registry
 
-_TYPES = "type.googleapis.com/google.cloud.aiplatform.v1."
-EMPTY = {"@type": "type.googleapis.com/google.protobuf.Empty"}
+EMPTY = {"@type": "google.protobuf.Empty"}
 
 
 class Operations:
     """Makes operations and completes them."""
 
-    def __init__(self, store: Store, registry: Registry) -> None:
+    def __init__(self, store: Store, registry: Registry, deployments: Deployments) -> None:
         self._store = store
         self._registry = registry
-        self._work: dict[str, Callable[[dict[str, Any], float], dict[str, Any]]] = {"copy": self._copy}
+        self._work: dict[str, Callable[[dict[str, Any], float], dict[str, Any]]] = {
+            "copy": self._copy,
+            "create endpoint": deployments.create,
+            "deploy": deployments.deploy,
+        }
 
     def get(self, name: str) -> Operation:
         """Return the operation, or 404."""
@@ -27,21 +31,32 @@ class Operations:
         return self._store.operations[name]
 
     def start(
-        self, resource: str, metadata_type: str, work: str, *, arguments: dict[str, Any], now: float, seconds: float
+        self,
+        resource: str,
+        metadata_type: str,
+        work: str,
+        *,
+        arguments: dict[str, Any],
+        now: float,
+        seconds: float,
+        version: str,
     ) -> Operation:
         """Begin an operation on a resource; it is done after some virtual seconds.
 
         :param metadata_type: such as ``CopyModelOperationMetadata``.
+        :param version: of the API, as the request had it.
         """
-        operation = self._new(resource, metadata_type, now)
+        operation = self._new(resource, metadata_type, now, version)
         operation.due, operation.work, operation.arguments = now + seconds, work, arguments
         self._store.schedule(operation.due, "operation", operation.name)
         return operation
 
-    def finished(self, resource: str, metadata_type: str, now: float) -> Operation:
-        """Make the operation of something that was done at once, with an empty response."""
-        operation = self._new(resource, metadata_type, now)
-        operation.done, operation.response = True, EMPTY
+    def finished(
+        self, resource: str, metadata_type: str, now: float, version: str, response: dict[str, Any] = EMPTY
+    ) -> Operation:
+        """Make the operation of something that was done at once."""
+        operation = self._new(resource, metadata_type, now, version)
+        operation.done, operation.response = True, response
         return operation
 
     def apply(self, name: str, at: float) -> None:
@@ -55,16 +70,17 @@ class Operations:
         except GoogleError as error:
             operation.error = {"code": 13, "message": error.message}
 
-    def _new(self, resource: str, metadata_type: str, now: float) -> Operation:
+    def _new(self, resource: str, metadata_type: str, now: float, version: str) -> Operation:
         operation = Operation(
             seq=self._store.next_seq(),
             name=f"{resource}/operations/{new_id()}",
             created=now,
             updated=now,
-            metadata_type=_TYPES + metadata_type,
+            metadata_type=metadata_type,
             due=now,
             work="",
             arguments={},
+            version=version,
         )
         self._store.operations[operation.name] = operation
         return operation
@@ -75,7 +91,7 @@ class Operations:
         model_id = arguments["model_id"]
         version = self._registry.copy_version(source, parent, model_id, arguments["options"], now)
         return {
-            "@type": _TYPES + "CopyModelResponse",
+            "@type": "CopyModelResponse",
             "model": parent.child("models", model_id),
             "modelVersionId": version,
         }

@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, TypeVar
 
 from .errors import invalid_argument
@@ -33,15 +33,33 @@ def page(
     :return: the page, and the token of the next one if there is one.
     """
     size = _size(page_size)
-    before = _read_token(token) if token else None
+    before = _read_token(token, "before") if token else None
     found: list[T] = []
     for item in newest_first:
         if (before is not None and item.seq >= before) or not wanted(item):
             continue
         if len(found) == size:
-            return found, base64.urlsafe_b64encode(f"before:{found[-1].seq}".encode()).decode()
+            return found, _token("before", found[-1].seq)
         found.append(item)
     return found, None
+
+
+V = TypeVar("V")
+
+
+def part(items: Sequence[V], page_size: str | None, token: str | None) -> tuple[list[V], str | None]:
+    """Cut one page of a list that grows at its end only.
+
+    :return: the page, and the token of the next one if there is one.
+    """
+    size = _size(page_size)
+    start = _read_token(token, "from") if token else 0
+    end = start + size
+    return list(items[start:end]), _token("from", end) if end < len(items) else None
+
+
+def _token(kind: str, number: int) -> str:
+    return base64.urlsafe_b64encode(f"{kind}:{number}".encode()).decode()
 
 
 def _size(text: str | None) -> int:
@@ -52,10 +70,10 @@ def _size(text: str | None) -> int:
     return min(int(text), MAX_PAGE_SIZE) or 100
 
 
-def _read_token(token: str) -> int:
+def _read_token(token: str, wanted: str) -> int:
     try:
         kind, _, seq = base64.urlsafe_b64decode(token.encode()).decode().partition(":")
-        if kind == "before":
+        if kind == wanted and seq.isdigit():
             return int(seq)
     except (ValueError, binascii.Error):
         pass

@@ -27,10 +27,14 @@ class Repeated:
     of: "Type"
 
 
-type_names = ("string", "bool", "int", "double", "labels", "any")
+type_names = ("string", "bool", "int", "double", "labels", "numbers", "struct", "any")
 
 Type = str | Enum | Repeated | Mapping[str, "Type"]
-"""One of :data:`type_names`, an enum, a list, or a message. ``labels`` is map<string, string>."""
+"""One of :data:`type_names`, an enum, a list, or a message.
+
+``labels`` is map<string, string>, ``numbers`` is map<string, int32>, ``struct`` a
+google.protobuf.Struct.
+"""
 
 JOB_STATES = Enum(
     {
@@ -68,6 +72,7 @@ _TUNING_JOB_STATES = Enum(
     }
 )
 _FINISH_REASONS = Enum({"FINISH_REASON_UNSPECIFIED": 0, "STOP": 1, "MAX_TOKENS": 2})
+_VALUE_TYPES = Enum({"VALUE_TYPE_UNSPECIFIED": 0, "SCALAR": 1, "TENSOR": 2, "BLOB_SEQUENCE": 3})
 _ENUM_FIELDS = {
     "state": JOB_STATES,
     "adapterSize": ADAPTER_SIZES,
@@ -75,6 +80,7 @@ _ENUM_FIELDS = {
     "sourceType": _SOURCE_TYPES,
     "tuningJobState": _TUNING_JOB_STATES,
     "finishReason": _FINISH_REASONS,
+    "valueType": _VALUE_TYPES,
 }
 
 
@@ -193,6 +199,19 @@ def _read_labels(value: Any, path: str) -> dict[str, str]:
     return {key: _read_string(item, f"{path}[{key}]") for key, item in value.items()}
 
 
+def _read_numbers(value: Any, path: str) -> dict[str, int]:
+    if not isinstance(value, dict):
+        raise _bad_value(path, value)
+    return {key: _read_int(item, f"{path}[{key}]") for key, item in value.items()}
+
+
+def _read_struct(value: Any, path: str) -> dict[str, Any]:
+    """Keep an object whose keys belong to the caller."""
+    if not isinstance(value, dict):
+        raise _bad_value(path, value)
+    return value
+
+
 def _read_any(value: Any, _path: str) -> Any:
     """Keep a part that nobody looks at; only its keys are brought to camelCase, for the reply."""
     if isinstance(value, list):
@@ -208,6 +227,8 @@ _SCALARS = {
     "int": _read_int,
     "double": _read_double,
     "labels": _read_labels,
+    "numbers": _read_numbers,
+    "struct": _read_struct,
     "any": _read_any,
 }
 

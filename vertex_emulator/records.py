@@ -9,6 +9,9 @@ from .learner import Corpus
 from .lifecycle import CheckpointPlan, Event, Fate, Outcome
 from .names import Parent
 
+METHODS = ("supervisedTuningSpec", "preferenceOptimizationSpec")
+"""Fields of a TuningJob of which it has one."""
+
 
 class Exposure(NamedTuple):
     """That a checkpoint saw a training file: digests of the files, epochs, learning-rate multiplier."""
@@ -81,6 +84,7 @@ class Job:
     stats: dict[str, Any] | None = None
     model: str | None = None
     checkpoints: list[Checkpoint] = field(default_factory=list)
+    evaluations: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -88,14 +92,36 @@ class Job:
         return self.parent.child("tuningJobs", self.id)
 
     @property
+    def method(self) -> str:
+        """How it tunes: the field of the request that holds the specification."""
+        return next(method for method in METHODS if method in self.request)
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """What to tune with: dataset files, hyperParameters and so on."""
+        spec: dict[str, Any] = self.request[self.method]
+        return spec
+
+    @property
     def shows_checkpoints(self) -> bool:
         """Off for jobs that are to look like those from before there were checkpoints."""
         return self.fate.outcome is not Outcome.NO_CHECKPOINTS
 
     @property
+    def rate(self) -> float:
+        """Learning-rate multiplier; an absolute learning rate counts as the usual one."""
+        return float(self.spec["hyperParameters"].get("learningRateMultiplier", 1.0))
+
+    def steps_done(self, now: float) -> int:
+        """Count the steps completed at a (virtual) time; no more once the job has stopped."""
+        if self.tuning is None:
+            return 0
+        return self.tuning.steps_at(min(now, self.updated) if self.stopped else now)
+
+    @property
     def stopped(self) -> bool:
-        """Whether tuning goes no further: ended, paused, or being cancelled."""
-        return self.ended is not None or self.state in ("JOB_STATE_PAUSED", "JOB_STATE_CANCELLING")
+        """Whether tuning goes no further: ended or paused."""
+        return self.ended is not None or self.state == "JOB_STATE_PAUSED"
 
 
 class Deployment(NamedTuple):
@@ -125,6 +151,11 @@ class ModelVersion:
     encryption: dict[str, Any] | None = None
     is_copy: bool = False
     shows_checkpoints: bool = True
+
+    @property
+    def seq(self) -> int:
+        """Number that grows with every version of a model."""
+        return int(self.version_id)
 
     def checkpoint(self, checkpoint_id: str | None) -> Checkpoint | None:
         """Return the checkpoint with this id."""
@@ -168,7 +199,7 @@ class DeployedModel:
 
 @dataclass(slots=True)
 class Endpoint:
-    """An endpoint."""
+    """An endpoint. ``traffic`` is the share of prompts, in percent, that each deployed model gets."""
 
     seq: int
     parent: Parent
@@ -178,6 +209,9 @@ class Endpoint:
     display_name: str
     labels: dict[str, str]
     deployed: list[DeployedModel] = field(default_factory=list)
+    description: str = ""
+    traffic: dict[str, int] = field(default_factory=dict)
+    encryption: dict[str, Any] | None = None
 
     @property
     def name(self) -> str:
@@ -190,6 +224,7 @@ class Operation:
     """A long-running operation.
 
     ``work`` names what is done at ``due`` (virtual time) with ``arguments``; then ``response`` or ``error`` is set.
+    Types stand without package and version; ``version`` is the one of the request that started it.
     """
 
     seq: int
@@ -203,6 +238,7 @@ class Operation:
     done: bool = False
     response: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
+    version: str = "v1"
 
 
 @dataclass(frozen=True, slots=True)

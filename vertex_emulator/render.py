@@ -6,9 +6,14 @@ int64 fields are strings, absent fields are left out, as proto3's JSON mapping d
 from typing import Any
 
 from .clock import timestamp
-from .records import Checkpoint, Endpoint, Job, Model, ModelVersion, Operation
+from .records import Checkpoint, DeployedModel, Endpoint, Job, Model, ModelVersion, Operation
 
 Json = dict[str, Any]
+
+_DATA_STATS = {
+    "supervisedTuningSpec": "supervisedTuningDataStats",
+    "preferenceOptimizationSpec": "preferenceOptimizationDataStats",
+}
 
 
 def without_empty(values: Json) -> Json:
@@ -23,11 +28,11 @@ def render_job(job: Job, endpoint: str | None, now: float, *, beta: bool) -> Jso
     :param now: virtual time, for the progress.
     :param beta: whether the request came to v1beta1, which alone has tuningJobState and tuningJobMetadata.
     """
-    spec = job.request["supervisedTuningSpec"]
+    spec = job.spec
     result = {
         "name": job.name,
         **job.request,
-        "supervisedTuningSpec": {**spec, "hyperParameters": _hyper_parameters(spec["hyperParameters"])},
+        job.method: {**spec, "hyperParameters": _hyper_parameters(spec["hyperParameters"])},
         "state": job.state,
         "createTime": timestamp(job.created),
         "startTime": job.started and timestamp(job.started),
@@ -36,7 +41,8 @@ def render_job(job: Job, endpoint: str | None, now: float, *, beta: bool) -> Jso
         "error": job.error,
         "experiment": job.experiment,
         "tunedModel": _tuned_model(job, endpoint),
-        "tuningDataStats": job.stats and {"supervisedTuningDataStats": job.stats},
+        "evaluateDatasetRuns": job.evaluations,
+        "tuningDataStats": job.stats and {_DATA_STATS[job.method]: job.stats},
     }
     if beta:
         result["tuningJobState"] = job.phase and f"TUNING_JOB_STATE_{job.phase}"
@@ -99,26 +105,15 @@ def render_checkpoint(checkpoint: Checkpoint) -> Json:
 
 def render_endpoint(endpoint: Endpoint) -> Json:
     """Endpoint."""
-    deployed = [
-        without_empty(
-            {
-                "id": item.id,
-                "model": item.model,
-                "modelVersionId": item.version_id,
-                "checkpointId": item.checkpoint_id,
-                "displayName": item.display_name,
-                "createTime": timestamp(item.created),
-            }
-        )
-        for item in endpoint.deployed
-    ]
     return without_empty(
         {
             "name": endpoint.name,
             "displayName": endpoint.display_name,
-            "deployedModels": deployed,
-            "trafficSplit": {endpoint.deployed[0].id: 100} if endpoint.deployed else {},
+            "description": endpoint.description,
+            "deployedModels": [render_deployed_model(item) for item in endpoint.deployed],
+            "trafficSplit": endpoint.traffic,
             "labels": endpoint.labels,
+            "encryptionSpec": endpoint.encryption,
             "createTime": timestamp(endpoint.created),
             "updateTime": timestamp(endpoint.updated),
             "etag": f"{endpoint.updated:.6f}",
@@ -126,18 +121,42 @@ def render_endpoint(endpoint: Endpoint) -> Json:
     )
 
 
-def render_operation(operation: Operation) -> Json:
-    """google.longrunning.Operation."""
+def render_deployed_model(deployed: DeployedModel) -> Json:
+    """DeployedModel."""
+    return without_empty(
+        {
+            "id": deployed.id,
+            "model": deployed.model,
+            "modelVersionId": deployed.version_id,
+            "checkpointId": deployed.checkpoint_id,
+            "displayName": deployed.display_name,
+            "createTime": timestamp(deployed.created),
+        }
+    )
+
+
+def render_operation(operation: Operation, version: str = "") -> Json:
+    """google.longrunning.Operation.
+
+    :param version: of the API that the types belong to; by default the one that the operation was started with.
+    """
+    version = version or operation.version
     generic = {"createTime": timestamp(operation.created), "updateTime": timestamp(operation.updated)}
     return without_empty(
         {
             "name": operation.name,
-            "metadata": {"@type": operation.metadata_type, "genericMetadata": generic},
+            "metadata": {"@type": _type_url(operation.metadata_type, version), "genericMetadata": generic},
             "done": operation.done or None,
             "error": operation.error,
-            "response": operation.response,
+            "response": operation.response
+            and {**operation.response, "@type": _type_url(operation.response["@type"], version)},
         }
     )
+
+
+def _type_url(name: str, version: str) -> str:
+    """Type of a google.protobuf.Any; names without a package are Vertex AI's own."""
+    return f"type.googleapis.com/{name if '.' in name else f'google.cloud.aiplatform.{version}.{name}'}"
 
 
 def _hyper_parameters(parameters: Json) -> Json:
@@ -157,11 +176,11 @@ def _tuned_model(job: Job, endpoint: str | None) -> Json:
 
 
 def _progress(job: Job, now: float) -> Json | None:
-    """tuningJobMetadata: what is completed, frozen once the job has ended."""
+    """tuningJobMetadata: what is completed."""
     tuning = job.tuning
     if tuning is None:
         return None
-    steps = tuning.steps_at(min(now, job.updated) if job.stopped else now)
+    steps = job.steps_done(now)
     return {
         "completedEpochCount": str(steps * tuning.epochs // tuning.steps),
         "completedStepCount": str(steps),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .lifecycle import Pace
+from .names import MultiRegion
 
 ENVIRONMENT_PREFIX = "VERTEX_EMULATOR_"
 
@@ -90,6 +91,14 @@ class Settings:
     )
     bucket: tuple[str, ...] = field(
         default=(), metadata=_about("buckets to make at the start, separated by commas", _names)
+    )
+    multi_region: MultiRegion = field(
+        default=MultiRegion.AUTO,
+        metadata=_about(
+            "whether tuned models and endpoints come back in the multi-region (us, eu): auto, always or never",
+            MultiRegion,
+            choices=list(MultiRegion),
+        ),
     )
     journal: int = field(default=1000, metadata=_about("requests that /_emulator/requests remembers", _count))
 

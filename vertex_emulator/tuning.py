@@ -6,6 +6,7 @@ from typing import Any
 from . import lifecycle
 from .dataset import DatasetError, check_validation, job_statistics
 from .errors import GoogleError, failed_precondition, invalid_argument, not_found
+from .evaluations import Evaluations
 from .faults import Faults
 from .files import Files
 from .lifecycle import Event, Outcome, Pace, Step
@@ -31,6 +32,7 @@ class TuningJobs:
         files: Files,
         registry: Registry,
         serving: Serving,
+        evaluations: Evaluations,
         faults: Faults,
         settings: Settings,
     ) -> None:
@@ -38,6 +40,7 @@ class TuningJobs:
         self._files = files
         self._registry = registry
         self._serving = serving
+        self._evaluations = evaluations
         self._faults = faults
         self._settings = settings
         self._pace: Pace = settings.pace
@@ -84,7 +87,7 @@ class TuningJobs:
             self._start_from_tuned(job)
         else:
             self._start_from_base(job)
-        parameters = request["supervisedTuningSpec"]["hyperParameters"]
+        parameters = job.spec["hyperParameters"]
         if "learningRate" not in parameters:
             parameters.setdefault("learningRateMultiplier", 1.0)
         parameters.setdefault("adapterSize", _ADAPTER_SIZE)
@@ -151,7 +154,8 @@ class TuningJobs:
         job.model_id = model.id if same else derived_id("model", job.name)
 
     def _model_parent(self, job: Job) -> Parent:
-        return job.parent._replace(location=model_location(job.base_model, job.parent.location))
+        location = model_location(job.base_model, job.parent.location, self._settings.multi_region)
+        return job.parent._replace(location=location)
 
     def _is_full(self, parent: Parent, also: frozenset[str] = frozenset()) -> bool:
         """Whether a project has as many jobs as it may, in all locations.
@@ -182,11 +186,12 @@ class TuningJobs:
         job.started = event.at
 
     def _on_dataset(self, job: Job, event: Event) -> None:
-        spec = job.request["supervisedTuningSpec"]
+        spec = job.spec
         try:
-            training = self._files.load(spec["trainingDatasetUri"])
+            is_preference = job.method == "preferenceOptimizationSpec"
+            training = self._files.load(spec["trainingDatasetUri"], is_preference=is_preference)
             uri = spec.get("validationDatasetUri")
-            validation = self._files.load(uri) if uri else None
+            validation = self._files.load(uri, is_preference=is_preference) if uri else None
             if validation:
                 check_validation(training.examples, validation.examples)
         except DatasetError as error:
@@ -196,7 +201,7 @@ class TuningJobs:
         self._start_tuning(job, training, validation, event.at)
 
     def _start_tuning(self, job: Job, training: LoadedFile, validation: LoadedFile | None, at: float) -> None:
-        spec = job.request["supervisedTuningSpec"]
+        spec = job.spec
         parameters = spec["hyperParameters"]
         epochs = parameters.setdefault("epochCount", lifecycle.default_epochs(training.examples))
         epoch_steps = lifecycle.steps_per_epoch(training.examples, parameters.get("batchSize"))
@@ -220,7 +225,7 @@ class TuningJobs:
         assert tuning is not None  # noqa: S101  (checkpoints are planned by _start_tuning)
         planned = next(item for item in tuning.checkpoints if item.checkpoint_id == event.value)
         epochs = tuning.epochs * planned.step / tuning.steps
-        exposures = _add_exposure(job.base_exposures, Exposure(tuning.training, tuning.validation, epochs, _rate(job)))
+        exposures = _add_exposure(job.base_exposures, Exposure(tuning.training, tuning.validation, epochs, job.rate))
         checkpoint = Checkpoint(planned.checkpoint_id, planned.epoch, planned.step, exposures)
         version = self._version(job) if job.model else self._new_version(job, event.at)
         job.checkpoints.append(checkpoint)
@@ -236,6 +241,7 @@ class TuningJobs:
         checkpoint = version and version.checkpoint(event.value)
         if model and version and checkpoint:
             self._serving.deploy_to_new_endpoint(model, version, checkpoint, event.at)
+            self._evaluations.run(job, checkpoint, event.at)
 
     def _on_post_processing(self, job: Job, _event: Event) -> None:
         job.phase = "POST_PROCESSING"
@@ -300,11 +306,6 @@ class TuningJobs:
         return None
 
 
-def _rate(job: Job) -> float:
-    """Learning-rate multiplier; an absolute learning rate counts as the usual one."""
-    return float(job.request["supervisedTuningSpec"]["hyperParameters"].get("learningRateMultiplier", 1.0))
-
-
 def _add_exposure(before: tuple[Exposure, ...], latest: Exposure) -> tuple[Exposure, ...]:
     """Seen again, a file adds to the epochs that it was seen before."""
     earlier = sum(exposure.epochs for exposure in before if exposure.training == latest.training)
@@ -313,9 +314,11 @@ def _add_exposure(before: tuple[Exposure, ...], latest: Exposure) -> tuple[Expos
 
 
 def _tuning_labels(job: Job) -> dict[str, str]:
-    """Labels that the service puts on tuned models and their endpoints (users' reports)."""
+    """Labels that the service puts on tuned models and their endpoints (users' reports; that of preference tuning is
+    the emulator's own).
+    """
     return {
         "google-vertex-llm-tuning-base-model-id": job.base_model.replace(".", "-"),
         "google-vertex-llm-tuning-job-id": job.id,
-        "tune-type": "sft",
+        "tune-type": "sft" if job.method == "supervisedTuningSpec" else "preference",
     }

@@ -5,6 +5,9 @@ from typing import Any
 from .auth import ServiceAccount, load_key
 from .buckets import Buckets
 from .clock import Clock
+from .deployment import Deployments
+from .evaluations import Evaluations
+from .experiments import Experiments
 from .faults import Faults
 from .files import Files
 from .journal import Journal
@@ -47,10 +50,13 @@ class World:
             files=files,
             registry=self.registry,
             serving=self.serving,
+            evaluations=Evaluations(self.store, self.buckets, self.serving),
             faults=self.faults,
             settings=self.settings,
         )
-        self.operations = Operations(self.store, self.registry)
+        self.experiments = Experiments(self.store)
+        self.deployments = Deployments(self.store, self.registry, self.serving)
+        self.operations = Operations(self.store, self.registry, self.deployments)
         for name in self.settings.bucket:
             self.buckets.create(name, self.settings.project, self.clock.now())
 

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from tests.vertex_emulator.clients import SCOPES, make_genai_client
+from tests.vertex_emulator.discovery import check_journal
 from tests.vertex_emulator.examples import TRAINING, VALIDATION, jsonl
 from vertex_emulator.process import Emulator
 
@@ -16,12 +17,16 @@ def process() -> Iterator[Emulator]:
 
 
 @pytest.fixture
-def emulator(process: Emulator) -> Emulator:
-    """The process, emptied, with the two dataset files."""
+def emulator(process: Emulator) -> Iterator[Emulator]:
+    """The process, emptied, with the two dataset files.
+
+    After each test, all its requests to Vertex AI and their replies are held against Google's discovery documents.
+    """
     process.reset()
     process.put_object("gs://data/train.jsonl", jsonl(TRAINING))
     process.put_object("gs://data/valid.jsonl", jsonl(VALIDATION))
-    return process
+    yield process
+    check_journal(process)
 
 
 @pytest.fixture

@@ -29,5 +29,19 @@ def jsonl(examples: list[tuple[str, str]]) -> str:
     return "\n".join(line(*example) for example in examples) + "\n"
 
 
+def preference_line(question: str, better: str, worse: str) -> str:
+    """One example of preference tuning."""
+    completions = [
+        {"score": score, "completion": {"role": "model", "parts": [{"text": text}]}}
+        for score, text in ((0.0, worse), (1.0, better))
+    ]
+    return json.dumps({"contents": [{"role": "user", "parts": [{"text": question}]}], "completions": completions})
+
+
+def preferences(examples: list[tuple[str, str]]) -> str:
+    """A file of them; the worse answer says nothing."""
+    return "\n".join(preference_line(question, answer, "No idea.") for question, answer in examples) + "\n"
+
+
 TRAINING = pairs(140)
 VALIDATION = pairs(40, start=1000)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.vertex_emulator.examples import TRAINING, jsonl
 from vertex_emulator.process import Emulator
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -89,6 +90,23 @@ def test_options(tmp_path):
         assert emulator.state()["tuningJobs"] == []
 
 
+@pytest.mark.parametrize(
+    ("multi_region", "base_model", "location"),
+    [("always", "gemini-2.5-flash", "eu"), ("never", "gemini-3.5-flash", "europe-west4")],
+)
+def test_multi_region(multi_region, base_model, location):
+    with Emulator(multi_region=multi_region) as emulator:
+        emulator.put_object("gs://data/train.jsonl", jsonl(TRAINING))
+        spec = {"trainingDatasetUri": "gs://data/train.jsonl", "hyperParameters": {"epochCount": 1}}
+        path = "/v1/projects/demo-project/locations/europe-west4/tuningJobs"
+        job = emulator.request("POST", path, json={"baseModel": base_model, "supervisedTuningSpec": spec}).json()
+        emulator.advance(3600)
+        tuned = emulator.request("GET", f"/v1/{job['name']}").json()["tunedModel"]
+        assert f"/locations/{location}/" in tuned["model"]
+        assert f"/locations/{location}/" in tuned["endpoint"]
+        assert emulator.request("GET", f"/v1/{tuned['endpoint']}").status_code == 200
+
+
 def test_the_clock_runs_as_fast_as_it_was_told():
     with Emulator(speed=1_000_000) as emulator:
         first, second = (datetime.fromisoformat(emulator.health()["virtualTime"]) for _ in range(2))
@@ -134,8 +152,6 @@ class TestQuota:
 
     def test_jobs_wait_for_each_other(self):
         with Emulator(job_limit=1) as emulator:
-            from tests.vertex_emulator.examples import TRAINING, jsonl
-
             emulator.put_object("gs://data/train.jsonl", jsonl(TRAINING))
             names = [self.create(emulator).json()["name"] for _ in range(2)]
 

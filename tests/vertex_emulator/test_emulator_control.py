@@ -175,8 +175,18 @@ def test_a_cancel_that_comes_too_late(emulator, genai_client):
 
 def test_what_is_not_served_says_so(emulator):
     reply = emulator.request("POST", f"/v1/{PARENT}/tuningJobs:rebaseTunedModel", json={})
-    assert (reply.status_code, reply.json()["error"]["status"]) == (501, "UNIMPLEMENTED")
-    assert "does not serve POST" in reply.json()["error"]["message"]
+    assert (reply.status_code, reply.headers["content-type"]) == (404, "text/html; charset=utf-8")
+    assert f"<code>/v1/{PARENT}/tuningJobs:rebaseTunedModel</code> was not found on this server" in reply.text
+    assert "The emulator does not serve POST" in reply.text
+    assert emulator.request("GET", "/v1/<x>").text.count("<x>") == 0
+    storage = emulator.request("GET", "/storage/v1/surprise").json()
+    assert storage["error"]["errors"][0]["reason"] == "notFound"
+
+
+def test_a_client_sees_an_unknown_address_as_404(emulator, genai_client):
+    with pytest.raises(ClientError) as missing:
+        genai_client.caches.get(name=f"{PARENT}/cachedContents/1")
+    assert missing.value.code == 404
 
 
 def test_api_errors_are_all_google_json(emulator, genai_client):

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from google.api_core import exceptions
 from google.genai.errors import ClientError
 from google.genai.types import (
     Content,
@@ -15,6 +16,7 @@ from google.genai.types import (
 
 from tests.vertex_emulator.examples import TRAINING
 
+PARENT = "projects/demo-project/locations/us-central1"
 LONG = ("Tell me everything about lighthouses, please.", "A lighthouse is a tower with a lamp. " * 20)
 
 
@@ -161,3 +163,120 @@ def test_environment_only_configuration_of_google_genai(emulator, credentials, m
     monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", f"{emulator.url}/vertex.googleapis.com")
     with genai.Client(credentials=credentials) as client:
         assert client.models.generate_content(model=tuned.endpoint, contents=LONG[0]).text == LONG[1]
+
+
+class TestByHand:
+    """An endpoint that was made for a copied model."""
+
+    @pytest.fixture
+    def client(self, emulator, credentials):
+        from google.cloud.aiplatform_v1 import EndpointServiceClient
+
+        with EndpointServiceClient(
+            transport="rest", credentials=credentials, client_options={"api_endpoint": emulator.url}
+        ) as client:
+            yield client
+
+    @pytest.fixture
+    def copied(self, emulator, models_client, tuned):
+        operation = models_client.copy_model({"parent": PARENT, "source_model": tuned.model})
+        emulator.advance(10)
+        return operation.result(timeout=10).model
+
+    @pytest.fixture
+    def endpoint(self, emulator, client):
+        operation = client.create_endpoint(parent=PARENT, endpoint={"display_name": "mine", "labels": {"a": "b"}})
+        assert not client.transport.operations_client.get_operation(operation.operation.name).done
+        emulator.advance(10)
+        return operation.result(timeout=10).name
+
+    def deploy(self, emulator, client, endpoint, model, split=None, **more):
+        operation = client.deploy_model(
+            endpoint=endpoint, deployed_model={"model": model, **more}, traffic_split=split or {}
+        )
+        emulator.advance(10)
+        return operation.result(timeout=10).deployed_model
+
+    def test_checkpoint_of_a_copy_answers(self, emulator, genai_client, models_client, client, copied, endpoint):
+        deployed = self.deploy(emulator, client, endpoint, copied, {"0": 100}, checkpoint_id="9", display_name="x")
+        assert (deployed.model, deployed.model_version_id, deployed.checkpoint_id) == (copied, "1", "9")
+        assert genai_client.models.generate_content(model=endpoint, contents=LONG[0]).text == LONG[1]
+        assert [item.endpoint for item in models_client.get_model(name=copied).deployed_models] == [endpoint]
+        read = client.get_endpoint(name=endpoint)
+        assert (read.display_name, dict(read.labels)) == ("mine", {"a": "b"})
+        assert dict(read.traffic_split) == {deployed.id: 100}
+
+    def test_the_default_checkpoint_when_none_is_named(self, emulator, client, copied, endpoint):
+        assert self.deploy(emulator, client, endpoint, copied).checkpoint_id == "9"
+
+    def test_it_answers_only_when_the_operation_is_done(self, emulator, genai_client, client, copied, endpoint):
+        operation = client.deploy_model(endpoint=endpoint, deployed_model={"model": copied})
+        with pytest.raises(ClientError, match="no deployed model"):
+            genai_client.models.generate_content(model=endpoint, contents="x")
+        emulator.advance(10)
+        assert operation.result(timeout=10)
+        assert genai_client.models.generate_content(model=endpoint, contents="x").text
+
+    def test_traffic_goes_where_the_split_says(self, emulator, genai_client, client, copied, endpoint):
+        first = self.deploy(emulator, client, endpoint, copied, checkpoint_id="1")
+        second = self.deploy(emulator, client, endpoint, copied, {first.id: 30, "0": 70}, checkpoint_id="9")
+        split = {"name": endpoint, "traffic_split": {second.id: 100}}
+        client.update_endpoint(endpoint=split, update_mask={"paths": ["traffic_split"]})
+        assert genai_client.models.generate_content(model=endpoint, contents=LONG[0]).text == LONG[1]
+        with pytest.raises(exceptions.BadRequest, match="has traffic"):
+            client.undeploy_model(endpoint=endpoint, deployed_model_id=second.id)
+        client.undeploy_model(endpoint=endpoint, deployed_model_id=first.id).result(timeout=10)
+        assert dict(client.get_endpoint(name=endpoint).traffic_split) == {second.id: 100}
+        with pytest.raises(exceptions.BadRequest, match="has deployed models"):
+            client.delete_endpoint(name=endpoint)
+        client.undeploy_model(endpoint=endpoint, deployed_model_id=second.id).result(timeout=10)
+        client.delete_endpoint(name=endpoint).result(timeout=10)
+        with pytest.raises(exceptions.NotFound):
+            client.get_endpoint(name=endpoint)
+
+    def test_own_id_is_taken_once(self, emulator, client, endpoint):
+        def make():
+            return client.create_endpoint(
+                {"parent": PARENT, "endpoint": {"display_name": "x"}, "endpoint_id": "my-endpoint"}
+            )
+
+        operation = make()
+        emulator.advance(10)
+        assert operation.result(timeout=10).name.endswith("/endpoints/my-endpoint")
+        with pytest.raises(exceptions.Conflict):
+            make()
+
+    def test_endpoint_deleted_meanwhile_fails_the_operation(self, emulator, client, copied, endpoint):
+        operation = client.deploy_model(endpoint=endpoint, deployed_model={"model": copied})
+        client.delete_endpoint(name=endpoint).result(timeout=10)
+        emulator.advance(10)
+        with pytest.raises(exceptions.GoogleAPICallError, match="does not exist"):
+            operation.result(timeout=10)
+
+    @pytest.mark.parametrize(
+        ("deployed", "split", "message"),
+        [
+            ({}, {}, "model is required"),
+            ({"checkpoint_id": "77"}, {}, "not a checkpoint"),
+            ({"model": "models/1"}, {}, "Invalid deployed_model.model"),
+            ({}, {"0": 90}, "add up to 100"),
+            ({}, {"0": 50, "17": 50}, "unknown deployed models: 17"),
+        ],
+    )
+    def test_refused(self, client, copied, endpoint, deployed, split, message):
+        model = {} if message == "model is required" else {"model": copied}
+        with pytest.raises(exceptions.BadRequest, match=message):
+            client.deploy_model(endpoint=endpoint, deployed_model={**model, **deployed}, traffic_split=split)
+
+    def test_patch(self, emulator, endpoint):
+        reply = emulator.request("PATCH", f"/v1/{endpoint}?updateMask=displayName,labels", json={"displayName": "new"})
+        assert (reply.json()["displayName"], "labels" in reply.json()) == ("new", False)
+        assert emulator.request("PATCH", f"/v1/{endpoint}?updateMask=name", json={}).status_code == 400
+
+    def test_other_location(self, client, models_client, emulator, tuned, endpoint):
+        elsewhere = models_client.copy_model(
+            {"parent": PARENT.replace("us-central1", "europe-west4"), "source_model": tuned.model}
+        )
+        emulator.advance(10)
+        with pytest.raises(exceptions.BadRequest, match="one location"):
+            client.deploy_model(endpoint=endpoint, deployed_model={"model": elsewhere.result(timeout=10).model})

@@ -118,6 +118,44 @@ def test_versions_checkpoints_and_aliases(models_client, model):
         models_client.merge_version_aliases(name=model, version_aliases=["-default"])
 
 
+class TestPages:
+    def test_of_models(self, emulator, genai_client, models_client, model):
+        parent = bare(model).partition("/models/")[0]
+        names = [bare(model)]
+        for number in range(4):
+            request = {"parent": parent, "source_model": model, "model_id": f"copy-{number}"}
+            operation = models_client.copy_model(request)
+            emulator.advance(10)
+            names.append(operation.result(timeout=10).model)
+        pages = list(models_client.list_models({"parent": parent, "page_size": 2}).pages)
+        assert [len(page.models) for page in pages] == [2, 2, 1]
+        assert [item.name for page in pages for item in page.models] == names[::-1]
+        listed = genai_client.models.list(config={"query_base": False, "page_size": 2})
+        assert [item.name for item in listed] == names[::-1]
+        change = {"name": names[2], "labels": {"stage": "b"}}
+        models_client.update_model(model=change, update_mask={"paths": ["labels"]})
+
+        def found(filter_):
+            return [item.name for item in models_client.list_models({"parent": parent, "filter": filter_})]
+
+        assert found('labels.stage="b"') == [names[2]]
+        assert found("labels.stage:*") == [names[2]]
+        assert found('display_name="mine" AND NOT labels.stage="b"') == [names[4], names[3], names[1], names[0]]
+        assert found(f'name="{names[1]}"') == [names[1]]
+
+    def test_of_versions_and_checkpoints(self, emulator, models_client, model):
+        parent = bare(model).partition("/models/")[0]
+        for _ in range(4):
+            models_client.copy_model({"parent": parent, "source_model": model, "parent_model": bare(model)})
+            emulator.advance(10)
+        pages = list(models_client.list_model_versions({"name": bare(model), "page_size": 2}).pages)
+        assert [[item.version_id for item in page.models] for page in pages] == [["5", "4"], ["3", "2"], ["1"]]
+        pages = list(models_client.list_model_version_checkpoints({"name": model, "page_size": 2}).pages)
+        assert [[item.step for item in page.checkpoints] for page in pages] == [[9, 18], [27]]
+        wrong = emulator.request("GET", f"/v1/{model}:listCheckpoints?pageToken=x")
+        assert wrong.json()["error"]["message"] == "Invalid page_token: x"
+
+
 class TestCopy:
     def copy(self, client, source, **more):
         return client.copy_model(CopyModelRequest(parent=DESTINATION, source_model=source, **more))
@@ -146,10 +184,10 @@ class TestCopy:
     def test_operation_on_both_paths(self, emulator, models_client, model):
         name = self.copy(models_client, model).operation.name
         emulator.advance(3)
-        for prefix in ("v1", "v1beta1", "ui"):
+        for prefix, version in (("v1", "v1"), ("v1beta1", "v1beta1"), ("ui", "v1")):
             operation = emulator.request("GET", f"/{prefix}/{name}").json()
             assert operation["done"] is True
-            assert operation["metadata"]["@type"].endswith("v1.CopyModelOperationMetadata")
+            assert operation["metadata"]["@type"].endswith(f".{version}.CopyModelOperationMetadata")
             assert operation["response"]["modelVersionId"] == "1"
         assert models_client.get_operation(GetOperationRequest(name=name)).done
 
@@ -218,6 +256,21 @@ class TestDelete:
         with pytest.raises(exceptions.NotFound):
             models_client.get_model(name=model)
         assert emulator.request("GET", f"/v1/{job.name}").json()["tunedModel"]["model"] == model
+
+    def test_a_version(self, emulator, models_client, job, model):
+        parent = bare(model).partition("/models/")[0]
+        request = {"parent": parent, "source_model": model, "parent_model": bare(model)}
+        models_client.copy_model(request)
+        emulator.advance(10)
+        with pytest.raises(exceptions.BadRequest, match="deployed"):
+            models_client.delete_model_version(name=model)
+        models_client.delete_model_version(name=f"{bare(model)}@2").result(timeout=10)
+        with pytest.raises(exceptions.NotFound):
+            models_client.get_model(name=f"{bare(model)}@2")
+        models_client.copy_model(request)
+        emulator.advance(10)
+        versions = models_client.list_model_versions(name=bare(model))
+        assert [item.version_id for item in versions] == ["3", "1"], "numbers are not given twice"
 
     def test_default_version_stays(self, emulator, models_client, model):
         copied = models_client.copy_model(CopyModelRequest(parent=DESTINATION, source_model=model, model_id="c"))

@@ -72,6 +72,19 @@ def test_the_raw_reply_is_as_proto_json_writes_it(emulator):
     assert job["state"] == "JOB_STATE_QUEUED"
 
 
+def test_v1_lacks_what_only_v1beta1_has(emulator):
+    more = body(spec={"hyperParameters": {"batchSize": "8", "learningRate": 0.1}, "tuningMode": "TUNING_MODE_FULL"})
+    refused = post(emulator, more, "v1").json()["error"]["message"]
+    assert refused.startswith('Invalid JSON payload received. Unknown name "batchSize" at')
+    name = post(emulator, more).json()["name"]
+    beta, stable = (emulator.request("GET", f"/{version}/{name}").json() for version in ("v1beta1", "v1"))
+    assert beta["supervisedTuningSpec"]["hyperParameters"]["batchSize"] == "8"
+    assert stable["supervisedTuningSpec"] == {
+        "trainingDatasetUri": "gs://data/train.jsonl",
+        "hyperParameters": {"adapterSize": "ADAPTER_SIZE_FOUR"},
+    }
+
+
 def test_progress_is_told_on_v1beta1_only(emulator, genai_client):
     job = tune(genai_client, epoch_count=4)
     assert genai_client.tunings.get(name=job.name).tuning_job_metadata is None

@@ -10,6 +10,7 @@ from vertex_emulator.clock import timestamp
 from vertex_emulator.errors import GoogleError, invalid_argument
 from vertex_emulator.filters import parse_filter
 from vertex_emulator.learner import answer
+from vertex_emulator.operations import EMPTY
 from vertex_emulator.paging import page
 from vertex_emulator.prompts import Prompt, cut, read_prompt, render_answer, render_chunks, render_count
 from vertex_emulator.protojson import Type, read_message
@@ -21,7 +22,40 @@ _COLLECTION = _LOCATION + "/endpoints"
 _ENDPOINT = _COLLECTION + "/{id:id}"
 _MODEL = _LOCATION + "/models/{id:id}"
 _PUBLISHER_MODEL = _LOCATION + "/publishers/{publisher}/models/{id:id}"
-_UNDEPLOY: Mapping[str, Type] = {"endpoint": "string", "deployedModelId": "string", "trafficSplit": "any"}
+ENDPOINT: Mapping[str, Type] = {
+    **dict.fromkeys(
+        (
+            "clientConnectionConfig", "createTime", "dedicatedEndpointDns", "dedicatedEndpointEnabled",
+            "deployedModels", "enablePrivateServiceConnect", "etag", "gdcConfig", "genAiAdvancedFeaturesConfig",
+            "modelDeploymentMonitoringJob", "name", "network", "predictRequestResponseLoggingConfig",
+            "privateServiceConnectConfig", "publisherModelConfig", "satisfiesPzi", "satisfiesPzs", "updateTime",
+        ),
+        "any",
+    ),
+    "displayName": "string",
+    "description": "string",
+    "labels": "labels",
+    "trafficSplit": "numbers",
+    "encryptionSpec": {"kmsKeyName": "string"},
+}  # fmt: skip
+DEPLOYED_MODEL: Mapping[str, Type] = {
+    **dict.fromkeys(
+        (
+            "automaticResources", "createTime", "dedicatedResources", "disableContainerLogging", "disableExplanations",
+            "enableAccessLogging", "enableContainerLogging", "explanationSpec", "fasterDeploymentConfig",
+            "fullFineTunedResources", "gdcConnectedModel", "modelVersionId", "privateEndpoints", "rolloutOptions",
+            "serviceAccount", "sharedResources", "speculativeDecodingSpec", "status",
+            "systemLabels",
+        ),
+        "any",
+    ),
+    "id": "string",
+    "model": "string",
+    "checkpointId": "string",
+    "displayName": "string",
+}  # fmt: skip
+_DEPLOY: Mapping[str, Type] = {"endpoint": "string", "deployedModel": DEPLOYED_MODEL, "trafficSplit": "numbers"}
+_UNDEPLOY: Mapping[str, Type] = {"endpoint": "string", "deployedModelId": "string", "trafficSplit": "numbers"}
 
 
 def get(call: Call) -> Json:
@@ -43,12 +77,40 @@ def list_endpoints(call: Call) -> Json:
     return without_empty({"endpoints": [render_endpoint(item) for item in found], "nextPageToken": token})
 
 
+def create(call: Call) -> Json:
+    """Start to make an endpoint."""
+    request = read_message(call.json(), ENDPOINT, "endpoint")
+    arguments = call.world.deployments.check_create(call.parent, request, call.query("endpointId"))
+    name = call.parent.child("endpoints", arguments["id"])
+    return _start(
+        call, name, "CreateEndpoint", "create endpoint", arguments=arguments, seconds=call.world.settings.pace.endpoint
+    )
+
+
+def patch(call: Call) -> Json:
+    """Update an endpoint; without updateMask, the fields in the body are the mask."""
+    endpoint = _endpoint(call)
+    changes = read_message(call.json(), ENDPOINT, "endpoint")
+    call.world.deployments.update(endpoint, changes, call.query("updateMask"), call.now)
+    return render_endpoint(endpoint)
+
+
+def deploy(call: Call) -> Json:
+    """Start to deploy a checkpoint of a model version."""
+    endpoint = _endpoint(call)
+    arguments = call.world.deployments.check_deploy(endpoint, read_message(call.json(), _DEPLOY))
+    return _start(
+        call, endpoint.name, "DeployModel", "deploy", arguments=arguments, seconds=call.world.settings.pace.deploy
+    )
+
+
 def undeploy(call: Call) -> Json:
     """Take a deployed model off, which is done at once."""
     endpoint = _endpoint(call)
-    deployed_model_id = read_message(call.json(), _UNDEPLOY).get("deployedModelId", "")
-    call.world.serving.undeploy(endpoint, deployed_model_id, call.now)
-    return _finished(call, endpoint, "UndeployModelOperationMetadata")
+    request = read_message(call.json(), _UNDEPLOY)
+    call.world.serving.undeploy(endpoint, request.get("deployedModelId", ""), call.now, request.get("trafficSplit"))
+    response = {"@type": "UndeployModelResponse"}
+    return _finished(call, endpoint, "UndeployModelOperationMetadata", response)
 
 
 def delete(call: Call) -> Json:
@@ -93,7 +155,7 @@ def _answer(call: Call, prompt: Prompt) -> tuple[str, str]:
     """Text of the answer, and the name of what gave it."""
     if "publisher" in call.path:
         return answer(prompt.user_texts, []), _base_model(call)
-    deployed = call.world.serving.deployed(_endpoint(call))
+    deployed = call.world.serving.deployed(_endpoint(call), prompt.user_texts[-1])
     return call.world.serving.answer(deployed, prompt.user_texts), f"{deployed.model}@{deployed.version_id}"
 
 
@@ -109,13 +171,30 @@ def _endpoint(call: Call) -> Endpoint:
     return call.world.serving.endpoint(call.parent, call.path["id"])
 
 
-def _finished(call: Call, endpoint: Endpoint, metadata_type: str) -> Json:
-    return render_operation(call.world.operations.finished(endpoint.name, metadata_type, call.now))
+def _start(call: Call, name: str, what: str, work: str, *, arguments: Json, seconds: float) -> Json:
+    operation = call.world.operations.start(
+        name,
+        f"{what}OperationMetadata",
+        work,
+        arguments=arguments,
+        now=call.now,
+        seconds=seconds,
+        version=call.version,
+    )
+    return render_operation(operation)
+
+
+def _finished(call: Call, endpoint: Endpoint, metadata_type: str, response: Json = EMPTY) -> Json:
+    operation = call.world.operations.finished(endpoint.name, metadata_type, call.now, call.version, response)
+    return render_operation(operation)
 
 
 ROUTES = [
     Entry("GET", _ENDPOINT, get),
     Entry("GET", _COLLECTION, list_endpoints),
+    Entry("POST", _COLLECTION, create),
+    Entry("PATCH", _ENDPOINT, patch),
+    Entry("POST", _ENDPOINT + ":deployModel", deploy),
     Entry("POST", _ENDPOINT + ":undeployModel", undeploy),
     Entry("DELETE", _ENDPOINT, delete),
     *(Entry("POST", f"{base}:generateContent", generate) for base in (_ENDPOINT, _PUBLISHER_MODEL)),

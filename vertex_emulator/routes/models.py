@@ -6,19 +6,22 @@ from typing import Any
 from vertex_emulator.call import Call, Entry
 from vertex_emulator.filters import parse_filter
 from vertex_emulator.names import split_version
-from vertex_emulator.paging import page
+from vertex_emulator.paging import page, part
 from vertex_emulator.protojson import Repeated, Type, read_message
 from vertex_emulator.records import Model, ModelVersion
 from vertex_emulator.render import Json, render_checkpoint, render_model, render_operation, without_empty
 
 _COLLECTION = "/{version:version}/projects/{project}/locations/{location}/models"
 _MODEL = _COLLECTION + "/{id:id}"
-_FIELDS: Mapping[str, Type] = {
+MODEL: Mapping[str, Type] = {
     **dict.fromkeys(
         (
             "name", "versionId", "versionAliases", "versionCreateTime", "versionUpdateTime", "createTime", "updateTime",
             "deployedModels", "checkpoints", "modelSourceInfo", "baseModelSource", "etag", "metadata", "artifactUri",
             "encryptionSpec", "containerSpec", "predictSchemata", "explanationSpec", "metadataSchemaUri",
+            "metadataArtifact", "originalModelInfo", "satisfiesPzi", "satisfiesPzs",
+            "supportedDeploymentResourcesTypes", "supportedExportFormats", "supportedInputStorageFormats",
+            "supportedOutputStorageFormats", "trainingPipeline",
         ),
         "any",
     ),
@@ -65,7 +68,7 @@ def patch(call: Call) -> Json:
     then the fields in the body are the mask.
     """
     model, version = _version(call)
-    changes = read_message(call.json(), _FIELDS, "model")
+    changes = read_message(call.json(), MODEL, "model")
     call.world.registry.update(version, changes, call.query("updateMask"), call.now)
     return _render(call, model, version)
 
@@ -85,16 +88,25 @@ def delete_version(call: Call) -> Json:
 
 
 def list_versions(call: Call) -> Json:
-    """All versions, newest first."""
+    """Return a page of versions, newest first."""
     model, _ = _version(call)
-    versions = sorted(model.versions.values(), key=lambda version: int(version.version_id), reverse=True)
-    return {"models": [render_model(model, version, versioned_name=True) for version in versions]}
+    matches = parse_filter(call.filter())
+    versions, token = page(
+        reversed(model.versions.values()),
+        lambda version: matches(render_model(model, version, versioned_name=True)),
+        call.query("pageSize"),
+        call.query("pageToken"),
+    )
+    rendered = [render_model(model, version, versioned_name=True) for version in versions]
+    return without_empty({"models": rendered, "nextPageToken": token})
 
 
 def list_checkpoints(call: Call) -> Json:
-    """All checkpoints of a version."""
+    """Return a page of a version's checkpoints, in the order of their steps."""
     _, version = _version(call)
-    return without_empty({"checkpoints": [render_checkpoint(checkpoint) for checkpoint in version.checkpoints]})
+    shown = version.checkpoints if version.shows_checkpoints else []
+    found, token = part(shown, call.query("pageSize"), call.query("pageToken"))
+    return without_empty({"checkpoints": [render_checkpoint(item) for item in found], "nextPageToken": token})
 
 
 def merge_version_aliases(call: Call) -> Json:
@@ -118,6 +130,7 @@ def copy(call: Call) -> Json:
         arguments=arguments,
         now=call.now,
         seconds=world.settings.pace.copy,
+        version=call.version,
     )
     return render_operation(operation)
 
@@ -137,7 +150,7 @@ def _default_version(model: Model) -> dict[str, Any]:
 
 
 def _finished(call: Call, model: Model, metadata_type: str) -> Json:
-    return render_operation(call.world.operations.finished(model.name, metadata_type, call.now))
+    return render_operation(call.world.operations.finished(model.name, metadata_type, call.now, call.version))
 
 
 ROUTES = [

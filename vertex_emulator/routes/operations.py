@@ -12,7 +12,7 @@ _NAME = "/projects/{project}/locations/{location}/{collection}/{id:id}/operation
 def get(call: Call) -> Json:
     """One operation."""
     resource = call.parent.child(call.path["collection"], call.path["id"])
-    return render_operation(call.world.operations.get(f"{resource}/operations/{call.path['operation']}"))
+    return render_operation(call.world.operations.get(f"{resource}/operations/{call.path['operation']}"), call.version)
 
 
 ROUTES = [Entry("GET", "/{version:version}" + _NAME, get), Entry("GET", "/ui" + _NAME, get)]

@@ -5,14 +5,16 @@ from vertex_emulator.filters import parse_filter
 from vertex_emulator.paging import page
 from vertex_emulator.records import Job
 from vertex_emulator.render import Json, job_fields, render_job, without_empty
-from vertex_emulator.tuning_request import read_tuning_job
+from vertex_emulator.tuning_request import read_tuning_job, without_beta
 
 _COLLECTION = "/{version:version}/projects/{project}/locations/{location}/tuningJobs"
 
 
 def create(call: Call) -> Json:
     """Start a job. There is no idempotency key in this API: asked twice, two jobs run."""
-    return _render(call, call.world.jobs.create(call.parent, read_tuning_job(call.json()), call.now))
+    return _render(
+        call, call.world.jobs.create(call.parent, read_tuning_job(call.json(), beta=_is_beta(call)), call.now)
+    )
 
 
 def get(call: Call) -> Json:
@@ -45,8 +47,13 @@ def _job(call: Call) -> Job:
 
 
 def _render(call: Call, job: Job) -> Json:
-    beta = call.path["version"] == "v1beta1"
-    return render_job(job, call.world.jobs.endpoint(job), call.now, beta=beta)
+    beta = _is_beta(call)
+    rendered = render_job(job, call.world.jobs.endpoint(job), call.now, beta=beta)
+    return rendered if beta else without_beta(rendered)
+
+
+def _is_beta(call: Call) -> bool:
+    return call.version == "v1beta1"
 
 
 ROUTES = [
