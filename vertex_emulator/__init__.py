@@ -18,6 +18,11 @@ Every option of ``python -m vertex_emulator --help`` may also be given in the en
 and its name. Time is virtual: ``--speed 10`` makes jobs ten times as fast, ``--speed 0`` stops the clock, and
 ``POST /_emulator/advance {"seconds": 60}`` moves it on. Tokens expire in real time.
 
+``--state DIR`` keeps the state: killed at any moment and started again with the same directory, the emulator has the
+same resources, ids, key and tokens, and jobs have gone on meanwhile (at ``--speed 0`` they have stood still).
+``--seed 7`` makes runs alike: the same requests give the same ids, and at ``--speed 0`` the same times. Without it
+ids are random, so that two emulators never give the same id to two things.
+
 Its own API, which needs no token (:mod:`vertex_emulator.routes.control`)::
 
     GET    /_emulator/health       status, virtual time, speed, counts
@@ -52,6 +57,7 @@ How it is built: a job's life is a list of timed events (:mod:`~vertex_emulator.
 first applies the events that are due; nothing runs in the background. Pure modules (``dataset``, ``filters``,
 ``learner``, ``lifecycle``, ``names``, ``paging``, ``prompts``, ``protojson``, ``render``, ``tuning_request``) know
 neither state nor network; ``records`` is the state; ``tuning``, ``registry``, ``serving``, ``operations``,
-``files`` and ``buckets`` change it; ``world`` puts them together; ``routes`` speak HTTP, through ``app``. For tests,
+``files`` and ``buckets`` change it; ``world`` puts them together;
+``history``, ``log`` and ``replay`` keep it; ``routes`` speak HTTP, through ``app``. For tests,
 :class:`vertex_emulator.process.Emulator` runs all of it as a process.
 """

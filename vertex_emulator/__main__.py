@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .auth import KeyFileError, write_private
+from .log import StateError
 from .settings import Settings, add_address_options, add_options, from_arguments
 
 
@@ -51,7 +52,7 @@ def _serve(settings: Settings) -> int:
         return 1
     try:
         serve(settings, listener)
-    except KeyFileError as error:
+    except (KeyFileError, StateError) as error:
         print(f"vertex_emulator: {error}", file=sys.stderr)
         return 1
     return 0

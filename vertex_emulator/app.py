@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .call import Call, Entry, Handler, error_reply, reply
+from .call import Call, Entry, error_reply, reply
 from .errors import GoogleError
 from .routes import control, endpoints, models, oauth, operations, storage, tuning_jobs
 from .world import World
@@ -125,6 +125,15 @@ class _Exchange:
 
 def build(world: World) -> Starlette:
     """Make the application."""
+    return _starlette(world, [Middleware(Gate, world=world)])
+
+
+def build_ungated(world: World) -> Starlette:
+    """Make an application that takes every request: for requests that have passed the gate before."""
+    return _starlette(world, [])
+
+
+def _starlette(world: World, middleware: list[Middleware]) -> Starlette:
     handlers: dict[Any, Callable[[Request, Exception], Response | Awaitable[Response]]] = {
         GoogleError: _google_error,
         HTTPException: _http_error,
@@ -132,20 +141,22 @@ def build(world: World) -> Starlette:
     }
     return Starlette(
         routes=[_route(world, entry) for entry in _ROUTES],
-        middleware=[Middleware(Gate, world=world)],
+        middleware=middleware,
         exception_handlers=handlers,
     )
 
 
 def _route(world: World, entry: Entry) -> Route:
-    return Route(entry.path, _endpoint(world, entry.handler), methods=[entry.method])
+    return Route(entry.path, _endpoint(world, entry), methods=[entry.method])
 
 
-def _endpoint(world: World, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+def _endpoint(world: World, entry: Entry) -> Callable[[Request], Awaitable[Response]]:
     async def serve(request: Request) -> Response:
         body = await request.body()
         world.tick()
-        return reply(request, handler(Call(world, request, body)))
+        if entry.changes and world.history:
+            world.history.request(request, body)
+        return reply(request, entry.handler(Call(world, request, body)))
 
     return serve
 

@@ -73,11 +73,20 @@ Handler = Callable[[Call], Json | Response]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A line of a route table: method, path pattern (Starlette's), handler."""
+    """A line of a route table: method, path pattern (Starlette's), handler.
+
+    ``reads`` marks a request that changes nothing although it is no GET: ``--state`` does not keep it.
+    """
 
     method: str
     path: str
     handler: Handler
+    reads: bool = False
+
+    @property
+    def changes(self) -> bool:
+        """Whether a request may change the state."""
+        return self.method != "GET" and not self.reads
 
 
 def reply(request: Request, result: Json | Response) -> Response:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .errors import GoogleError, not_found
-from .names import Name, Parent, new_id
+from .names import Name, Parent
 from .records import Operation, Store
 from .registry import Registry
 
@@ -58,7 +58,7 @@ class Operations:
     def _new(self, resource: str, metadata_type: str, now: float) -> Operation:
         operation = Operation(
             seq=self._store.next_seq(),
-            name=f"{resource}/operations/{new_id()}",
+            name=f"{resource}/operations/{self._store.ids.new()}",
             created=now,
             updated=now,
             metadata_type=_TYPES + metadata_type,

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from .ids import Ids
 from .learner import Corpus
 from .lifecycle import CheckpointPlan, Event, Fate, Outcome
 from .names import Parent
@@ -225,9 +226,13 @@ class Due(NamedTuple):
 
 
 class Store:
-    """All resources but the buckets, by resource name, in the order they were made."""
+    """All resources but the buckets, by resource name, in the order they were made.
 
-    def __init__(self) -> None:
+    :param ids: where the ids of new ones come from.
+    """
+
+    def __init__(self, ids: Ids) -> None:
+        self.ids = ids
         self.jobs: dict[str, Job] = {}
         self.models: dict[str, Model] = {}
         self.endpoints: dict[str, Endpoint] = {}

@@ -5,9 +5,9 @@ import socket
 
 import uvicorn
 
-from .app import build
+from .app import build, build_ungated
+from .replay import open_world
 from .settings import Settings
-from .world import World
 
 _GRACE = 1
 """Seconds that open requests get when the server ends."""
@@ -42,7 +42,7 @@ def serve(settings: Settings, listener: socket.socket) -> None:
     """Serve until SIGTERM or SIGINT."""
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     config = uvicorn.Config(
-        build(World(settings)),
+        build(open_world(settings, build_ungated)),
         access_log=False,
         log_level="warning",
         lifespan="off",

@@ -4,6 +4,7 @@ import argparse
 import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,14 @@ def _positive(text: str) -> float:
     return value
 
 
+def _time(text: str) -> float:
+    try:
+        parsed = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text} is not a time such as 2026-01-01T00:00:00Z") from error
+    return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
+
+
 @dataclass(frozen=True)
 class Settings:
     """Options of the server. Times are virtual seconds."""
@@ -88,10 +97,30 @@ class Settings:
         default=OverLimit.WAIT,
         metadata=_about("what happens to a job above that limit: wait or reject", OverLimit, choices=list(OverLimit)),
     )
+    state: Path | None = field(
+        default=None,
+        metadata=_about("directory that keeps the state when the process ends or is killed; by default none is", Path),
+    )
+    seed: str = field(
+        default="",
+        metadata=_about("any text: the same seed and the same requests give the same ids; by default they are random"),
+    )
+    clock_start: float | None = field(
+        default=None,
+        metadata=_about(
+            "virtual time at the start, such as 2026-01-01T00:00:00Z; by default the real time, or that with --seed",
+            _time,
+        ),
+    )
     bucket: tuple[str, ...] = field(
         default=(), metadata=_about("buckets to make at the start, separated by commas", _names)
     )
     journal: int = field(default=1000, metadata=_about("requests that /_emulator/requests remembers", _count))
+
+    @property
+    def kept_key_file(self) -> Path | None:
+        """Where the key is kept, if it is."""
+        return self.key_file or (self.state / "key.json" if self.state else None)
 
     @property
     def pace(self) -> Pace:

@@ -1,6 +1,5 @@
 """Tuning jobs: making them, cancelling them, and what each event of their life does."""
 
-import uuid
 from typing import Any
 
 from . import lifecycle
@@ -9,7 +8,7 @@ from .errors import GoogleError, failed_precondition, invalid_argument, not_foun
 from .faults import Faults
 from .files import Files
 from .lifecycle import Event, Outcome, Pace, Step
-from .names import Parent, derived_id, experiment, model_location, new_id
+from .names import Parent, derived_id, experiment, model_location
 from .records import Checkpoint, Exposure, Job, LoadedFile, Model, ModelVersion, Store, Tuning
 from .registry import Registry
 from .serving import Serving
@@ -72,7 +71,7 @@ class TuningJobs:
         job = Job(
             seq=self._store.next_seq(),
             parent=parent,
-            id=new_id(),
+            id=self._store.ids.new(),
             created=now,
             updated=now,
             request=request,
@@ -127,7 +126,7 @@ class TuningJobs:
 
     def _start_from_base(self, job: Job) -> None:
         job.base_model = base_model_id(job.request["baseModel"])
-        job.request.setdefault("tunedModelDisplayName", f"{job.base_model}-{uuid.uuid4()}")
+        job.request.setdefault("tunedModelDisplayName", f"{job.base_model}-{self._store.ids.uuid()}")
         job.model_id = derived_id("model", job.name)
 
     def _start_from_tuned(self, job: Job) -> None:

@@ -1,5 +1,7 @@
 """Everything the server knows, put together, and the one place where time passes."""
 
+import secrets
+import time
 from typing import Any
 
 from .auth import ServiceAccount, load_key
@@ -7,6 +9,8 @@ from .buckets import Buckets
 from .clock import Clock
 from .faults import Faults
 from .files import Files
+from .history import History
+from .ids import Ids
 from .journal import Journal
 from .names import Projects
 from .operations import Operations
@@ -16,29 +20,48 @@ from .serving import Serving
 from .settings import Settings
 from .tuning import TuningJobs
 
+SEEDED_START = 1767225600.0
+"""2026-01-01T00:00:00Z."""
+
 
 class World:
     """The emulated services.
 
     The state is a function of time: nothing runs in the background, and every request calls :meth:`tick` first,
-    which applies the events that have become due, each with its own time.
+    which reads the clock and applies the events that have become due, each with its own time. Nothing is random but
+    what the seed gives, the key and its tokens.
+
+    :param seed: instead of the one in the settings.
+    :param start: virtual time at the start, instead of what the settings say.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, seed: str = "", start: float | None = None) -> None:
         self.settings = settings
-        self.clock = Clock(settings.speed)
-        self.account = ServiceAccount(load_key(settings.key_file, settings.project))
+        self.seed = seed or settings.seed or secrets.token_hex(8)
+        self.clock = Clock(settings.speed, start=lambda: _start(settings) if start is None else start)
+        self.account = ServiceAccount(load_key(settings.kept_key_file, settings.project))
+        self.history: History | None = None
         self.projects = Projects({settings.project: settings.project_number} if settings.project_number else {})
         self.faults = Faults()
         self.journal = Journal(settings.journal)
-        self.reset()
+        self._empty()
 
     def reset(self) -> None:
-        """Forget all resources, faults and requests. The clock, the key and its tokens stay."""
+        """Forget all resources, faults and requests. The clock, the key and its tokens stay.
+
+        A seed that was asked for gives the same ids again; otherwise they are new ones.
+        """
+        self.seed = self.settings.seed or self.store.ids.uuid()
+        self._empty()
+        if self.history:
+            self.history.start_anew(self.seed, self.settings)
+
+    def _empty(self) -> None:
         self.faults.clear()
         self.journal.clear()
-        self.store = Store()
-        self.buckets = Buckets()
+        ids = Ids(self.seed)
+        self.store = Store(ids)
+        self.buckets = Buckets(ids)
         self.registry = Registry(self.store, self.projects)
         self.serving = Serving(self.store)
         files = Files(self.store, self.buckets)
@@ -55,8 +78,8 @@ class World:
             self.buckets.create(name, self.settings.project, self.clock.now())
 
     def tick(self) -> None:
-        """Apply all that is due."""
-        for due in self.store.due(self.clock.now()):
+        """Read the clock and apply all that is due."""
+        for due in self.store.due(self.clock.tick()):
             if due.kind == "job":
                 self.jobs.apply(due.name, due.at)
             else:
@@ -75,3 +98,10 @@ class World:
             "operations": len(self.store.operations),
             "buckets": len(list(self.buckets)),
         }
+
+
+def _start(settings: Settings) -> float:
+    """Virtual time at the start: with a seed a fixed one, or two runs would differ in their times."""
+    if settings.clock_start is not None:
+        return settings.clock_start
+    return SEEDED_START if settings.seed else time.time()
