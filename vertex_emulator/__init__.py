@@ -35,12 +35,29 @@ Its own API, which needs no token (:mod:`vertex_emulator.routes.control`)::
     POST   /_emulator/faults       a list of rules (see below); DELETE clears them
     POST   /_emulator/reset        forgets all resources, faults and requests
 
-A fault rule answers requests with an error, or decides how jobs made from then on will end. The first rule that
-fits counts; without ``times`` it holds until it is cleared. Outcomes: :class:`vertex_emulator.lifecycle.Outcome`::
+A fault rule makes requests go wrong, or jobs and operations made from then on. Of those that fit, it lets ``skip``
+pass, then takes ``times`` (all, until the rules are cleared), each with ``probability`` (drawn from ``seed``). The
+first rule that takes a request decides::
 
     {"method": "GET", "path": "/tuningJobs/", "status": 429, "message": "slow down", "times": 1, "retry_after": 7}
+    {"method": "POST", "path": "tuningJobs$", "drop": "after", "times": 1}
+    {"checkpoint": "2", "model": "^nightly", "delay": 3}
     {"job": {"display_name": "^nightly", "labels": {"team": "a"}}, "outcome": "failed",
      "error": {"code": 8, "message": "out of chips"}}
+    {"operation": "copy", "outcome": "failed", "error": {"code": 8, "message": "no room"}}
+
+==================  ===============================================================================================
+``status``          Google's error body, with ``message``, ``grpc_status`` and ``retry_after``; 503 if nothing is said
+``applied: true``   ... after the request took effect
+``drop``            the connection is closed without an answer, ``before`` or ``after`` the request took effect
+``body``            ``html`` (a proxy's page, 502 or ``status``); ``truncated`` (half of the answer, then the connection
+                    is closed); ``malformed`` (half of the answer, as if that were all)
+``token: expired``  401
+``delay``           real seconds first; alone, the answer is right
+``checkpoint``,     only prompts that this checkpoint answers, of models whose name or display name has this pattern
+``model``
+``outcome``         of jobs: :class:`vertex_emulator.lifecycle.Outcome`; of operations: ``failed`` or ``stalled``
+==================  ===============================================================================================
 
 Where the real service's behaviour is not documented, this is the emulator's choice, and code must not rely on it:
 

@@ -14,7 +14,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .call import Call, Entry, error_reply, reply
-from .errors import GoogleError
+from .errors import GoogleError, unauthenticated
+from .misbehaviour import misbehave
 from .routes import control, endpoints, models, oauth, operations, storage, tuning_jobs
 from .world import World
 
@@ -22,10 +23,6 @@ _PROXY_PREFIX = "/vertex.googleapis.com"
 """google-genai configured by the environment alone keeps the resource path only below an address that ends so."""
 _OPEN = ("/_emulator/", "/token")
 _VERTEX = ("/v1/", "/v1beta1/", "/ui/")
-_UNAUTHENTICATED = (
-    "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other valid "
-    "authentication credential. See https://developers.google.com/identity/sign-in/web/devconsole-project."
-)
 
 
 class _Text(Convertor[str]):
@@ -82,23 +79,31 @@ class Gate:
             await self._app(scope, receive, send)
             return
         exchange = _Exchange(receive, send, keep_body=path.startswith(_VERTEX))
-        error = self._refusal(scope)
-        app = error_reply(error, path) if error else self._app
+        fault = None
         try:
-            await app(scope, exchange.receive, exchange.send)
+            if not path.startswith(_OPEN) and not self._accepts(scope):
+                await error_reply(unauthenticated(), path)(scope, exchange.receive, exchange.send)
+            elif fault := self._world.bad_reply(scope["method"], path):
+                await misbehave(fault, self._app, scope, exchange.receive, exchange.send)
+            else:
+                await self._app(scope, exchange.receive, exchange.send)
+        except Exception:
+            exchange.status = 500  # Starlette answers when we are gone
+            raise
         finally:
-            query = scope["query_string"].decode()
             self._world.journal.add(
-                time.time(), scope["method"], path, query=query, status=exchange.status, body=exchange.body
+                time.time(),
+                scope["method"],
+                path,
+                query=scope["query_string"].decode(),
+                status=exchange.status,
+                body=exchange.body,
+                fault=fault.name if fault else "",
             )
 
-    def _refusal(self, scope: Scope) -> GoogleError | None:
-        path = scope["path"]
-        if not path.startswith(_OPEN):
-            authorization = next((value for key, value in scope["headers"] if key == b"authorization"), b"")
-            if not self._world.account.accepts(authorization.decode("latin-1")):
-                return GoogleError(401, _UNAUTHENTICATED)
-        return self._world.faults.reply(scope["method"], path)
+    def _accepts(self, scope: Scope) -> bool:
+        authorization = next((value for key, value in scope["headers"] if key == b"authorization"), b"")
+        return self._world.account.accepts(authorization.decode("latin-1"))
 
 
 class _Exchange:
@@ -108,7 +113,7 @@ class _Exchange:
         self._receive = receive
         self._send = send
         self._keep_body = keep_body
-        self.status = 500
+        self.status = 0
         self.body = b""
 
     async def receive(self) -> Message:

@@ -47,6 +47,10 @@ class History:
         }
         self._log.append(self._stamped("request", what), body)
 
+    def fault(self, counts: list[list[int]]) -> None:
+        """Note that a fault rule has counted a request, be it a read."""
+        self._log.append(self._stamped("fault", {"counts": counts}))
+
     def start(self) -> None:
         """Note that a process goes on from here, and at what speed."""
         self._log.append(self._started())

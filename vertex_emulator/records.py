@@ -78,6 +78,7 @@ class Job:
     error: dict[str, Any] | None = None
     events: list[Event] = field(default_factory=list)
     waiting: bool = False
+    stalled: bool = False
     tuning: Tuning | None = None
     stats: dict[str, Any] | None = None
     model: str | None = None
@@ -95,8 +96,9 @@ class Job:
 
     @property
     def stopped(self) -> bool:
-        """Whether tuning goes no further: ended, paused, or being cancelled."""
-        return self.ended is not None or self.state in ("JOB_STATE_PAUSED", "JOB_STATE_CANCELLING")
+        """Whether tuning gets no further now: ended, stalled, paused, preempted, or being cancelled."""
+        states = ("JOB_STATE_PAUSED", "JOB_STATE_PENDING", "JOB_STATE_CANCELLING")
+        return self.ended is not None or self.stalled or self.state in states
 
 
 class Deployment(NamedTuple):
@@ -191,6 +193,7 @@ class Operation:
     """A long-running operation.
 
     ``work`` names what is done at ``due`` (virtual time) with ``arguments``; then ``response`` or ``error`` is set.
+    ``failure`` is the error that a fault rule wants it to end with.
     """
 
     seq: int
@@ -201,6 +204,7 @@ class Operation:
     due: float
     work: str
     arguments: dict[str, Any]
+    failure: dict[str, Any] | None = None
     done: bool = False
     response: dict[str, Any] | None = None
     error: dict[str, Any] | None = None

@@ -65,6 +65,8 @@ async def _replay(world: World, serve: ASGIApp, records: Iterator[Record]) -> No
         wall = head["wall"]
         if head["kind"] == "start":
             speed = head["speed"]
+        elif head["kind"] == "fault":
+            world.faults.restore(head["counts"])
         else:
             await _serve_again(serve, head, body)
     world.clock.go_on(world.clock.now() + max(0.0, time.time() - wall) * speed)

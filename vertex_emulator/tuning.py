@@ -47,6 +47,9 @@ class TuningJobs:
             Step.DATASET: self._on_dataset,
             Step.CHECKPOINT: self._on_checkpoint,
             Step.DEPLOYED: self._on_deployed,
+            Step.STALL: self._on_stall,
+            Step.PREEMPTED: self._on_preempted,
+            Step.RESUMED: self._on_resumed,
             Step.POST_PROCESSING: self._on_post_processing,
             Step.END: self._on_end,
         }
@@ -234,7 +237,23 @@ class TuningJobs:
         model, version = self._model(job), self._version(job)
         checkpoint = version and version.checkpoint(event.value)
         if model and version and checkpoint:
-            self._serving.deploy_to_new_endpoint(model, version, checkpoint, event.at)
+            endpoint = self._serving.deploy_to_new_endpoint(model, version, checkpoint, event.at)
+            if job.fate.outcome is Outcome.ENDPOINT_UNDEPLOYED and job.fate.checkpoint == checkpoint.checkpoint_id:
+                self._serving.undeploy(endpoint, endpoint.deployed[0].id, event.at)
+
+    def _on_stall(self, job: Job, _event: Event) -> None:
+        job.stalled = True
+
+    def _on_preempted(self, job: Job, _event: Event) -> None:
+        job.state = "JOB_STATE_PENDING"
+        job.phase = "WAITING_FOR_CAPACITY"
+
+    def _on_resumed(self, job: Job, _event: Event) -> None:
+        job.state = "JOB_STATE_RUNNING"
+        job.phase = "TUNING"
+        assert job.tuning is not None  # noqa: S101  (it was tuning before)
+        job.tuning.start += self._pace.preemption
+        job.tuning.end += self._pace.preemption
 
     def _on_post_processing(self, job: Job, _event: Event) -> None:
         job.phase = "POST_PROCESSING"

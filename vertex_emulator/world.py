@@ -1,5 +1,6 @@
 """Everything the server knows, put together, and the one place where time passes."""
 
+import re
 import secrets
 import time
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 from .auth import ServiceAccount, load_key
 from .buckets import Buckets
 from .clock import Clock
-from .faults import Faults
+from .faults import BadReply, Faults, Prompted
 from .files import Files
 from .history import History
 from .ids import Ids
@@ -20,6 +21,7 @@ from .serving import Serving
 from .settings import Settings
 from .tuning import TuningJobs
 
+_PROMPT = re.compile(r"/[^/]+/(projects/[^/]+/locations/[^/]+/endpoints/[^/:]+):\w+")
 SEEDED_START = 1767225600.0
 """2026-01-01T00:00:00Z."""
 
@@ -42,7 +44,6 @@ class World:
         self.account = ServiceAccount(load_key(settings.kept_key_file, settings.project))
         self.history: History | None = None
         self.projects = Projects({settings.project: settings.project_number} if settings.project_number else {})
-        self.faults = Faults()
         self.journal = Journal(settings.journal)
         self._empty()
 
@@ -57,7 +58,7 @@ class World:
             self.history.start_anew(self.seed, self.settings)
 
     def _empty(self) -> None:
-        self.faults.clear()
+        self.faults = Faults(self.seed)
         self.journal.clear()
         ids = Ids(self.seed)
         self.store = Store(ids)
@@ -73,7 +74,7 @@ class World:
             faults=self.faults,
             settings=self.settings,
         )
-        self.operations = Operations(self.store, self.registry)
+        self.operations = Operations(self.store, self.registry, self.faults)
         for name in self.settings.bucket:
             self.buckets.create(name, self.settings.project, self.clock.now())
 
@@ -84,6 +85,27 @@ class World:
                 self.jobs.apply(due.name, due.at)
             else:
                 self.operations.apply(due.name, due.at)
+
+    def bad_reply(self, method: str, path: str) -> BadReply | None:
+        """Decide whether a request is to be answered badly."""
+        if not self.faults.replies:
+            return None
+        self.tick()
+        before = self.faults.counts()
+        found = self.faults.reply(method, path, lambda: self._prompted(path))
+        if self.history and self.faults.counts() != before:
+            self.history.fault(self.faults.counts())
+        return found
+
+    def _prompted(self, path: str) -> Prompted | None:
+        """Find what a prompt goes to."""
+        match = _PROMPT.fullmatch(path)
+        name = match and self.projects.parse(match[1])
+        endpoint = self.store.endpoints.get(name.unversioned) if name else None
+        if endpoint is None or not endpoint.deployed:
+            return None
+        deployed = endpoint.deployed[0]
+        return Prompted(f"{deployed.model}@{deployed.version_id}", deployed.display_name, deployed.checkpoint_id)
 
     def counts(self) -> dict[str, Any]:
         """How many resources there are."""

@@ -103,7 +103,7 @@ def connection(call: Call) -> Json:
 
 def _faults(call: Call) -> Json:
     faults = call.world.faults
-    return {"replies": len(faults.replies), "jobs": len(faults.jobs)}
+    return {"replies": len(faults.replies), "jobs": len(faults.jobs), "operations": len(faults.operations)}
 
 
 ROUTES = [
