@@ -13,15 +13,16 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .call import Call, Entry, error_reply, reply
+from .call import Call, Entry, error_reply, is_storage, reply
 from .errors import GoogleError, unauthenticated
 from .misbehaviour import misbehave
-from .routes import control, endpoints, models, oauth, operations, storage, tuning_jobs
+from .routes import control, endpoints, metadata, models, oauth, operations, storage, tuning_jobs
+from .settings import StorageAuth
 from .world import World
 
 _PROXY_PREFIX = "/vertex.googleapis.com"
 """google-genai configured by the environment alone keeps the resource path only below an address that ends so."""
-_OPEN = ("/_emulator/", "/token")
+_OPEN = ("/_emulator/", "/token", "/computeMetadata/")
 _VERTEX = ("/v1/", "/v1beta1/", "/ui/")
 
 
@@ -56,6 +57,7 @@ _ROUTES: list[Entry] = [
     *models.ROUTES,
     *storage.ROUTES,
     *oauth.ROUTES,
+    *metadata.ROUTES,
     *control.ROUTES,
 ]
 
@@ -79,9 +81,10 @@ class Gate:
             await self._app(scope, receive, send)
             return
         exchange = _Exchange(receive, send, keep_body=path.startswith(_VERTEX))
+        caller = self._world.account.caller(_header(scope, b"authorization"))
         fault = None
         try:
-            if not path.startswith(_OPEN) and not self._accepts(scope):
+            if caller is None and self._needs_token(scope):
                 await error_reply(unauthenticated(), path)(scope, exchange.receive, exchange.send)
             elif fault := self._world.bad_reply(scope["method"], path):
                 await misbehave(fault, self._app, scope, exchange.receive, exchange.send)
@@ -99,11 +102,20 @@ class Gate:
                 status=exchange.status,
                 body=exchange.body,
                 fault=fault.name if fault else "",
+                caller={"account": caller, "userAgent": _header(scope, b"user-agent")},
             )
 
-    def _accepts(self, scope: Scope) -> bool:
-        authorization = next((value for key, value in scope["headers"] if key == b"authorization"), b"")
-        return self._world.account.accepts(authorization.decode("latin-1"))
+    def _needs_token(self, scope: Scope) -> bool:
+        path = scope["path"]
+        if path == "/" or path.startswith(_OPEN):
+            return False
+        optional = self._world.settings.storage_auth is StorageAuth.OPTIONAL and is_storage(path)
+        return not optional or bool(_header(scope, b"authorization"))
+
+
+def _header(scope: Scope, name: bytes) -> str:
+    value: bytes = next((value for key, value in scope["headers"] if key == name), b"")
+    return value.decode("latin-1")
 
 
 class _Exchange:

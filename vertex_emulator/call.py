@@ -98,13 +98,17 @@ def reply(request: Request, result: Json | Response) -> Response:
     return JSONResponse(result)
 
 
+def is_storage(path: str) -> bool:
+    """Whether a path belongs to Cloud Storage."""
+    return path.startswith(("/storage/", "/upload/storage/", "/download/storage/", "/batch/storage/"))
+
+
 def error_reply(error: GoogleError, path: str) -> Response:
     """Turn an error into Google's JSON: this is the one place for it."""
-    is_storage = path.startswith(("/storage/", "/upload/storage/", "/download/storage/", "/batch/storage/"))
     headers = {}
     if error.retry_after is not None:
         headers["Retry-After"] = f"{error.retry_after:g}"
     if error.code == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="https://accounts.google.com/", error="invalid_token"'
-    body = error.storage_body() if is_storage else error.body()
+    body = error.storage_body() if is_storage(path) else error.body()
     return JSONResponse(body, status_code=error.code, headers=headers)

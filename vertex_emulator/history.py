@@ -16,7 +16,12 @@ from .log import Log
 from .settings import Settings
 
 FORMAT = 1
-_FREE = frozenset(("host", "port", "speed", "key_file", "journal", "state", "seed", "clock_start"))
+_FREE = frozenset(
+    {
+        *("host", "port", "speed", "clock_start", "seed", "state", "journal"),
+        *("key_file", "token", "token_lifetime", "storage_auth"),
+    }
+)
 """Settings that may change from one start to the next. With another value of the rest, the same requests would
 give another state."""
 _SECRET = frozenset((b"authorization", b"cookie", b"x-goog-api-key"))

@@ -9,6 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from .auth import TOKEN_SECONDS
 from .lifecycle import Pace
 
 ENVIRONMENT_PREFIX = "VERTEX_EMULATOR_"
@@ -21,6 +22,13 @@ class OverLimit(StrEnum):
     """It waits in PENDING until another one ends."""
     REJECT = "reject"
     """It is refused with 429 RESOURCE_EXHAUSTED."""
+
+
+class StorageAuth(StrEnum):
+    """Whether requests to Cloud Storage need a token."""
+
+    OPTIONAL = "optional"
+    REQUIRED = "required"
 
 
 def _about(text: str, kind: Callable[[str], Any] = str, **more: Any) -> dict[str, Any]:
@@ -89,6 +97,19 @@ class Settings:
     key_file: Path | None = field(
         default=None,
         metadata=_about("service-account key, made if there is none; by default one for this run only", Path),
+    )
+    token: str = field(default="", metadata=_about("a bearer token that is always accepted; by default there is none"))
+    token_lifetime: int = field(
+        default=TOKEN_SECONDS, metadata=_about("real seconds that the tokens given out are valid", _count)
+    )
+    storage_auth: StorageAuth = field(
+        default=StorageAuth.OPTIONAL,
+        metadata=_about(
+            "whether Cloud Storage wants a token: optional or required. Clients that are told of an emulator by "
+            "STORAGE_EMULATOR_HOST send none; a wrong one is refused in any case",
+            StorageAuth,
+            choices=list(StorageAuth),
+        ),
     )
     job_limit: int = field(
         default=0, metadata=_about("tuning jobs a project may run at once, in all locations; 0 means no limit", _count)

@@ -41,7 +41,9 @@ class World:
         self.settings = settings
         self.seed = seed or settings.seed or secrets.token_hex(8)
         self.clock = Clock(settings.speed, start=lambda: _start(settings) if start is None else start)
-        self.account = ServiceAccount(load_key(settings.kept_key_file, settings.project))
+        self.account = ServiceAccount(
+            load_key(settings.kept_key_file, settings.project), lifetime=settings.token_lifetime, plain=settings.token
+        )
         self.history: History | None = None
         self.projects = Projects({settings.project: settings.project_number} if settings.project_number else {})
         self.journal = Journal(settings.journal)

@@ -63,6 +63,8 @@ def test_journal(emulator, genai_client):
     entries = [entry for entry in emulator.requests() if "tuningJobs" in entry["path"]]
     assert [(entry["method"], entry["status"]) for entry in entries] == [("POST", 200), ("GET", 200), ("GET", 404)]
     assert entries[0]["body"]["baseModel"] == "gemini-2.5-flash"
+    assert {entry["caller"]["account"] for entry in entries} == {emulator.key()["client_email"]}
+    assert all("google-genai-sdk" in entry["caller"]["userAgent"] for entry in entries)
     assert "Bearer" not in str(emulator.requests())
 
 
