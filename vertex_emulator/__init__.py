@@ -14,6 +14,10 @@ Start it, and fetch the Airflow connection that points to it::
     python -m vertex_emulator --port 8085
     python -m vertex_emulator key --port 8085 --connection
 
+Programs written for Google Cloud need no change to use it::
+
+    eval "$(python -m vertex_emulator env --port 8085)"
+
 Every option of ``python -m vertex_emulator --help`` may also be given in the environment, as VERTEX_EMULATOR_
 and its name. Time is virtual: ``--speed 10`` makes jobs ten times as fast, ``--speed 0`` stops the clock, and
 ``POST /_emulator/advance {"seconds": 60}`` moves it on. Tokens expire in real time.
@@ -63,7 +67,8 @@ Where the real service's behaviour is not documented, this is the emulator's cho
 
 - Default number of epochs and examples per step (:mod:`~vertex_emulator.lifecycle`); tokens are a quarter of the
   characters.
-- A new job is QUEUED first. The model is there from the first checkpoint on, and has no default checkpoint until
+- A new job is PENDING first, or with ``--first-state queued`` QUEUED.
+- The model is there from the first checkpoint on, and has no default checkpoint until
   the final one is saved. Failed and cancelled jobs keep the model and the checkpoints saved so far.
 - A job above ``--job-limit`` waits in PENDING, or is refused with 429, as ``--over-limit`` says.
 - New versions of a model do not become its default version.

@@ -56,4 +56,5 @@ class Clock:
 
 def timestamp(seconds: float) -> str:
     """Write seconds since the Unix epoch as the API does: UTC with microseconds and ``Z``."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    # A reply holds five and more of them, and strftime takes over twice as long.
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"

@@ -3,7 +3,7 @@
 import argparse
 import os
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -22,6 +22,15 @@ class OverLimit(StrEnum):
     """It waits in PENDING until another one ends."""
     REJECT = "reject"
     """It is refused with 429 RESOURCE_EXHAUSTED."""
+
+
+class FirstState(StrEnum):
+    """State of a job that has just been made; the real service's is not documented."""
+
+    PENDING = "pending"
+    """What Google's samples wait for: their loops end at once when a job is QUEUED."""
+    QUEUED = "queued"
+    """A moment later it is PENDING."""
 
 
 class StorageAuth(StrEnum):
@@ -111,6 +120,12 @@ class Settings:
             choices=list(StorageAuth),
         ),
     )
+    first_state: FirstState = field(
+        default=FirstState.PENDING,
+        metadata=_about(
+            "state of a new job: pending, as Google's samples expect, or queued", FirstState, choices=list(FirstState)
+        ),
+    )
     job_limit: int = field(
         default=0, metadata=_about("tuning jobs a project may run at once, in all locations; 0 means no limit", _count)
     )
@@ -146,7 +161,10 @@ class Settings:
     @property
     def pace(self) -> Pace:
         """How long the parts of a job take."""
-        return Pace(epoch=self.seconds_per_epoch)
+        pace = Pace(epoch=self.seconds_per_epoch)
+        if self.first_state is FirstState.QUEUED:
+            return pace
+        return replace(pace, queued=0, pending=pace.queued + pace.pending)
 
 
 def add_options(parser: argparse.ArgumentParser, environment: Mapping[str, str] = os.environ) -> None:

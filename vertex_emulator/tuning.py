@@ -93,6 +93,8 @@ class TuningJobs:
         job.fate = self._faults.fate(request["tunedModelDisplayName"], request["labels"])
         self._store.add_job(job)
         self._plan(job, lifecycle.opening(now, self._pace, job.fate))
+        if job.events[0].at == now:
+            self.apply(job.name, now)
         return job
 
     def cancel(self, job: Job, now: float) -> None:

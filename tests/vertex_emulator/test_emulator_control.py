@@ -90,7 +90,7 @@ def test_reply_faults(emulator, genai_client):
     assert genai_client.tunings.get(name=job.name).name == job.name, "once only"
     with pytest.raises(ServerError):
         genai_client.tunings.cancel(name=job.name)
-    assert genai_client.tunings.get(name=job.name).state == JobState.JOB_STATE_QUEUED, "the request was not served"
+    assert genai_client.tunings.get(name=job.name).state == JobState.JOB_STATE_PENDING, "the request was not served"
 
 
 def test_faults_of_storage_have_its_shape_and_can_be_cleared(emulator):

@@ -1,11 +1,15 @@
 """What outlives the process (--state), and what a seed gives (--seed)."""
 
+import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from threading import Event, Thread
 
+import httpx
 import pytest
 
 from tests.vertex_emulator.examples import TRAINING, VALIDATION, jsonl
@@ -118,6 +122,33 @@ class TestKilled:
             emulator.advance(3600)
             put_files(emulator)
             assert create(emulator)["name"] not in str(state), "ids go on; none is given twice"
+
+    @pytest.mark.parametrize("answers", [1, 2, 7, 25])
+    def test_with_requests_under_way(self, tmp_path, answers):
+        """Whatever was answered is there; one more may be that was not."""
+        emulator = Emulator(state=tmp_path, speed=100).start()
+        put_files(emulator)
+        told, enough = [], Event()
+
+        def keep_creating():
+            with suppress(httpx.HTTPError):
+                while True:
+                    told.append(create(emulator)["name"])
+                    if len(told) == answers:
+                        enough.set()
+
+        thread = Thread(target=keep_creating)
+        thread.start()
+        enough.wait()
+        os.kill(emulator.pid, signal.SIGKILL)
+        thread.join()
+        emulator.stop()
+        with emulator:
+            found = [job["name"] for job in emulator.state()["tuningJobs"]]
+            assert found[: len(told)] == told
+            assert len(found) <= len(told) + 1
+            emulator.advance(3600)
+            assert {job["state"] for job in emulator.state()["tuningJobs"]} == {"JOB_STATE_SUCCEEDED"}
 
     def test_again_and_again(self, tmp_path):
         emulator = Emulator(state=tmp_path).start()
@@ -250,6 +281,7 @@ class TestSeed:
         states = []
         for _ in range(2):
             with Emulator(seed=7) as emulator:
+                assert emulator.health()["seed"] == "7"
                 use(emulator)
                 states.append(emulator.state())
         assert states[0] == states[1]

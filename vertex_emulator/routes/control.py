@@ -14,12 +14,13 @@ _MEGAYEAR = 1e13
 
 
 def health(call: Call) -> Json:
-    """Whether it serves, what time it is here, how many resources there are."""
+    """Whether it serves, what time it is here, the seed that makes another run alike, how many resources there are."""
     world = call.world
     return {
         "status": "ok",
         "virtualTime": timestamp(call.now),
         "speed": world.clock.speed,
+        "seed": world.seed,
         "counts": world.counts(),
     }
 
