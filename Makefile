@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 unexport PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo env test lint lock clean
+.PHONY: help install demo env test lint lock clean bench
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -51,4 +51,7 @@ lock: $(STAMP) ## remake constraints.txt from requirements.txt with the newest v
 	  --no-emit-index-url --no-header --no-annotate requirements.txt -o constraints.txt
 
 clean: ## remove .venv and what the demo wrote
-	rm -rf $(VENV) .demo .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .demo .bench .mypy_cache .pytest_cache .ruff_cache
+
+bench: $(STAMP) ## how fast and how big the emulator is; also writes .bench/results.json
+	@$(BIN)/python tests/benchmarks/bench_vertex_emulator.py

@@ -14,11 +14,20 @@ Start it, and fetch the Airflow connection that points to it::
     python -m vertex_emulator --port 8085
     python -m vertex_emulator key --port 8085 --connection
 
+Programs written for Google Cloud need no change to use it::
+
+    eval "$(python -m vertex_emulator env --port 8085)"
+
 Every option of ``python -m vertex_emulator --help`` may also be given in the environment, as VERTEX_EMULATOR_
 and its name. Time is virtual: ``--speed 10`` makes jobs ten times as fast, ``--speed 0`` stops the clock, and
 ``POST /_emulator/advance {"seconds": 60}`` moves it on. Tokens expire in real time.
 
 What is covered, approximated and not there, route by route: ``docs/vertex_emulator.md``.
+
+``--state DIR`` keeps the state: killed at any moment and started again with the same directory, the emulator has the
+same resources, ids, key and tokens, and jobs have gone on meanwhile (at ``--speed 0`` they have stood still).
+``--seed 7`` makes runs alike: the same requests give the same ids, and at ``--speed 0`` the same times. Without it
+ids are random, so that two emulators never give the same id to two things.
 
 Its own API, which needs no token (:mod:`vertex_emulator.routes.control`)::
 
@@ -32,18 +41,36 @@ Its own API, which needs no token (:mod:`vertex_emulator.routes.control`)::
     POST   /_emulator/faults       a list of rules (see below); DELETE clears them
     POST   /_emulator/reset        forgets all resources, faults and requests
 
-A fault rule answers requests with an error, or decides how jobs made from then on will end. The first rule that
-fits counts; without ``times`` it holds until it is cleared. Outcomes: :class:`vertex_emulator.lifecycle.Outcome`::
+A fault rule makes requests go wrong, or jobs and operations made from then on. Of those that fit, it lets ``skip``
+pass, then takes ``times`` (all, until the rules are cleared), each with ``probability`` (drawn from ``seed``). The
+first rule that takes a request decides::
 
     {"method": "GET", "path": "/tuningJobs/", "status": 429, "message": "slow down", "times": 1, "retry_after": 7}
+    {"method": "POST", "path": "tuningJobs$", "drop": "after", "times": 1}
+    {"checkpoint": "2", "model": "^nightly", "delay": 3}
     {"job": {"display_name": "^nightly", "labels": {"team": "a"}}, "outcome": "failed",
      "error": {"code": 8, "message": "out of chips"}}
+    {"operation": "copy", "outcome": "failed", "error": {"code": 8, "message": "no room"}}
+
+==================  ===============================================================================================
+``status``          Google's error body, with ``message``, ``grpc_status`` and ``retry_after``; 503 if nothing is said
+``applied: true``   ... after the request took effect
+``drop``            the connection is closed without an answer, ``before`` or ``after`` the request took effect
+``body``            ``html`` (a proxy's page, 502 or ``status``); ``truncated`` (half of the answer, then the connection
+                    is closed); ``malformed`` (half of the answer, as if that were all)
+``token: expired``  401
+``delay``           real seconds first; alone, the answer is right
+``checkpoint``,     only prompts that this checkpoint answers, of models whose name or display name has this pattern
+``model``
+``outcome``         of jobs: :class:`vertex_emulator.lifecycle.Outcome`; of operations: ``failed`` or ``stalled``
+==================  ===============================================================================================
 
 Where the real service's behaviour is not documented, this is the emulator's choice, and code must not rely on it:
 
 - Default number of epochs and examples per step (:mod:`~vertex_emulator.lifecycle`); tokens are a quarter of the
   characters.
-- A new job is QUEUED first. The model is there from the first checkpoint on, and has no default checkpoint until
+- A new job is PENDING first, or with ``--first-state queued`` QUEUED.
+- The model is there from the first checkpoint on, and has no default checkpoint until
   the final one is saved. Failed and cancelled jobs keep the model and the checkpoints saved so far.
 - A job above ``--job-limit`` waits in PENDING, or is refused with 429, as ``--over-limit`` says.
 - Preference tuning learns the better completion as the answer.
@@ -59,6 +86,7 @@ first applies the events that are due; nothing runs in the background. Pure modu
 ``filters``, ``learner``, ``lifecycle``, ``metrics``, ``names``, ``paging``, ``preference``, ``prompts``,
 ``protojson``, ``render``, ``tuning_request``) know neither state nor network; ``records`` is the state; ``tuning``,
 ``registry``, ``serving``, ``deployment``, ``evaluations``, ``operations``, ``files`` and ``buckets`` change it;
-``experiments`` reads it; ``world`` puts them together; ``routes`` speak HTTP, through ``app``. For tests,
+``experiments`` reads it; ``history``, ``log`` and ``replay`` keep it; ``world`` puts them together; ``routes`` speak
+HTTP, through ``app``. For tests,
 :class:`vertex_emulator.process.Emulator` runs all of it as a process.
 """

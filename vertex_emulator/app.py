@@ -14,19 +14,17 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .call import Call, Entry, Handler, error_reply, reply
-from .errors import GoogleError
-from .routes import control, endpoints, metrics, models, oauth, operations, storage, tuning_jobs
+from .call import Call, Entry, error_reply, is_storage, reply
+from .errors import GoogleError, unauthenticated
+from .misbehaviour import misbehave
+from .routes import control, endpoints, metadata, metrics, models, oauth, operations, storage, tuning_jobs
+from .settings import StorageAuth
 from .world import World
 
 _PROXY_PREFIX = "/vertex.googleapis.com"
 """google-genai configured by the environment alone keeps the resource path only below an address that ends so."""
-_OPEN = ("/_emulator/", "/token")
+_OPEN = ("/_emulator/", "/token", "/computeMetadata/")
 _VERTEX = ("/v1/", "/v1beta1/", "/ui/")
-_UNAUTHENTICATED = (
-    "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other valid "
-    "authentication credential. See https://developers.google.com/identity/sign-in/web/devconsole-project."
-)
 
 
 _NOT_FOUND_PAGE = """<!DOCTYPE html>
@@ -70,6 +68,7 @@ ROUTES: list[Entry] = [
     *metrics.ROUTES,
     *storage.ROUTES,
     *oauth.ROUTES,
+    *metadata.ROUTES,
     *control.ROUTES,
 ]
 
@@ -93,29 +92,42 @@ class Gate:
             await self._app(scope, receive, send)
             return
         exchange = _Exchange(receive, send, keep_body=path.startswith(_VERTEX))
-        error = self._refusal(scope)
-        app = error_reply(error, path) if error else self._app
+        caller = self._world.account.caller(_header(scope, b"authorization"))
+        fault = None
         try:
-            await app(scope, exchange.receive, exchange.send)
+            if caller is None and self._needs_token(scope):
+                await error_reply(unauthenticated(), path)(scope, exchange.receive, exchange.send)
+            elif fault := self._world.bad_reply(scope["method"], path):
+                await misbehave(fault, self._app, scope, exchange.receive, exchange.send)
+            else:
+                await self._app(scope, exchange.receive, exchange.send)
+        except Exception:
+            exchange.status = 500  # Starlette answers when we are gone
+            raise
         finally:
-            query = scope["query_string"].decode()
             self._world.journal.add(
                 time.time(),
                 scope["method"],
                 path,
-                query=query,
+                query=scope["query_string"].decode(),
                 status=exchange.status,
                 body=exchange.body,
                 reply=exchange.reply,
+                fault=fault.name if fault else "",
+                caller={"account": caller, "userAgent": _header(scope, b"user-agent")},
             )
 
-    def _refusal(self, scope: Scope) -> GoogleError | None:
+    def _needs_token(self, scope: Scope) -> bool:
         path = scope["path"]
-        if not path.startswith(_OPEN):
-            authorization = next((value for key, value in scope["headers"] if key == b"authorization"), b"")
-            if not self._world.account.accepts(authorization.decode("latin-1")):
-                return GoogleError(401, _UNAUTHENTICATED)
-        return self._world.faults.reply(scope["method"], path)
+        if path == "/" or path.startswith(_OPEN):
+            return False
+        optional = self._world.settings.storage_auth is StorageAuth.OPTIONAL and is_storage(path)
+        return not optional or bool(_header(scope, b"authorization"))
+
+
+def _header(scope: Scope, name: bytes) -> str:
+    value: bytes = next((value for key, value in scope["headers"] if key == name), b"")
+    return value.decode("latin-1")
 
 
 class _Exchange:
@@ -125,7 +137,7 @@ class _Exchange:
         self._receive = receive
         self._send = send
         self._keep_body = keep_body
-        self.status = 500
+        self.status = 0
         self.body = b""
         self.reply = b""
 
@@ -145,6 +157,15 @@ class _Exchange:
 
 def build(world: World) -> Starlette:
     """Make the application."""
+    return _starlette(world, [Middleware(Gate, world=world)])
+
+
+def build_ungated(world: World) -> Starlette:
+    """Make an application that takes every request: for requests that have passed the gate before."""
+    return _starlette(world, [])
+
+
+def _starlette(world: World, middleware: list[Middleware]) -> Starlette:
     handlers: dict[Any, Callable[[Request, Exception], Response | Awaitable[Response]]] = {
         GoogleError: _google_error,
         HTTPException: _http_error,
@@ -152,20 +173,22 @@ def build(world: World) -> Starlette:
     }
     return Starlette(
         routes=[_route(world, entry) for entry in ROUTES],
-        middleware=[Middleware(Gate, world=world)],
+        middleware=middleware,
         exception_handlers=handlers,
     )
 
 
 def _route(world: World, entry: Entry) -> Route:
-    return Route(entry.path, _endpoint(world, entry.handler), methods=[entry.method])
+    return Route(entry.path, _endpoint(world, entry), methods=[entry.method])
 
 
-def _endpoint(world: World, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+def _endpoint(world: World, entry: Entry) -> Callable[[Request], Awaitable[Response]]:
     async def serve(request: Request) -> Response:
         body = await request.body()
         world.tick()
-        return reply(request, handler(Call(world, request, body)))
+        if entry.changes and world.history:
+            world.history.request(request, body)
+        return reply(request, entry.handler(Call(world, request, body)))
 
     return serve
 

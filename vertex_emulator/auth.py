@@ -1,8 +1,9 @@
 """OAuth: the service-account key, the exchange of a signed assertion for a token, and the check of tokens.
 
-Like Google, the server takes two kinds of bearer token: access tokens from ``/token``, and JWTs that the service
-account signed itself (https://google.aip.dev/auth/4111), which Google's generated clients send when they may.
-Tokens expire in real time, whatever the virtual clock says.
+Like Google, the server takes two kinds of bearer token: access tokens from ``/token`` or the metadata server, and
+JWTs that the service account signed itself (https://google.aip.dev/auth/4111), which Google's generated clients send
+when they may. And it takes the plain token of ``--token``. Tokens expire in real time, whatever the virtual clock
+says; they hold their expiry and a signature of the key, so that a server with the same key knows them again.
 """
 
 import base64
@@ -25,6 +26,8 @@ TOKEN_SECONDS = 3599
 GRANT_TYPE = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _GOOGLE_TOKEN_URI = "https://oauth2.googleapis.com/token"  # noqa: S105  (an address, and what google-auth puts in aud)
 _LEEWAY = 10
+PLAIN_CALLER = "--token"
+"""Who the journal says has sent the plain token."""
 
 
 class GrantError(GoogleError):
@@ -48,14 +51,30 @@ class ServiceAccount:
 
     :param key: a service-account key file's contents.
     :param now: real time in seconds since the epoch.
+    :param lifetime: seconds that an access token is valid.
+    :param plain: a token that is always valid; none if empty.
     """
 
-    def __init__(self, key: dict[str, str], now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        key: dict[str, str],
+        now: Callable[[], float] = time.time,
+        *,
+        lifetime: int = TOKEN_SECONDS,
+        plain: str = "",
+    ) -> None:
         self._key = key
         self._now = now
+        self._lifetime = lifetime
+        self._plain = plain
         private = serialization.load_pem_private_key(key["private_key"].encode(), password=None)
         self._public = private.public_key()
         self._secret = hashlib.sha256(key["private_key"].encode()).digest()
+
+    @property
+    def email(self) -> str:
+        """The account's address."""
+        return self._key["client_email"]
 
     def key_file(self, base_url: str) -> dict[str, str]:
         """Return an ordinary key file for callers that reach this server at ``base_url``."""
@@ -69,26 +88,46 @@ class ServiceAccount:
             claims = self._verify(assertion, [f"{base_url}/token", _GOOGLE_TOKEN_URI])
         except jwt.InvalidTokenError as error:
             raise GrantError("invalid_grant", f"Invalid JWT: {error}") from error
-        expires = int(self._now()) + TOKEN_SECONDS
+        return {**self.new_token(), **({"scope": claims["scope"]} if "scope" in claims else {})}
+
+    def new_token(self) -> dict[str, Any]:
+        """Make an access token."""
+        expires = self._now() + self._lifetime
         return {
-            "access_token": self._sign(f"{expires}.{secrets.token_hex(8)}"),
+            "access_token": self._sign(f"{expires * 1000:.0f}.{secrets.token_hex(8)}"),
             "token_type": "Bearer",
-            "expires_in": TOKEN_SECONDS,
-            **({"scope": claims["scope"]} if "scope" in claims else {}),
+            "expires_in": self._lifetime,
         }
 
-    def accepts(self, authorization: str | None) -> bool:
-        """Whether an Authorization header holds a token that is valid now."""
-        scheme, _, token = (authorization or "").partition(" ")
+    def identity(self, audience: str, issuer: str) -> str:
+        """Make an ID token, as the metadata server gives."""
+        now = int(self._now())
+        claims = {
+            "aud": audience,
+            "azp": self._key["client_id"],
+            "email": self.email,
+            "email_verified": True,
+            "exp": now + self._lifetime,
+            "iat": now,
+            "iss": issuer,
+            "sub": self._key["client_id"],
+        }
+        return jwt.encode(claims, self._key["private_key"], "RS256", {"kid": self._key["private_key_id"]})
+
+    def caller(self, authorization: str) -> str | None:
+        """Whose token an Authorization header holds; None unless it is valid now."""
+        scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer" or not token:
-            return False
+            return None
+        if self._plain and hmac.compare_digest(token.encode(), self._plain.encode()):
+            return PLAIN_CALLER
         if token.startswith("ya29."):
-            return self._is_access_token(token)
+            return self.email if self._is_access_token(token) else None
         try:
             self._verify(token, None)
         except jwt.InvalidTokenError:
-            return False
-        return True
+            return None
+        return self.email
 
     def _verify(self, token: str, audience: list[str] | None) -> dict[str, Any]:
         claims: dict[str, Any] = jwt.decode(
@@ -110,7 +149,7 @@ class ServiceAccount:
         payload = token.removeprefix("ya29.").rpartition(".")[0]
         expires = payload.partition(".")[0]
         signed = hmac.compare_digest(self._sign(payload).encode(), token.encode())
-        return signed and expires.isdigit() and int(expires) > self._now()
+        return signed and expires.isdigit() and int(expires) > self._now() * 1000
 
 
 def new_key(project: str) -> dict[str, str]:

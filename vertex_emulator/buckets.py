@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import re
-import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -11,6 +10,7 @@ from typing import Any, NamedTuple
 import google_crc32c
 
 from .errors import GoogleError
+from .ids import Ids
 
 _BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 
@@ -100,9 +100,13 @@ class Listing(NamedTuple):
 
 
 class Buckets:
-    """All buckets."""
+    """All buckets.
 
-    def __init__(self) -> None:
+    :param ids: where the ids of uploads come from.
+    """
+
+    def __init__(self, ids: Ids) -> None:
+        self._ids = ids
         self._buckets: dict[str, Bucket] = {}
         self._uploads: dict[str, Upload] = {}
         self._generation = 0
@@ -204,7 +208,7 @@ class Buckets:
     def start_upload(self, upload: Upload) -> str:
         """Begin a resumable upload; returns its id."""
         self.bucket(upload.bucket)
-        upload_id = secrets.token_urlsafe(24)
+        upload_id = self._ids.upload()
         self._uploads[upload_id] = upload
         return upload_id
 

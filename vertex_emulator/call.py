@@ -78,11 +78,20 @@ Handler = Callable[[Call], Json | Response]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A line of a route table: method, path pattern (Starlette's), handler."""
+    """A line of a route table: method, path pattern (Starlette's), handler.
+
+    ``reads`` marks a request that changes nothing although it is no GET: ``--state`` does not keep it.
+    """
 
     method: str
     path: str
     handler: Handler
+    reads: bool = False
+
+    @property
+    def changes(self) -> bool:
+        """Whether a request may change the state."""
+        return self.method != "GET" and not self.reads
 
 
 def reply(request: Request, result: Json | Response) -> Response:
@@ -94,9 +103,17 @@ def reply(request: Request, result: Json | Response) -> Response:
     return JSONResponse(result)
 
 
+def is_storage(path: str) -> bool:
+    """Whether a path belongs to Cloud Storage."""
+    return path.startswith(("/storage/", "/upload/storage/", "/download/storage/", "/batch/storage/"))
+
+
 def error_reply(error: GoogleError, path: str) -> Response:
     """Turn an error into Google's JSON: this is the one place for it."""
-    is_storage = path.startswith(("/storage/", "/upload/storage/", "/download/storage/", "/batch/storage/"))
-    headers = {"Retry-After": f"{error.retry_after:g}"} if error.retry_after is not None else None
-    body = error.storage_body() if is_storage else error.body()
+    headers = {}
+    if error.retry_after is not None:
+        headers["Retry-After"] = f"{error.retry_after:g}"
+    if error.code == 401:
+        headers["WWW-Authenticate"] = 'Bearer realm="https://accounts.google.com/", error="invalid_token"'
+    body = error.storage_body() if is_storage(path) else error.body()
     return JSONResponse(body, status_code=error.code, headers=headers)

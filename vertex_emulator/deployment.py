@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from .errors import already_exists, failed_precondition, invalid_argument
-from .names import Name, Parent, new_id
+from .names import Name, Parent
 from .protojson import camel, check_labels
 from .records import Checkpoint, DeployedModel, Deployment, Endpoint, ModelVersion, Store
 from .registry import Registry
@@ -37,7 +37,7 @@ class Deployments:
         if wanted and not _ENDPOINT_ID.fullmatch(wanted):
             raise invalid_argument(f"Invalid endpoint_id: {wanted}")
         check_labels(request.get("labels", {}))
-        endpoint_id = wanted or new_id()
+        endpoint_id = wanted or self._store.ids.new()
         self._refuse_taken(parent, endpoint_id)
         fields = ("displayName", "description", "labels", "encryptionSpec")
         return {"parent": parent, "id": endpoint_id, **{key: request[key] for key in fields if key in request}}
@@ -71,7 +71,7 @@ class Deployments:
         model, version = self._registry.resolve(wanted["model"], "deployed_model.model")
         if model.parent.location != endpoint.parent.location:
             raise invalid_argument(f"The Model {model.name} and the Endpoint {endpoint.name} must be in one location.")
-        deployed_id = wanted.get("id") or new_id()
+        deployed_id = wanted.get("id") or self._store.ids.new()
         if any(item.id == deployed_id for item in endpoint.deployed):
             raise already_exists(f"The Endpoint {endpoint.name} has a DeployedModel {deployed_id} already.")
         split = _split(endpoint, request.get("trafficSplit"), deployed_id)

@@ -70,6 +70,15 @@ class GoogleError(Exception):
         return {"error": {"code": self.code, "message": self.message, "errors": [item]}}
 
 
+def unauthenticated() -> GoogleError:
+    """401: no token, a wrong one, or one that has expired."""
+    return GoogleError(
+        401,
+        "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other valid "
+        "authentication credential. See https://developers.google.com/identity/sign-in/web/devconsole-project.",
+    )
+
+
 def invalid_argument(message: str) -> GoogleError:
     """400: the request itself is wrong."""
     return GoogleError(400, message)

@@ -19,17 +19,35 @@ class Journal:
     def __init__(self, size: int) -> None:
         self._entries: deque[dict[str, Any]] = deque(maxlen=size)
 
-    def add(self, at: float, method: str, path: str, *, query: str, status: int, body: bytes, reply: bytes) -> None:
+    def add(
+        self,
+        at: float,
+        method: str,
+        path: str,
+        *,
+        query: str,
+        status: int,
+        body: bytes,
+        reply: bytes,
+        caller: dict[str, str | None],
+        fault: str = "",
+    ) -> None:
         """Note a request.
 
         :param at: real time in seconds since the epoch.
+        :param status: of the reply; 0 when there was none.
         :param body: of the request; empty for those whose body is not kept.
         :param reply: the reply's body, likewise.
+        :param caller: account of the token, none without a valid one; and userAgent.
+        :param fault: what a fault rule did to it.
         """
         entry: dict[str, Any] = {"time": timestamp(at), "method": method, "path": path}
         if query:
             entry["query"] = query
         entry["status"] = status
+        entry["caller"] = caller
+        if fault:
+            entry["fault"] = fault
         if body:
             entry["body"] = body[:_MAX_BODY]
         if reply:

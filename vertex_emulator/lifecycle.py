@@ -30,6 +30,7 @@ class Pace:
     queued: float = 1.0
     pending: float = 1.0
     dataset: float = 2.0
+    preemption: float = 2.0
     epoch: float = 3.0
     deployment: float = 0.7
     post_processing: float = 1.0
@@ -50,6 +51,12 @@ class Step(StrEnum):
     """A checkpoint is saved; value: its id."""
     DEPLOYED = "deployed"
     """A checkpoint has its endpoint; value: its id."""
+    STALL = "stall"
+    """Tuning gets no further, and the job does not say so."""
+    PREEMPTED = "preempted"
+    """The job loses its machines, and waits for others."""
+    RESUMED = "resumed"
+    """It has others, and goes on from where it was."""
     POST_PROCESSING = "post_processing"
     END = "end"
     """The job reaches a state; value: the state."""
@@ -78,6 +85,10 @@ class Outcome(StrEnum):
     """By somebody else, half-way."""
     PAUSED = "paused"
     """Half-way, and stays so."""
+    STALLED = "stalled"
+    """Half-way it gets no further, and stays RUNNING until it is cancelled."""
+    PREEMPTED = "preempted"
+    """Half-way it is PENDING once more, then RUNNING; it succeeds later than it would have."""
     PENDING = "pending"
     """Never gets out of PENDING."""
     PARTIALLY_SUCCEEDED = "partially_succeeded"
@@ -85,6 +96,8 @@ class Outcome(StrEnum):
     """Asked to cancel while it runs, it is CANCELLING and succeeds all the same."""
     CHECKPOINT_WITHOUT_ENDPOINT = "checkpoint_without_endpoint"
     """One intermediate checkpoint could not be deployed; the job succeeds."""
+    ENDPOINT_UNDEPLOYED = "endpoint_undeployed"
+    """The endpoint of one checkpoint is there, and nothing is deployed on it; the job succeeds."""
     NO_CHECKPOINTS = "no_checkpoints"
     """Succeeds, and lists no checkpoints, as jobs did before there were checkpoints."""
 
@@ -94,7 +107,7 @@ class Fate:
     """A job's outcome.
 
     :param error: google.rpc.Status of the job, instead of the usual one.
-    :param checkpoint: id for CHECKPOINT_WITHOUT_ENDPOINT.
+    :param checkpoint: id for CHECKPOINT_WITHOUT_ENDPOINT and ENDPOINT_UNDEPLOYED.
     """
 
     outcome: Outcome = Outcome.SUCCEEDED
@@ -103,7 +116,7 @@ class Fate:
 
 
 class Interruption(NamedTuple):
-    """An end other than success: the state, the error, and after what share of the tuning."""
+    """An end other than success: the state (none: it just stalls), the error, and after what share of the tuning."""
 
     state: str
     error: dict[str, Any] | None
@@ -124,6 +137,7 @@ _INTERRUPTIONS = {
     Outcome.EXPIRED: Interruption("JOB_STATE_EXPIRED", _EXPIRED_ERROR, 0.5),
     Outcome.CANCELLED: Interruption("JOB_STATE_CANCELLED", CANCELLED_ERROR, 0.5),
     Outcome.PAUSED: Interruption("JOB_STATE_PAUSED", None, 0.5),
+    Outcome.STALLED: Interruption("", None, 0.5),
     Outcome.PARTIALLY_SUCCEEDED: Interruption("JOB_STATE_PARTIALLY_SUCCEEDED", None, 1.0),
 }
 
@@ -194,12 +208,15 @@ def tuning(start: float, checkpoints: Sequence[CheckpointPlan], seconds: float, 
         first = seconds * checkpoints[0].step / checkpoints[-1].step
         at = start + max(seconds * interruption.share, first / 2)
         before = [event for event in _saving(start, checkpoints, seconds, pace, fate) if event.at <= at]
-        return [*before, Event(at, Step.END, interruption.state)]
+        return [*before, Event(at, Step.END if interruption.state else Step.STALL, interruption.state)]
     events = list(_saving(start, checkpoints, seconds, pace, fate))
     saved = start + seconds
     ready = max(events[-1].at, saved) + pace.post_processing
     state = interruption.state if interruption else "JOB_STATE_SUCCEEDED"
-    return sorted([*events, Event(saved, Step.POST_PROCESSING), Event(ready, Step.END, state)], key=lambda e: e.at)
+    events += [Event(saved, Step.POST_PROCESSING), Event(ready, Step.END, state)]
+    if fate.outcome is Outcome.PREEMPTED:
+        events = _preempted(events, start + seconds / 2, pace.preemption)
+    return sorted(events, key=lambda event: event.at)
 
 
 def end_error(fate: Fate) -> dict[str, Any] | None:
@@ -221,6 +238,12 @@ def _saving(
             free = max(free, saved) + pace.deployment
             events.append(Event(free, Step.DEPLOYED, checkpoint.checkpoint_id))
     return iter(sorted(events, key=lambda event: event.at))
+
+
+def _preempted(events: list[Event], at: float, pause: float) -> list[Event]:
+    """Put off what comes after a time."""
+    events = [event if event.at <= at else event._replace(at=event.at + pause) for event in events]
+    return [*events, Event(at, Step.PREEMPTED), Event(at + pause, Step.RESUMED)]
 
 
 def _is_deployed(checkpoint_id: str, fate: Fate) -> bool:

@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-import secrets
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import NamedTuple
@@ -12,7 +11,7 @@ _NAME = re.compile(
     r"/(?P<id>[^/@]+)(?:@(?P<version>[^/@]+))?"
 )
 _MODEL_ID = re.compile(r"[a-z_][a-z0-9_-]{0,62}")
-_ID_START, _ID_END = 10**18, 2**63
+ID_START, ID_END = 10**18, 2**63
 """Ids have 19 digits and fit a signed 64-bit number."""
 
 
@@ -81,15 +80,10 @@ def split_version(model: str) -> tuple[str, str | None]:
     return model_id, version or None
 
 
-def new_id() -> str:
-    """Make a random id, as for a job or an operation."""
-    return str(_ID_START + secrets.randbelow(_ID_END - _ID_START))
-
-
 def derived_id(*parts: str) -> str:
     """Make an id that depends on ``parts`` alone, so that applying an event twice gives the same resource."""
     digest = hashlib.sha256("\0".join(parts).encode()).digest()
-    return str(_ID_START + int.from_bytes(digest[:8]) % (_ID_END - _ID_START))
+    return str(ID_START + int.from_bytes(digest[:8]) % (ID_END - ID_START))
 
 
 def is_model_id(model_id: str) -> bool:

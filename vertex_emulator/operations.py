@@ -5,7 +5,8 @@ from typing import Any
 
 from .deployment import Deployments
 from .errors import GoogleError, not_found
-from .names import Name, Parent, new_id
+from .faults import Faults
+from .names import Name, Parent
 from .records import Operation, Store
 from .registry import Registry
 
@@ -15,8 +16,9 @@ EMPTY = {"@type": "google.protobuf.Empty"}
 class Operations:
     """Makes operations and completes them."""
 
-    def __init__(self, store: Store, registry: Registry, deployments: Deployments) -> None:
+    def __init__(self, store: Store, registry: Registry, deployments: Deployments, faults: Faults) -> None:
         self._store = store
+        self._faults = faults
         self._registry = registry
         self._work: dict[str, Callable[[dict[str, Any], float], dict[str, Any]]] = {
             "copy": self._copy,
@@ -48,7 +50,11 @@ class Operations:
         """
         operation = self._new(resource, metadata_type, now, version)
         operation.due, operation.work, operation.arguments = now + seconds, work, arguments
-        self._store.schedule(operation.due, "operation", operation.name)
+        rule = self._faults.operation(work)
+        if rule:
+            operation.failure = rule.error
+        if rule is None or rule.error:
+            self._store.schedule(operation.due, "operation", operation.name)
         return operation
 
     def finished(
@@ -65,6 +71,10 @@ class Operations:
         if operation is None or operation.done:
             return
         operation.done, operation.updated = True, at
+        if operation.failure:
+            operation.error = operation.failure
+            self._store.reserved_models.discard(name.partition("/operations/")[0])
+            return
         try:
             operation.response = self._work[operation.work](operation.arguments, at)
         except GoogleError as error:
@@ -73,7 +83,7 @@ class Operations:
     def _new(self, resource: str, metadata_type: str, now: float, version: str) -> Operation:
         operation = Operation(
             seq=self._store.next_seq(),
-            name=f"{resource}/operations/{new_id()}",
+            name=f"{resource}/operations/{self._store.ids.new()}",
             created=now,
             updated=now,
             metadata_type=metadata_type,

@@ -72,6 +72,12 @@ class Emulator:
         self._client = httpx.Client(base_url=self.url, timeout=60, trust_env=False)
         return self
 
+    def kill(self) -> None:
+        """Kill the process on the spot, as a crash would."""
+        if self._process is not None:
+            self._process.kill()
+        self.stop()
+
     def stop(self) -> None:
         """End the process; harmless when it has ended."""
         atexit.unregister(self.stop)

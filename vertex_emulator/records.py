@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from .ids import Ids
 from .learner import Corpus
 from .lifecycle import CheckpointPlan, Event, Fate, Outcome
 from .names import Parent
@@ -80,6 +81,7 @@ class Job:
     error: dict[str, Any] | None = None
     events: list[Event] = field(default_factory=list)
     waiting: bool = False
+    stalled: bool = False
     tuning: Tuning | None = None
     stats: dict[str, Any] | None = None
     model: str | None = None
@@ -120,8 +122,9 @@ class Job:
 
     @property
     def stopped(self) -> bool:
-        """Whether tuning goes no further: ended or paused."""
-        return self.ended is not None or self.state == "JOB_STATE_PAUSED"
+        """Whether tuning gets no further now: ended, stalled, paused, preempted, or being cancelled."""
+        states = ("JOB_STATE_PAUSED", "JOB_STATE_PENDING", "JOB_STATE_CANCELLING")
+        return self.ended is not None or self.stalled or self.state in states
 
 
 class Deployment(NamedTuple):
@@ -225,6 +228,7 @@ class Operation:
 
     ``work`` names what is done at ``due`` (virtual time) with ``arguments``; then ``response`` or ``error`` is set.
     Types stand without package and version; ``version`` is the one of the request that started it.
+    ``failure`` is the error that a fault rule wants it to end with.
     """
 
     seq: int
@@ -235,6 +239,7 @@ class Operation:
     due: float
     work: str
     arguments: dict[str, Any]
+    failure: dict[str, Any] | None = None
     done: bool = False
     response: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
@@ -261,9 +266,13 @@ class Due(NamedTuple):
 
 
 class Store:
-    """All resources but the buckets, by resource name, in the order they were made."""
+    """All resources but the buckets, by resource name, in the order they were made.
 
-    def __init__(self) -> None:
+    :param ids: where the ids of new ones come from.
+    """
+
+    def __init__(self, ids: Ids) -> None:
+        self.ids = ids
         self.jobs: dict[str, Job] = {}
         self.models: dict[str, Model] = {}
         self.endpoints: dict[str, Endpoint] = {}

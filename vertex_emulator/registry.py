@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 from .errors import already_exists, failed_precondition, invalid_argument, not_found
-from .names import Name, Parent, Projects, is_model_id, new_id
+from .names import Name, Parent, Projects, is_model_id
 from .protojson import camel, check_labels
 from .records import Checkpoint, Model, ModelVersion, Store
 
@@ -62,7 +62,7 @@ class Registry:
         :param changes: the Model of the request.
         :param mask: updateMask, comma separated; with none, the fields that the request holds are changed.
         """
-        fields = [camel(field.strip()) for field in mask.split(",")] if mask else [*(changes.keys() & _UPDATABLE)]
+        fields = [camel(field.strip()) for field in mask.split(",")] if mask else sorted(changes.keys() & _UPDATABLE)
         for field in fields:
             if field not in _UPDATABLE:
                 raise invalid_argument(f"Field {field} can't be updated.")
@@ -152,7 +152,7 @@ class Registry:
                 f"Invalid model_id: {wanted}. It may be up to 63 characters of [a-z0-9_-], and the first character "
                 "cannot be a number or hyphen."
             )
-        model_id = wanted or new_id()
+        model_id = wanted or self._store.ids.new()
         name = parent.child("models", model_id)
         if name in self._store.models or name in self._store.reserved_models:
             raise already_exists(f'The Model "{name}" already exists.')

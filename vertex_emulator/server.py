@@ -1,13 +1,17 @@
 """Runs the application: binds the port, says when it is ready, ends on a signal."""
 
+import asyncio
 import signal
 import socket
+from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
-from .app import build
+from .app import build, build_ungated
+from .misbehaviour import TRANSPORT
+from .replay import open_world
 from .settings import Settings
-from .world import World
 
 _GRACE = 1
 """Seconds that open requests get when the server ends."""
@@ -23,6 +27,16 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         print(f"vertex_emulator listening on {self._address}", flush=True)  # noqa: T201
+
+
+class _WithTransport:
+    """Puts the connection where :mod:`vertex_emulator.misbehaviour` finds it."""
+
+    app_state: dict[str, Any]
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)  # type: ignore[misc]
+        self.app_state = {**self.app_state, TRANSPORT: transport}
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -42,8 +56,9 @@ def serve(settings: Settings, listener: socket.socket) -> None:
     """Serve until SIGTERM or SIGINT."""
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     config = uvicorn.Config(
-        build(World(settings)),
+        build(open_world(settings, build_ungated)),
         access_log=False,
+        http=type("Protocol", (_WithTransport, AutoHTTPProtocol), {}),
         log_level="warning",
         lifespan="off",
         timeout_graceful_shutdown=_GRACE,

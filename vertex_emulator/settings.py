@@ -3,11 +3,13 @@
 import argparse
 import os
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from .auth import TOKEN_SECONDS
 from .lifecycle import Pace
 from .names import MultiRegion
 
@@ -21,6 +23,22 @@ class OverLimit(StrEnum):
     """It waits in PENDING until another one ends."""
     REJECT = "reject"
     """It is refused with 429 RESOURCE_EXHAUSTED."""
+
+
+class FirstState(StrEnum):
+    """State of a job that has just been made; the real service's is not documented."""
+
+    PENDING = "pending"
+    """What Google's samples wait for: their loops end at once when a job is QUEUED."""
+    QUEUED = "queued"
+    """A moment later it is PENDING."""
+
+
+class StorageAuth(StrEnum):
+    """Whether requests to Cloud Storage need a token."""
+
+    OPTIONAL = "optional"
+    REQUIRED = "required"
 
 
 def _about(text: str, kind: Callable[[str], Any] = str, **more: Any) -> dict[str, Any]:
@@ -58,6 +76,14 @@ def _positive(text: str) -> float:
     return value
 
 
+def _time(text: str) -> float:
+    try:
+        parsed = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text} is not a time such as 2026-01-01T00:00:00Z") from error
+    return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
+
+
 @dataclass(frozen=True)
 class Settings:
     """Options of the server. Times are virtual seconds."""
@@ -82,12 +108,46 @@ class Settings:
         default=None,
         metadata=_about("service-account key, made if there is none; by default one for this run only", Path),
     )
+    token: str = field(default="", metadata=_about("a bearer token that is always accepted; by default there is none"))
+    token_lifetime: int = field(
+        default=TOKEN_SECONDS, metadata=_about("real seconds that the tokens given out are valid", _count)
+    )
+    storage_auth: StorageAuth = field(
+        default=StorageAuth.REQUIRED,
+        metadata=_about(
+            "whether Cloud Storage wants a token: optional or required. Clients that are told of an emulator by "
+            "STORAGE_EMULATOR_HOST send none; a wrong one is refused in any case",
+            StorageAuth,
+            choices=list(StorageAuth),
+        ),
+    )
+    first_state: FirstState = field(
+        default=FirstState.PENDING,
+        metadata=_about(
+            "state of a new job: pending, as Google's samples expect, or queued", FirstState, choices=list(FirstState)
+        ),
+    )
     job_limit: int = field(
         default=0, metadata=_about("tuning jobs a project may run at once, in all locations; 0 means no limit", _count)
     )
     over_limit: OverLimit = field(
         default=OverLimit.WAIT,
         metadata=_about("what happens to a job above that limit: wait or reject", OverLimit, choices=list(OverLimit)),
+    )
+    state: Path | None = field(
+        default=None,
+        metadata=_about("directory that keeps the state when the process ends or is killed; by default none is", Path),
+    )
+    seed: str = field(
+        default="",
+        metadata=_about("any text: the same seed and the same requests give the same ids; by default they are random"),
+    )
+    clock_start: float | None = field(
+        default=None,
+        metadata=_about(
+            "virtual time at the start, such as 2026-01-01T00:00:00Z; by default the real time, or that with --seed",
+            _time,
+        ),
     )
     bucket: tuple[str, ...] = field(
         default=(), metadata=_about("buckets to make at the start, separated by commas", _names)
@@ -103,9 +163,17 @@ class Settings:
     journal: int = field(default=1000, metadata=_about("requests that /_emulator/requests remembers", _count))
 
     @property
+    def kept_key_file(self) -> Path | None:
+        """Where the key is kept, if it is."""
+        return self.key_file or (self.state / "key.json" if self.state else None)
+
+    @property
     def pace(self) -> Pace:
         """How long the parts of a job take."""
-        return Pace(epoch=self.seconds_per_epoch)
+        pace = Pace(epoch=self.seconds_per_epoch)
+        if self.first_state is FirstState.QUEUED:
+            return pace
+        return replace(pace, queued=0, pending=pace.queued + pace.pending)
 
 
 def add_options(parser: argparse.ArgumentParser, environment: Mapping[str, str] = os.environ) -> None:

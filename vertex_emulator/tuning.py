@@ -1,6 +1,5 @@
 """Tuning jobs: making them, cancelling them, and what each event of their life does."""
 
-import uuid
 from typing import Any
 
 from . import lifecycle
@@ -10,7 +9,7 @@ from .evaluations import Evaluations
 from .faults import Faults
 from .files import Files
 from .lifecycle import Event, Outcome, Pace, Step
-from .names import Parent, derived_id, experiment, model_location, new_id
+from .names import Parent, derived_id, experiment, model_location
 from .records import Checkpoint, Exposure, Job, LoadedFile, Model, ModelVersion, Store, Tuning
 from .registry import Registry
 from .serving import Serving
@@ -51,6 +50,9 @@ class TuningJobs:
             Step.DATASET: self._on_dataset,
             Step.CHECKPOINT: self._on_checkpoint,
             Step.DEPLOYED: self._on_deployed,
+            Step.STALL: self._on_stall,
+            Step.PREEMPTED: self._on_preempted,
+            Step.RESUMED: self._on_resumed,
             Step.POST_PROCESSING: self._on_post_processing,
             Step.END: self._on_end,
         }
@@ -75,7 +77,7 @@ class TuningJobs:
         job = Job(
             seq=self._store.next_seq(),
             parent=parent,
-            id=new_id(),
+            id=self._store.ids.new(),
             created=now,
             updated=now,
             request=request,
@@ -94,6 +96,8 @@ class TuningJobs:
         job.fate = self._faults.fate(request["tunedModelDisplayName"], request["labels"])
         self._store.add_job(job)
         self._plan(job, lifecycle.opening(now, self._pace, job.fate))
+        if job.events[0].at == now:
+            self.apply(job.name, now)
         return job
 
     def cancel(self, job: Job, now: float) -> None:
@@ -130,7 +134,7 @@ class TuningJobs:
 
     def _start_from_base(self, job: Job) -> None:
         job.base_model = base_model_id(job.request["baseModel"])
-        job.request.setdefault("tunedModelDisplayName", f"{job.base_model}-{uuid.uuid4()}")
+        job.request.setdefault("tunedModelDisplayName", f"{job.base_model}-{self._store.ids.uuid()}")
         job.model_id = derived_id("model", job.name)
 
     def _start_from_tuned(self, job: Job) -> None:
@@ -240,8 +244,24 @@ class TuningJobs:
         model, version = self._model(job), self._version(job)
         checkpoint = version and version.checkpoint(event.value)
         if model and version and checkpoint:
-            self._serving.deploy_to_new_endpoint(model, version, checkpoint, event.at)
+            endpoint = self._serving.deploy_to_new_endpoint(model, version, checkpoint, event.at)
             self._evaluations.run(job, checkpoint, event.at)
+            if job.fate.outcome is Outcome.ENDPOINT_UNDEPLOYED and job.fate.checkpoint == checkpoint.checkpoint_id:
+                self._serving.undeploy(endpoint, endpoint.deployed[0].id, event.at)
+
+    def _on_stall(self, job: Job, _event: Event) -> None:
+        job.stalled = True
+
+    def _on_preempted(self, job: Job, _event: Event) -> None:
+        job.state = "JOB_STATE_PENDING"
+        job.phase = "WAITING_FOR_CAPACITY"
+
+    def _on_resumed(self, job: Job, _event: Event) -> None:
+        job.state = "JOB_STATE_RUNNING"
+        job.phase = "TUNING"
+        assert job.tuning is not None  # noqa: S101  (it was tuning before)
+        job.tuning.start += self._pace.preemption
+        job.tuning.end += self._pace.preemption
 
     def _on_post_processing(self, job: Job, _event: Event) -> None:
         job.phase = "POST_PROCESSING"

@@ -192,7 +192,7 @@ def test_a_job_that_ended_just_before_the_deadline_counts_as_ended(vertex, mode)
 def test_a_job_that_cannot_be_cancelled_is_said_to_go_on(vertex):
     name = new_job().name
     vertex.faults([{"path": ":cancel$", "status": 403, "message": "Not you."}])
-    with pytest.raises(TuningJobError, match=r"could not be cancelled.*cancel it by hand.*Not you.*is QUEUED now"):
+    with pytest.raises(TuningJobError, match=r"could not be cancelled.*cancel it by hand.*Not you.*is PENDING now"):
         sensor(name).execute_complete(context(), {"status": "deadline", "resource": name})
 
 

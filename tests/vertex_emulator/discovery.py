@@ -124,6 +124,8 @@ def all_problems(entry: dict[str, Any]) -> Iterator[str]:
     A refused request may well be wrong: then only the shape of the error counts.
     """
     call = f"{entry['method']} {entry['path']}"
+    if "fault" in entry:
+        return  # a fault rule's doing; Google would not answer so
     if entry["status"] >= 400:
         yield from (f"{call}: {problem}" for problem in _check_error(entry))
         return

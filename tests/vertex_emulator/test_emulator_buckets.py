@@ -4,6 +4,7 @@ import pytest
 
 from vertex_emulator.buckets import Buckets, Conditions, Wanted
 from vertex_emulator.errors import GoogleError
+from vertex_emulator.ids import Ids
 from vertex_emulator.multipart import read_upload
 
 RELATED = 'multipart/related; boundary="==b=="'
@@ -47,7 +48,7 @@ def test_broken_uploads(content_type, content):
 
 @pytest.fixture
 def buckets():
-    made = Buckets()
+    made = Buckets(Ids("1"))
     made.create("data", "p", 0)
     return made
 

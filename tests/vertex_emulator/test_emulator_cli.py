@@ -107,6 +107,16 @@ def test_multi_region(multi_region, base_model, location):
         assert emulator.request("GET", f"/v1/{tuned['endpoint']}").status_code == 200
 
 
+def test_jobs_may_be_queued_first():
+    with Emulator(first_state="queued") as emulator:
+        job = TestQuota().create(emulator).json()
+        states = [job["state"]]
+        for _ in range(2):
+            emulator.advance(1)
+            states.append(emulator.request("GET", f"/v1beta1/{job['name']}").json()["state"])
+    assert states == ["JOB_STATE_QUEUED", "JOB_STATE_PENDING", "JOB_STATE_RUNNING"]
+
+
 def test_the_clock_runs_as_fast_as_it_was_told():
     with Emulator(speed=1_000_000) as emulator:
         first, second = (datetime.fromisoformat(emulator.health()["virtualTime"]) for _ in range(2))

@@ -63,6 +63,8 @@ def test_journal(emulator, genai_client):
     entries = [entry for entry in emulator.requests() if "tuningJobs" in entry["path"]]
     assert [(entry["method"], entry["status"]) for entry in entries] == [("POST", 200), ("GET", 200), ("GET", 404)]
     assert entries[0]["body"]["baseModel"] == "gemini-2.5-flash"
+    assert {entry["caller"]["account"] for entry in entries} == {emulator.key()["client_email"]}
+    assert all("google-genai-sdk" in entry["caller"]["userAgent"] for entry in entries)
     assert "Bearer" not in str(emulator.requests())
 
 
@@ -88,7 +90,7 @@ def test_reply_faults(emulator, genai_client):
     assert genai_client.tunings.get(name=job.name).name == job.name, "once only"
     with pytest.raises(ServerError):
         genai_client.tunings.cancel(name=job.name)
-    assert genai_client.tunings.get(name=job.name).state == JobState.JOB_STATE_QUEUED, "the request was not served"
+    assert genai_client.tunings.get(name=job.name).state == JobState.JOB_STATE_PENDING, "the request was not served"
 
 
 def test_faults_of_storage_have_its_shape_and_can_be_cleared(emulator):

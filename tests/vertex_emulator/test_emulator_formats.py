@@ -7,7 +7,7 @@ import pytest
 from vertex_emulator.clock import Clock, timestamp
 from vertex_emulator.errors import GoogleError
 from vertex_emulator.filters import parse_filter
-from vertex_emulator.names import Parent, Projects, derived_id, experiment, is_model_id, model_location, new_id
+from vertex_emulator.names import Parent, Projects, derived_id, experiment, is_model_id, model_location
 from vertex_emulator.paging import page
 from vertex_emulator.protojson import (
     ADAPTER_SIZES,
@@ -110,7 +110,7 @@ class TestNames:
         assert Projects().parse("projects/12/locations/us/models") is None
 
     def test_ids_have_19_digits(self):
-        assert len(new_id()) == len(derived_id("a")) == 19
+        assert len(derived_id("a")) == 19
         assert derived_id("a", "b") == derived_id("a", "b") != derived_id("ab")
 
     def test_experiment(self):
@@ -213,9 +213,10 @@ def test_clock():
     clock = Clock(10, lambda: real[0])
     start = clock.now()
     real[0] += 2
-    assert clock.now() == pytest.approx(start + 20)
+    assert clock.now() == start, "time stands still until it is read"
+    assert clock.tick() == clock.now() == pytest.approx(start + 20)
     clock.advance(5)
-    assert clock.now() == pytest.approx(start + 25)
+    assert clock.now() == clock.tick() == pytest.approx(start + 25)
     with pytest.raises(ValueError, match="forward"):
         clock.advance(-1)
     assert timestamp(1735689600.000123) == "2025-01-01T00:00:00.000123Z"

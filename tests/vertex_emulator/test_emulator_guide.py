@@ -39,7 +39,6 @@ def test_the_whole_guide(emulator, genai_client, genai_v1):
         if tuning_job.state != seen[-1]:
             seen.append(tuning_job.state)
     assert seen == [
-        JobState.JOB_STATE_QUEUED,
         JobState.JOB_STATE_PENDING,
         JobState.JOB_STATE_RUNNING,
         JobState.JOB_STATE_SUCCEEDED,

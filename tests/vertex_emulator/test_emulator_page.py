@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -64,7 +63,6 @@ def test_fault_rules_are_taken(emulator, text):
     emulator.clear_faults()
 
 
-@pytest.mark.skipif(not shutil.which("curl"), reason="The example uses curl.")
 def test_the_shell_example_runs_as_it_stands(tmp_path):
     (script,) = blocks("bash curl")
     with Emulator(speed=0) as emulator:

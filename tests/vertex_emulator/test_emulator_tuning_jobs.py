@@ -44,7 +44,7 @@ def post(emulator, value, version="v1beta1"):
 
 def test_create_fills_in_what_the_service_fills_in(emulator, genai_client):
     job = tune(genai_client, labels={"team": "a-1"}, description="why", encryption_spec={"kms_key_name": "k"})
-    assert job.state == JobState.JOB_STATE_QUEUED
+    assert job.state == JobState.JOB_STATE_PENDING
     assert re.fullmatch(r"projects/\d{12}/locations/us-central1/tuningJobs/\d{19}", job.name)
     assert re.fullmatch(r"gemini-2\.5-flash-[0-9a-f-]{36}", job.tuned_model_display_name)
     parameters = job.supervised_tuning_spec.hyper_parameters
@@ -69,7 +69,7 @@ def test_the_raw_reply_is_as_proto_json_writes_it(emulator):
     parameters = job["supervisedTuningSpec"]["hyperParameters"]
     assert parameters == {"epochCount": "3", "adapterSize": "ADAPTER_SIZE_ONE", "learningRateMultiplier": 1.0}
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", job["createTime"])
-    assert job["state"] == "JOB_STATE_QUEUED"
+    assert job["state"] == "JOB_STATE_PENDING"
 
 
 def test_v1_lacks_what_only_v1beta1_has(emulator):

@@ -14,12 +14,13 @@ _MEGAYEAR = 1e13
 
 
 def health(call: Call) -> Json:
-    """Whether it serves, what time it is here, how many resources there are."""
+    """Whether it serves, what time it is here, the seed that makes another run alike, how many resources there are."""
     world = call.world
     return {
         "status": "ok",
         "virtualTime": timestamp(call.now),
         "speed": world.clock.speed,
+        "seed": world.seed,
         "counts": world.counts(),
     }
 
@@ -103,7 +104,7 @@ def connection(call: Call) -> Json:
 
 def _faults(call: Call) -> Json:
     faults = call.world.faults
-    return {"replies": len(faults.replies), "jobs": len(faults.jobs)}
+    return {"replies": len(faults.replies), "jobs": len(faults.jobs), "operations": len(faults.operations)}
 
 
 ROUTES = [

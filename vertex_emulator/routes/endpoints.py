@@ -197,11 +197,11 @@ ROUTES = [
     Entry("POST", _ENDPOINT + ":deployModel", deploy),
     Entry("POST", _ENDPOINT + ":undeployModel", undeploy),
     Entry("DELETE", _ENDPOINT, delete),
-    *(Entry("POST", f"{base}:generateContent", generate) for base in (_ENDPOINT, _PUBLISHER_MODEL)),
-    *(Entry("POST", f"{base}:streamGenerateContent", stream) for base in (_ENDPOINT, _PUBLISHER_MODEL)),
-    *(Entry("POST", f"{base}:countTokens", count) for base in (_ENDPOINT, _PUBLISHER_MODEL)),
+    *(Entry("POST", f"{base}:generateContent", generate, reads=True) for base in (_ENDPOINT, _PUBLISHER_MODEL)),
+    *(Entry("POST", f"{base}:streamGenerateContent", stream, reads=True) for base in (_ENDPOINT, _PUBLISHER_MODEL)),
+    *(Entry("POST", f"{base}:countTokens", count, reads=True) for base in (_ENDPOINT, _PUBLISHER_MODEL)),
     *(
-        Entry("POST", f"{_MODEL}:{verb}", refuse_model)
+        Entry("POST", f"{_MODEL}:{verb}", refuse_model, reads=True)
         for verb in ("generateContent", "streamGenerateContent", "countTokens")
     ),
 ]

@@ -12,4 +12,4 @@ def token(call: Call) -> Json:
     return call.world.account.exchange(form.get("grant_type", ""), form.get("assertion", ""), call.base_url)
 
 
-ROUTES = [Entry("POST", "/token", token)]
+ROUTES = [Entry("POST", "/token", token, reads=True)]
