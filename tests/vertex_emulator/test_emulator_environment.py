@@ -1,6 +1,7 @@
 """Programs that know nothing of the emulator, started in a shell that has evaluated ``env``."""
 
 import ast
+import base64
 import json
 import os
 import re
@@ -8,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import google_crc32c
 import pytest
 
 from tests.vertex_emulator.examples import TRAINING, VALIDATION, jsonl
@@ -129,6 +131,38 @@ with files.open("data/there.txt", "w") as file:
 print(files.cat("data/there.txt").decode(), files.ls("data/there.txt"))
 """
     assert run(program).split() == ["There!", "['data/there.txt']"]
+
+
+def test_the_providers_storage_hook(run, tmp_path):
+    program = """
+from airflow.providers.google.cloud.hooks.gcs import GCSHook
+hook, where = GCSHook(), ("data", "hook/there.txt")
+hook.upload(*where, data="There!")
+print("FOUND", hook.exists(*where), hook.download(*where).decode(), hook.list("data", prefix="hook/"))
+print("FOUND", hook.get_size(*where), hook.get_crc32c(*where))
+hook.delete(*where)
+print("FOUND", hook.exists(*where))
+"""
+    printed = run(program, AIRFLOW_HOME=str(tmp_path / "airflow")).splitlines()
+    checksum = base64.b64encode(google_crc32c.Checksum(b"There!").digest()).decode()
+    assert [line.removeprefix("FOUND ") for line in printed if line.startswith("FOUND")] == [
+        "True There! ['hook/there.txt']",
+        f"6 {checksum}",
+        "False",
+    ]
+
+
+def test_airflows_object_storage_path(run, tmp_path):
+    program = """
+from airflow.sdk import ObjectStoragePath
+path = ObjectStoragePath("gs://data/path/there.txt", conn_id="google_cloud_default")
+path.write_text("There!")
+print(path.read_text(), path.stat().st_size, [item.name for item in path.parent.iterdir()])
+path.unlink()
+print(path.exists())
+"""
+    printed = run(program, AIRFLOW_HOME=str(tmp_path / "airflow")).splitlines()[-2:]
+    assert printed == ["There! 6 ['there.txt']", "False"]
 
 
 def test_google_cloud_aiplatform(run):
