@@ -9,7 +9,12 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from gemini_tuning.exceptions import CreateOutcomeUnknownError, PermanentServiceError, TransientServiceError
+from gemini_tuning.exceptions import (
+    CreateOutcomeUnknownError,
+    NotSentError,
+    PermanentServiceError,
+    TransientServiceError,
+)
 
 NEXT_STEPS: Mapping[int, str] = {
     400: "Correct the request; repeating it cannot help.",
@@ -40,11 +45,11 @@ def creating(resource: str) -> Iterator[None]:
             yield
     except TransientServiceError as error:
         # Only a clear refusal proves that nothing was made: 429 is one, a 5xx or a lost answer is not.
-        if error.code == 429:
+        if error.code == 429 or isinstance(error, NotSentError):
             raise
         raise CreateOutcomeUnknownError(
-            f"{error} The request was sent once and is not repeated, because it may have taken effect: look for "
-            f"the {resource} in the Google Cloud console before you run this task again.",
+            f"{error} The request was sent once and may have taken effect: look for the {resource} before you send it "
+            "again.",
             resource=resource,
             code=error.code,
             status=error.status,
@@ -67,7 +72,17 @@ def _translate(error: Exception, action: str, resource: str) -> PermanentService
         code=code,
         status=status,
         service_message=said,
+        retry_after=_retry_after(error),
     )
+
+
+def _retry_after(error: Exception) -> float | None:
+    """Return the seconds of a Retry-After header; its other form, a date, is not used by Google."""
+    headers = getattr(getattr(error, "response", None), "headers", None) or {}
+    try:
+        return max(float(headers.get("retry-after") or headers.get("Retry-After") or ""), 0.0)
+    except ValueError:
+        return None
 
 
 def _api_error(error: Exception) -> tuple[int, str, str] | None:

@@ -5,7 +5,7 @@ Google's clients are imported inside functions, as in :mod:`gemini_tuning.hook`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gemini_tuning.resources import Answer, Checkpoint, JobError, Model, Operation, TuningJob, short_state
@@ -101,20 +101,19 @@ def model(model: types.Model) -> Model:
     )
 
 
-def operation(raw: Any) -> Operation:
-    """Return a ``google.longrunning.Operation`` of a copy as our plain value."""
-    from google.cloud.aiplatform_v1.types import CopyModelResponse
-
-    if not raw.done:
-        return Operation(raw.name)
-    if raw.HasField("error"):
-        return Operation(raw.name, done=True, error=JobError(raw.error.code, raw.error.message))
-    response = CopyModelResponse.pb()()
-    raw.response.Unpack(response)
-    model = response.model
-    if response.model_version_id and "@" not in model:
-        model = f"{model}@{response.model_version_id}"
-    return Operation(raw.name, done=True, model=model)
+def operation(raw: Mapping[str, Any]) -> Operation:
+    """Return the JSON of a copy's ``google.longrunning.Operation`` as our plain value, the model with its version."""
+    error, response = raw.get("error") or {}, raw.get("response") or {}
+    model, version = response.get("model") or None, response.get("modelVersionId")
+    if model and version and "@" not in model:
+        model = f"{model}@{version}"
+    return Operation(
+        str(raw.get("name") or ""),
+        done=raw.get("done") is True,
+        error=JobError(error.get("code") or 0, error.get("message") or "") if error else None,
+        model=model,
+        create_time=((raw.get("metadata") or {}).get("genericMetadata") or {}).get("createTime"),
+    )
 
 
 def answer(response: types.GenerateContentResponse, latency: float) -> Answer:

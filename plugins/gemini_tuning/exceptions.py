@@ -20,18 +20,27 @@ class ServiceError(GeminiTuningError):
     :param code: HTTP status, 0 when there was no answer.
     :param status: Google's status word, for example ``NOT_FOUND``.
     :param service_message: the service's own words, unshortened.
+    :param retry_after: seconds that the service asks to wait before the next request; ``None`` where it does not.
     """
 
     retryable = False
 
     def __init__(
-        self, message: str, *, resource: str = "", code: int = 0, status: str = "", service_message: str = ""
+        self,
+        message: str,
+        *,
+        resource: str = "",
+        code: int = 0,
+        status: str = "",
+        service_message: str = "",
+        retry_after: float | None = None,
     ) -> None:
         super().__init__(message)
         self.resource = resource
         self.code = code
         self.status = status
         self.service_message = service_message
+        self.retry_after = retry_after
 
 
 class TransientServiceError(ServiceError):
@@ -44,10 +53,14 @@ class PermanentServiceError(ServiceError):
     """Repeating the request cannot help: 400, 401, 403, 404, 409 and their like."""
 
 
-class CreateOutcomeUnknownError(PermanentServiceError):
+class NotSentError(TransientServiceError):
+    """A create was about to leave later than announced, and was held back: somebody else may have looked for it."""
+
+
+class CreateOutcomeUnknownError(ServiceError):
     """A create was sent and its answer was lost, so the resource may exist and cost money.
 
-    Never repeated blindly, hence permanent.
+    Neither transient nor permanent: it may be repeated by somebody who has looked for the resource before.
     """
 
 

@@ -1,52 +1,42 @@
 """The only door to Google: tuning jobs, models, prompts, copies and objects, sync and async.
 
-Clients are imported inside functions: importing them takes seconds, and this file is imported by every task that
-talks to Google. Wire facts that shape it: google-genai repeats requests on its own unless told otherwise, takes the
-host from the client's location although the path follows the resource name, and knows neither models:copy nor its
-operation.
+How the clients are made is in :mod:`gemini_tuning.clients`. Google's clients are imported inside functions: importing
+them takes seconds.
 """
 
 from __future__ import annotations
 
 import asyncio
 import io
-import threading
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any
 
-from airflow.providers.google.common.hooks.base_google import GoogleBaseHook  # noqa: TID253 - the base class
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from gemini_tuning import api_values
 from gemini_tuning.api_errors import creating, service_errors
+from gemini_tuning.clients import (
+    API_VERSION,
+    REQUEST_TIMEOUT,
+    STORAGE_ENDPOINT_EXTRA,
+    TUNING_API_VERSION,
+    GoogleClients,
+    renewing_token,
+)
 from gemini_tuning.copy_spec import ModelCopySpec
 from gemini_tuning.exceptions import PermanentServiceError, TransientServiceError
 from gemini_tuning.resources import Answer, Model, Operation, ResourceName, TuningJob
 from gemini_tuning.tuning_spec import TuningJobSpec
 
-if TYPE_CHECKING:
-    from airflow.sdk import Connection
-    from google import genai
-    from google.cloud.aiplatform_v1.services.model_service import ModelServiceClient
-
-TUNING_API_VERSION = "v1beta1"  # v1 does not tell epochs and steps done
-API_VERSION = "v1"
-REQUEST_TIMEOUT = 60.0  # seconds
-PROMPT_TIMEOUT = 120.0  # seconds
 READ_PATIENCE = 60.0  # seconds that the read of an operation is repeated
 PROMPT_ATTEMPTS = 5
 PROMPT_BACKOFF = 30.0  # seconds at most between two attempts
+LIST_PAGE_SIZE = 100
 READ_BUFFER = 1 << 20  # bytes
 MAX_LINE = 16 << 20  # bytes; far above an example's 131,072 tokens
-READ_ATTEMPTS = 5  # google-genai repeats a read after 408, 429, 5xx and lost connections, with backoff
-MULTI_REGIONS = frozenset({"us", "eu"})
-
-# Keys of the connection's extra that name another address, as users behind Private Service Connect need.
-VERTEX_ENDPOINT_EXTRA = "aiplatform.endpoint"
-STORAGE_ENDPOINT_EXTRA = "gcs.endpoint"  # the same key that Airflow's ObjectStoragePath reads
 
 
 @contextmanager
@@ -57,53 +47,39 @@ def _stable() -> Iterator[None]:
         yield
 
 
-class GeminiTuningHook(GoogleBaseHook):
+def _backoff(state: RetryCallState) -> float:
+    """Wait as long as the service asks for, else ever longer with jitter; in seconds."""
+    error = state.outcome.exception() if state.outcome else None
+    asked = error.retry_after if isinstance(error, TransientServiceError) else None
+    return max(asked or 0.0, wait_random_exponential(max=PROMPT_BACKOFF)(state))
+
+
+class GeminiTuningHook(GoogleClients):
     """Vertex AI tuning, models, prompts and copies over a Google Cloud connection.
 
     Every method raises :class:`~gemini_tuning.exceptions.TransientServiceError` or
-    :class:`~gemini_tuning.exceptions.PermanentServiceError` when Google refuses or does not answer.
-
-    :param gcp_conn_id: Airflow connection of type Google Cloud. Its extra may name other addresses:
-        ``aiplatform.endpoint`` for Vertex AI and ``gcs.endpoint`` for Cloud Storage.
-    :param impersonation_chain: service account, or chain of them, to act as.
-    :param connection: the connection itself where it was fetched already; see :meth:`acreate`.
+    :class:`~gemini_tuning.exceptions.PermanentServiceError` when Google refuses or does not answer. A token that the
+    service refuses is renewed once.
     """
-
-    def __init__(
-        self,
-        gcp_conn_id: str = "google_cloud_default",
-        impersonation_chain: str | Sequence[str] | None = None,
-        *,
-        connection: Connection | None = None,
-    ) -> None:
-        self._connection = connection
-        self._clients_lock = threading.Lock()
-        self._clients: dict[tuple[str, str, str, int, float], genai.Client] = {}
-        super().__init__(gcp_conn_id=gcp_conn_id, impersonation_chain=impersonation_chain)
-
-    @classmethod
-    async def acreate(cls, gcp_conn_id: str, impersonation_chain: str | Sequence[str] | None = None) -> Self:
-        """Make a hook inside an event loop, where fetching a connection synchronously may deadlock."""
-        connection = await cls.aget_connection(gcp_conn_id)
-        return cls(gcp_conn_id, impersonation_chain, connection=connection)
-
-    def get_connection(self, conn_id: str) -> Connection:  # type: ignore[override]
-        """Return the connection given at construction, else ask Airflow for it."""
-        return self._connection or super().get_connection(conn_id)
 
     # ------------------------------------------------------------------------------------------ tuning jobs
 
-    def create_tuning_job(self, spec: TuningJobSpec, *, project_id: str | None, location: str) -> TuningJob:
+    @renewing_token
+    def create_tuning_job(
+        self, spec: TuningJobSpec, *, project_id: str | None, location: str, not_after: float | None = None
+    ) -> TuningJob:
         """Create a tuning job. The request is sent once and never repeated: a second job is paid twice.
 
         :param project_id: where the job is made and paid; ``None`` takes the connection's project.
         :param location: a region, for example ``us-central1``.
+        :param not_after: seconds since 1970 (UTC) after which the request must not leave any more.
         :raises CreateOutcomeUnknownError: when the request left and no answer came back.
+        :raises NotSentError: when it would have left after ``not_after``.
         """
         from google.genai import types
 
         project = self.project(project_id)
-        client = self._client(project, location, TUNING_API_VERSION, attempts=1)
+        client = self._creating_client(project, location, not_after)
         config = api_values.create_config(spec)
         label = f"tuning job {spec.tuned_model_display_name}" if spec.tuned_model_display_name else "tuning job"
         with creating(f"{label} in projects/{project}/locations/{location}"), _stable():
@@ -115,6 +91,7 @@ class GeminiTuningHook(GoogleBaseHook):
                 )
             )
 
+    @renewing_token
     def get_tuning_job(self, name: str) -> TuningJob:
         """Return the job's present state.
 
@@ -124,6 +101,7 @@ class GeminiTuningHook(GoogleBaseHook):
         with service_errors("get", name):
             return api_values.tuning_job(client.tunings.get(name=name))
 
+    @renewing_token
     async def aget_tuning_job(self, name: str) -> TuningJob:
         """Return the job's present state without blocking the event loop."""
         resource = ResourceName.parse(name, "tuningJobs")
@@ -131,14 +109,51 @@ class GeminiTuningHook(GoogleBaseHook):
         with service_errors("get", name):
             return api_values.tuning_job(await client.aio.tunings.get(name=name))
 
+    def find_tuning_jobs(self, labels: Mapping[str, str], *, project_id: str | None, location: str) -> list[TuningJob]:
+        """Return the jobs that carry all these labels, the oldest first.
+
+        The grammar of the list's filter is documented nowhere, so the filter names one label only, what comes back is
+        matched again here, and where the service refuses the filter all jobs are looked through.
+
+        :param labels: at least one; the last one is the filter.
+        """
+        key, value = list(labels.items())[-1]
+        try:
+            jobs = self._list_tuning_jobs(f'labels.{key}="{value}"', project_id, location)
+        except PermanentServiceError as error:
+            if error.code != 400:
+                raise
+            jobs = self._list_tuning_jobs(None, project_id, location)
+        found = [job for job in jobs if all(job.labels.get(k) == v for k, v in labels.items())]
+        return sorted(found, key=lambda job: job.create_time or "")
+
+    @renewing_token
+    def _list_tuning_jobs(self, filter_: str | None, project_id: str | None, location: str) -> list[TuningJob]:
+        from google.genai import types
+
+        parent = f"projects/{self.project(project_id)}/locations/{location}"
+        client = self._client_for(ResourceName.parse(f"{parent}/tuningJobs/-", "tuningJobs"), TUNING_API_VERSION)
+        config = types.ListTuningJobsConfig(page_size=LIST_PAGE_SIZE, filter=filter_)
+        with service_errors("list", f"{parent}/tuningJobs"):
+            return [api_values.tuning_job(job) for job in client.tunings.list(config=config)]
+
+    @renewing_token
     def cancel_tuning_job(self, name: str) -> None:
-        """Ask the service to stop the job. Best effort: the job may still succeed or fail."""
+        """Ask the service to stop the job. Best effort: the job may still succeed or fail.
+
+        Cancelling a job that is being cancelled already has no effect, so this is repeated like a read.
+        """
         client = self._client_for(ResourceName.parse(name, "tuningJobs"), TUNING_API_VERSION)
         with service_errors("cancel", name):
             client.tunings.cancel(name=name)
 
+    async def acancel_tuning_job(self, name: str) -> None:
+        """Ask the service to stop the job, without blocking the event loop."""
+        await asyncio.to_thread(self.cancel_tuning_job, name)
+
     # ---------------------------------------------------------------------------------------------- models
 
+    @renewing_token
     def get_model(self, name: str) -> Model:
         """Return a model version of the registry.
 
@@ -148,6 +163,7 @@ class GeminiTuningHook(GoogleBaseHook):
         with service_errors("get", name):
             return api_values.model(client.models.get(model=name))
 
+    @renewing_token
     def set_default_checkpoint(self, name: str, checkpoint_id: str) -> None:
         """Make a checkpoint the default of a model version. Reading it back is the caller's business.
 
@@ -159,6 +175,7 @@ class GeminiTuningHook(GoogleBaseHook):
         with service_errors(f"set default checkpoint {checkpoint_id} of", name):
             client.models.update(model=name, config=types.UpdateModelConfig(default_checkpoint_id=checkpoint_id))
 
+    @renewing_token
     def copy_model(self, source_model: str, spec: ModelCopySpec, *, location: str) -> str:
         """Start copying a model with its checkpoints and its default; return the operation's name.
 
@@ -182,24 +199,49 @@ class GeminiTuningHook(GoogleBaseHook):
             operation = client.copy_model(request=request, timeout=REQUEST_TIMEOUT)
         return str(operation.operation.name)
 
+    @renewing_token
     def get_operation(self, name: str) -> Operation:
         """Return the state of a copy.
 
         :param name: full name of the operation, as :meth:`copy_model` returned it.
         """
-        from google.api_core.exceptions import NotFound
+        with service_errors("get", name):
+            return api_values.operation(self._read_patiently(name, name.split("/")[3] if name.count("/") >= 3 else ""))
+
+    @renewing_token
+    def list_operations(self, model: str) -> list[Operation]:
+        """Return the operations on a model, also on one that a copy is about to make.
+
+        :param model: full name of the model.
+        """
+        resource = ResourceName.parse(model, "models")
+        found, page = [], {"pageSize": LIST_PAGE_SIZE}
+        with service_errors("list the operations of", model):
+            while True:
+                answer = self._read_patiently(f"{resource.unversioned}/operations", resource.location, page)
+                found += [api_values.operation(raw) for raw in answer.get("operations") or ()]
+                if not answer.get("nextPageToken"):
+                    return found
+                page["pageToken"] = answer["nextPageToken"]
+
+    def _read_patiently(self, path: str, location: str, params: dict[str, Any] | None = None) -> Any:
         from google.api_core.retry import Retry, if_transient_error
 
-        retry = Retry(predicate=if_transient_error, timeout=READ_PATIENCE)
-        location = name.split("/")[3] if name.count("/") >= 3 else ""
-        client = self._model_service(location)
+        return Retry(predicate=if_transient_error, timeout=READ_PATIENCE)(self._get_json)(path, location, params)
+
+    @renewing_token
+    def get_original_model(self, name: str) -> str | None:
+        """Return the full name, with its version, of the model that a model is a copy of; ``None`` when it is none.
+
+        google-genai does not tell.
+
+        :param name: full name of the copy; without ``@version`` its default version.
+        """
         with service_errors("get", name):
-            try:
-                raw = client.get_operation({"name": name}, timeout=REQUEST_TIMEOUT, retry=retry)
-            except NotFound:
-                # The client reads operations below /ui, which Google documents nowhere; /v1 is documented.
-                raw = retry(self._get_operation_v1)(name, location)
-        return api_values.operation(raw)
+            model = self._model_service(ResourceName.parse(name, "models").location).get_model(
+                name=name, timeout=REQUEST_TIMEOUT
+            )
+        return model.original_model_info.model or None
 
     async def aget_operation(self, name: str) -> Operation:
         """Return the state of a copy without blocking the event loop."""
@@ -207,6 +249,7 @@ class GeminiTuningHook(GoogleBaseHook):
 
     # --------------------------------------------------------------------------------------------- prompts
 
+    @renewing_token
     async def agenerate(
         self,
         endpoint: str,
@@ -234,7 +277,7 @@ class GeminiTuningHook(GoogleBaseHook):
         # Repeated here and not by the client, so that the latency is that of the attempt that was answered.
         async for attempt in AsyncRetrying(
             retry=retry_if_exception_type(TransientServiceError),
-            wait=wait_random_exponential(max=PROMPT_BACKOFF),
+            wait=_backoff,
             stop=stop_after_attempt(PROMPT_ATTEMPTS),
             reraise=True,
         ):
@@ -243,12 +286,6 @@ class GeminiTuningHook(GoogleBaseHook):
                 response = await client.aio.models.generate_content(model=endpoint, contents=prompt, config=config)
                 return api_values.answer(response, time.monotonic() - started)
         raise AssertionError("unreachable: the last attempt raises")
-
-    async def aclose(self) -> None:
-        """Close the async clients; their sessions belong to the running event loop."""
-        for client in self._clients.values():
-            await client.aio.aclose()
-        self._clients.clear()
 
     # --------------------------------------------------------------------------------------------- objects
 
@@ -269,88 +306,3 @@ class GeminiTuningHook(GoogleBaseHook):
             buffered = io.BufferedReader(blob, READ_BUFFER)  # the blob itself would be read byte by byte
             while line := buffered.readline(MAX_LINE):
                 yield line
-
-    # --------------------------------------------------------------------------------------------- clients
-
-    def project(self, project_id: str | None) -> str:
-        """Return ``project_id``, or the connection's project.
-
-        :raises PermanentServiceError: when neither is given.
-        """
-        project = project_id or self.project_id
-        if not project:
-            raise PermanentServiceError(
-                f"No project: give project_id, or a project in the connection {self.gcp_conn_id!r}.",
-                resource=self.gcp_conn_id,
-            )
-        return str(project)
-
-    def _endpoint(self, extra: str) -> str | None:
-        """Return an address that the connection names; https where it names no scheme."""
-        value = str(self._get_field(extra) or "").strip().rstrip("/")
-        if not value:
-            return None
-        address = value if "://" in value else f"https://{value}"
-        if not address.startswith(("https://", "http://")):
-            raise PermanentServiceError(
-                f"The connection {self.gcp_conn_id!r} names {value!r} as {extra}; expected https://HOST.",
-                resource=self.gcp_conn_id,
-            )
-        return address
-
-    def _client_for(self, resource: ResourceName, api_version: str) -> genai.Client:
-        return self._client(resource.project, resource.location, api_version, READ_ATTEMPTS)
-
-    def _prompt_client(self, resource: ResourceName) -> genai.Client:
-        return self._client(resource.project, resource.location, API_VERSION, 1, PROMPT_TIMEOUT)
-
-    def _client(
-        self, project: str, location: str, api_version: str, attempts: int, timeout: float = REQUEST_TIMEOUT
-    ) -> genai.Client:
-        from google import genai
-        from google.genai import types
-
-        key = (project, location, api_version, attempts, timeout)
-        with self._clients_lock:
-            if key not in self._clients:
-                self._clients[key] = genai.Client(
-                    vertexai=True,
-                    project=project,
-                    location=location,
-                    credentials=self.get_credentials(),
-                    http_options=types.HttpOptions(
-                        base_url=self._endpoint(VERTEX_ENDPOINT_EXTRA),
-                        api_version=api_version,
-                        timeout=int(timeout * 1000),
-                        retry_options=types.HttpRetryOptions(attempts=attempts),
-                    ),
-                )
-            return self._clients[key]
-
-    def _vertex_endpoint(self, location: str) -> str:
-        if endpoint := self._endpoint(VERTEX_ENDPOINT_EXTRA):
-            return endpoint
-        if location in MULTI_REGIONS:
-            return f"https://aiplatform.{location}.rep.googleapis.com"
-        return f"https://{location}-aiplatform.googleapis.com"
-
-    def _model_service(self, location: str) -> ModelServiceClient:
-        from google.cloud.aiplatform_v1.services.model_service import ModelServiceClient
-
-        return ModelServiceClient(
-            credentials=self.get_credentials(),
-            transport="rest",
-            client_options={"api_endpoint": self._vertex_endpoint(location)},
-        )
-
-    def _get_operation_v1(self, name: str, location: str) -> Any:
-        from google.api_core.exceptions import from_http_response
-        from google.auth.transport.requests import AuthorizedSession
-        from google.longrunning.operations_pb2 import Operation as LongRunningOperation
-        from google.protobuf.json_format import ParseDict
-
-        url = f"{self._vertex_endpoint(location)}/v1/{name}"
-        response = AuthorizedSession(self.get_credentials()).get(url, timeout=REQUEST_TIMEOUT)
-        if response.status_code != 200:
-            raise from_http_response(response)
-        return ParseDict(response.json(), LongRunningOperation(), ignore_unknown_fields=True)

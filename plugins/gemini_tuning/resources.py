@@ -229,6 +229,7 @@ class Operation:
     done: bool = False
     error: JobError | None = None
     model: str | None = None
+    create_time: str | None = None
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
 from support import LOCATION, LONG, SPEC, context, fill, finished_job, use_connection
 
-from gemini_tuning import hook as hook_module
-from gemini_tuning import triggers
+from gemini_tuning import clients, triggers
 from gemini_tuning.copy_spec import ModelCopySpec
 from gemini_tuning.exceptions import PermanentServiceError, TuningJobError
 from gemini_tuning.hook import GeminiTuningHook
@@ -216,7 +215,7 @@ def test_the_trigger_waits_in_states_that_are_not_final_until_the_deadline(verte
 
 
 def test_a_service_that_does_not_answer_is_asked_again(vertex, monkeypatch):
-    monkeypatch.setattr(hook_module, "READ_ATTEMPTS", 1)
+    monkeypatch.setattr(clients, "READ_ATTEMPTS", 1)
     name = finished_job(vertex).name
     vertex.faults([{"path": "tuningJobs/", "status": 503, "times": 3}])
     assert asyncio.run(event_of(trigger(name))) == {"status": "ended", "resource": name}

@@ -1,0 +1,236 @@
+"""Google's clients over an Airflow connection: which project, which address, whose token, how patient.
+
+Clients are imported inside functions: importing them takes seconds, and :mod:`gemini_tuning.hook` is imported by every
+task that talks to Google. Wire facts that shape it: google-genai repeats requests on its own unless told otherwise,
+takes the host from the client's location although the path follows the resource name, and keeps a token that the
+service refuses.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from airflow.providers.google.common.hooks.base_google import GoogleBaseHook  # noqa: TID253 - the base class
+
+from gemini_tuning.exceptions import NotSentError, PermanentServiceError
+from gemini_tuning.resources import ResourceName
+
+if TYPE_CHECKING:
+    import requests
+    from airflow.sdk import Connection
+    from google import genai
+    from google.cloud.aiplatform_v1.services.model_service import ModelServiceClient
+
+TUNING_API_VERSION = "v1beta1"  # v1 does not tell epochs and steps done
+API_VERSION = "v1"
+REQUEST_TIMEOUT = 60.0  # seconds
+PROMPT_TIMEOUT = 120.0  # seconds
+READ_ATTEMPTS = 5  # google-genai repeats a read after 408, 429, 5xx and lost connections, with backoff
+MULTI_REGIONS = frozenset({"us", "eu"})
+
+# Keys of the connection's extra that name another address, as users behind Private Service Connect need.
+VERTEX_ENDPOINT_EXTRA = "aiplatform.endpoint"
+STORAGE_ENDPOINT_EXTRA = "gcs.endpoint"  # the same key that Airflow's ObjectStoragePath reads
+
+C = TypeVar("C", bound=Callable[..., Any])
+
+
+def renewing_token(call: C) -> C:
+    """Repeat a hook's method once with a new token when the service refuses the one at hand (401).
+
+    Tokens can be revoked or expire early, and google-genai sends the one it has until its own clock says otherwise. A
+    401 says that nothing was done, so a create may be repeated too.
+    """
+    if inspect.iscoroutinefunction(call):
+
+        @functools.wraps(call)
+        async def acall(self: GoogleClients, *args: Any, **kwargs: Any) -> Any:
+            try:
+                return await call(self, *args, **kwargs)
+            except PermanentServiceError as error:
+                if error.code != 401 or not self.forget_token():
+                    raise
+            return await call(self, *args, **kwargs)
+
+        return acall  # type: ignore[return-value]
+
+    @functools.wraps(call)
+    def again(self: GoogleClients, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return call(self, *args, **kwargs)
+        except PermanentServiceError as error:
+            if error.code != 401 or not self.forget_token():
+                raise
+        return call(self, *args, **kwargs)
+
+    return again  # type: ignore[return-value]
+
+
+class GoogleClients(GoogleBaseHook):
+    """Makes and keeps Google's clients for one Airflow connection.
+
+    :param gcp_conn_id: Airflow connection of type Google Cloud. Its extra may name other addresses:
+        ``aiplatform.endpoint`` for Vertex AI and ``gcs.endpoint`` for Cloud Storage.
+    :param impersonation_chain: service account, or chain of them, to act as.
+    :param connection: the connection itself where it was fetched already; see :meth:`acreate`.
+    """
+
+    def __init__(
+        self,
+        gcp_conn_id: str = "google_cloud_default",
+        impersonation_chain: str | Sequence[str] | None = None,
+        *,
+        connection: Connection | None = None,
+    ) -> None:
+        self._connection = connection
+        self._clients_lock = threading.Lock()
+        self._clients: dict[tuple[str, str, str, int, float], genai.Client] = {}
+        super().__init__(gcp_conn_id=gcp_conn_id, impersonation_chain=impersonation_chain)
+
+    @classmethod
+    async def acreate(cls, gcp_conn_id: str, impersonation_chain: str | Sequence[str] | None = None) -> Self:
+        """Make a hook inside an event loop, where fetching a connection synchronously may deadlock."""
+        connection = await cls.aget_connection(gcp_conn_id)
+        return cls(gcp_conn_id, impersonation_chain, connection=connection)
+
+    def get_connection(self, conn_id: str) -> Connection:  # type: ignore[override]
+        """Return the connection given at construction, else ask Airflow for it."""
+        return self._connection or super().get_connection(conn_id)
+
+    def project(self, project_id: str | None) -> str:
+        """Return ``project_id``, or the connection's project.
+
+        :raises PermanentServiceError: when neither is given.
+        """
+        project = project_id or self.project_id
+        if not project:
+            raise PermanentServiceError(
+                f"No project: give project_id, or a project in the connection {self.gcp_conn_id!r}.",
+                resource=self.gcp_conn_id,
+            )
+        return str(project)
+
+    def forget_token(self) -> bool:
+        """Make the next request ask for a new token; return whether there was one to forget."""
+        credentials = self._cached_credentials
+        if credentials is None or not getattr(credentials, "token", None):
+            return False
+        credentials.token = None
+        return True
+
+    async def aclose(self) -> None:
+        """Close the async clients; their sessions belong to the running event loop."""
+        for client in self._clients.values():
+            await client.aio.aclose()
+        self._clients.clear()
+
+    def _endpoint(self, extra: str) -> str | None:
+        """Return an address that the connection names; https where it names no scheme."""
+        value = str(self._get_field(extra) or "").strip().rstrip("/")
+        if not value:
+            return None
+        address = value if "://" in value else f"https://{value}"
+        if not address.startswith(("https://", "http://")):
+            raise PermanentServiceError(
+                f"The connection {self.gcp_conn_id!r} names {value!r} as {extra}; expected https://HOST.",
+                resource=self.gcp_conn_id,
+            )
+        return address
+
+    def _client_for(self, resource: ResourceName, api_version: str) -> genai.Client:
+        return self._client(resource.project, resource.location, api_version, READ_ATTEMPTS)
+
+    def _prompt_client(self, resource: ResourceName) -> genai.Client:
+        return self._client(resource.project, resource.location, API_VERSION, 1, PROMPT_TIMEOUT)
+
+    def _client(
+        self, project: str, location: str, api_version: str, attempts: int, timeout: float = REQUEST_TIMEOUT
+    ) -> genai.Client:
+        key = (project, location, api_version, attempts, timeout)
+        with self._clients_lock:
+            if key not in self._clients:
+                self._clients[key] = self._new_client(
+                    project, location, api_version=api_version, attempts=attempts, timeout=timeout
+                )
+            return self._clients[key]
+
+    def _creating_client(self, project: str, location: str, not_after: float | None) -> genai.Client:
+        """Return a client that sends each request once, and none at all after a moment (seconds since 1970, UTC)."""
+        hooks = {} if not_after is None else {"event_hooks": {"request": [functools.partial(_expire, not_after)]}}
+        return self._new_client(
+            project, location, api_version=TUNING_API_VERSION, attempts=1, timeout=REQUEST_TIMEOUT, client_args=hooks
+        )
+
+    def _new_client(
+        self,
+        project: str,
+        location: str,
+        *,
+        api_version: str,
+        attempts: int,
+        timeout: float,
+        client_args: dict[str, Any] | None = None,
+    ) -> genai.Client:
+        from google import genai
+        from google.genai import types
+
+        return genai.Client(
+            vertexai=True,
+            project=project,
+            location=location,
+            credentials=self.get_credentials(),
+            http_options=types.HttpOptions(
+                base_url=self._endpoint(VERTEX_ENDPOINT_EXTRA),
+                api_version=api_version,
+                timeout=int(timeout * 1000),
+                retry_options=types.HttpRetryOptions(attempts=attempts),
+                client_args=client_args,
+            ),
+        )
+
+    def _vertex_endpoint(self, location: str) -> str:
+        if endpoint := self._endpoint(VERTEX_ENDPOINT_EXTRA):
+            return endpoint
+        if location in MULTI_REGIONS:
+            return f"https://aiplatform.{location}.rep.googleapis.com"
+        return f"https://{location}-aiplatform.googleapis.com"
+
+    def _model_service(self, location: str) -> ModelServiceClient:
+        from google.cloud.aiplatform_v1.services.model_service import ModelServiceClient
+
+        return ModelServiceClient(
+            credentials=self.get_credentials(),
+            transport="rest",
+            client_options={"api_endpoint": self._vertex_endpoint(location)},
+        )
+
+    def _get_json(self, path: str, location: str, params: dict[str, Any] | None = None) -> Any:
+        """Read below ``/v1`` what no client of Google's reads as documented: operations."""
+        from google.api_core.exceptions import from_http_response
+        from google.auth.transport.requests import AuthorizedSession
+
+        url = f"{self._vertex_endpoint(location)}/{API_VERSION}/{path}"
+        with AuthorizedSession(self.get_credentials()) as session:
+            response: requests.Response = session.get(url, params=params, timeout=REQUEST_TIMEOUT)
+        if response.status_code != 200:
+            raise from_http_response(response)
+        return response.json()
+
+
+def _expire(not_after: float, request: Any) -> None:
+    """Arrange that a request is dropped when its first byte would leave too late.
+
+    The connection is open by then, the token is there: nothing slow comes between this look at the clock and the
+    network.
+    """
+
+    def trace(event: str, _: Any) -> None:
+        if event.endswith("send_request_headers.started") and time.time() > not_after:
+            raise NotSentError("The request was not sent: too much time had passed since it was announced.")
+
+    request.extensions = {**request.extensions, "trace": trace}
