@@ -11,6 +11,7 @@ from pathlib import Path
 from airflow.sdk import DAG, Param, TriggerRule
 
 from gemini_tuning.operators import (
+    GeminiCancelTuningJobOperator,
     GeminiChooseCheckpointOperator,
     GeminiCopyModelOperator,
     GeminiCreateTuningJobOperator,
@@ -28,6 +29,7 @@ SUITE_NAMES = sorted(path.stem for path in SUITES.glob("*.yaml"))
 GCS_OBJECT = r"^gs://[a-z0-9][a-z0-9._-]+/\S+$"
 MODEL_NAME = r"^projects/[^/@]+/locations/[a-z0-9-]+/models/[A-Za-z0-9_-]+(@[A-Za-z0-9_-]+)?$"
 KMS_KEY = r"^projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+$"
+POOL = "gemini_tuning_jobs"  # counts deferred tasks; its slots are the tuning jobs that may be in flight
 TUNING, CHOICE, COPY = "Tuning", "Smoke test and choice", "Copy"
 CONTINUE, EVALUATION, CLOUD, WAITING = "Go on from a tuned model", "Evaluation by Google", "Google Cloud", "Waiting"
 
@@ -279,6 +281,14 @@ PARAMS = {
         title="Deadline for tuning",
         description="Seconds after its creation that a job which is not over is cancelled and the run fails.",
     ),
+    "force_new_job": Param(
+        False,
+        type="boolean",
+        section=WAITING,
+        title="New job when cleared",
+        description="When create_tuning_job is cleared it takes the job that this run has. With this it makes, and "
+        "pays, another one instead; the old one is cancelled if it is under way.",
+    ),
 }
 
 with DAG(
@@ -313,18 +323,30 @@ with DAG(
     )
     create_tuning_job = GeminiCreateTuningJobOperator(
         task_id="create_tuning_job",
-        retries=0,  # a second job would be paid as well
+        pool=POOL,
+        weight_rule="absolute",
+        force_new_job=dag.param("force_new_job"),
         **{name: dag.param(name) for name in GeminiCreateTuningJobOperator.SPEC_FIELDS},
         **cloud,
     )
     wait_for_tuning_job = GeminiTuningJobSensor(
         task_id="wait_for_tuning_job",
+        pool=POOL,
+        weight_rule="absolute",
+        priority_weight=100,  # before another run's create_tuning_job gets the slot that ours has just left
         tuning_job=create_tuning_job.output,
         poll_interval=dag.param("poll_interval"),
         deadline=dag.param("deadline_seconds"),
         deferrable=True,
         **cloud,
     )
+    cancel_abandoned_job = GeminiCancelTuningJobOperator(
+        task_id="cancel_abandoned_job",
+        retries=10,
+        retry_exponential_backoff=2,
+        max_retry_delay=timedelta(minutes=10),
+        **cloud,
+    ).as_teardown(on_failure_fail_dagrun=True)
     list_checkpoints = GeminiListCheckpointsOperator(
         task_id="list_checkpoints", tuning_job=create_tuning_job.output, **cloud
     )
@@ -359,7 +381,6 @@ with DAG(
         kms_key_name=dag.param("copy_kms_key_name"),
         poll_interval=dag.param("poll_interval"),
         deferrable=True,
-        retries=0,  # a second copy would be a second model
         trigger_rule=TriggerRule.NONE_FAILED,
         **cloud,
     )
@@ -381,6 +402,6 @@ with DAG(
         trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
     )
 
-    validate >> create_tuning_job >> wait_for_tuning_job >> list_checkpoints
+    validate >> create_tuning_job >> wait_for_tuning_job >> [list_checkpoints, cancel_abandoned_job]
     choose >> [set_default, copy_model, report]
     set_default >> copy_model

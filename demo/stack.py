@@ -24,6 +24,7 @@ HEALTHY_PARTS = {"metadatabase", "scheduler", "triggerer", "dag_processor"}
 START_TIMEOUT = 180.0  # seconds; a first start compiles nothing but may share the machine
 DAG_ID = "gemini_checkpoint_tuning"
 BUCKET = "demo-bucket"
+POOL = "gemini_tuning_jobs"  # the DAG's
 
 
 @dataclass
@@ -36,6 +37,7 @@ class Stack:
     :param speed: of the local Vertex AI; 1 is a demo pace.
     :param emulator_options: further command-line options of the emulator.
     :param airflow_env: further environment variables for Airflow.
+    :param jobs_in_flight: slots of the pool that holds back tuning jobs.
     """
 
     home: Path
@@ -44,6 +46,7 @@ class Stack:
     speed: float = 1.0
     emulator_options: tuple[str, ...] = ()
     airflow_env: Mapping[str, str] = field(default_factory=dict)
+    jobs_in_flight: int = 4
     user: str = "admin"
     password: str = field(default_factory=lambda: secrets.token_urlsafe(9))
 
@@ -159,6 +162,8 @@ class Stack:
         self.api.login()
         # The first call of the Execution API builds its application; doing it now spares the first task.
         self.api.http.get("/execution/health")
+        pool = {"name": POOL, "slots": self.jobs_in_flight, "include_deferred": True}
+        self.api.http.post("/api/v2/pools", json=pool).raise_for_status()
         wait_until(f"the DAG {DAG_ID}", self._dag_is_read, processes, START_TIMEOUT)
 
     def _airflow_healthy(self) -> bool:

@@ -45,10 +45,38 @@ class TaskInstance(SimpleNamespace):
         self.xcoms[key] = value
 
 
-def context(params: dict[str, Any] | None = None, conf: dict[str, Any] | None = None) -> Any:
-    """Return the bit of a task's context that the operators use."""
+class TaskStateStore(dict):
+    """Keeps what a task stores for its later tries; only what is JSON, as Airflow does."""
+
+    def set(self, key: str, value: Any, *, retention: Any = None) -> None:
+        self[key] = json.loads(json.dumps(value))
+
+
+def context(
+    params: dict[str, Any] | None = None,
+    conf: dict[str, Any] | None = None,
+    *,
+    store: TaskStateStore | None = None,
+    run_id: str = "run",
+    try_number: int = 1,
+    max_tries: int = 0,
+) -> Any:
+    """Return the bit of a task's context that the operators use.
+
+    :param store: what earlier tries have stored.
+    """
     return {
-        "ti": TaskInstance(xcoms={}),
+        "ti": TaskInstance(
+            xcoms={},
+            dag_id="dag",
+            run_id=run_id,
+            task_id="task",
+            map_index=-1,
+            try_number=try_number,
+            max_tries=max_tries,
+        ),
+        "task": SimpleNamespace(retries=0),
+        "task_state_store": TaskStateStore() if store is None else store,
         "params": params or {},
         "dag_run": SimpleNamespace(conf=conf or {}),
         "dag": SimpleNamespace(params=params or {}),

@@ -64,6 +64,10 @@ class CreateOutcomeUnknownError(ServiceError):
     """
 
 
+class GaveUpError(GeminiTuningError):
+    """A task has asked Google as often, or waited for room as long, as it may."""
+
+
 class TuningJobError(GeminiTuningError):
     """The tuning job ended without success, or was not over at its deadline."""
 

@@ -103,9 +103,11 @@ class GeminiTuningHook(GoogleClients):
 
     @renewing_token
     async def aget_tuning_job(self, name: str) -> TuningJob:
-        """Return the job's present state without blocking the event loop."""
+        """Return the job's present state without blocking the event loop; asks once: triggers have patience."""
         resource = ResourceName.parse(name, "tuningJobs")
-        client = await asyncio.to_thread(self._client_for, resource, TUNING_API_VERSION)
+        client = await asyncio.to_thread(
+            self._client, resource.project, resource.location, TUNING_API_VERSION, attempts=1
+        )
         with service_errors("get", name):
             return api_values.tuning_job(await client.aio.tunings.get(name=name))
 
@@ -200,13 +202,16 @@ class GeminiTuningHook(GoogleClients):
         return str(operation.operation.name)
 
     @renewing_token
-    def get_operation(self, name: str) -> Operation:
+    def get_operation(self, name: str, *, patient: bool = True) -> Operation:
         """Return the state of a copy.
 
         :param name: full name of the operation, as :meth:`copy_model` returned it.
+        :param patient: whether to ask again for a while when the service does not answer.
         """
+        location = name.split("/")[3] if name.count("/") >= 3 else ""
+        read = self._read_patiently if patient else self._get_json
         with service_errors("get", name):
-            return api_values.operation(self._read_patiently(name, name.split("/")[3] if name.count("/") >= 3 else ""))
+            return api_values.operation(read(name, location))
 
     @renewing_token
     def list_operations(self, model: str) -> list[Operation]:
@@ -244,8 +249,8 @@ class GeminiTuningHook(GoogleClients):
         return model.original_model_info.model or None
 
     async def aget_operation(self, name: str) -> Operation:
-        """Return the state of a copy without blocking the event loop."""
-        return await asyncio.to_thread(self.get_operation, name)
+        """Return the state of a copy without blocking the event loop; asks once: triggers have patience."""
+        return await asyncio.to_thread(self.get_operation, name, patient=False)
 
     # --------------------------------------------------------------------------------------------- prompts
 

@@ -62,6 +62,15 @@ class ResourceName:
         """The name without ``@VERSION``."""
         return f"{self.parent}/{self.collection}/{self.id}"
 
+    def is_same_model(self, other: ResourceName) -> bool:
+        """Whether both name the same model, and the same version where both name one.
+
+        The service answers with the project's number, whether it was asked with that or with the project's id.
+        """
+        same_project = self.project == other.project or self.project.isdigit() != other.project.isdigit()
+        same_version = None in (self.version, other.version) or self.version == other.version
+        return same_project and same_version and (self.location, self.id) == (other.location, other.id)
+
     def __str__(self) -> str:
         return self.unversioned + (f"@{self.version}" if self.version else "")
 
@@ -161,6 +170,11 @@ class TuningJob:
     def has_ended(self) -> bool:
         """Whether the state can't change any more."""
         return self.state in SUCCEEDED_STATES or self.state in FAILED_STATES
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it has ended, or has been told to."""
+        return self.has_ended or self.state == "CANCELLING"
 
     @property
     def has_succeeded(self) -> bool:

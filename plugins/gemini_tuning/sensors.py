@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
 from datetime import datetime
@@ -14,16 +15,24 @@ from gemini_tuning.exceptions import GeminiTuningError, ServiceError, TransientS
 from gemini_tuning.operators.base import GCP_FIELDS, optional_seconds
 from gemini_tuning.operators.deferral import BACKSTOP, WaitsInTrigger
 from gemini_tuning.resources import TuningJob
+from gemini_tuning.watching import TaskInstanceKey, ask_states, is_wanted, state_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+
+KILL_PATIENCE = 4.0  # seconds; a second later Airflow kills the process
 
 
 class GeminiTuningJobSensor(WaitsInTrigger, BaseSensorOperator):
     """Wait until a tuning job is over; without a worker slot when deferrable.
 
     Waits on in every state that is not final, also in those that a job passes on the way out (CANCELLING) or rests in
-    (PAUSED). State, epoch and step go to the task log when they change.
+    (PAUSED). State, epoch and step go to the task log when they change. A service that does not answer is asked again.
+
+    When the task or its run is marked failed, times out or is deleted, the job is cancelled. When the task is cleared
+    its next try waits for the same job; when it is marked success, nothing is cancelled. What Airflow ends without
+    telling us, :class:`~gemini_tuning.operators.GeminiCancelTuningJobOperator` cleans up.
 
     XCom: ``{"name", "state", "model", "endpoint", "experiment", "create_time", "start_time", "end_time"}``.
 
@@ -31,6 +40,7 @@ class GeminiTuningJobSensor(WaitsInTrigger, BaseSensorOperator):
     :param poll_interval: seconds between two looks at the job; ``None`` takes ``poke_interval``. (templated)
     :param deadline: seconds from the job's creation after which it is cancelled and the task fails; ``None`` takes
         ``timeout``. (templated)
+    :param cancel_on_kill: cancel the job when the run gives it up.
     :param deferrable: wait in the triggerer; the default is ``[operators] default_deferrable``. Otherwise ``mode``
         says how the sensor waits.
     :raises TuningJobError: when the job failed, was cancelled or expired, with the service's own error; or when it
@@ -45,6 +55,7 @@ class GeminiTuningJobSensor(WaitsInTrigger, BaseSensorOperator):
         tuning_job: str,
         poll_interval: float | str | None = None,
         deadline: float | str | None = None,
+        cancel_on_kill: bool = True,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,
     ) -> None:
@@ -52,12 +63,15 @@ class GeminiTuningJobSensor(WaitsInTrigger, BaseSensorOperator):
         self.tuning_job = tuning_job
         self.poll_interval = poll_interval
         self.deadline = deadline
+        self.cancel_on_kill = cancel_on_kill
         self.deferrable = deferrable
+        self._task: TaskInstanceKey | None = None  # while it runs on a worker
         self.deadline_seconds = self.timeout  # until execute() has read the rendered deadline
         self._shown = ""
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Wait for the job and push what it is then."""
+        self._task = context["ti"]
         self.poke_interval = optional_seconds(self.poll_interval, "poll_interval") or self.poke_interval
         self.deadline_seconds = optional_seconds(self.deadline, "deadline") or self.timeout
         self.timeout = self.deadline_seconds + BACKSTOP.total_seconds()  # poke() keeps the deadline and cancels
@@ -77,7 +91,11 @@ class GeminiTuningJobSensor(WaitsInTrigger, BaseSensorOperator):
             from gemini_tuning.triggers import TuningJobTrigger
 
             self.wait_in_trigger(
-                TuningJobTrigger, self.tuning_job, poll_interval=self.poke_interval, deadline=self._deadline_of(job)
+                TuningJobTrigger,
+                self.tuning_job,
+                poll_interval=self.poke_interval,
+                deadline=self._deadline_of(job),
+                cancel_on_kill=self.cancel_on_kill,
             )
         return self._result(job)
 
@@ -108,6 +126,28 @@ class GeminiTuningJobSensor(WaitsInTrigger, BaseSensorOperator):
         if time.time() > self._deadline_of(job):
             return PokeReturnValue(is_done=True, xcom_value=self._give_up(job.name))
         return PokeReturnValue(is_done=False)
+
+    def on_kill(self) -> None:
+        """Cancel the job when the run gives it up while the task is on a worker.
+
+        Airflow calls this in a signal handler and kills the process a few seconds later; asking from a thread keeps
+        that from blocking on a lock that the interrupted call holds.
+        """
+        if self.cancel_on_kill and self._task is not None:
+            thread = threading.Thread(target=self._cancel_if_unwanted, args=(self._task,), daemon=True)
+            thread.start()
+            thread.join(KILL_PATIENCE)
+
+    def _cancel_if_unwanted(self, task: TaskInstanceKey) -> None:
+        try:
+            state = state_of(ask_states(task), task)
+            if is_wanted(state):
+                self.log.info("%s is left alone: its task is %s", self.tuning_job, state or "to run again")
+            elif not self.hook.get_tuning_job(self.tuning_job).is_stopping:
+                self.hook.cancel_tuning_job(self.tuning_job)
+                self.log.warning("Cancelled tuning job %s: its task is %s", self.tuning_job, state)
+        except Exception:
+            self.log.exception("%s may go on costing money: it could not be cancelled", self.tuning_job)
 
     def _give_up(self, name: str) -> dict[str, Any]:
         """Cancel a job that nobody waits for any longer, then fail; unless it has ended just now."""

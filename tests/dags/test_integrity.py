@@ -54,7 +54,7 @@ def test_the_dags_that_there_are(dags):
 
 def test_the_steps_of_the_pipeline_stand_in_the_documented_order(dags):
     dag = dags["gemini_checkpoint_tuning"]
-    steps = [task.task_id for task in dag.topological_sort()]
+    steps = [task.task_id for task in dag.topological_sort() if not task.is_teardown]
     assert steps == [
         "validate", "create_tuning_job", "wait_for_tuning_job", "list_checkpoints", "smoke_test",
         "choose", "set_default", "copy_model", "verify_copy", "report",
@@ -73,9 +73,21 @@ def test_reading_a_dag_twice_gives_the_same_dag():
     assert serialized() == serialized()
 
 
-@pytest.mark.parametrize("task_id", ["create_tuning_job", "copy_model"])
-def test_what_is_paid_for_is_never_tried_twice(dags, task_id):
-    assert dags["gemini_checkpoint_tuning"].get_task(task_id).retries == 0
+def test_jobs_in_flight_are_held_back_by_a_pool_from_their_creation_to_their_end(dags):
+    dag = dags["gemini_checkpoint_tuning"]
+    create, wait = dag.get_task("create_tuning_job"), dag.get_task("wait_for_tuning_job")
+    assert create.pool == wait.pool == "gemini_tuning_jobs"
+    assert wait.weight_rule == create.weight_rule  # absolute: else a task's weight is that of all that follow
+    assert wait.priority_weight > create.priority_weight
+    assert {t.task_id for t in dag.tasks if t.pool != "default_pool"} == {create.task_id, wait.task_id}
+
+
+def test_a_teardown_looks_after_abandoned_jobs_and_counts_for_the_state_of_the_run(dags):
+    teardown = dags["gemini_checkpoint_tuning"].get_task("cancel_abandoned_job")
+    assert teardown.is_teardown
+    assert teardown.on_failure_fail_dagrun
+    assert teardown.retries >= 5
+    assert teardown.upstream_task_ids == {"wait_for_tuning_job"}
 
 
 def test_the_retraining_dag_starts_paused_and_waits_without_a_slot(dags):

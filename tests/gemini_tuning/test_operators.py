@@ -478,13 +478,6 @@ def test_report_when_nothing_was_changed():
 # --------------------------------------------------------------------------------------- what all share
 
 
-def test_create_is_tried_again_only_after_a_clear_refusal():
-    policy = create().retry_policy
-    assert policy.evaluate(TransientServiceError("429"), 1, 3).action.value == "retry"
-    for error in (CreateOutcomeUnknownError("x"), OSError("x"), AirflowTaskTimeout("x")):
-        assert policy.evaluate(error, 1, 3).action.value == "fail"
-
-
 def test_create_reads_labels_and_metrics_that_were_templated_into_json():
     spec = create(labels='{"team": "ferry"}', evaluation_metrics='[{"name": "F"}]').spec()
     assert spec.labels == {"team": "ferry"}
@@ -499,4 +492,5 @@ def test_errors_that_no_retry_helps_end_the_task():
     assert policy is base_module.RETRY_POLICY
     for error in (PermanentServiceError("x"), InvalidInputError("x"), ValueError("x"), SuiteError("x")):
         assert policy.evaluate(error, 1, 3).action.value == "fail"
-    assert policy.evaluate(OSError("x"), 1, 3).action.value == "default"
+    for error in (OSError("x"), TransientServiceError("x"), CreateOutcomeUnknownError("x"), AirflowTaskTimeout("x")):
+        assert policy.evaluate(error, 1, 3).action.value == "default"

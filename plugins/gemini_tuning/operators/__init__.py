@@ -1,19 +1,19 @@
 """The steps of a tuning run as Airflow operators; the waiting step is in :mod:`gemini_tuning.sensors`."""
 
+from gemini_tuning.operators.cancel import GeminiCancelTuningJobOperator
 from gemini_tuning.operators.checkpoints import (
     GeminiChooseCheckpointOperator,
     GeminiListCheckpointsOperator,
     GeminiSmokeTestCheckpointOperator,
 )
-from gemini_tuning.operators.models import (
-    GeminiCopyModelOperator,
-    GeminiSetDefaultCheckpointOperator,
-    GeminiVerifyModelCopyOperator,
-)
+from gemini_tuning.operators.copy_model import GeminiCopyModelOperator
+from gemini_tuning.operators.models import GeminiSetDefaultCheckpointOperator, GeminiVerifyModelCopyOperator
+from gemini_tuning.operators.preflight import GeminiPreflightOperator
 from gemini_tuning.operators.report import GeminiTuningReportOperator
-from gemini_tuning.operators.tuning_job import GeminiCreateTuningJobOperator, GeminiPreflightOperator
+from gemini_tuning.operators.tuning_job import GeminiCreateTuningJobOperator
 
 __all__ = [
+    "GeminiCancelTuningJobOperator",
     "GeminiChooseCheckpointOperator",
     "GeminiCopyModelOperator",
     "GeminiCreateTuningJobOperator",

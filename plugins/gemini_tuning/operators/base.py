@@ -13,8 +13,9 @@ from airflow.sdk.definitions.retry_policy import ExceptionRetryPolicy, RetryActi
 
 from gemini_tuning.exceptions import (
     CheckpointError,
+    CopyModelError,
+    GaveUpError,
     PermanentServiceError,
-    TransientServiceError,
     TuningJobError,
     VerificationError,
 )
@@ -30,17 +31,19 @@ GCP_FIELDS: tuple[str, ...] = ("gcp_conn_id", "impersonation_chain", "project_id
 RETRY_POLICY = ExceptionRetryPolicy(
     rules=[
         RetryRule(
-            exception=[PermanentServiceError, TuningJobError, CheckpointError, VerificationError, ValueError],
+            exception=[
+                PermanentServiceError,
+                GaveUpError,
+                TuningJobError,
+                CopyModelError,
+                CheckpointError,
+                VerificationError,
+                ValueError,
+            ],
             action=RetryAction.FAIL,
             reason="repeating the same request cannot help",
         )
     ]
-)
-
-# For requests that must not be sent twice: only what the service says it did not do is tried again. That leaves 429.
-CREATE_RETRY_POLICY = ExceptionRetryPolicy(
-    rules=[RetryRule(exception=TransientServiceError, action=RetryAction.RETRY, reason="nothing was created")],
-    default=RetryAction.FAIL,
 )
 
 

@@ -20,7 +20,7 @@ class WaitsInTrigger(GoogleCloudFields):
     """An operator that defers to one of :mod:`gemini_tuning.triggers`."""
 
     def wait_in_trigger(
-        self, trigger: type[_PollingTrigger], resource: str, *, poll_interval: float, deadline: float
+        self, trigger: type[_PollingTrigger], resource: str, *, poll_interval: float, deadline: float, **more: Any
     ) -> NoReturn:
         """Defer until the resource is over; the task goes on in ``execute_complete(context, event)``.
 
@@ -29,6 +29,7 @@ class WaitsInTrigger(GoogleCloudFields):
         :param resource: full name of what is waited for.
         :param poll_interval: seconds between two looks.
         :param deadline: when to give up, in seconds since 1970 (UTC).
+        :param more: further arguments of the trigger.
         """
         self.defer(
             trigger=trigger(
@@ -37,6 +38,7 @@ class WaitsInTrigger(GoogleCloudFields):
                 impersonation_chain=self.impersonation_chain,
                 poll_interval=poll_interval,
                 deadline=deadline,
+                **more,
             ),
             method_name="execute_complete",
             timeout=timedelta(seconds=max(deadline - time.time(), 0)) + BACKSTOP,

@@ -1,4 +1,4 @@
-"""The steps that change models: set the default checkpoint, copy, check the copy."""
+"""The steps that set a default checkpoint and believe it only when it was read back."""
 
 from __future__ import annotations
 
@@ -6,20 +6,9 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import conf
-from airflow.sdk.exceptions import AirflowSkipException
-
-from gemini_tuning.copy_spec import ModelCopySpec
-from gemini_tuning.exceptions import CheckpointError, CopyModelError, InvalidInputError, VerificationError
-from gemini_tuning.operators.base import (
-    CREATE_RETRY_POLICY,
-    GCP_FIELDS,
-    GoogleCloudFields,
-    optional_seconds,
-    optional_text,
-)
-from gemini_tuning.operators.deferral import WaitsInTrigger
-from gemini_tuning.resources import Model, Operation, ResourceName, TuningJob, compare_checkpoints
+from gemini_tuning.exceptions import CheckpointError, VerificationError
+from gemini_tuning.operators.base import GCP_FIELDS, GoogleCloudFields, optional_text
+from gemini_tuning.resources import Model, TuningJob, compare_checkpoints
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -125,121 +114,6 @@ class GeminiSetDefaultCheckpointOperator(SetsDefaultCheckpoint):
             "endpoint_before": job_before.endpoint if job_before else None,
             "endpoint_after": job_after.endpoint if job_after else None,
         }
-
-
-class GeminiCopyModelOperator(WaitsInTrigger):
-    """Copy a model with all its checkpoints and its default; skipped when no destination is given.
-
-    The request is sent once and never repeated, like the creation of a job; clearing the task makes a second copy.
-
-    XCom ``return_value``: ``{"source_model", "model", "operation"}``, each also under its own key; ``model`` is the
-    copy's full name with its version; ``operation`` is pushed as soon as it is known.
-
-    :param model: full name of the model; without ``@version`` its default version is copied. (templated)
-    :param destination_location: region of the copy; ``None`` or empty: no copy. (templated)
-    :param destination_project_id: project of the copy; ``None`` takes ``project_id``. (templated)
-    :param model_id: id of the new model: at most 63 of ``a-z 0-9 _ -``, not starting with a digit or hyphen; ``None``
-        lets the service make one. (templated)
-    :param parent_model: full name of a model in the destination to add a version to, instead. (templated)
-    :param kms_key_name: customer-managed key for the copy. (templated)
-    :param poll_interval: seconds between two looks. (templated)
-    :param deadline: seconds that the copy may take. (templated)
-    :param deferrable: wait in the triggerer; the default is ``[operators] default_deferrable``.
-    :raises InvalidInputError: when the service would refuse or ignore a value; nothing was sent.
-    :raises CopyModelError: when the operation ends with an error, or is not over at the deadline.
-    :raises CreateOutcomeUnknownError: when the answer to the request was lost.
-    """
-
-    template_fields: Sequence[str] = (
-        *GCP_FIELDS,
-        "model",
-        "destination_location",
-        "destination_project_id",
-        "model_id",
-        "parent_model",
-        "kms_key_name",
-        "poll_interval",
-        "deadline",
-    )
-
-    def __init__(
-        self,
-        *,
-        model: str,
-        destination_location: str | None = None,
-        destination_project_id: str | None = None,
-        model_id: str | None = None,
-        parent_model: str | None = None,
-        kms_key_name: str | None = None,
-        poll_interval: float | str = 30,
-        deadline: float | str = 3600,
-        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
-        **kwargs: Any,
-    ) -> None:
-        kwargs.setdefault("multiple_outputs", True)
-        kwargs.setdefault("retry_policy", CREATE_RETRY_POLICY)
-        super().__init__(**kwargs)
-        self.model = model
-        self.destination_location = destination_location
-        self.destination_project_id = destination_project_id
-        self.model_id = model_id
-        self.parent_model = parent_model
-        self.kms_key_name = kms_key_name
-        self.poll_interval = poll_interval
-        self.deadline = deadline
-        self.deferrable = deferrable
-
-    def execute(self, context: Context) -> dict[str, Any]:
-        """Start the copy and wait for it."""
-        spec = self.spec()
-        poll_interval = optional_seconds(self.poll_interval, "poll_interval") or 30.0
-        deadline = optional_seconds(self.deadline, "deadline") or 3600.0
-        ResourceName.parse(self.model, "models")
-        if problems := spec.problems():
-            raise InvalidInputError("Nothing was copied. " + "; ".join(problems) + ".")
-        if spec.location is None:
-            raise AirflowSkipException("No copy: destination_location is not set")
-        name = self.hook.copy_model(self.model, spec, location=spec.location)
-        self.log.info("Copying %s to %s: %s", self.model, spec.location, name)
-        context["ti"].xcom_push(key="operation", value=name)
-        if self.deferrable:
-            from gemini_tuning.triggers import CopyModelTrigger
-
-            self.wait_in_trigger(CopyModelTrigger, name, poll_interval=poll_interval, deadline=time.time() + deadline)
-        return self._result(self._wait_here(name, poll_interval, deadline))
-
-    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
-        """Take over from the trigger."""
-        return self._result(self.hook.get_operation(self.resource_of(event)))
-
-    def spec(self) -> ModelCopySpec:
-        """Return the rendered destination as one value."""
-        location = optional_text(self.destination_location)
-        project_id = optional_text(self.destination_project_id)
-        return ModelCopySpec(
-            location=location,
-            project_id=project_id or (optional_text(self.project_id) if location else None),
-            model_id=optional_text(self.model_id),
-            parent_model=optional_text(self.parent_model),
-            kms_key_name=optional_text(self.kms_key_name),
-        )
-
-    def _wait_here(self, name: str, poll_interval: float, deadline: float) -> Operation:
-        end = time.monotonic() + deadline
-        while not (operation := self.hook.get_operation(name)).done and time.monotonic() < end:
-            time.sleep(poll_interval)
-        return operation
-
-    def _result(self, operation: Operation) -> dict[str, Any]:
-        if not operation.done:
-            raise CopyModelError(
-                f"The copy of {self.model} was not over at its deadline: {operation.name}. It goes on at Google: look "
-                "for it there before you start another."
-            )
-        if operation.error or not operation.model:
-            raise CopyModelError(f"The copy of {self.model} failed: {operation.error} ({operation.name}).")
-        self.log.info("Copied to %s", operation.model)
-        return {"source_model": self.model, "model": operation.model, "operation": operation.name}
 
 
 class GeminiVerifyModelCopyOperator(SetsDefaultCheckpoint):

@@ -1,128 +1,44 @@
-"""The first steps of a run: check what will be paid for, then create the tuning job."""
+"""The step that creates the tuning job: exactly one for each run, whatever dies meanwhile."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from gemini_tuning.copy_spec import ModelCopySpec
-from gemini_tuning.exceptions import InvalidInputError
+from gemini_tuning.exceptions import CreateOutcomeUnknownError, InvalidInputError
 from gemini_tuning.operators.base import (
-    CREATE_RETRY_POLICY,
     GCP_FIELDS,
-    GoogleCloudFields,
     flag,
     optional_float,
     optional_int,
     optional_json,
     optional_text,
 )
-from gemini_tuning.preflight import DatasetReport, check_training_dataset, check_validation_dataset
-from gemini_tuning.smoke.suite import load_suite
+from gemini_tuning.operators.once import SubmissionMemory, SubmitsOnce, series_of
+from gemini_tuning.resources import FAILED_STATES, TuningJob
+from gemini_tuning.run_labels import REQUEST, reserved, run_labels
+from gemini_tuning.submission import Submission
 from gemini_tuning.tuning_spec import TuningJobSpec
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-
-class GeminiPreflightOperator(GoogleCloudFields):
-    """Refuse a run that is bound to fail, before anything is paid.
-
-    Looks for Params that the DAG does not have (Airflow accepts them silently), reads the smoke suite, and checks
-    the dataset files line by line.
-
-    XCom: ``{"training": {"examples", "size_bytes", "warnings"}, "validation": {…} or None, "suite_cases": N}``.
-
-    :param training_dataset_uri: ``gs://`` address of the training file. (templated)
-    :param validation_dataset_uri: the same for validation. (templated)
-    :param suite: smoke suite, see :class:`~gemini_tuning.operators.GeminiSmokeTestCheckpointOperator`. (templated)
-    :param suite_folder: folder that the suite lies in. (templated)
-    :param copy: the fields of :class:`~gemini_tuning.copy_spec.ModelCopySpec` for the copy at the end of the run, so
-        that a mistake in them shows before the tuning is paid. (templated)
-    :raises InvalidInputError: with the file and the lines, or the field.
-    :raises SuiteError: when the suite is not acceptable.
-    """
-
-    template_fields: Sequence[str] = (
-        *GCP_FIELDS,
-        "training_dataset_uri",
-        "validation_dataset_uri",
-        "suite",
-        "suite_folder",
-        "copy",
-    )
-
-    def __init__(
-        self,
-        *,
-        training_dataset_uri: str,
-        validation_dataset_uri: str | None = None,
-        suite: str | None = None,
-        suite_folder: str | None = None,
-        copy: Mapping[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.training_dataset_uri = training_dataset_uri
-        self.validation_dataset_uri = validation_dataset_uri
-        self.suite = suite
-        self.suite_folder = suite_folder
-        self.copy = copy
-
-    def execute(self, context: Context) -> dict[str, Any]:
-        """Check everything and push what was counted."""
-        self._refuse_unknown_params(context)
-        if problems := ModelCopySpec(**{k: optional_text(v) for k, v in (self.copy or {}).items()}).problems():
-            raise InvalidInputError("Nothing was created. " + "; ".join(problems) + ".")
-        suite_name = optional_text(self.suite)
-        suite = load_suite(suite_name, self.suite_folder) if suite_name else None
-        training = check_training_dataset(self._lines(self.training_dataset_uri))
-        self._report(self.training_dataset_uri, training)
-        validation = None
-        if uri := optional_text(self.validation_dataset_uri):
-            validation = check_validation_dataset(self._lines(uri), training.examples)
-            self._report(uri, validation)
-        return {
-            "training": training.as_dict(),
-            "validation": validation.as_dict() if validation else None,
-            "suite_cases": len(suite.cases) if suite else 0,
-        }
-
-    def _refuse_unknown_params(self, context: Context) -> None:
-        conf = getattr(context["dag_run"], "conf", None) or {}
-        known = context["dag"].params
-        if unknown := sorted(set(conf) - set(known)):
-            there = ", ".join(sorted(known))
-            raise InvalidInputError(
-                f"Unknown parameter {', '.join(unknown)}; nothing was created. This DAG has: {there}."
-            )
-
-    def _lines(self, uri: str) -> Iterator[bytes]:
-        if not str(uri).startswith("gs://"):
-            raise InvalidInputError(f"{uri!r} is not a gs:// address")
-        return self.hook.read_lines(uri)
-
-    def _report(self, uri: str, report: DatasetReport) -> None:
-        self.log.info("%s: %d examples, %d bytes", uri, report.examples, report.size_bytes)
-        for warning in report.warnings:
-            self.log.warning("%s: %s", uri, warning)
-        if report.problem_count:
-            shown = "; ".join(report.problems)
-            more = report.problem_count - len(report.problems)
-            raise InvalidInputError(
-                f"Dataset {uri} has {report.problem_count} problem(s): {shown}"
-                + (f"; and {more} more" if more else "")
-                + ". Nothing was created. Correct the file and run again."
-            )
+LABELS_XCOM = "job_labels"
+LOST_STATES = FAILED_STATES | {"CANCELLING"}
 
 
-class GeminiCreateTuningJobOperator(GoogleCloudFields):
-    """Create a supervised tuning job that saves checkpoints, and push its name. Does not wait.
+class GeminiCreateTuningJobOperator(SubmitsOnce):
+    """Create a supervised tuning job that saves checkpoints, and push its name. Does not wait for the job.
 
-    The request is sent once. When its answer is lost the task fails without a retry and says where to look, because
-    a second job would be paid as well. Clearing the task makes a second job.
+    A run has one job. Every try looks first for what the run has asked for before: in Airflow's task state store, then
+    among the jobs at Google, by the labels that each job gets (``airflow_dag``, ``airflow_run``, ``airflow_task``,
+    ``airflow_map_index``, ``airflow_request``). A job that is under way or has succeeded is taken; in place of one that
+    failed, expired or was cancelled a new one is made. When Google has no room for another job (429), the task is
+    deferred and tries again.
 
-    XCom: the job's full name, ``projects/P/locations/L/tuningJobs/ID``.
+    XCom ``return_value``: the job's full name, ``projects/P/locations/L/tuningJobs/ID``. XCom ``job_labels``:
+    the labels that name the run, pushed before the request leaves.
 
     Parameters are those of :class:`~gemini_tuning.tuning_spec.TuningJobSpec`; all are templated.
 
@@ -142,10 +58,16 @@ class GeminiCreateTuningJobOperator(GoogleCloudFields):
     :param pre_tuned_model_checkpoint_id: which of its checkpoints; ``None`` is its default.
     :param kms_key_name: customer-managed key for job and model.
     :param service_account: account the job runs as.
+    :param force_new_job: make a new job when the task is cleared, also when the run has a good one; a job that is under
+        way is cancelled then. Automatic retries still take the job that is there. (templated)
+    :param max_attempts: jobs that a run makes in all, each in place of one that ended badly.
     :raises InvalidInputError: when the service would refuse the values; nothing was sent.
-    :raises CreateOutcomeUnknownError: when the answer to the create was lost.
+    :raises CreateOutcomeUnknownError: when the answer was lost and no job was found; the next try looks again.
+    :raises GaveUpError: when ``max_attempts`` or ``quota_timeout`` is reached.
     """
 
+    submission_key = "tuning_job"
+    kind = "tuning job"
     SPEC_FIELDS = (
         "base_model",
         "training_dataset_uri",
@@ -164,7 +86,7 @@ class GeminiCreateTuningJobOperator(GoogleCloudFields):
         "kms_key_name",
         "service_account",
     )
-    template_fields: Sequence[str] = (*GCP_FIELDS, *SPEC_FIELDS)
+    template_fields: Sequence[str] = (*GCP_FIELDS, *SPEC_FIELDS, "force_new_job")
 
     def __init__(
         self,
@@ -185,9 +107,9 @@ class GeminiCreateTuningJobOperator(GoogleCloudFields):
         pre_tuned_model_checkpoint_id: str | None = None,
         kms_key_name: str | None = None,
         service_account: str | None = None,
+        force_new_job: bool | str = False,
         **kwargs: Any,
     ) -> None:
-        kwargs.setdefault("retry_policy", CREATE_RETRY_POLICY)
         super().__init__(**kwargs)
         self.base_model = base_model
         self.training_dataset_uri = training_dataset_uri
@@ -205,15 +127,85 @@ class GeminiCreateTuningJobOperator(GoogleCloudFields):
         self.pre_tuned_model_checkpoint_id = pre_tuned_model_checkpoint_id
         self.kms_key_name = kms_key_name
         self.service_account = service_account
+        self.force_new_job = force_new_job
+        self._run: dict[str, str] = {}  # the run's labels
 
     def execute(self, context: Context) -> str:
-        """Create the job and push its name."""
+        """Find the run's job or create it, and push its name."""
+        self._checked_spec(context)
+        return str(self.submit(context).name)
+
+    def _checked_spec(self, context: Context, request_id: str = "0") -> TuningJobSpec:
         spec = self.spec()
-        if problems := spec.problems():
+        problems = [f"labels: {key} is set by this operator" for key in reserved(spec.labels)]
+        spec = replace(spec, labels={**spec.labels, **_labels(context), REQUEST: request_id})
+        if problems := problems + spec.problems():
             raise InvalidInputError("The tuning job was not created. " + "; ".join(problems) + ".")
-        job = self.hook.create_tuning_job(spec, project_id=optional_text(self.project_id), location=self.location)
-        self.log.info("Created tuning job %s (%s), state %s", job.name, job.display_name, job.state)
-        return job.name
+        return spec
+
+    def begin(self, context: Context, memory: SubmissionMemory) -> Submission:
+        """Return what this run has asked for, or begin anew."""
+        self._run = _labels(context)
+        stored, series, forced = memory.recall(), series_of(context), flag(self.force_new_job)
+        if stored is None:
+            self._look_around(first=forced or context["ti"].try_number == 1)
+        elif not forced or stored.series == series:
+            return stored
+        else:
+            self._leave(self.find(stored))
+        return memory.keep(Submission.new(series=series))
+
+    def _look_around(self, *, first: bool) -> None:
+        """Look for jobs with this run's names although the run remembers no request.
+
+        On the first try they are those of another Airflow, or of a run that was deleted. Later they may be ours.
+        """
+        there = [job.name for job in self._jobs(self._run)]
+        if there and not first:
+            raise CreateOutcomeUnknownError(
+                "Airflow has forgotten what this run asked for (is [state_store] clear_on_success set?), and there are "
+                f"jobs that may be the run's: {', '.join(there[:5])}. Nothing was created. For a new job start a new "
+                "run, or set force_new_job.",
+                resource=there[0],
+            )
+        for name in there:
+            self.log.warning("%s has this run's names, but is not its job: it is left alone", name)
+
+    def read(self, name: str) -> TuningJob:
+        """Read the job."""
+        return self.hook.get_tuning_job(name)
+
+    def look(self, submission: Submission) -> TuningJob | None:
+        """Look for the job that a request made. Had it made several, the oldest is kept, the others are cancelled."""
+        jobs = self._jobs({**self._run, REQUEST: submission.request_id})
+        kept = next((job for job in jobs if job.state not in LOST_STATES), jobs[-1] if jobs else None)
+        for job in jobs:
+            if job is not kept:
+                self._leave(job)
+        return kept
+
+    def send(self, context: Context, submission: Submission) -> TuningJob:
+        """Create the job."""
+        spec = self._checked_spec(context, submission.request_id)
+        context["ti"].xcom_push(key=LABELS_XCOM, value={**self._run, REQUEST: submission.request_id})
+        return self.hook.create_tuning_job(
+            spec,
+            project_id=optional_text(self.project_id),
+            location=self.location,
+            not_after=submission.send_before,
+        )
+
+    def why_lost(self, made: TuningJob) -> str | None:
+        """Say why a job can't be waited for."""
+        return made.describe_failure() if made.state in LOST_STATES else None
+
+    def _jobs(self, labels: Mapping[str, str]) -> list[TuningJob]:
+        return self.hook.find_tuning_jobs(labels, project_id=optional_text(self.project_id), location=self.location)
+
+    def _leave(self, job: TuningJob | None) -> None:
+        if job is not None and not job.has_ended:
+            self.log.warning("Cancelling tuning job %s: this run goes on with another one", job.name)
+            self.hook.cancel_tuning_job(job.name)
 
     def spec(self) -> TuningJobSpec:
         """Return the rendered parameters as one value.
@@ -239,3 +231,8 @@ class GeminiCreateTuningJobOperator(GoogleCloudFields):
             kms_key_name=optional_text(self.kms_key_name),
             service_account=optional_text(self.service_account),
         )
+
+
+def _labels(context: Context) -> dict[str, str]:
+    ti = context["ti"]
+    return run_labels(ti.dag_id, ti.run_id, ti.task_id, ti.map_index)

@@ -1,0 +1,225 @@
+"""The step that copies a model: one copy for each run, whatever dies meanwhile."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import conf
+from airflow.sdk.exceptions import AirflowSkipException
+
+from gemini_tuning.copy_spec import ModelCopySpec
+from gemini_tuning.exceptions import CopyModelError, InvalidInputError, PermanentServiceError
+from gemini_tuning.operators.base import GCP_FIELDS, optional_seconds, optional_text
+from gemini_tuning.operators.deferral import WaitsInTrigger
+from gemini_tuning.operators.once import SubmitsOnce
+from gemini_tuning.resources import Operation, ResourceName
+from gemini_tuning.submission import Submission
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+NO_SUCH = (404, 501)  # no such resource, or the service does not serve such a list
+CLOCK_DIFFERENCE = 60.0  # seconds that our clock and Google's may differ
+
+
+class GeminiCopyModelOperator(WaitsInTrigger, SubmitsOnce):
+    """Copy a model with all its checkpoints and its default; skipped when no destination is given.
+
+    A run makes one copy. Its id belongs to the run, so that every try finds what an earlier one has asked for: in
+    Airflow's task state store, then among the operations on the destination model. In place of a copy that failed a new
+    one is made when the task is cleared.
+
+    XCom ``return_value``: ``{"source_model", "model", "operation"}``, each also under its own key; ``model`` is the
+    copy's full name with its version; ``operation`` is pushed as soon as it is known.
+
+    :param model: full name of the model; without ``@version`` its default version is copied. (templated)
+    :param destination_location: region of the copy; ``None`` or empty: no copy. (templated)
+    :param destination_project_id: project of the copy; ``None`` takes ``project_id``. (templated)
+    :param model_id: id of the new model: at most 63 of ``a-z 0-9 _ -``, not starting with a digit or hyphen; ``None``
+        makes one up. (templated)
+    :param parent_model: full name of a model in the destination to add a version to, instead. (templated)
+    :param kms_key_name: customer-managed key for the copy. (templated)
+    :param poll_interval: seconds between two looks. (templated)
+    :param deadline: seconds that the copy may take. (templated)
+    :param deferrable: wait in the triggerer; the default is ``[operators] default_deferrable``.
+    :raises InvalidInputError: when the service would refuse or ignore a value; nothing was sent.
+    :raises CopyModelError: when the operation ends with an error, or is not over at the deadline.
+    :raises CreateOutcomeUnknownError: when the answer was lost and no copy was found; the next try looks again.
+    :raises GaveUpError: when ``max_attempts`` or ``quota_timeout`` is reached.
+    """
+
+    submission_key = "copy_model"
+    kind = "model copy"
+    template_fields: Sequence[str] = (
+        *GCP_FIELDS,
+        "model",
+        "destination_location",
+        "destination_project_id",
+        "model_id",
+        "parent_model",
+        "kms_key_name",
+        "poll_interval",
+        "deadline",
+    )
+
+    def __init__(
+        self,
+        *,
+        model: str,
+        destination_location: str | None = None,
+        destination_project_id: str | None = None,
+        model_id: str | None = None,
+        parent_model: str | None = None,
+        kms_key_name: str | None = None,
+        poll_interval: float | str = 30,
+        deadline: float | str = 3600,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        **kwargs: Any,
+    ) -> None:
+        kwargs.setdefault("multiple_outputs", True)
+        super().__init__(**kwargs)
+        self.model = model
+        self.destination_location = destination_location
+        self.destination_project_id = destination_project_id
+        self.model_id = model_id
+        self.parent_model = parent_model
+        self.kms_key_name = kms_key_name
+        self.poll_interval = poll_interval
+        self.deadline = deadline
+        self.deferrable = deferrable
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Start the copy and wait for it."""
+        spec = self.spec()
+        poll_interval = optional_seconds(self.poll_interval, "poll_interval") or 30.0
+        deadline = optional_seconds(self.deadline, "deadline") or 3600.0
+        ResourceName.parse(self.model, "models")
+        if problems := spec.problems():
+            raise InvalidInputError("Nothing was copied. " + "; ".join(problems) + ".")
+        if spec.location is None:
+            raise AirflowSkipException("No copy: destination_location is not set")
+        operation: Operation = self.submit(context)
+        context["ti"].xcom_push(key="operation", value=operation.name)
+        if self.deferrable and not operation.done:
+            from gemini_tuning.triggers import CopyModelTrigger
+
+            self.wait_in_trigger(
+                CopyModelTrigger, operation.name, poll_interval=poll_interval, deadline=time.time() + deadline
+            )
+        return self._result(self._wait_here(operation, poll_interval, deadline))
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
+        """Take over from the trigger."""
+        return self._result(self.hook.get_operation(self.resource_of(event)))
+
+    def read(self, name: str) -> Operation:
+        """Read the operation, or what is known of a copy that was found without one."""
+        return self.hook.get_operation(name) if "/operations/" in name else Operation(name, done=True, model=name)
+
+    def look(self, submission: Submission) -> Operation | None:
+        """Look for the copy that a request made: an operation since then, else the model itself."""
+        target, since = self._target(submission), (submission.sent_at or 0.0) - CLOCK_DIFFERENCE
+        for operation in self._operations_on(target):
+            if _seconds(operation.create_time) >= since and self._may_be_ours(operation):
+                return operation
+        return None if self.spec().parent_model else self._finished(target)
+
+    def send(self, context: Context, submission: Submission) -> Operation:
+        """Start the copy."""
+        spec = self.spec()
+        if not spec.parent_model:
+            spec = replace(spec, model_id=ResourceName.parse(self._target(submission), "models").id)
+        try:
+            name = self.hook.copy_model(self.model, spec, location=str(spec.location))
+        except PermanentServiceError as error:
+            if error.code == 409 and (there := self.look(submission)) is not None:
+                return there
+            raise
+        self.log.info("Copying %s to %s: %s", self.model, self._target(submission), name)
+        return Operation(name)
+
+    def why_lost(self, made: Operation) -> str | None:
+        """Say why a copy can't be used."""
+        return self._failure(made) if made.done and not made.model else None
+
+    def _target(self, submission: Submission) -> str:
+        """Return the model that the copy makes, or adds a version to."""
+        spec = self.spec()
+        if spec.parent_model:
+            return ResourceName.parse(spec.parent_model, "models").unversioned
+        source = ResourceName.parse(self.model, "models").id.lower()
+        model_id = spec.model_id or f"copy-of-{source[:38]}-{submission.request_id}"
+        return f"projects/{self.hook.project(spec.project_id)}/locations/{spec.location}/models/{model_id}"
+
+    def _operations_on(self, target: str) -> list[Operation]:
+        try:
+            return self.hook.list_operations(target)
+        except PermanentServiceError as error:
+            if error.code not in NO_SUCH:
+                raise
+            return []
+
+    def _finished(self, target: str) -> Operation | None:
+        try:
+            model = self.hook.get_model(target)
+        except PermanentServiceError as error:
+            if error.code not in NO_SUCH:
+                raise
+            return None
+        has_our_id = self.spec().model_id is None
+        ours = has_our_id or self._is_copy_of_ours(model.name)
+        return Operation(model.name, done=True, model=model.name) if ours else None
+
+    def _may_be_ours(self, operation: Operation) -> bool:
+        return not operation.model or self._is_copy_of_ours(operation.model) is not False
+
+    def _is_copy_of_ours(self, model: str) -> bool | None:
+        """Return whether a model is a copy of the given one; ``None`` when the service does not tell."""
+        original = self.hook.get_original_model(model)
+        if original is None:
+            return None
+        return ResourceName.parse(self.model, "models").is_same_model(ResourceName.parse(original, "models"))
+
+    def spec(self) -> ModelCopySpec:
+        """Return the rendered destination as one value."""
+        location = optional_text(self.destination_location)
+        project_id = optional_text(self.destination_project_id)
+        return ModelCopySpec(
+            location=location,
+            project_id=project_id or (optional_text(self.project_id) if location else None),
+            model_id=optional_text(self.model_id),
+            parent_model=optional_text(self.parent_model),
+            kms_key_name=optional_text(self.kms_key_name),
+        )
+
+    def _wait_here(self, operation: Operation, poll_interval: float, deadline: float) -> Operation:
+        end = time.monotonic() + deadline
+        while not operation.done and time.monotonic() < end:
+            time.sleep(poll_interval)
+            operation = self.read(operation.name)
+        return operation
+
+    def _failure(self, operation: Operation) -> str:
+        return f"The copy of {self.model} failed: {operation.error or 'it names no model'} ({operation.name})."
+
+    def _result(self, operation: Operation) -> dict[str, Any]:
+        if not operation.done:
+            raise CopyModelError(
+                f"The copy of {self.model} was not over at its deadline: {operation.name}. It goes on at Google; clear "
+                "this task to go on waiting for it."
+            )
+        if not operation.model:
+            raise CopyModelError(f"{self._failure(operation)} Clear this task to make another.")
+        if self._is_copy_of_ours(operation.model) is False:
+            raise CopyModelError(f"{operation.model} ({operation.name}) is not a copy of {self.model}.")
+        self.log.info("Copied to %s", operation.model)
+        return {"source_model": self.model, "model": operation.model, "operation": operation.name}
+
+
+def _seconds(time_of_day: str | None) -> float:
+    """Return seconds since 1970 (UTC) of an ISO time; the end of time where there is none."""
+    return datetime.fromisoformat(time_of_day).timestamp() if time_of_day else float("inf")

@@ -1,0 +1,53 @@
+"""Labels that name the run a tuning job belongs to. Pure: no Airflow, no Google client, no I/O.
+
+Rules: https://cloud.google.com/resource-manager/docs/labels-overview (keys and values of at most 63 characters:
+lowercase letters, digits, ``_`` and ``-``). Keys have no hyphen, because the grammar of the list's filter is
+documented nowhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+
+DAG, RUN, TASK, MAP_INDEX, REQUEST = (
+    "airflow_dag",
+    "airflow_run",
+    "airflow_task",
+    "airflow_map_index",
+    "airflow_request",
+)
+RESERVED = frozenset({DAG, RUN, TASK, MAP_INDEX, REQUEST})
+
+MAX_VALUE = 63
+_HASH_LENGTH = 12
+_NOT_ALLOWED = re.compile(r"[^a-z0-9_-]")
+
+
+def run_labels(dag_id: str, run_id: str, task_id: str, map_index: int | None = None) -> dict[str, str]:
+    """Return the labels of whatever a task of a run creates.
+
+    :param map_index: ``None`` or below 0 for a task that is not mapped.
+    """
+    labels = {DAG: label_value(dag_id), RUN: label_value(run_id), TASK: label_value(task_id)}
+    if map_index is not None and map_index >= 0:
+        labels[MAP_INDEX] = str(map_index)
+    return labels
+
+
+def label_value(text: str) -> str:
+    """Return a text as a label's value: itself where that is allowed, else readable and with a hash of the whole text.
+
+    Different texts get different values, also ``a.b`` and ``a:b``, and long ones that begin alike.
+    """
+    allowed = _NOT_ALLOWED.sub("-", text.lower())
+    if allowed == text and len(text) <= MAX_VALUE:
+        return text
+    digest = hashlib.sha256(text.encode()).hexdigest()[:_HASH_LENGTH]
+    return f"{allowed[: MAX_VALUE - _HASH_LENGTH - 1]}-{digest}"
+
+
+def reserved(labels: Mapping[str, str]) -> list[str]:
+    """Return the given labels' keys that are ours to set."""
+    return sorted(RESERVED & set(labels))

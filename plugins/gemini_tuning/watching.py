@@ -1,0 +1,59 @@
+"""Who still waits for a tuning job: what the state of the waiting task says about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+# In these states the task waits, is about to wait again (cleared, retried: it takes the same job), or was told by a
+# person that the job's end does not matter (success). In all others the run has given the job up.
+WANTED = frozenset(
+    {
+        None,
+        "scheduled",
+        "queued",
+        "running",
+        "restarting",
+        "deferred",
+        "up_for_retry",
+        "up_for_reschedule",
+        "awaiting_input",
+        "success",
+    }
+)
+GONE = "gone"  # the task or its run was deleted
+
+
+class TaskInstanceKey(Protocol):
+    """The bit of Airflow's task instances that names one."""
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int | None
+
+
+def is_wanted(state: str | None) -> bool:
+    """Return whether a task in this state still wants the job."""
+    return state in WANTED
+
+
+def state_of(states: Mapping[str, Mapping[str, Any]], task: TaskInstanceKey) -> str | None:
+    """Return a task's state out of the answer to :func:`ask_states`; :data:`GONE` when it is not in it."""
+    mapped = task.map_index is not None and task.map_index >= 0
+    name = task.task_id if not mapped else f"{task.task_id}_{task.map_index}"
+    state: str | None = states.get(task.run_id, {}).get(name, GONE)
+    return state
+
+
+def ask_states(task: TaskInstanceKey, task_ids: list[str] | None = None) -> Mapping[str, Mapping[str, Any]]:
+    """Ask Airflow for the states of a run's tasks: ``{run_id: {task_id or task_id_INDEX: state}}``.
+
+    :param task_ids: which; ``None`` asks for the given task.
+    """
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+    answer: Mapping[str, Mapping[str, Any]] = RuntimeTaskInstance.get_task_states(
+        dag_id=task.dag_id, run_ids=[task.run_id], task_ids=task_ids or [task.task_id]
+    )
+    return answer

@@ -1,0 +1,263 @@
+"""One run, one job: what a later try does with what an earlier one has asked for."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from airflow.sdk.exceptions import TaskDeferred
+from support import LOCATION, LONG, SPEC, TaskStateStore, context
+
+from gemini_tuning.exceptions import (
+    CreateOutcomeUnknownError,
+    GaveUpError,
+    InvalidInputError,
+    NotSentError,
+    PermanentServiceError,
+    TuningJobError,
+)
+from gemini_tuning.hook import GeminiTuningHook
+from gemini_tuning.operators import GeminiCreateTuningJobOperator, once
+from gemini_tuning.submission import SEND_WITHIN, Submission
+
+NO_PATIENCE = -SEND_WITHIN  # a lost request is looked for once
+
+
+@pytest.fixture(autouse=True)
+def _no_naps(monkeypatch):
+    monkeypatch.setattr(once, "LOOK_INTERVAL", 0.01)
+
+
+def create(**change):
+    arguments = {"training_dataset_uri": "gs://bucket/train.jsonl", "base_model": "gemini-2.5-flash", "epoch_count": 3}
+    return GeminiCreateTuningJobOperator(task_id="task", **{**arguments, **change})
+
+
+def jobs(vertex):
+    return vertex.state()["tuningJobs"]
+
+
+def states(vertex):
+    return [job["state"].removeprefix("JOB_STATE_") for job in jobs(vertex)]
+
+
+def test_the_job_is_labelled_with_its_run(vertex):
+    ctx = context(run_id="manual__2026-11-22T10:00:00+00:00")
+    create(labels={"team": "ferry"}).execute(ctx)
+    labels = jobs(vertex)[0]["labels"]
+    assert labels["team"] == "ferry"
+    assert labels["airflow_dag"] == "dag"
+    assert labels["airflow_run"].startswith("manual__2026-11-22t10-00-00-00-00-")
+    assert labels["airflow_task"] == "task"
+    assert len(labels["airflow_request"]) == 16
+    assert ctx["ti"].xcoms["job_labels"] == {k: v for k, v in labels.items() if k != "team"}
+
+
+def test_a_later_try_takes_the_job_that_is_there(vertex):
+    store = TaskStateStore()
+    first = create().execute(context(store=store))
+    for number in (2, 3):
+        assert create().execute(context(store=store, try_number=number, max_tries=3)) == first
+        vertex.advance(LONG)  # under way the first time, successful the second
+    assert states(vertex) == ["SUCCEEDED"]
+
+
+@pytest.mark.parametrize("fault", [{"drop": "after"}, {"status": 503, "applied": True}, {"body": "truncated"}])
+def test_a_create_whose_answer_was_lost_is_found_in_the_same_try(vertex, fault):
+    vertex.faults([{"method": "POST", "path": "tuningJobs$", "times": 1, **fault}])
+    name = create().execute(context())
+    assert [job["name"] for job in jobs(vertex)] == [name]
+
+
+def test_a_job_that_shows_late_is_looked_for_until_it_does(vertex, monkeypatch):
+    vertex.faults([{"method": "POST", "path": "tuningJobs$", "drop": "after", "times": 1}])
+    find, looks = GeminiTuningHook.find_tuning_jobs, []
+
+    def late(self, labels, **where):
+        looks.append(labels)
+        return find(self, labels, **where) if len(looks) > 4 else []
+
+    monkeypatch.setattr(GeminiTuningHook, "find_tuning_jobs", late)
+    name = create().execute(context())
+    assert [job["name"] for job in jobs(vertex)] == [name]
+    assert len(looks) == 5
+
+
+def test_a_create_that_never_arrived_is_sent_again_by_the_next_try(vertex):
+    vertex.faults([{"method": "POST", "path": "tuningJobs$", "drop": "before", "times": 1}])
+    store = TaskStateStore()
+    with pytest.raises(CreateOutcomeUnknownError, match="looked for and not found; the next try of this task"):
+        create(lookup_timeout=NO_PATIENCE).execute(context(store=store))
+    assert jobs(vertex) == []
+    name = create(lookup_timeout=NO_PATIENCE).execute(context(store=store, try_number=2))
+    assert [job["name"] for job in jobs(vertex)] == [name]
+
+
+class KilledError(BaseException):
+    """The process dies here."""
+
+
+@pytest.mark.parametrize("moment", ["before it is sent", "after the answer"])
+def test_a_worker_that_dies_with_its_create_leaves_enough_behind(vertex, monkeypatch, moment):
+    real = GeminiTuningHook.create_tuning_job
+
+    def dying(self, spec, **where):
+        if moment == "after the answer":
+            real(self, spec, **where)
+        raise KilledError
+
+    store = TaskStateStore()
+    with monkeypatch.context() as patch:
+        patch.setattr(GeminiTuningHook, "create_tuning_job", dying)
+        with pytest.raises(KilledError):
+            create().execute(context(store=store))
+    name = create(lookup_timeout=NO_PATIENCE).execute(context(store=store, try_number=2))
+    assert [job["name"] for job in jobs(vertex)] == [name]
+
+
+def test_a_worker_that_dies_before_it_remembers_anything_has_asked_for_nothing(vertex, monkeypatch):
+    def dying(self, key, value, **more):
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TaskStateStore, "set", dying)
+        with pytest.raises(KilledError):
+            create().execute(context())
+    assert jobs(vertex) == []
+
+
+def test_a_worker_that_wakes_up_too_late_sends_nothing(vertex, monkeypatch):
+    store = TaskStateStore()
+    with monkeypatch.context() as patch:
+        patch.setattr(Submission, "send_before", property(lambda self: self.sent_at - 1))
+        with pytest.raises(NotSentError):
+            create().execute(context(store=store))
+    assert not [r for r in vertex.requests() if r["method"] == "POST" and r["path"].endswith("tuningJobs")]
+    create().execute(context(store=store, try_number=2))
+    assert len(jobs(vertex)) == 1
+
+
+@pytest.mark.parametrize("outcome", ["failed", "cancelled", "expired"])
+def test_in_place_of_a_job_that_ended_badly_a_new_one_is_made_up_to_a_limit(vertex, outcome, capsys):
+    vertex.faults([{"job": {}, "outcome": outcome}])
+    store = TaskStateStore()
+    for number in (1, 2):
+        create(max_attempts=2).execute(context(store=store, try_number=number))
+        vertex.advance(LONG)
+    first, second = (job["name"] for job in jobs(vertex))
+    assert f"Tuning job {first} is {outcome.upper()}" in capsys.readouterr().out
+    with pytest.raises(GaveUpError, match=f"2 of 2 attempts.*{second}"):
+        create(max_attempts=2).execute(context(store=store, try_number=3))
+    assert len(jobs(vertex)) == 2
+
+
+def test_a_job_on_its_way_out_is_not_taken(vertex):
+    store = TaskStateStore()
+    first = create().execute(context(store=store))
+    vertex.advance(9)
+    GeminiTuningHook().cancel_tuning_job(first)
+    assert create().execute(context(store=store, try_number=2)) != first
+
+
+def test_a_new_job_can_be_forced_by_clearing_but_not_by_a_retry(vertex):
+    store = TaskStateStore()
+    first = create(force_new_job="True").execute(context(store=store))
+    assert create(force_new_job="True").execute(context(store=store, try_number=2)) == first  # a retry
+    cleared = context(store=store, try_number=3, max_tries=2)
+    second = create(force_new_job="True").execute(cleared)
+    assert second != first
+    vertex.advance(LONG)
+    assert states(vertex) == ["CANCELLED", "SUCCEEDED"]
+    retried = context(store=store, try_number=4, max_tries=2)
+    assert create(force_new_job="True").execute(retried) == second
+
+
+def test_two_runs_and_two_airflows_never_take_each_others_job(vertex, capsys):
+    mine = create().execute(context(store=TaskStateStore(), run_id="a"))
+    other_run = create().execute(context(store=TaskStateStore(), run_id="b"))
+    other_airflow = create().execute(context(store=TaskStateStore(), run_id="a"))
+    assert len({mine, other_run, other_airflow}) == 3
+    assert f"{mine} has this run's names, but is not its job" in capsys.readouterr().out
+
+
+def test_when_airflow_has_forgotten_the_request_nothing_is_paid_twice(vertex):
+    name = create().execute(context())
+    with pytest.raises(CreateOutcomeUnknownError, match=f"clear_on_success.*{name}.*Nothing was created"):
+        create().execute(context(try_number=2))
+    assert len(jobs(vertex)) == 1
+    create(force_new_job=True).execute(context(try_number=2))
+    assert len(jobs(vertex)) == 2
+
+
+def test_had_one_request_made_two_jobs_the_oldest_is_kept(vertex):
+    labels = {"airflow_dag": "dag", "airflow_run": "run", "airflow_task": "task", "airflow_request": "0123456789abcdef"}
+    hook = GeminiTuningHook()
+    first, second = (
+        hook.create_tuning_job(replace(SPEC, labels=labels), project_id=None, location=LOCATION).name for _ in range(2)
+    )
+    store = TaskStateStore(tuning_job=Submission("0123456789abcdef", sent_at=1.0).as_json())
+    assert create().execute(context(store=store, try_number=2)) == first
+    vertex.advance(LONG)
+    assert {job["name"]: job["state"] for job in jobs(vertex)} == {
+        first: "JOB_STATE_SUCCEEDED",
+        second: "JOB_STATE_CANCELLED",
+    }
+
+
+def test_over_quota_the_task_waits_its_turn_without_a_worker(vertex):
+    vertex.faults([{"method": "POST", "path": "tuningJobs$", "status": 429, "retry_after": 99, "times": 2}])
+    store, operator = TaskStateStore(), create()
+    for again in (operator.execute, operator.execute_again):
+        with pytest.raises(TaskDeferred) as caught:
+            again(context(store=store))
+        assert caught.value.method_name == "execute_again"
+        wait = caught.value.trigger.moment
+    assert (wait - __import__("pendulum").now("UTC")).total_seconds() > 90
+    name = operator.execute_again(context(store=store), None)
+    assert [job["name"] for job in jobs(vertex)] == [name]
+
+
+def test_the_wait_for_quota_ends(vertex):
+    vertex.faults([{"method": "POST", "path": "tuningJobs$", "status": 429, "message": "No chips left."}])
+    with pytest.raises(GaveUpError, match=r"No room for another tuning job.*nothing was made.*No chips left"):
+        create(quota_timeout=0).execute(context())
+
+
+def test_after_a_clear_refusal_the_next_try_need_not_look(vertex):
+    vertex.faults([{"method": "POST", "path": "tuningJobs$", "status": 400, "message": "Bad.", "times": 1}])
+    store = TaskStateStore()
+    with pytest.raises(PermanentServiceError, match="Bad"):
+        create().execute(context(store=store))
+    before = len(vertex.requests())
+    create().execute(context(store=store, try_number=2))
+    assert [r["method"] for r in vertex.requests()[before:] if "tuningJobs" in r["path"]] == ["POST"]
+
+
+@pytest.mark.parametrize("stored", ["x", 7, [], {}, {"request_id": ""}, {"request_id": "a", "unknown": 1}])
+def test_what_somebody_else_has_stored_is_not_guessed_at(vertex, stored):
+    with pytest.raises(ValueError, match="task state store holds something else"):
+        create().execute(context(store=TaskStateStore(tuning_job=stored)))
+    assert jobs(vertex) == []
+
+
+def test_our_labels_cannot_be_set_by_hand(vertex):
+    with pytest.raises(InvalidInputError, match="labels: airflow_run is set by this operator"):
+        create(labels={"airflow_run": "x"}).execute(context())
+    with pytest.raises(InvalidInputError, match="labels: 65 labels"):
+        create(labels={f"l{n}": "x" for n in range(61)}).execute(context())
+
+
+def test_what_is_stored_is_small_and_holds_no_secret(vertex):
+    store = TaskStateStore()
+    create().execute(context(store=store))
+    assert len(json.dumps(store)) < 500
+    assert "PRIVATE" not in json.dumps(store)
+
+
+def test_the_submission_survives_the_store():
+    for submission in (Submission.new(), Submission.new(attempt=2, series=3).announced(5.0).made("x").refused(7.0)):
+        assert Submission.from_json(json.loads(json.dumps(submission.as_json()))) == submission
+    assert Submission.from_json(None) is None
+
+
+def test_the_gave_up_error_is_not_a_tuning_job_error():
+    assert not issubclass(GaveUpError, TuningJobError)
