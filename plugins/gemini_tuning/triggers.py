@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import abc
 import asyncio
+import contextlib
 import importlib
 import json
 import random
@@ -27,8 +28,11 @@ if TYPE_CHECKING:
 # Airflow fails a task whose trigger fires before the scheduler has heard that the deferring process ended, which can
 # take [workers] min_heartbeat_interval = 5 s (https://github.com/apache/airflow/issues/72716). So no event before this.
 SETTLE_SECONDS = 6.0
+KILL_PATIENCE = 25.0  # seconds; Airflow's own limit is [triggerer] on_kill_timeout = 30
 MAX_BACKOFF = 300.0  # seconds between two looks at a service that does not answer; more only where it asks for it
 EVENT_MESSAGE_LIMIT = 700  # bytes as JSON; Airflow keeps events in its database, ours stay below 1 KB
+
+_KILLS_UNDER_WAY: set[asyncio.Task[None]] = set()  # the event loop itself keeps weak references only
 
 
 def _shortened(text: str) -> str:
@@ -161,12 +165,23 @@ class TuningJobTrigger(_PollingTrigger):
         if not self.cancel_on_kill:
             self.log.info("%s is left alone: cancel_on_kill is off", self.resource)
             return
+        # Until the trigger has ended, Airflow 3.3 cancels it again with each pass of its loop, about once a second, and
+        # would interrupt this: so it is a task of its own, and those further cancellations are swallowed.
+        work = asyncio.create_task(self._cancel_unless_wanted())
+        _KILLS_UNDER_WAY.add(work)
+        work.add_done_callback(_KILLS_UNDER_WAY.discard)
+        while not work.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.shield(work)
+
+    async def _cancel_unless_wanted(self) -> None:
         try:
-            state = await self._state_of_task()
-            if is_wanted(state):
-                self.log.info("%s is left alone: its task is %s", self.resource, state or "to run again")
-                return
-            await self._cancel(f"its task is {state}")
+            async with asyncio.timeout(KILL_PATIENCE):
+                state = await self._state_of_task()
+                if is_wanted(state):
+                    self.log.info("%s is left alone: its task is %s", self.resource, state or "to run again")
+                else:
+                    await self._cancel(f"its task is {state}")
         except Exception:
             self.log.exception("%s may go on costing money: it could not be cancelled", self.resource)
 

@@ -1,4 +1,4 @@
-"""Cancelling what nobody waits for: the trigger, the sensor on a worker, and the teardown; Airflow's states given by hand.
+"""Cancelling what nobody waits for: the trigger, the sensor on a worker, the teardown; Airflow's states given by hand.
 
 That Airflow calls them when it should is tested in tests/e2e.
 """
@@ -79,6 +79,32 @@ def test_the_trigger_leaves_a_job_alone_that_is_wanted(vertex, job, monkeypatch,
     assert f"{job.name} is left alone" in capsys.readouterr().out
 
 
+def test_airflow_cannot_interrupt_the_cancelling(vertex, job, monkeypatch):
+    """Airflow 3.3.2 cancels a trigger again and again until it is gone, also while on_kill runs."""
+    trigger = TuningJobTrigger(
+        job.name, gcp_conn_id="google_cloud_default", impersonation_chain=None, poll_interval=1, deadline=0
+    )
+    trigger._task_instance = TASK
+
+    async def interrupted():
+        going_on = asyncio.Event()
+
+        async def slow_state():
+            await going_on.wait()
+            return "failed"
+
+        monkeypatch.setattr(trigger, "_state_of_task", slow_state)
+        kill = asyncio.create_task(trigger.on_kill())
+        for _ in range(5):
+            await asyncio.sleep(0)
+            kill.cancel("user-action")
+        going_on.set()
+        await asyncio.wait([kill])
+
+    asyncio.run(interrupted())
+    assert len(cancels(vertex)) == 1
+
+
 def test_cancelling_can_be_turned_off(vertex, job, monkeypatch):
     set_state(monkeypatch, triggers, "failed")
     killed_trigger(job.name, cancel_on_kill=False)
@@ -138,7 +164,7 @@ def ended(monkeypatch):
         states = {"create_tuning_job": create, "wait_for_tuning_job": wait, "list_checkpoints": after}
         monkeypatch.setattr(cancel, "ask_states", lambda *_: {"run": states})
         ctx = context()
-        ctx["ti"].xcom_pull = lambda task_ids, key="return_value": xcoms.get(key)
+        ctx["ti"].xcom_pull = lambda key="return_value", **_: xcoms.get(key)
         ctx["dag"] = SimpleNamespace(
             task_dict=states,
             get_task=lambda _: SimpleNamespace(downstream_task_ids={"list_checkpoints", "down"}, soft_fail=soft_fail),
@@ -197,7 +223,7 @@ def test_a_run_that_never_asked_for_a_job_has_none(vertex, ended):
 )
 def test_a_run_that_was_marked_failed_stays_failed(vertex, job, ended, states):
     """Airflow would take it for a success: it leaves the run to the teardown, and skips the tasks after it."""
-    with pytest.raises(AirflowFailException, match=f"ended by hand.*{job.name} has been cancelled"):
+    with pytest.raises(AirflowFailException, match=f"marked failed.*{job.name} has been cancelled"):
         ended({"return_value": job.name}, **states)
     assert len(cancels(vertex)) == 1
 

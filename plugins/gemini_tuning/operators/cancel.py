@@ -65,15 +65,26 @@ class GeminiCancelTuningJobOperator(GoogleCloudFields):
             self.log.info("Nothing to do: %s is %s", self.wait_task_id, states[self.wait_task_id])
             return {"tuning_job": None, "state": None, "cancelled": False}
         job = self._watch(context, may_appear=states.get(self.create_task_id) == "failed")
-        cancelled = job is not None and not job.is_stopping
-        if job is not None and cancelled:
-            self.hook.cancel_tuning_job(job.name)
-            self.log.warning("Cancelled tuning job %s, which nobody waits for", job.name)
-        found = f"Tuning job {job.name} {'has been cancelled' if cancelled else f'is {job.state}'}" if job else "No job"
-        self.log.info("%s is left", found)
+        cancelled = self._cancel(job)
         if self._ended_by_hand(context, states):
-            raise AirflowFailException(f"The run was ended by hand before its job. {found}; nothing is left running.")
+            left = (
+                f"Its tuning job {job.name} {'has been cancelled' if cancelled else f'is {job.state}'}"
+                if job
+                else ("It had no tuning job")
+            )
+            raise AirflowFailException(f"The run was marked failed. {left}; nothing is left running.")
         return {"tuning_job": job.name if job else None, "state": job.state if job else None, "cancelled": cancelled}
+
+    def _cancel(self, job: TuningJob | None) -> bool:
+        if job is None:
+            self.log.info("The run has no tuning job")
+            return False
+        if job.is_stopping:
+            self.log.info("Tuning job %s is %s", job.name, job.state)
+            return False
+        self.hook.cancel_tuning_job(job.name)
+        self.log.warning("Cancelled tuning job %s, which nobody waits for", job.name)
+        return True
 
     def _watch(self, context: Context, *, may_appear: bool) -> TuningJob | None:
         """Return the run's job, when it has one; wait for it to stop by itself for a while."""
