@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -35,6 +36,7 @@ class Process:
         self._command, self._env, self._cwd = list(command), dict(env), cwd
         self._popen: subprocess.Popen[bytes] | None = None
         self._family: list[psutil.Process] = []
+        self._orphans: list[psutil.Process] = []  # what a killed process of ours has left behind
 
     @property
     def pid(self) -> int:
@@ -74,6 +76,11 @@ class Process:
         if status:
             raise DemoError(f"{self.name} failed with status {status}; log: {self.log}")
 
+    @property
+    def alive(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._popen is not None and self._popen.poll() is None
+
     def check_alive(self) -> None:
         """Raise when it has ended by itself.
 
@@ -84,10 +91,8 @@ class Process:
 
     def terminate(self) -> None:
         """Tell the process and all its descendants to end; :meth:`stop` waits for them."""
-        self._family = self.family()
-        for member in self._family:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                member.terminate()
+        self._family = [*self.family(), *self.orphans()]
+        send(self._family, signal.SIGTERM)
 
     def stop(self, patience: float = 10) -> None:
         """End the process and all its descendants; after ``patience`` seconds those that are left are killed.
@@ -102,19 +107,44 @@ class Process:
         while time.monotonic() < end and any(map(runs, self._family)):
             self._popen.poll()
             time.sleep(0.05)
-        for member in self._family:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                member.kill()
+        send(self._family, signal.SIGKILL)
         self._popen.wait()
-        self._family = []
+        self._family, self._orphans = [], []
+
+    def kill(self, *, family: bool = True) -> None:
+        """Kill the process on the spot, as a crash would.
+
+        :param family: its descendants too, as a machine that dies would. Otherwise they live on without a parent,
+            at the latest until :meth:`stop`.
+        """
+        members = self.family()
+        self._orphans = [*self.orphans(), *members[1:]]
+        send(members if family else members[:1], signal.SIGKILL)
+        if self._popen is not None:
+            self._popen.wait()
 
     def family(self) -> list[psutil.Process]:
         """Return the process and all its descendants."""
-        try:
-            parent = psutil.Process(self.pid)
-            return [parent, *parent.children(recursive=True)]
-        except psutil.NoSuchProcess:
-            return []
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return _with_descendants(psutil.Process(self.pid))
+        return []
+
+    def orphans(self) -> list[psutil.Process]:
+        """Return what runs on of the families of earlier lives of this process."""
+        return [one for orphan in self._orphans if runs(orphan) for one in _with_descendants(orphan)]
+
+
+def send(processes: Sequence[psutil.Process], number: signal.Signals) -> None:
+    """Send a signal to each that is still there."""
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
+
+
+def _with_descendants(process: psutil.Process) -> list[psutil.Process]:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return [process, *process.children(recursive=True)]
+    return []
 
 
 def runs(process: psutil.Process) -> bool:

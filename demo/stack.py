@@ -19,7 +19,8 @@ from demo.airflow_api import AirflowApi
 from demo.processes import DemoError, Process, claim_folder, free_port, wait_until
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-AIRFLOW_PARTS = ("api-server", "scheduler", "dag-processor", "triggerer")
+AIRFLOW_PARTS = ("api-server", "scheduler", "dag-processor")
+EMULATOR = "vertex-emulator"
 HEALTHY_PARTS = {"metadatabase", "scheduler", "triggerer", "dag_processor"}
 START_TIMEOUT = 180.0  # seconds; a first start compiles nothing but may share the machine
 DAG_ID = "gemini_checkpoint_tuning"
@@ -38,6 +39,7 @@ class Stack:
     :param emulator_options: further command-line options of the emulator.
     :param airflow_env: further environment variables for Airflow.
     :param jobs_in_flight: slots of the pool that holds back tuning jobs.
+    :param triggerers: how many there are: ``triggerer``, ``triggerer-2`` and so on.
     """
 
     home: Path
@@ -47,6 +49,7 @@ class Stack:
     emulator_options: tuple[str, ...] = ()
     airflow_env: Mapping[str, str] = field(default_factory=dict)
     jobs_in_flight: int = 4
+    triggerers: int = 1
     user: str = "admin"
     password: str = field(default_factory=lambda: secrets.token_urlsafe(9))
 
@@ -81,6 +84,11 @@ class Stack:
         Process("db-migrate", _airflow("db", "migrate"), env, self.logs, REPOSITORY).run(START_TIMEOUT)
         for part in AIRFLOW_PARTS:
             self._start(part, _airflow(part), env)
+        self._start("triggerer", _airflow("triggerer"), env)
+        for number in range(2, self.triggerers + 1):
+            # Each serves the logs of its triggers. The API server asks one port only, and finds the others' on disk.
+            port = {"AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port())}
+            self._start(f"triggerer-{number}", _airflow("triggerer"), env | port)
         self._wait_for_airflow()
 
     def stop(self) -> None:
@@ -146,10 +154,11 @@ class Stack:
     def _start_emulator(self) -> None:
         command = [sys.executable, "-m", "vertex_emulator", "--port", str(self.emulator_port)]
         command += ["--speed", str(self.speed), *self.emulator_options]
-        self._start("vertex-emulator", command, _base_environment())
-        wait_until("the local Vertex AI", self._emulator_healthy, list(self.processes.values()), 30)
+        self._start(EMULATOR, command, _base_environment())
+        wait_until("the local Vertex AI", self.emulator_healthy, list(self.processes.values()), 30)
 
-    def _emulator_healthy(self) -> bool:
+    def emulator_healthy(self) -> bool:
+        """Return whether the local Vertex AI answers."""
         try:
             self.emulator("GET", "/health")
         except httpx.HTTPError:
@@ -158,7 +167,7 @@ class Stack:
 
     def _wait_for_airflow(self) -> None:
         processes = list(self.processes.values())
-        wait_until("a healthy Airflow", self._airflow_healthy, processes, START_TIMEOUT)
+        wait_until("a healthy Airflow", self.airflow_healthy, processes, START_TIMEOUT)
         self.api.login()
         # The first call of the Execution API builds its application; doing it now spares the first task.
         self.api.http.get("/execution/health")
@@ -166,7 +175,8 @@ class Stack:
         self.api.http.post("/api/v2/pools", json=pool).raise_for_status()
         wait_until(f"the DAG {DAG_ID}", self._dag_is_read, processes, START_TIMEOUT)
 
-    def _airflow_healthy(self) -> bool:
+    def airflow_healthy(self) -> bool:
+        """Return whether the API server says that every part is healthy."""
         health = self.api.health()
         return all(health.get(part) == "healthy" for part in HEALTHY_PARTS)
 

@@ -123,6 +123,36 @@ def test_stopping_ends_all_descendants_whatever_their_group_and_their_mind(tmp_p
     wait_until("their end", lambda: not any(map(runs, family)), [], timeout=30, interval=0.01)
 
 
+def family_of_two(tmp_path):
+    child = "import time; print('ready', flush=True); time.sleep(99)"
+    parent = process(tmp_path, "parent", f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])")
+    parent.start()
+    wait_until("the child", lambda: "ready" in parent.log.read_text(), [parent], timeout=30, interval=0.01)
+    return parent, parent.family()
+
+
+def test_killing_a_family_leaves_nothing_and_it_starts_again(tmp_path):
+    parent, family = family_of_two(tmp_path)
+    parent.kill()
+    wait_until("their end", lambda: not any(map(runs, family)), [], timeout=30, interval=0.01)
+    assert not parent.alive
+    parent.start()
+    assert parent.alive
+    parent.stop()
+    assert not parent.alive
+
+
+def test_orphans_of_a_killed_process_live_on_until_it_is_stopped(tmp_path):
+    parent, (first, child) = family_of_two(tmp_path)
+    parent.kill(family=False)
+    assert not runs(first)
+    assert runs(child)
+    assert parent.family() == []
+    assert parent.orphans() == [child]
+    parent.stop()
+    assert not runs(child)
+
+
 def test_a_folder_with_other_files_is_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(DemoError, match="has files that are not the demo's"):
