@@ -137,7 +137,11 @@ class Deployment(NamedTuple):
 
 @dataclass(slots=True)
 class ModelVersion:
-    """One version of a model. ``shows_checkpoints`` is off for models of jobs without checkpoints."""
+    """One version of a model.
+
+    ``copied_from`` is the name, with version, of what it is a copy of. ``shows_checkpoints`` is off for models of jobs
+    without checkpoints.
+    """
 
     version_id: str
     created: float
@@ -152,7 +156,7 @@ class ModelVersion:
     default_checkpoint: str | None = None
     deployments: list[Deployment] = field(default_factory=list)
     encryption: dict[str, Any] | None = None
-    is_copy: bool = False
+    copied_from: str = ""
     shows_checkpoints: bool = True
 
     @property
@@ -245,6 +249,11 @@ class Operation:
     error: dict[str, Any] | None = None
     version: str = "v1"
 
+    @property
+    def resource(self) -> str:
+        """Name of what it works on."""
+        return self.name.partition("/operations/")[0]
+
 
 @dataclass(frozen=True, slots=True)
 class LoadedFile:
@@ -279,6 +288,7 @@ class Store:
         self.operations: dict[str, Operation] = {}
         self.files: dict[str, LoadedFile] = {}
         self.reserved_models: set[str] = set()
+        """Names of models that a copy under way will make."""
         self._active: dict[str, Job] = {}
         self._seq = 0
         self._schedule: list[Due] = []

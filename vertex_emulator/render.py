@@ -85,7 +85,8 @@ def render_model(model: Model, version: ModelVersion, *, versioned_name: bool) -
             ],
             "checkpoints": [render_checkpoint(checkpoint) for checkpoint in shown],
             "defaultCheckpointId": version.default_checkpoint if version.shows_checkpoints else None,
-            "modelSourceInfo": {"sourceType": "MODEL_GARDEN", **({"copy": True} if version.is_copy else {})},
+            "modelSourceInfo": {"sourceType": "MODEL_GARDEN", **({"copy": True} if version.copied_from else {})},
+            "originalModelInfo": {"model": version.copied_from} if version.copied_from else None,
             "baseModelSource": {
                 "modelGardenSource": {"publicModelName": f"publishers/google/models/{version.base_model}"}
             },
