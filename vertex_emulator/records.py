@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from .ids import Ids
 from .learner import Corpus
-from .lifecycle import CheckpointPlan, Event, Fate, Outcome
+from .lifecycle import AT_WORK, CheckpointPlan, Event, Fate, Outcome
 from .names import Parent
 
 METHODS = ("supervisedTuningSpec", "preferenceOptimizationSpec")
@@ -119,6 +119,11 @@ class Job:
         if self.tuning is None:
             return 0
         return self.tuning.steps_at(min(now, self.updated) if self.stopped else now)
+
+    @property
+    def takes_quota(self) -> bool:
+        """Whether it counts against the limit: at work, or preempted, when it is to go on in the place it has."""
+        return self.state in AT_WORK or (self.state == "JOB_STATE_PENDING" and self.started is not None)
 
     @property
     def stopped(self) -> bool:

@@ -171,12 +171,12 @@ class TuningJobs:
     def _is_full(self, parent: Parent, also: frozenset[str] = frozenset()) -> bool:
         """Whether a project has as many jobs as it may, in all locations.
 
-        :param also: states that count beside those of jobs at work.
+        :param also: states that count beside those of jobs that take up quota.
         """
         limit = self._settings.job_limit
-        states = lifecycle.AT_WORK | also
         return limit > 0 and limit <= sum(
-            job.parent.project == parent.project and job.state in states for job in self._store.active_jobs()
+            job.parent.project == parent.project and (job.takes_quota or job.state in also)
+            for job in self._store.active_jobs()
         )
 
     # -- events
