@@ -231,6 +231,36 @@ class Endpoint:
         return self.parent.child("endpoints", self.id)
 
 
+@dataclass(frozen=True, slots=True)
+class EvaluationRun:
+    """The evaluation of a checkpoint.
+
+    ``config`` is the job's EvaluationConfig, ``metrics`` the names of its metrics; ``summary`` the values by metric and
+    aggregation, of ``cases`` examples; ``error`` says why the results could not be written.
+    """
+
+    seq: int
+    parent: Parent
+    id: str
+    at: float
+    display_name: str
+    labels: dict[str, str]
+    job: str
+    checkpoint_id: str
+    endpoint: str | None
+    config: dict[str, Any]
+    metrics: list[str]
+    summary: dict[str, float]
+    cases: int
+    error: dict[str, Any] | None = None
+    encryption: dict[str, Any] | None = None
+
+    @property
+    def name(self) -> str:
+        """Resource name."""
+        return self.parent.child("evaluationRuns", self.id)
+
+
 @dataclass(slots=True)
 class Operation:
     """A long-running operation.
@@ -290,6 +320,7 @@ class Store:
         self.jobs: dict[str, Job] = {}
         self.models: dict[str, Model] = {}
         self.endpoints: dict[str, Endpoint] = {}
+        self.evaluation_runs: dict[str, EvaluationRun] = {}
         self.operations: dict[str, Operation] = {}
         self.files: dict[str, LoadedFile] = {}
         self.reserved_models: set[str] = set()

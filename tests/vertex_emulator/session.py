@@ -126,7 +126,8 @@ def _use_registry(emulator: Emulator, credentials: Any, model: str) -> None:
             change = api.Model(name=model, description="new")
             client.update_model(model=change, update_mask={"paths": ["description"]})
             list(client.list_models(parent=PARENT))
-            list(client.list_model_versions(name=bare))
+            list(client.list_models({"parent": PARENT, "read_mask": {"paths": ["name", "labels"]}}))
+            list(client.list_model_versions({"name": bare, "order_by": "create_time desc"}))
             client.merge_version_aliases(name=model, version_aliases=["champion"])
             request = {"parent": PARENT, "source_model": model}
             operation = client.copy_model(request)
@@ -154,6 +155,8 @@ def _send_plain_requests(emulator: Emulator, job: Any) -> None:
             endpoint,
             f"{endpoint}/operations",
             f"{PARENT}/endpoints?pageSize=1",
+            f"{PARENT}/evaluationRuns?orderBy=create_time&pageSize=1",
+            job.evaluate_dataset_runs[0].evaluation_run,
         ):
             emulator.request("GET", f"/{version}/{path}").raise_for_status()
 
