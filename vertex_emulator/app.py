@@ -17,7 +17,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .call import Call, Entry, error_reply, is_storage, reply
 from .errors import GoogleError, unauthenticated
 from .misbehaviour import misbehave
-from .routes import control, endpoints, metadata, metrics, models, oauth, operations, storage, tuning_jobs
+from .routes import (
+    control,
+    endpoints,
+    evaluation_runs,
+    metadata,
+    metrics,
+    models,
+    oauth,
+    operations,
+    storage,
+    tuning_jobs,
+)
 from .settings import StorageAuth
 from .world import World
 
@@ -66,6 +77,7 @@ ROUTES: list[Entry] = [
     *endpoints.ROUTES,
     *models.ROUTES,
     *metrics.ROUTES,
+    *evaluation_runs.ROUTES,
     *storage.ROUTES,
     *oauth.ROUTES,
     *metadata.ROUTES,

@@ -13,7 +13,7 @@ from rapidfuzz import fuzz
 
 from .errors import invalid_argument
 from .learner import fraction, normalise
-from .protojson import Enum, Repeated, Type
+from .protojson import Enum, Repeated, Type, snake
 
 MAX_CASES = 500
 """Examples that are evaluated; of longer files the first ones."""
@@ -82,10 +82,11 @@ class Case(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What an evaluation found: one row for each case, and the aggregationResults."""
+    """What an evaluation found: one row for each case, the aggregationResults, the same by ``metric/AGGREGATION``."""
 
     rows: list[dict[str, Any]]
     aggregations: list[dict[str, Any]]
+    summary: dict[str, float]
 
 
 def check_config(config: Mapping[str, Any]) -> None:
@@ -127,13 +128,27 @@ def evaluate(metrics: Sequence[Mapping[str, Any]], cases: Sequence[Case]) -> Out
         }
         for index, case in enumerate(cases)
     ]
-    aggregations = [
-        {"aggregationMetric": name, _RESULTS[str(kind_of(metric))]: {"score": _AGGREGATE[name](scores)}}
-        for metric, scores in zip(metrics, scored, strict=True)
+    aggregated = [
+        (metric, called, name, _AGGREGATE[name](scores))
+        for metric, called, scores in zip(metrics, metric_names(metrics), scored, strict=True)
         for name in metric.get("aggregationMetrics") or ["AVERAGE"]
         if name in _AGGREGATE
     ]
-    return Outcome(rows, aggregations)
+    aggregations = [
+        {"aggregationMetric": name, _RESULTS[str(kind_of(metric))]: {"score": value}}
+        for metric, _, name, value in aggregated
+    ]
+    return Outcome(rows, aggregations, {f"{called}/{name}": value for _, called, name, value in aggregated})
+
+
+def metric_names(metrics: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Name the metrics of a config, each differently: no name comes with a request, unless it is a predefined one."""
+    names: list[str] = []
+    for metric in metrics:
+        spec = metric.get("predefinedMetricSpec", {})
+        name = spec.get("metricSpecName") or snake(str(kind_of(metric))).removesuffix("_spec")
+        names.append(f"{name}_{len(names) + 1}" if name in names else name)
+    return names
 
 
 def score(kind: str, case: Case) -> float:

@@ -6,9 +6,9 @@ from typing import Any
 
 from .buckets import Buckets, Conditions
 from .errors import GoogleError
-from .evaluation import MAX_CASES, Case, evaluate
+from .evaluation import MAX_CASES, Case, Outcome, evaluate, metric_names
 from .names import derived_id
-from .records import Checkpoint, Job, Store
+from .records import Checkpoint, EvaluationRun, Job, Store
 from .serving import Serving
 
 _NOT_FOUND = 5
@@ -32,29 +32,57 @@ class Evaluations:
         config = job.spec.get("evaluationConfig")
         if not config or job.tuning is None:
             return
-        run_id = derived_id("evaluation", job.name, checkpoint.checkpoint_id)
-        run: dict[str, Any] = {
-            "evaluationRun": job.parent.child("evaluationRuns", run_id),
-            "checkpointId": checkpoint.checkpoint_id,
-        }
         outcome = evaluate(config["metrics"], self._cases(job.tuning.validation or job.tuning.training, checkpoint))
         prefix = config["outputConfig"]["gcsDestination"]["outputUriPrefix"].rstrip("/")
         directory = f"{prefix}/evaluation-{job.id}-checkpoint-{checkpoint.checkpoint_id}"
-        try:
-            self._write(f"{directory}/evaluation_results.jsonl", outcome.rows, now)
-            self._write(f"{directory}/aggregation_results.jsonl", outcome.aggregations, now)
-        except GoogleError as error:
-            run["error"] = {"code": _NOT_FOUND, "message": f"Failed to write to {directory}: {error.message}"}
+        error = self._write_all(directory, outcome, now)
+        run = self._keep(job, checkpoint, outcome, error, now)
+        shown: dict[str, Any] = {"evaluationRun": run.name, "checkpointId": checkpoint.checkpoint_id}
+        if error:
+            shown["error"] = error
         else:
             dataset = job.spec.get("validationDatasetUri") or job.spec["trainingDatasetUri"]
-            run["evaluateDatasetResponse"] = {
+            shown["evaluateDatasetResponse"] = {
                 "aggregationOutput": {
                     "dataset": {"gcsSource": {"uris": [dataset]}},
                     "aggregationResults": outcome.aggregations,
                 },
                 "outputInfo": {"gcsOutputDirectory": directory},
             }
-        job.evaluations.append(run)
+        job.evaluations.append(shown)
+
+    def _keep(
+        self, job: Job, checkpoint: Checkpoint, outcome: Outcome, error: dict[str, Any] | None, now: float
+    ) -> EvaluationRun:
+        config = job.spec["evaluationConfig"]
+        run = EvaluationRun(
+            seq=self._store.next_seq(),
+            parent=job.parent,
+            id=derived_id("evaluation", job.name, checkpoint.checkpoint_id),
+            at=now,
+            display_name=f"{job.request['tunedModelDisplayName']} checkpoint {checkpoint.checkpoint_id}",
+            labels=dict(job.request["labels"]),
+            job=job.name,
+            checkpoint_id=checkpoint.checkpoint_id,
+            endpoint=checkpoint.endpoint,
+            config=config,
+            metrics=metric_names(config["metrics"]),
+            summary=outcome.summary,
+            cases=len(outcome.rows),
+            error=error,
+            encryption=job.request.get("encryptionSpec"),
+        )
+        self._store.evaluation_runs[run.name] = run
+        return run
+
+    def _write_all(self, directory: str, outcome: Outcome, now: float) -> dict[str, Any] | None:
+        """Write both files; returns the google.rpc.Status when that fails."""
+        try:
+            self._write(f"{directory}/evaluation_results.jsonl", outcome.rows, now)
+            self._write(f"{directory}/aggregation_results.jsonl", outcome.aggregations, now)
+        except GoogleError as error:
+            return {"code": _NOT_FOUND, "message": f"Failed to write to {directory}: {error.message}"}
+        return None
 
     def _cases(self, digest: str, checkpoint: Checkpoint) -> list[Case]:
         exchanges = islice(self._store.files[digest].corpus.exchanges, MAX_CASES)

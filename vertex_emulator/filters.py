@@ -1,8 +1,8 @@
 """The ``filter`` of list requests: a useful part of https://google.aip.dev/160. Pure functions.
 
 Supported: comparisons joined by AND (or just a space), each ``field=value``, ``field!=value``, ``field:value``
-(has; ``*`` means present) with an optional NOT or ``-`` before it. The real grammar of the tuning job filter is
-not documented.
+(has; ``*`` means present) with an optional NOT or ``-`` before it; a key of a map may stand in quotes. The real
+grammar of the tuning job filter is not documented.
 """
 
 import re
@@ -15,7 +15,7 @@ from .protojson import camel
 Predicate = Callable[[Mapping[str, Any]], bool]
 
 _TERM = re.compile(
-    r"""\s*(?P<not>NOT\s+|-)?(?P<field>[A-Za-z_][\w.-]*)\s*(?P<op>!=|=|:)\s*"""
+    r"""\s*(?P<not>NOT\s+|-)?(?P<field>[A-Za-z_][\w.-]*(?:\."[^"]+")?)\s*(?P<op>!=|=|:)\s*"""
     r"""(?:"(?P<double>(?:[^"\\]|\\.)*)"|'(?P<single>(?:[^'\\]|\\.)*)'|(?P<bare>[^\s()"']+))"""
     r"""\s*(?P<joint>AND\s+)?"""
 )
@@ -46,7 +46,7 @@ def _test(match: re.Match[str]) -> Predicate:
     quoted = match["double"] if match["double"] is not None else match["single"]
     bare = match["bare"]
     wanted = bare if quoted is None else re.sub(r"\\(.)", r"\1", quoted)
-    head, _, rest = match["field"].partition(".")
+    head, _, rest = match["field"].replace('"', "").partition(".")
     field, operator = camel(head), match["op"]
     negated = (match["not"] is not None) != (operator == "!=")
 
@@ -66,4 +66,5 @@ def _compare(value: Any, wanted: str, *, has: bool, anything: bool) -> bool:
         return has and wanted in value
     if value is None:
         return False
-    return wanted in str(value) if has else str(value) == wanted
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return wanted in text if has else text == wanted

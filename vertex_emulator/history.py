@@ -15,7 +15,7 @@ from .clock import Clock
 from .log import Log
 from .settings import Settings
 
-FORMAT = 1
+FORMAT = 2
 _FREE = frozenset(
     {
         *("host", "port", "speed", "clock_start", "seed", "state", "journal"),

@@ -19,7 +19,7 @@ ENDED = frozenset(
 )
 """States that a job never leaves."""
 AT_WORK = frozenset(("JOB_STATE_RUNNING", "JOB_STATE_CANCELLING"))
-"""States in which a job takes up quota."""
+"""States in which a job is at work, and takes up quota."""
 BEFORE_RUNNING = frozenset(("JOB_STATE_QUEUED", "JOB_STATE_PENDING"))
 
 
@@ -88,7 +88,8 @@ class Outcome(StrEnum):
     STALLED = "stalled"
     """Half-way it gets no further, and stays RUNNING until it is cancelled."""
     PREEMPTED = "preempted"
-    """Half-way it is PENDING once more, then RUNNING; it succeeds later than it would have."""
+    """Half-way it is PENDING once more, then RUNNING; it keeps its place among the concurrent jobs meanwhile, and
+    succeeds later than it would have."""
     PENDING = "pending"
     """Never gets out of PENDING."""
     PARTIALLY_SUCCEEDED = "partially_succeeded"

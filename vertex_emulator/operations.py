@@ -1,6 +1,6 @@
 """Long-running operations: one table of what they do when they are due."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from .deployment import Deployments
@@ -31,6 +31,10 @@ class Operations:
         if name not in self._store.operations:
             raise not_found("Operation", name)
         return self._store.operations[name]
+
+    def of(self, resource: str) -> Iterator[Operation]:
+        """All operations of a resource, newest first: also one that is only going to make it."""
+        return (item for item in reversed(self._store.operations.values()) if item.resource == resource)
 
     def start(
         self,
@@ -71,9 +75,9 @@ class Operations:
         if operation is None or operation.done:
             return
         operation.done, operation.updated = True, at
+        self._store.reserved_models.discard(operation.resource)
         if operation.failure:
             operation.error = operation.failure
-            self._store.reserved_models.discard(name.partition("/operations/")[0])
             return
         try:
             operation.response = self._work[operation.work](operation.arguments, at)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from .ids import Ids
 from .learner import Corpus
-from .lifecycle import CheckpointPlan, Event, Fate, Outcome
+from .lifecycle import AT_WORK, CheckpointPlan, Event, Fate, Outcome
 from .names import Parent
 
 METHODS = ("supervisedTuningSpec", "preferenceOptimizationSpec")
@@ -121,6 +121,11 @@ class Job:
         return self.tuning.steps_at(min(now, self.updated) if self.stopped else now)
 
     @property
+    def takes_quota(self) -> bool:
+        """Whether it counts against the limit: at work, or preempted, when it is to go on in the place it has."""
+        return self.state in AT_WORK or (self.state == "JOB_STATE_PENDING" and self.started is not None)
+
+    @property
     def stopped(self) -> bool:
         """Whether tuning gets no further now: ended, stalled, paused, preempted, or being cancelled."""
         states = ("JOB_STATE_PAUSED", "JOB_STATE_PENDING", "JOB_STATE_CANCELLING")
@@ -137,7 +142,11 @@ class Deployment(NamedTuple):
 
 @dataclass(slots=True)
 class ModelVersion:
-    """One version of a model. ``shows_checkpoints`` is off for models of jobs without checkpoints."""
+    """One version of a model.
+
+    ``copied_from`` is the name, with version, of what it is a copy of. ``shows_checkpoints`` is off for models of jobs
+    without checkpoints.
+    """
 
     version_id: str
     created: float
@@ -152,7 +161,7 @@ class ModelVersion:
     default_checkpoint: str | None = None
     deployments: list[Deployment] = field(default_factory=list)
     encryption: dict[str, Any] | None = None
-    is_copy: bool = False
+    copied_from: str = ""
     shows_checkpoints: bool = True
 
     @property
@@ -222,6 +231,36 @@ class Endpoint:
         return self.parent.child("endpoints", self.id)
 
 
+@dataclass(frozen=True, slots=True)
+class EvaluationRun:
+    """The evaluation of a checkpoint.
+
+    ``config`` is the job's EvaluationConfig, ``metrics`` the names of its metrics; ``summary`` the values by metric and
+    aggregation, of ``cases`` examples; ``error`` says why the results could not be written.
+    """
+
+    seq: int
+    parent: Parent
+    id: str
+    at: float
+    display_name: str
+    labels: dict[str, str]
+    job: str
+    checkpoint_id: str
+    endpoint: str | None
+    config: dict[str, Any]
+    metrics: list[str]
+    summary: dict[str, float]
+    cases: int
+    error: dict[str, Any] | None = None
+    encryption: dict[str, Any] | None = None
+
+    @property
+    def name(self) -> str:
+        """Resource name."""
+        return self.parent.child("evaluationRuns", self.id)
+
+
 @dataclass(slots=True)
 class Operation:
     """A long-running operation.
@@ -244,6 +283,11 @@ class Operation:
     response: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
     version: str = "v1"
+
+    @property
+    def resource(self) -> str:
+        """Name of what it works on."""
+        return self.name.partition("/operations/")[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,9 +320,11 @@ class Store:
         self.jobs: dict[str, Job] = {}
         self.models: dict[str, Model] = {}
         self.endpoints: dict[str, Endpoint] = {}
+        self.evaluation_runs: dict[str, EvaluationRun] = {}
         self.operations: dict[str, Operation] = {}
         self.files: dict[str, LoadedFile] = {}
         self.reserved_models: set[str] = set()
+        """Names of models that a copy under way will make."""
         self._active: dict[str, Job] = {}
         self._seq = 0
         self._schedule: list[Due] = []

@@ -123,10 +123,12 @@ class Registry:
     def copy_version(self, source: Name, parent: Parent, model_id: str, options: dict[str, Any], now: float) -> str:
         """Copy a model version; all checkpoints and the default stay (guide).
 
-        :param options: ``encryptionSpec`` of the copy.
+        :param options: CopyModelRequest.
         :return: the new version's id.
         """
-        _, original = self.version(source.parent, source.id, source.version)
+        model, original = self.version(source.parent, source.id, source.version)
+        if options.get("parentModel"):
+            self.model(parent, model_id)
         made = ModelVersion(
             version_id="",
             created=now,
@@ -139,10 +141,9 @@ class Registry:
             checkpoints=[_without_endpoint(checkpoint) for checkpoint in original.checkpoints],
             default_checkpoint=original.default_checkpoint,
             encryption=options.get("encryptionSpec"),
-            is_copy=True,
+            copied_from=f"{model.name}@{original.version_id}",
             shows_checkpoints=original.shows_checkpoints,
         )
-        self._store.reserved_models.discard(parent.child("models", model_id))
         self.add_version(parent, model_id, made)
         return made.version_id
 

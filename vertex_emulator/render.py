@@ -6,7 +6,7 @@ int64 fields are strings, absent fields are left out, as proto3's JSON mapping d
 from typing import Any
 
 from .clock import timestamp
-from .records import Checkpoint, DeployedModel, Endpoint, Job, Model, ModelVersion, Operation
+from .records import Checkpoint, DeployedModel, Endpoint, EvaluationRun, Job, Model, ModelVersion, Operation
 
 Json = dict[str, Any]
 
@@ -85,7 +85,8 @@ def render_model(model: Model, version: ModelVersion, *, versioned_name: bool) -
             ],
             "checkpoints": [render_checkpoint(checkpoint) for checkpoint in shown],
             "defaultCheckpointId": version.default_checkpoint if version.shows_checkpoints else None,
-            "modelSourceInfo": {"sourceType": "MODEL_GARDEN", **({"copy": True} if version.is_copy else {})},
+            "modelSourceInfo": {"sourceType": "MODEL_GARDEN", **({"copy": True} if version.copied_from else {})},
+            "originalModelInfo": {"model": version.copied_from} if version.copied_from else None,
             "baseModelSource": {
                 "modelGardenSource": {"publicModelName": f"publishers/google/models/{version.base_model}"}
             },
@@ -131,6 +132,34 @@ def render_deployed_model(deployed: DeployedModel) -> Json:
             "checkpointId": deployed.checkpoint_id,
             "displayName": deployed.display_name,
             "createTime": timestamp(deployed.created),
+        }
+    )
+
+
+def render_evaluation_run(run: EvaluationRun) -> Json:
+    """EvaluationRun. It has no dataSource: that would be an EvaluationSet or a table, and the data came from a file."""
+    candidate = f"checkpoint-{run.checkpoint_id}"
+    metrics = [
+        {"metric": name, "metricConfig": metric}
+        for name, metric in zip(run.metrics, run.config["metrics"], strict=True)
+    ]
+    summary = {f"{candidate}/{name}": value for name, value in run.summary.items()}
+    return without_empty(
+        {
+            "name": run.name,
+            "displayName": run.display_name,
+            "labels": run.labels,
+            "metadata": {"tuningJob": run.job, "checkpointId": run.checkpoint_id},
+            "state": "FAILED" if run.error else "SUCCEEDED",
+            "error": run.error,
+            "createTime": timestamp(run.at),
+            "completionTime": timestamp(run.at),
+            "inferenceConfigs": {candidate: {"model": run.endpoint}},
+            "evaluationConfig": {"metrics": metrics, "outputConfig": run.config["outputConfig"]},
+            "evaluationResults": None
+            if run.error
+            else {"summaryMetrics": {"metrics": summary, "totalItems": run.cases}},
+            "encryptionSpec": run.encryption,
         }
     )
 

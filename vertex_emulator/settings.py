@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .auth import TOKEN_SECONDS
+from .base_models import Unsupported
 from .lifecycle import Pace
 from .names import MultiRegion
 
@@ -48,6 +49,14 @@ def _about(text: str, kind: Callable[[str], Any] = str, **more: Any) -> dict[str
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name for name in text.split(",") if name)
+
+
+def _models(text: str) -> tuple[str, ...]:
+    names = _names(text)
+    for name in names:
+        if not name.startswith("gemini-"):
+            raise argparse.ArgumentTypeError(f"{name} does not start with gemini-")
+    return names
 
 
 def _count(text: str) -> int:
@@ -133,6 +142,23 @@ class Settings:
     over_limit: OverLimit = field(
         default=OverLimit.WAIT,
         metadata=_about("what happens to a job above that limit: wait or reject", OverLimit, choices=list(OverLimit)),
+    )
+    model: tuple[str, ...] = field(
+        default=(),
+        metadata=_about(
+            "more base models that can be tuned, with any adapter size, separated by commas: names that start with "
+            "gemini-",
+            _models,
+        ),
+    )
+    unsupported: Unsupported = field(
+        default=Unsupported.REFUSE,
+        metadata=_about(
+            "what becomes of a job whose base model can't be tuned, or not with its adapter size: refuse (400) or fail "
+            "(it is made, and ends as JOB_STATE_FAILED)",
+            Unsupported,
+            choices=list(Unsupported),
+        ),
     )
     state: Path | None = field(
         default=None,

@@ -3,6 +3,7 @@
 from typing import Any
 
 from . import lifecycle
+from .base_models import Unsupported, objection
 from .dataset import DatasetError, check_validation, job_statistics
 from .errors import GoogleError, failed_precondition, invalid_argument, not_found
 from .evaluations import Evaluations
@@ -17,8 +18,8 @@ from .settings import OverLimit, Settings
 from .tuning_request import base_model_id
 
 _ADAPTER_SIZE = "ADAPTER_SIZE_FOUR"
-_DATASET_ERROR = 3
-"""google.rpc.Code INVALID_ARGUMENT."""
+_INVALID_ARGUMENT = 3
+"""google.rpc.Code."""
 
 
 class TuningJobs:
@@ -93,6 +94,8 @@ class TuningJobs:
         if "learningRate" not in parameters:
             parameters.setdefault("learningRateMultiplier", 1.0)
         parameters.setdefault("adapterSize", _ADAPTER_SIZE)
+        if self._settings.unsupported is Unsupported.REFUSE and (reason := self._objection(job)):
+            raise invalid_argument(reason)
         job.fate = self._faults.fate(request["tunedModelDisplayName"], request["labels"])
         self._store.add_job(job)
         self._plan(job, lifecycle.opening(now, self._pace, job.fate))
@@ -157,6 +160,10 @@ class TuningJobs:
         same = name == version.display_name and model.parent == self._model_parent(job)
         job.model_id = model.id if same else derived_id("model", job.name)
 
+    def _objection(self, job: Job) -> str | None:
+        size = job.spec["hyperParameters"]["adapterSize"]
+        return objection(job.base_model, size, self._settings.model)
+
     def _model_parent(self, job: Job) -> Parent:
         location = model_location(job.base_model, job.parent.location, self._settings.multi_region)
         return job.parent._replace(location=location)
@@ -164,12 +171,12 @@ class TuningJobs:
     def _is_full(self, parent: Parent, also: frozenset[str] = frozenset()) -> bool:
         """Whether a project has as many jobs as it may, in all locations.
 
-        :param also: states that count beside those of jobs at work.
+        :param also: states that count beside those of jobs that take up quota.
         """
         limit = self._settings.job_limit
-        states = lifecycle.AT_WORK | also
         return limit > 0 and limit <= sum(
-            job.parent.project == parent.project and job.state in states for job in self._store.active_jobs()
+            job.parent.project == parent.project and (job.takes_quota or job.state in also)
+            for job in self._store.active_jobs()
         )
 
     # -- events
@@ -190,6 +197,9 @@ class TuningJobs:
         job.started = event.at
 
     def _on_dataset(self, job: Job, event: Event) -> None:
+        if reason := self._objection(job):
+            self._fail(job, reason, event.at)
+            return
         spec = job.spec
         try:
             is_preference = job.method == "preferenceOptimizationSpec"
@@ -199,8 +209,7 @@ class TuningJobs:
             if validation:
                 check_validation(training.examples, validation.examples)
         except DatasetError as error:
-            self._end(job, "JOB_STATE_FAILED", {"code": _DATASET_ERROR, "message": str(error)}, event.at)
-            job.events = []
+            self._fail(job, str(error), event.at)
             return
         self._start_tuning(job, training, validation, event.at)
 
@@ -268,6 +277,11 @@ class TuningJobs:
 
     def _on_end(self, job: Job, event: Event) -> None:
         self._end(job, event.value, lifecycle.end_error(job.fate), event.at)
+
+    def _fail(self, job: Job, reason: str, at: float) -> None:
+        """End a job that was not worth starting."""
+        job.events = []
+        self._end(job, "JOB_STATE_FAILED", {"code": _INVALID_ARGUMENT, "message": reason}, at)
 
     def _end(self, job: Job, state: str, error: dict[str, Any] | None, at: float) -> None:
         job.state = state

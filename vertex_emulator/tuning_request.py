@@ -101,7 +101,7 @@ def base_model_id(base_model: str) -> str:
     """``gemini-…`` of a base model's name, with or without its publisher; 400 for anything else."""
     match = _BASE_MODEL.fullmatch(base_model)
     if match is None:
-        raise invalid_argument(f"Base model {base_model} is not supported for supervised tuning.")
+        raise invalid_argument(f"Base model {base_model} is not supported.")
     return match[1]
 
 

@@ -126,7 +126,8 @@ def _use_registry(emulator: Emulator, credentials: Any, model: str) -> None:
             change = api.Model(name=model, description="new")
             client.update_model(model=change, update_mask={"paths": ["description"]})
             list(client.list_models(parent=PARENT))
-            list(client.list_model_versions(name=bare))
+            list(client.list_models({"parent": PARENT, "read_mask": {"paths": ["name", "labels"]}}))
+            list(client.list_model_versions({"name": bare, "order_by": "create_time desc"}))
             client.merge_version_aliases(name=model, version_aliases=["champion"])
             request = {"parent": PARENT, "source_model": model}
             operation = client.copy_model(request)
@@ -137,6 +138,8 @@ def _use_registry(emulator: Emulator, credentials: Any, model: str) -> None:
             emulator.advance(10)
             client.delete_model_version(name=f"{copied}@{second.result(timeout=10).model_version_id}")
             client.get_operation({"name": operation.operation.name})
+            list(client.transport.operations_client.list_operations(name=copied, filter_="done=true"))
+            client.list_operations({"name": copied})
             version = api.__name__.rpartition("_")[2]
             emulator.request("GET", f"/{version}/{operation.operation.name}").raise_for_status()
             client.delete_model(name=copied)
@@ -146,7 +149,15 @@ def _send_plain_requests(emulator: Emulator, job: Any) -> None:
     """What none of the clients above sends."""
     model, endpoint = job.tuned_model.model, job.tuned_model.endpoint
     for version in ("v1", "v1beta1"):
-        for path in (f"{model}:listCheckpoints", endpoint, f"{PARENT}/endpoints?pageSize=1"):
+        for path in (
+            f"{model}:listCheckpoints",
+            f"{model}/operations?pageSize=1",
+            endpoint,
+            f"{endpoint}/operations",
+            f"{PARENT}/endpoints?pageSize=1",
+            f"{PARENT}/evaluationRuns?orderBy=create_time&pageSize=1",
+            job.evaluate_dataset_runs[0].evaluation_run,
+        ):
             emulator.request("GET", f"/{version}/{path}").raise_for_status()
 
 
@@ -184,6 +195,7 @@ def _use_endpoints(emulator: Emulator, credentials: Any, model: str) -> None:
                 deployed = client.deploy_model(endpoint=endpoint, deployed_model=deployed_model, traffic_split=split)
                 emulator.advance(10)
                 deployed_id = deployed.result(timeout=10).deployed_model.id
+            assert len(list(client.transport.operations_client.list_operations(name=endpoint, filter_=""))) == 3
             change = api.Endpoint(name=endpoint, traffic_split={deployed_id: 100})
             client.update_endpoint(endpoint=change, update_mask={"paths": ["traffic_split"]})
             for item in client.get_endpoint(name=endpoint).deployed_models:

@@ -176,6 +176,29 @@ class TestQuota:
             emulator.advance(60)
             assert states() == [("SUCCEEDED", ""), ("SUCCEEDED", "")]
 
+    def test_a_preempted_job_keeps_its_place(self):
+        """Another one that is ready to run meanwhile waits."""
+        with Emulator(job_limit=1) as emulator:
+            emulator.put_object("gs://data/train.jsonl", jsonl(TRAINING))
+            emulator.faults([{"outcome": "preempted", "times": 1}])
+            names = [self.create(emulator).json()["name"]]
+            emulator.advance(4)
+            names.append(self.create(emulator).json()["name"])
+            seen = []
+            for _ in range(60):
+                emulator.advance(0.5)
+                jobs = [emulator.request("GET", f"/v1beta1/{name}").json() for name in names]
+                states = tuple(job["state"].removeprefix("JOB_STATE_") for job in jobs)
+                if seen[-1:] != [states]:
+                    seen.append(states)
+            assert seen == [
+                ("RUNNING", "PENDING"),
+                ("PENDING", "PENDING"),
+                ("RUNNING", "PENDING"),
+                ("SUCCEEDED", "RUNNING"),
+                ("SUCCEEDED", "SUCCEEDED"),
+            ]
+
     def test_or_are_refused(self):
         with Emulator(job_limit=1, over_limit="reject") as emulator:
             self.create(emulator)

@@ -12,7 +12,7 @@ from pathlib import Path
 import google_crc32c
 import pytest
 
-from tests.vertex_emulator.examples import TRAINING, VALIDATION, jsonl
+from tests.vertex_emulator.examples import TRAINING, VALIDATION, jsonl, preferences
 from vertex_emulator.process import Emulator
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,6 +28,7 @@ def fast():
         for bucket in ("gs://data", SAMPLES):
             emulator.put_object(f"{bucket}/sft_train_data.jsonl", jsonl(TRAINING))
             emulator.put_object(f"{bucket}/sft_validation_data.jsonl", jsonl(VALIDATION))
+        emulator.put_object("gs://data/preferences.jsonl", preferences(TRAINING))
         yield emulator
 
 
@@ -91,6 +92,61 @@ for client in (genai.Client(), genai.Client(vertexai=True)):
     print(job.name in [item.name for item in client.tunings.list()])
 """
     assert run(program).split() == ["JOB_STATE_SUCCEEDED", "True", "True"] * 2
+
+
+def test_tuning_by_preference(run):
+    program = """
+from google import genai
+client = genai.Client()
+job = client.tunings.tune(
+    base_model="gemini-2.5-flash",
+    training_dataset=genai.types.TuningDataset(gcs_uri="gs://data/preferences.jsonl"),
+    config=genai.types.CreateTuningJobConfig(method="PREFERENCE_TUNING", epoch_count=2),
+)
+job = client.tunings.get(name=job.name)
+print(job.state.name, len(job.tuned_model.checkpoints), bool(job.preference_optimization_spec))
+"""
+    assert run(program).split() == ["JOB_STATE_SUCCEEDED", "2", "True"]
+
+
+def test_tuning_goes_on_from_a_checkpoint(run):
+    program = """
+from google import genai
+from google.genai.types import CreateTuningJobConfig, HttpOptions, TuningDataset
+client = genai.Client(http_options=HttpOptions(api_version="v1beta1"))
+data = TuningDataset(gcs_uri="gs://data/sft_train_data.jsonl")
+for base, config in (("gemini-2.5-flash", {}), ("tuned", {"pre_tuned_model_checkpoint_id": "1"})):
+    job = client.tunings.tune(
+        base_model=job.tuned_model.model if base == "tuned" else base,
+        training_dataset=data,
+        config=CreateTuningJobConfig(tuned_model_display_name="mine", epoch_count=2, **config),
+    )
+    job = client.tunings.get(name=job.name)
+    print(job.state.name, job.tuned_model.model.partition("@")[2])
+print(job.pre_tuned_model.checkpoint_id)
+"""
+    assert run(program).split() == ["JOB_STATE_SUCCEEDED", "1", "JOB_STATE_SUCCEEDED", "2", "1"]
+
+
+def test_jobs_are_listed_and_cancelled(fast, run):
+    fast.faults([{"outcome": "stalled", "job": {"display_name": "endless"}}])
+    program = """
+from google import genai
+from google.genai.types import CreateTuningJobConfig, HttpOptions, TuningDataset
+client = genai.Client(http_options=HttpOptions(api_version="v1"))
+job = client.tunings.tune(
+    base_model="gemini-2.5-flash",
+    training_dataset=TuningDataset(gcs_uri="gs://data/sft_train_data.jsonl"),
+    config=CreateTuningJobConfig(tuned_model_display_name="endless", labels={"run-id": "seven"}),
+)
+print(client.tunings.get(name=job.name).state.name)
+client.tunings.cancel(name=job.name)
+(found,) = client.tunings.list(config={"filter": 'labels.run-id="seven"'})
+print(found.name == job.name, client.tunings.get(name=job.name).state.name)
+"""
+    printed = run(program).split()
+    fast.clear_faults()
+    assert printed == ["JOB_STATE_RUNNING", "True", "JOB_STATE_CANCELLED"]
 
 
 def test_google_genai_async(run):

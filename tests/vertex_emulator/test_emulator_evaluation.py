@@ -14,7 +14,7 @@ from google.genai.types import (
 )
 
 from tests.vertex_emulator.examples import VALIDATION
-from vertex_emulator.evaluation import Case, evaluate, score
+from vertex_emulator.evaluation import Case, evaluate, metric_names, score
 
 JUDGED = Metric(name="FLUENCY", prompt_template="Evaluate this {response}")
 EXACT = Metric(name="exact_match")
@@ -136,3 +136,67 @@ def test_aggregation():
     assert [item["exactMatchMetricValue"]["score"] for item in found] == [
         0.75, 1.0, pytest.approx(0.4330127), 0.1875, 0.0, 1.0, 1.0, 1.0
     ]  # fmt: skip
+
+
+class TestEvaluationRuns:
+    """The resources that evaluateDatasetRuns name."""
+
+    def get(self, emulator, path, version="v1"):
+        return emulator.request("GET", f"/{version}/{path}")
+
+    def test_each_can_be_read(self, emulator, genai_client):
+        job = tune(emulator, genai_client, JUDGED, EXACT)
+        for shown in job.evaluate_dataset_runs:
+            run, beta = (self.get(emulator, shown.evaluation_run, version).json() for version in ("v1", "v1beta1"))
+            assert run == beta
+            assert run["name"] == shown.evaluation_run
+            assert (run["state"], run["createTime"]) == ("SUCCEEDED", run["completionTime"])
+            assert run["metadata"] == {"tuningJob": job.name, "checkpointId": shown.checkpoint_id}
+            (checkpoint,) = [x for x in job.tuned_model.checkpoints if x.checkpoint_id == shown.checkpoint_id]
+            candidate = f"checkpoint-{shown.checkpoint_id}"
+            assert run["inferenceConfigs"] == {candidate: {"model": checkpoint.endpoint}}
+            summary = run["evaluationResults"]["summaryMetrics"]
+            assert summary["totalItems"] == len(VALIDATION)
+            means = {name: value for name, value in summary["metrics"].items() if name.endswith("/AVERAGE")}
+            assert means == {
+                f"{candidate}/pointwise_metric/AVERAGE": averages(shown, "pointwise_metric_result")[0],
+                f"{candidate}/exact_match/AVERAGE": averages(shown, "exact_match_metric_value")[0],
+            }
+            assert [item["metric"] for item in run["evaluationConfig"]["metrics"]] == [
+                "pointwise_metric",
+                "exact_match",
+            ]
+            output = run["evaluationConfig"]["outputConfig"]
+            assert output == {"gcsDestination": {"outputUriPrefix": "gs://data/out/"}}
+
+    def test_one_whose_results_could_not_be_written(self, emulator, genai_client):
+        job = tune(emulator, genai_client, EXACT, prefix="gs://nowhere/out")
+        run = self.get(emulator, job.evaluate_dataset_runs[0].evaluation_run).json()
+        assert run["state"] == "FAILED"
+        assert run["error"]["message"] == job.evaluate_dataset_runs[0].error.message
+        assert "evaluationResults" not in run
+
+    def test_list(self, emulator, genai_client):
+        job = tune(emulator, genai_client, EXACT)
+        parent = job.name.partition("/tuningJobs/")[0]
+        names = [run.evaluation_run for run in job.evaluate_dataset_runs]
+
+        def listed(query="", where=parent):
+            reply = self.get(emulator, f"{where}/evaluationRuns{query}").json()
+            return [run["name"] for run in reply.get("evaluationRuns", [])]
+
+        assert listed() == names[::-1]
+        assert listed("?orderBy=create_time") == names
+        assert listed('?filter=state="SUCCEEDED"&pageSize=2') == names[:-3:-1]
+        assert listed('?filter=metadata.checkpointId="3"') == names[2:3]
+        assert listed(where=parent.replace("us-central1", "europe-west4")) == []
+
+    def test_unknown(self, emulator):
+        missing = self.get(emulator, "projects/demo-project/locations/us-central1/evaluationRuns/1")
+        assert (missing.status_code, missing.json()["error"]["status"]) == (404, "NOT_FOUND")
+
+
+def test_metrics_are_named_apart():
+    predefined = {"predefinedMetricSpec": {"metricSpecName": "fluency_v1"}}
+    metrics = [{"exactMatchSpec": {}}, {"pointwiseMetricSpec": {}}, predefined, {"pointwiseMetricSpec": {}}]
+    assert metric_names(metrics) == ["exact_match", "pointwise_metric", "fluency_v1", "pointwise_metric_4"]

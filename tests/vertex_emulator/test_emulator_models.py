@@ -207,12 +207,61 @@ class TestCopy:
         assert models_client.get_model(name=operation.result(timeout=10).model).display_name == "mine"
 
     def test_taken_id(self, emulator, models_client, model):
-        self.copy(models_client, model, model_id="taken")
-        with pytest.raises(exceptions.Conflict):
-            self.copy(models_client, model, model_id="taken")
+        def again():
+            with pytest.raises(exceptions.Conflict, match=r"/europe-west4/models/taken. already exists") as refused:
+                self.copy(models_client, model, model_id="taken")
+            assert refused.value.response.json()["error"]["status"] == "ALREADY_EXISTS"
+
+        first = self.copy(models_client, model, model_id="taken")
+        again()
         emulator.advance(3)
-        with pytest.raises(exceptions.Conflict):
-            self.copy(models_client, model, model_id="taken")
+        again()
+        elsewhere = {"parent": bare(model).partition("/models/")[0], "source_model": model, "model_id": "taken"}
+        models_client.copy_model(elsewhere)
+        models_client.delete_model(name=first.result(timeout=10).model)
+        self.copy(models_client, model, model_id="taken")
+
+    def test_an_id_is_free_again_after_a_copy_that_failed(self, emulator, models_client, model):
+        emulator.faults([{"operation": "copy", "outcome": "failed", "times": 1}])
+        failed = self.copy(models_client, model, model_id="taken")
+        emulator.advance(3)
+        with pytest.raises(exceptions.GoogleAPICallError):
+            failed.result(timeout=10)
+        again = self.copy(models_client, model, model_id="taken")
+        emulator.advance(3)
+        assert again.result(timeout=10).model.endswith("/models/taken")
+
+    def test_it_names_its_original(self, emulator, models_client, model):
+        """Also when the source was named by alias or not at all, and in a new version of a model that is there."""
+        assert not models_client.get_model(name=model).original_model_info.model
+        names = []
+        for source in (bare(model), model, bare(model) + "@default"):
+            target = {"parent_model": names[0]} if names else {"model_id": "a"}
+            operation = self.copy(models_client, source, **target)
+            emulator.advance(3)
+            names.append(operation.result(timeout=10).model)
+        assert len(set(names)) == 1
+        versions = models_client.list_model_versions(name=names[0])
+        assert [(item.version_id, item.original_model_info.model) for item in versions] == [
+            (number, model) for number in ("3", "2", "1")
+        ]
+        assert models_client.get_model(name=f"{names[0]}@2").original_model_info.model == model
+        copied = self.copy(models_client, f"{names[0]}@2", model_id="of-a-copy")
+        emulator.advance(3)
+        copied = models_client.get_model(name=copied.result(timeout=10).model)
+        assert copied.original_model_info.model == f"{names[0]}@2"
+
+    def test_into_a_parent_model_that_is_deleted_meanwhile(self, emulator, models_client, model):
+        first = self.copy(models_client, model, model_id="target")
+        emulator.advance(3)
+        target = first.result(timeout=10).model
+        second = self.copy(models_client, model, parent_model=target)
+        models_client.delete_model(name=target)
+        emulator.advance(3)
+        with pytest.raises(exceptions.GoogleAPICallError, match="does not exist"):
+            second.result(timeout=10)
+        with pytest.raises(exceptions.NotFound):
+            models_client.get_model(name=target)
 
     @pytest.mark.parametrize("model_id", ["1abc", "-abc", "Abc", "a" * 64, "a b"])
     def test_bad_id(self, models_client, model, model_id):
@@ -233,6 +282,59 @@ class TestCopy:
             operation.result(timeout=10)
         self_again = emulator.request("GET", f"/v1/{operation.operation.name}").json()
         assert self_again["done"] and "response" not in self_again
+
+
+class TestOperations:
+    """What the operations of a model list."""
+
+    NAME = f"{DESTINATION}/models/target"
+
+    def copy(self, client, source, **more):
+        request = CopyModelRequest(parent=DESTINATION, source_model=source, **more)
+        return client.copy_model(request).operation.name
+
+    def listed(self, client, name=NAME, **more):
+        found = client.transport.operations_client.list_operations(name=name, **{"filter_": "", **more})
+        return [(item.name, item.done) for item in found]
+
+    def test_of_a_copy_from_the_start(self, emulator, models_client, model):
+        assert self.listed(models_client) == []
+        name = self.copy(models_client, model, model_id="target")
+        assert self.listed(models_client) == [(name, False)]
+        with pytest.raises(exceptions.NotFound):
+            models_client.get_model(name=self.NAME)
+        emulator.advance(3)
+        assert self.listed(models_client) == [(name, True)]
+
+    def test_of_one_that_failed(self, emulator, models_client, model):
+        emulator.faults([{"operation": "copy", "outcome": "failed", "times": 1}])
+        failed = self.copy(models_client, model, model_id="target")
+        emulator.advance(3)
+        second = self.copy(models_client, model, model_id="target")
+        assert self.listed(models_client) == [(second, False), (failed, True)]
+        assert self.listed(models_client, filter_="done=false") == [(second, False)]
+        assert self.listed(models_client, filter_="done=true") == [(failed, True)]
+
+    def test_of_a_parent_model_only(self, emulator, models_client, model):
+        first = self.copy(models_client, model, model_id="target")
+        self.copy(models_client, model, model_id="another")
+        emulator.advance(3)
+        second = self.copy(models_client, model, parent_model=self.NAME)
+        assert self.listed(models_client) == [(second, False), (first, True)]
+        assert self.listed(models_client, name=f"{self.NAME}@1") == self.listed(models_client)
+
+    def test_in_pages_on_every_path(self, emulator, models_client, model):
+        names = [self.copy(models_client, model, model_id="target")]
+        for _ in range(2):
+            emulator.advance(3)
+            names.append(self.copy(models_client, model, parent_model=self.NAME))
+        assert [name for name, _ in self.listed(models_client, page_size=2)] == names[::-1]
+        for prefix, version in (("v1", "v1"), ("v1beta1", "v1beta1"), ("ui", "v1")):
+            page = emulator.request("GET", f"/{prefix}/{self.NAME}/operations?pageSize=2").json()
+            assert [item["name"] for item in page["operations"]] == names[:0:-1]
+            assert page["operations"][0]["metadata"]["@type"].endswith(f".{version}.CopyModelOperationMetadata")
+            rest = f"/{prefix}/{self.NAME}/operations?pageSize=2&pageToken={page['nextPageToken']}"
+            assert [item["name"] for item in emulator.request("GET", rest).json()["operations"]] == names[:1]
 
 
 def undeploy(emulator, endpoint):

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from vertex_emulator.app import ROUTES
+from vertex_emulator.base_models import ADAPTERS
 from vertex_emulator.lifecycle import Outcome
 from vertex_emulator.process import Emulator
 
@@ -76,3 +77,8 @@ def test_the_shell_example_runs_as_it_stands(tmp_path):
         )
     assert done.returncode == 0, done.stdout + done.stderr
     assert '"text":"Very."' in done.stdout.replace('": "', '":"')
+
+
+def test_the_base_models_are_told():
+    paragraph = PAGE.partition("- **Base models**: ")[2].partition("Anything else")[0]
+    assert sorted(re.findall(r"`(gemini-[^`]+)`", paragraph)) == sorted(ADAPTERS)

@@ -175,6 +175,24 @@ def test_list_filters(emulator, genai_client):
     assert refused.value.code == 400
 
 
+def test_list_filters_on_labels_with_hyphens(emulator, genai_client):
+    """A create whose answer was lost is found again by the label that its run has put on it."""
+    labels = {"airflow-dag-id": "tune_it", "airflow-run-id": "manual-2026-01-01t00-00-00"}
+    first = tune(genai_client, labels=labels)
+    tune(genai_client, labels={**labels, "airflow-run-id": "manual-2026-01-02t00-00-00"})
+    tune(genai_client)
+
+    def names(filter_):
+        return [job.name for job in genai_client.tunings.list(config={"filter": filter_})]
+
+    both = f'labels.airflow-dag-id="tune_it" AND labels.airflow-run-id="{labels["airflow-run-id"]}"'
+    assert names(both) == [first.name]
+    assert names('labels."airflow-run-id"="manual-2026-01-01t00-00-00"') == [first.name]
+    assert len(names('labels.airflow-dag-id="tune_it"')) == 2
+    assert len(names("labels:airflow-dag-id")) == 2
+    assert names('labels.airflow-dag-id="tune"') == []
+
+
 def test_lists_are_per_location(emulator, genai_client, credentials):
     tune(genai_client)
     with make_genai_client(emulator, credentials, "v1beta1", "europe-west4") as elsewhere:

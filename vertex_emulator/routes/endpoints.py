@@ -8,14 +8,13 @@ from starlette.responses import Response
 from vertex_emulator.call import Call, Entry
 from vertex_emulator.clock import timestamp
 from vertex_emulator.errors import GoogleError, invalid_argument
-from vertex_emulator.filters import parse_filter
 from vertex_emulator.learner import answer
 from vertex_emulator.operations import EMPTY
-from vertex_emulator.paging import page
 from vertex_emulator.prompts import Prompt, cut, read_prompt, render_answer, render_chunks, render_count
 from vertex_emulator.protojson import Type, read_message
 from vertex_emulator.records import Endpoint
-from vertex_emulator.render import Json, render_endpoint, render_operation, without_empty
+from vertex_emulator.render import Json, render_endpoint, render_operation
+from vertex_emulator.routes.listing import NO_ORDER, USUAL_ORDER, listed
 
 _LOCATION = "/{version:version}/projects/{project}/locations/{location}"
 _COLLECTION = _LOCATION + "/endpoints"
@@ -64,17 +63,12 @@ def get(call: Call) -> Json:
 
 
 def list_endpoints(call: Call) -> Json:
-    """Return a page of endpoints, newest first."""
-    matches = parse_filter(call.filter())
+    """Return a page of endpoints."""
     parent = call.parent
-
-    def wanted(endpoint: Endpoint) -> bool:
-        return endpoint.parent == parent and matches(render_endpoint(endpoint))
-
-    found, token = page(
-        reversed(call.world.store.endpoints.values()), wanted, call.query("pageSize"), call.query("pageToken")
-    )
-    return without_empty({"endpoints": [render_endpoint(item) for item in found], "nextPageToken": token})
+    endpoints = (endpoint for endpoint in reversed(call.world.store.endpoints.values()) if endpoint.parent == parent)
+    # v1beta1 has no orderBy here (discovery documents).
+    order = USUAL_ORDER if call.version == "v1" else NO_ORDER
+    return listed(call, "endpoints", endpoints, render_endpoint, order=order, mask=ENDPOINT)
 
 
 def create(call: Call) -> Json:

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from vertex_emulator.call import Call, Entry
-from vertex_emulator.filters import parse_filter
 from vertex_emulator.names import split_version
-from vertex_emulator.paging import page, part
+from vertex_emulator.paging import part
 from vertex_emulator.protojson import Repeated, Type, read_message
 from vertex_emulator.records import Model, ModelVersion
 from vertex_emulator.render import Json, render_checkpoint, render_model, render_operation, without_empty
+from vertex_emulator.routes.listing import NO_ORDER, USUAL_ORDER, listed
 
 _COLLECTION = "/{version:version}/projects/{project}/locations/{location}/models"
 _MODEL = _COLLECTION + "/{id:id}"
@@ -39,6 +39,7 @@ _COPY: Mapping[str, Type] = {
     "encryptionSpec": {"kmsKeyName": "string"},
     "customServiceAccount": "string",
 }
+_VERSION_ORDER = {"createTime": "versionCreateTime", "updateTime": "versionUpdateTime"}
 _ALIASES: Mapping[str, Type] = {"name": "string", "versionAliases": Repeated("string")}
 
 
@@ -48,17 +49,12 @@ def get(call: Call) -> Json:
 
 
 def list_models(call: Call) -> Json:
-    """Return a page of models, newest first, each as its default version."""
-    matches = parse_filter(call.filter())
+    """Return a page of models, each as its default version."""
     parent = call.parent
-
-    def wanted(model: Model) -> bool:
-        return model.parent == parent and matches(_default_version(model))
-
-    models, token = page(
-        reversed(call.world.store.models.values()), wanted, call.query("pageSize"), call.query("pageToken")
-    )
-    return without_empty({"models": [_default_version(model) for model in models], "nextPageToken": token})
+    models = (model for model in reversed(call.world.store.models.values()) if model.parent == parent)
+    # v1beta1 has no orderBy here (discovery documents).
+    order = USUAL_ORDER if call.version == "v1" else NO_ORDER
+    return listed(call, "models", models, _default_version, order=order, mask=MODEL)
 
 
 def patch(call: Call) -> Json:
@@ -88,17 +84,13 @@ def delete_version(call: Call) -> Json:
 
 
 def list_versions(call: Call) -> Json:
-    """Return a page of versions, newest first."""
+    """Return a page of versions."""
     model, _ = _version(call)
-    matches = parse_filter(call.filter())
-    versions, token = page(
-        reversed(model.versions.values()),
-        lambda version: matches(render_model(model, version, versioned_name=True)),
-        call.query("pageSize"),
-        call.query("pageToken"),
-    )
-    rendered = [render_model(model, version, versioned_name=True) for version in versions]
-    return without_empty({"models": rendered, "nextPageToken": token})
+
+    def render(version: ModelVersion) -> Json:
+        return render_model(model, version, versioned_name=True)
+
+    return listed(call, "models", reversed(model.versions.values()), render, order=_VERSION_ORDER, mask=MODEL)
 
 
 def list_checkpoints(call: Call) -> Json:
