@@ -298,7 +298,7 @@ with DAG(
     schedule=None,
     params=PARAMS,
     tags=["gemini", "tuning"],
-    default_args={"retries": 2, "retry_delay": timedelta(seconds=30)},
+    default_args={"retries": 3},  # how long between them: [core] default_task_retry_delay
 ) as dag:
     # Templates and not dag.param(): in a mapped task that would give the DAG a new version at every parse, because
     # Airflow writes the object's address into the serialized DAG.

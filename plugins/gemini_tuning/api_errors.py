@@ -62,7 +62,7 @@ def _translate(error: Exception, action: str, resource: str) -> PermanentService
     if facts is None:
         return None
     code, status, said = facts
-    transient = code in (0, 408, 429) or code >= 500
+    transient = code in (0, 408, 429) or (code >= 500 and code != 501)  # 501: this service can't do it
     kind = TransientServiceError if transient else PermanentServiceError
     label = f"{code} {status}".strip() if code else "no usable answer"
     step = NEXT_STEPS.get(code, "A later try may succeed." if transient else "Look at the service's message.")

@@ -5,9 +5,11 @@ from dataclasses import replace
 
 import pytest
 from airflow.sdk.exceptions import TaskDeferred
-from support import LOCATION, LONG, SPEC, TaskStateStore, context
+from support import LOCATION, LONG, SPEC, TaskStateStore, context, finished_job
 
+from gemini_tuning.copy_spec import ModelCopySpec
 from gemini_tuning.exceptions import (
+    CopyModelError,
     CreateOutcomeUnknownError,
     GaveUpError,
     InvalidInputError,
@@ -16,7 +18,7 @@ from gemini_tuning.exceptions import (
     TuningJobError,
 )
 from gemini_tuning.hook import GeminiTuningHook
-from gemini_tuning.operators import GeminiCreateTuningJobOperator, once
+from gemini_tuning.operators import GeminiCopyModelOperator, GeminiCreateTuningJobOperator, once
 from gemini_tuning.submission import SEND_WITHIN, Submission
 
 NO_PATIENCE = -SEND_WITHIN  # a lost request is looked for once
@@ -261,3 +263,162 @@ def test_the_submission_survives_the_store():
 
 def test_the_gave_up_error_is_not_a_tuning_job_error():
     assert not issubclass(GaveUpError, TuningJobError)
+
+
+# ------------------------------------------------------------------------------------------------ copy
+
+
+def copy(job, **change):
+    arguments = {"destination_location": "europe-west4", "deferrable": True}
+    return GeminiCopyModelOperator(task_id="task", model=job.model, **{**arguments, **change})
+
+
+def start(operator, ctx):
+    """Run the task to its deferral; return the operation it waits for."""
+    with pytest.raises(TaskDeferred) as caught:
+        operator.execute(ctx)
+    return caught.value.trigger.resource
+
+
+def copies(vertex):
+    return [m for m in vertex.state()["models"] if "/europe-west4/" in m["name"]]
+
+
+def copy_requests(vertex):
+    return [r["status"] for r in vertex.requests() if r["path"].endswith("models:copy")]
+
+
+PARENT = {"parent_model": True}
+NAMES = [{}, {"model_id": "ferry-copy"}, PARENT]
+
+
+@pytest.fixture
+def job(vertex):
+    return finished_job(vertex)
+
+
+def named(job, vertex, names):
+    """Return the names of a copy; where it is to be a version, with a model that it is a version of."""
+    if names is not PARENT:
+        return names
+    hook = GeminiTuningHook()
+    operation = hook.copy_model(job.model, ModelCopySpec(model_id="parent"), location="europe-west4")
+    vertex.advance(LONG)
+    return {"parent_model": hook.get_operation(operation).model.partition("@")[0]}
+
+
+@pytest.mark.parametrize("names", NAMES, ids=str)
+def test_a_later_try_takes_the_copy_that_is_there(vertex, job, names):
+    names, store = named(job, vertex, names), TaskStateStore()
+    before = len(copies(vertex))
+    first = start(copy(job, **names), context(store=store))
+    assert start(copy(job, **names), context(store=store, try_number=2)) == first
+    vertex.advance(LONG)
+    done = copy(job, **names).execute(context(store=store, try_number=3))
+    assert done["operation"] == first
+    assert len(copies(vertex)) == before + 1
+
+
+@pytest.mark.parametrize("names", NAMES, ids=str)
+@pytest.mark.parametrize("fault", [{"drop": "after"}, {"status": 503, "applied": True}])
+def test_a_copy_whose_answer_was_lost_is_found_in_the_same_try(vertex, job, names, fault):
+    names = named(job, vertex, names)
+    before = len(copies(vertex))
+    vertex.faults([{"method": "POST", "path": "models:copy", "times": 1, **fault}])
+    operator, ctx = copy(job, **names), context()
+    name = start(operator, ctx)
+    vertex.advance(LONG)
+    assert operator.execute_complete(ctx, {"status": "ended", "resource": name})["model"]
+    assert len(copies(vertex)) == before + 1
+
+
+@pytest.mark.parametrize("over", [True, False])
+def test_a_worker_that_dies_with_its_copy_leaves_enough_behind(vertex, job, monkeypatch, over):
+    real = GeminiTuningHook.copy_model
+
+    def dying(self, *args, **where):
+        real(self, *args, **where)
+        raise KilledError
+
+    store = TaskStateStore()
+    with monkeypatch.context() as patch:
+        patch.setattr(GeminiTuningHook, "copy_model", dying)
+        with pytest.raises(KilledError):
+            copy(job).execute(context(store=store))
+    if over:
+        vertex.advance(LONG)
+    operator, ctx = copy(job, lookup_timeout=NO_PATIENCE), context(store=store, try_number=2)
+    if not over:
+        start(operator, ctx)
+        vertex.advance(LONG)
+    operator.execute(ctx)
+    assert len(copies(vertex)) == 1
+    assert copy_requests(vertex) == [200]
+
+
+def test_where_operations_cannot_be_listed_the_copy_itself_is_looked_for(vertex, job):
+    """Google's service is documented to list them; what it does was seen by nobody here."""
+    vertex.faults(
+        [
+            {"method": "GET", "path": "/models/.*/operations$", "status": 501},
+            {"method": "POST", "path": "models:copy", "drop": "after", "times": 1},
+        ]
+    )
+    store = TaskStateStore()
+    with pytest.raises(CreateOutcomeUnknownError):
+        copy(job, lookup_timeout=NO_PATIENCE).execute(context(store=store))
+    with pytest.raises(PermanentServiceError, match="409"):  # it is under way, and that cannot be seen
+        copy(job, lookup_timeout=NO_PATIENCE).execute(context(store=store, try_number=2))
+    vertex.advance(LONG)
+    (there,) = copies(vertex)
+    assert copy(job).execute(context(store=store, try_number=3))["model"].startswith(there["name"].partition("@")[0])
+    assert len(copies(vertex)) == 1
+
+
+def test_in_place_of_a_copy_that_failed_a_new_one_is_made(vertex, job):
+    vertex.faults([{"operation": "copy", "outcome": "failed", "times": 1, "error": {"code": 8, "message": "no room"}}])
+    store, ctx = TaskStateStore(), context()
+    operator = copy(job)
+    name = start(operator, context(store=store))
+    vertex.advance(LONG)
+    with pytest.raises(CopyModelError, match=r"no room \(code 8\).*Clear this task to make another"):
+        operator.execute_complete(ctx, {"status": "ended", "resource": name})
+    second = start(copy(job), context(store=store, try_number=2))
+    assert second != name
+    vertex.advance(LONG)
+    assert len(copies(vertex)) == 1
+
+
+def test_a_destination_that_is_taken_by_another_model_is_refused(vertex, job):
+    other = finished_job(vertex, replace(SPEC, tuned_model_display_name="other"))
+    start(copy(other, model_id="ferry-copy"), context())
+    vertex.advance(LONG)
+    with pytest.raises(PermanentServiceError, match="409.*ferry-copy"):
+        copy(job, model_id="ferry-copy").execute(context(run_id="b"))
+    assert len(copies(vertex)) == 1
+
+
+def test_two_runs_never_take_each_others_copy(vertex, job):
+    first, second = (start(copy(job), context(run_id=run)) for run in "ab")
+    vertex.advance(LONG)
+    assert first != second
+    assert len(copies(vertex)) == 2
+
+
+def test_an_operation_that_made_a_copy_of_something_else_is_not_believed(vertex, job):
+    other = finished_job(vertex, replace(SPEC, tuned_model_display_name="other"))
+    name = start(copy(other), context())
+    vertex.advance(LONG)
+    with pytest.raises(CopyModelError, match=f"is not a copy of {job.model}"):
+        copy(job).execute_complete(context(), {"status": "ended", "resource": name})
+
+
+def test_a_copy_over_quota_waits_its_turn(vertex, job):
+    vertex.faults([{"method": "POST", "path": "models:copy", "status": 429, "times": 1}])
+    operator, ctx = copy(job), context()
+    with pytest.raises(TaskDeferred) as caught:
+        operator.execute(ctx)
+    assert caught.value.method_name == "execute_again"
+    with pytest.raises(TaskDeferred) as caught:
+        operator.execute_again(ctx)
+    assert caught.value.method_name == "execute_complete"

@@ -133,9 +133,15 @@ class SubmitsOnce(GoogleCloudFields):
         self.log.info(
             "Looking for the %s of a request whose answer was lost, for %.0f s", self.kind, max(end - time.time(), 0)
         )
-        while (found := self.look(submission)) is None and time.time() < end:
+        while True:
+            try:
+                if (found := self.look(submission)) is not None or time.time() >= end:
+                    return found
+            except TransientServiceError as error:
+                if time.time() >= end:
+                    raise
+                self.log.warning("%s", error)
             time.sleep(LOOK_INTERVAL)
-        return found
 
     def _replace(self, submission: Submission, why: str) -> Submission:
         if submission.attempt >= self.max_attempts:
