@@ -65,6 +65,7 @@ class Kind:
 WORK = (Phase.VALIDATE, Phase.CREATE, Phase.CREATE, Phase.WAIT, Phase.SMOKE, Phase.PROMOTE, Phase.COPY)
 ANY = (Phase.START, *WORK)
 WAITS = (Phase.WAIT, Phase.WAIT, Phase.COPY)
+GENTLY = (2, 8)  # that long it has to end by itself
 BRIEFLY, LONG = (1, 5), (3, 25)  # the longer ones pass Airflow's time-outs, so that others take over meanwhile
 
 PROCESS_KINDS = (
@@ -75,17 +76,17 @@ PROCESS_KINDS = (
     Kind("task supervisor stopped", Action.STOP_SUPERVISOR, phases=WORK, lasts=LONG, delay=2),
     Kind("triggerer killed", Action.KILL, "triggerer", phases=WAITS),
     Kind("triggerer stopped", Action.STOP, "triggerer", phases=WAITS, lasts=LONG),
-    Kind("triggerer restarted", Action.RESTART, "triggerer", phases=WAITS),
+    Kind("triggerer restarted", Action.RESTART, "triggerer", phases=WAITS, lasts=GENTLY),
     Kind("both triggerers killed", Action.KILL, "triggerer triggerer-2", phases=WAITS),
     Kind("second triggerer killed", Action.KILL, "triggerer-2", phases=WAITS),
     Kind("second triggerer stopped", Action.STOP, "triggerer-2", phases=WAITS, lasts=LONG),
     Kind("scheduler killed", Action.KILL_ALONE, "scheduler", phases=ANY),
     Kind("scheduler and workers killed", Action.KILL, "scheduler", phases=ANY),
     Kind("scheduler stopped", Action.STOP, "scheduler", phases=ANY, lasts=LONG),
-    Kind("scheduler restarted", Action.RESTART, "scheduler", phases=ANY),
+    Kind("scheduler restarted", Action.RESTART, "scheduler", phases=ANY, lasts=GENTLY),
     Kind("emulator killed", Action.KILL, "vertex-emulator", phases=ANY),
     Kind("emulator stopped", Action.STOP, "vertex-emulator", phases=ANY, lasts=BRIEFLY),
-    Kind("emulator restarted", Action.RESTART, "vertex-emulator", phases=ANY),
+    Kind("emulator restarted", Action.RESTART, "vertex-emulator", phases=ANY, lasts=GENTLY),
 )
 
 

@@ -88,11 +88,12 @@ class Injector:
                 self.done.append(pending.fault)
 
     def heal(self) -> None:
-        """Bring everything back: nothing is stopped, nothing is away, no rule is in force."""
+        """Bring everything back: nothing is stopped, nothing is away, nobody is left of an earlier life."""
         self._undo.clear()
         send(self._stopped, signal.SIGCONT)
         self._stopped.clear()
         for process in self.stack.processes.values():
+            send(process.orphans(), signal.SIGKILL)
             self._bring_back(process)
 
     def _is_reached(self, fault: Fault, view: RunView | None) -> bool:
@@ -133,12 +134,16 @@ class Injector:
         if action is Action.STOP:
             self._stop(process.family(), fault.lasts)
         elif action is Action.RESTART:
-            process.stop()
-            process.start()
+            process.terminate()
+            self._later(fault.lasts, lambda: self._restart(process))
         else:
             process.kill(family=action is Action.KILL)
             self._later(fault.lasts, lambda: self._bring_back(process))
         return f"{process.name} {process.pid}"
+
+    def _restart(self, process: Process) -> None:
+        process.stop(patience=1)  # it was told when the fault came
+        self._bring_back(process)
 
     def _bring_back(self, process: Process) -> None:
         if not process.alive:
