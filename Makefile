@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 unexport PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo env test lint lock clean bench
+.PHONY: help install demo env test chaos lint lock clean bench
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -41,6 +41,9 @@ env: ## write .env, the secrets of docker-compose.yaml; never over an existing o
 test: $(STAMP) lint ## lint, types, and all tests
 	$(BIN)/python -m pytest $(ARGS)
 
+chaos: $(STAMP) ## a real Airflow and the emulator, disturbed at random; ROUNDS=5 SEED=s, a number repeats a round
+	@$(BIN)/python -m tests.chaos $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
 lint: $(STAMP) ## ruff and mypy
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -51,7 +54,7 @@ lock: $(STAMP) ## remake constraints.txt from requirements.txt with the newest v
 	  --no-emit-index-url --no-header --no-annotate requirements.txt -o constraints.txt
 
 clean: ## remove .venv and what the demo wrote
-	rm -rf $(VENV) .demo .bench .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .demo .chaos .bench .mypy_cache .pytest_cache .ruff_cache
 
 bench: $(STAMP) ## how fast and how big the emulator is; also writes .bench/results.json
 	@$(BIN)/python tests/benchmarks/bench_vertex_emulator.py

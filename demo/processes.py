@@ -46,7 +46,8 @@ class Process:
         return self._popen.pid
 
     def start(self) -> None:
-        """Start it; its output is appended to the log."""
+        """Start it, be it again; its output is appended to the log."""
+        self._orphans, self._family = [old for old in (*self._orphans, *self._family) if runs(old)], []
         with self.log.open("ab") as log:
             self._popen = subprocess.Popen(
                 self._command,
