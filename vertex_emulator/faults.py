@@ -231,6 +231,15 @@ class Faults:
         self.jobs.clear()
         self.operations.clear()
 
+    def describe(self) -> dict[str, list[dict[str, int]]]:
+        """Return how many requests, jobs and operations each rule has seen and taken, in the rules' order."""
+        turns = {
+            "replies": [rule.turn for rule in self.replies],
+            "jobs": [rule.turn for rule in self.jobs],
+            "operations": [rule.turn for rule in self.operations],
+        }
+        return {kind: [{"seen": turn.seen, "taken": turn.taken} for turn in found] for kind, found in turns.items()}
+
     def counts(self) -> list[list[int]]:
         """How many requests each reply rule has seen and taken."""
         return [[rule.turn.seen, rule.turn.taken] for rule in self.replies]

@@ -73,11 +73,6 @@ class Run:
         """Return the logs of all tries."""
         return "\n".join(self.log(task_id, number) for number in range(1, self.task(task_id)["try_number"] + 1))
 
-    def stored(self, task_id: str, key: str) -> Any:
-        """Return what a task keeps in the task state store, or ``None``."""
-        answer = self.stack.api.http.get(f"/api/v2{self.path}/taskInstances/{task_id}/state-store/{key}")
-        return answer.json()["value"] if answer.is_success else None
-
     def mark(self, state: str, task_id: str | None = None) -> None:
         """Mark a task, or the run, as a person would."""
         what = f"/taskInstances/{task_id}" if task_id else ""

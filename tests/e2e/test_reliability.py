@@ -3,25 +3,52 @@
 What is chosen at random is in tests/chaos.
 """
 
+import json
 import signal
+from dataclasses import replace
 
 import pytest
-from runs import COPY, CREATE, TEARDOWN, WAIT, Run, jobs, requests_to, states
-from support import DATA, LONG
+from runs import CONF, COPY, CREATE, TEARDOWN, WAIT, Run, jobs, requests_to, states
+from support import DATA, LOCATION, LONG, SPEC, use_connection
 
 from demo.processes import runs, send
 from demo.stack import Stack
+from gemini_tuning.hook import GeminiTuningHook
 from tests.chaos.airflow import QUICK_RECOVERY
 
 pytestmark = pytest.mark.airflow
 
 
+TIMED_OUT = """
+from datetime import timedelta
+
+from airflow.sdk import DAG
+from gemini_tuning.sensors import GeminiTuningJobSensor
+
+with DAG("timed_out", schedule=None, dagrun_timeout=timedelta(seconds=20), params={"tuning_job": ""}):
+    GeminiTuningJobSensor(
+        task_id="wait_for_tuning_job", tuning_job="{{ params.tuning_job }}", poll_interval=1, deferrable=True
+    )
+"""
+
+
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory):
     """Two triggerers; what is dead counts as dead after seconds, not minutes; the service's clock by hand."""
-    quick = {**QUICK_RECOVERY, "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "1"}
+    folder = tmp_path_factory.mktemp("dags")
+    (folder / "timed_out.py").write_text(TIMED_OUT)
+    local = "airflow.dag_processing.bundles.local.LocalDagBundle"
+    bundles = [
+        {"name": "dags-folder", "classpath": local, "kwargs": {}},
+        {"name": "more", "classpath": local, "kwargs": {"path": str(folder)}},
+    ]
+    env = {
+        **QUICK_RECOVERY,
+        "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "1",
+        "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(bundles),
+    }
     home = tmp_path_factory.mktemp("stack") / "home"
-    with Stack(home, speed=0, triggerers=2, airflow_env=quick, emulator_options=("--journal", "100000")) as stack:
+    with Stack(home, speed=0, triggerers=2, airflow_env=env, emulator_options=("--journal", "100000")) as stack:
         yield stack
 
 
@@ -67,7 +94,7 @@ DELAYED_CREATE = {"method": "POST", "path": "tuningJobs$", "delay": 5, "times": 
 
 def creating(stack, run):
     """Wait until the request is on its way; return the processes that run and supervise the task."""
-    run.wait_for("a request", lambda: (run.stored(CREATE, "tuning_job") or {}).get("sent_at"))
+    run.wait_for("the request", lambda: stack.emulator("GET", "/faults")["replies"][0]["taken"])
     task = run.process(CREATE)
     return task, task.parent()
 
@@ -202,6 +229,17 @@ def test_marking_failed_before_a_trigger_runs_cancels_the_job(stack):
         send([p for p in triggerers if runs(p)], signal.SIGCONT)
 
 
+def test_a_run_that_times_out_cancels_its_job(stack, monkeypatch):
+    use_connection(monkeypatch, stack.emulator("GET", "/connection"))
+    spec = replace(SPEC, training_dataset_uri=CONF["training_dataset_uri"], validation_dataset_uri=None)
+    name = GeminiTuningHook().create_tuning_job(spec, project_id=None, location=LOCATION).name
+    run = Run.start(stack, {"tuning_job": name}, "timed_out")
+    assert run.finish() == "failed"
+    assert run.state(WAIT) == "skipped"
+    run.wait_for("the job to be cancelled", lambda: requests_to(stack, ":cancel"))
+    assert f"Cancelled tuning job {name}, which nobody waits for: its task is skipped" in run.log(WAIT)
+
+
 def test_marking_success_cancels_nothing(stack):
     run = waiting(stack)
     run.mark("success")
@@ -233,7 +271,9 @@ def test_clearing_after_success_makes_neither_a_second_job_nor_a_second_copy(sta
     assert states(stack) == ["SUCCEEDED"]
     assert len(requests_to(stack, "models:copy")) == 1
     again = run.xcom("report")
-    assert (again["copy"], again["winner"], again["tuned_model"]) == (first["copy"], first["winner"], first["tuned_model"])
+    assert [again[key] for key in ("copy", "winner", "tuned_model")] == [
+        first[key] for key in ("copy", "winner", "tuned_model")
+    ]
 
 
 def test_clearing_after_a_failure_makes_a_new_job(stack):
@@ -293,3 +333,34 @@ def test_runs_over_the_projects_quota_wait_their_turn(stack):
         stack.api.http.patch("/api/v2/pools/gemini_tuning_jobs", json={
             "pool": "gemini_tuning_jobs", "slots": 4, "include_deferred": True, "description": "",
         }).raise_for_status()  # fmt: skip
+
+
+# ---------------------------------------------------------------------------------------------- secrets
+
+
+def test_nothing_that_the_runs_have_written_holds_a_secret(stack):
+    """Logs of all parts, the database with XComs, rendered fields and links, the metadata of Airflow: all of it."""
+    faults(
+        stack,
+        {"method": "GET", "path": "/tuningJobs/", "token": "expired", "times": 1},
+        {"method": "GET", "path": "/tuningJobs/", "body": "html", "times": 1},
+        {"method": "POST", "path": "models:copy", "status": 403, "message": "No copies for you."},
+    )
+    run = Run.start(stack, copy_location="europe-west4")
+    run.wait_for_state(WAIT, "deferred")
+    advance(stack)
+    assert run.finish() == "failed"
+    assert "No copies for you." in run.log(COPY)
+
+    key = stack.emulator("GET", "/key")["private_key"]
+    secrets = {line.encode() for line in key.splitlines() if len(line) > 20 and "PRIVATE KEY" not in line}
+    secrets |= {b"PRIVATE KEY", b"ya29.", stack.password.encode()}
+    assert len(secrets) > 10
+    own = {stack.home / "airflow" / "passwords.json", stack.home / "airflow" / "airflow.cfg"}  # Airflow's own
+    files = [path for path in stack.home.rglob("*") if path.is_file() and path not in own]
+    assert len(files) > 20
+    found = {(path.name, secret) for path in files for secret in secrets if secret in path.read_bytes()}
+    assert found == set()
+    for task in stack.api.tasks(run.dag_id, run.run_id):  # as the UI shows it
+        fields = json.dumps(task["rendered_fields"])
+        assert not [s for s in secrets if s.decode() in fields], task["task_id"]

@@ -393,7 +393,7 @@ def test_a_destination_that_is_taken_by_another_model_is_refused(vertex, job):
     other = finished_job(vertex, replace(SPEC, tuned_model_display_name="other"))
     start(copy(other, model_id="ferry-copy"), context())
     vertex.advance(LONG)
-    with pytest.raises(PermanentServiceError, match="409.*ferry-copy"):
+    with pytest.raises(PermanentServiceError, match=r"409.*ferry-copy"):
         copy(job, model_id="ferry-copy").execute(context(run_id="b"))
     assert len(copies(vertex)) == 1
 

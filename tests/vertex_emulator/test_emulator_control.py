@@ -93,6 +93,14 @@ def test_reply_faults(emulator, genai_client):
     assert genai_client.tunings.get(name=job.name).state == JobState.JOB_STATE_PENDING, "the request was not served"
 
 
+def test_the_rules_say_what_they_have_done(emulator):
+    emulator.faults([{"path": "/tuningJobs", "status": 503, "skip": 1}, {"job": {}, "outcome": "failed"}])
+    for _ in range(3):
+        emulator.request("GET", "/v1/projects/p/locations/us-central1/tuningJobs")
+    said = httpx.get(f"{emulator.url}/_emulator/faults").json()
+    assert said == {"replies": [{"seen": 3, "taken": 2}], "jobs": [{"seen": 0, "taken": 0}], "operations": []}
+
+
 def test_faults_of_storage_have_its_shape_and_can_be_cleared(emulator):
     emulator.faults([{"path": "^/storage/", "status": 403, "message": "no"}])
     for _ in range(2):

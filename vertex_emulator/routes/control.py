@@ -71,6 +71,11 @@ def add_faults(call: Call) -> Json:
     return _faults(call)
 
 
+def get_faults(call: Call) -> Json:
+    """Say what the fault rules have done so far."""
+    return dict(call.world.faults.describe())
+
+
 def clear_faults(call: Call) -> Json:
     """Drop all fault rules."""
     call.world.faults.clear()
@@ -114,6 +119,7 @@ ROUTES = [
     Entry("POST", "/_emulator/reset", reset),
     Entry("POST", "/_emulator/advance", advance),
     Entry("POST", "/_emulator/faults", add_faults),
+    Entry("GET", "/_emulator/faults", get_faults),
     Entry("DELETE", "/_emulator/faults", clear_faults),
     Entry("POST", "/_emulator/buckets", make_bucket),
     Entry("GET", "/_emulator/key", key),

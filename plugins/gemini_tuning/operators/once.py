@@ -93,6 +93,9 @@ class SubmitsOnce(GoogleCloudFields):
     def look(self, submission: Submission) -> Any | None:
         """Look at Google for what a request made."""
 
+    def announce(self, context: Context, submission: Submission) -> None:
+        """Tell other tasks what is about to be asked for."""
+
     @abc.abstractmethod
     def send(self, context: Context, submission: Submission) -> Any:
         """Send the request, once."""
@@ -156,6 +159,7 @@ class SubmitsOnce(GoogleCloudFields):
         return submission.again()
 
     def _send(self, context: Context, memory: SubmissionMemory, submission: Submission) -> Any:
+        self.announce(context, submission)
         submission = memory.keep(submission.announced(time.time()))
         try:
             return self.send(context, submission)

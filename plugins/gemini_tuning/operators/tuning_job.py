@@ -184,10 +184,13 @@ class GeminiCreateTuningJobOperator(SubmitsOnce):
                 self._leave(job)
         return kept
 
+    def announce(self, context: Context, submission: Submission) -> None:
+        """Push the labels that the job will have: should this task die, they are what its job can be found by."""
+        context["ti"].xcom_push(key=LABELS_XCOM, value={**self._run, REQUEST: submission.request_id})
+
     def send(self, context: Context, submission: Submission) -> TuningJob:
         """Create the job."""
         spec = self._checked_spec(context, submission.request_id)
-        context["ti"].xcom_push(key=LABELS_XCOM, value={**self._run, REQUEST: submission.request_id})
         return self.hook.create_tuning_job(
             spec,
             project_id=optional_text(self.project_id),
