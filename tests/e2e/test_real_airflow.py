@@ -1,23 +1,14 @@
 """The pipeline in a real Airflow: API server, scheduler, DAG processor, triggerer; the clock of the service by hand."""
 
-import json
-
 import pytest
+from runs import CONF, COPY, CREATE, WAIT, Run, jobs
 from support import DATA, LONG
 
-from demo.processes import wait_until
-from demo.stack import BUCKET, DAG_ID, Stack
+from demo.stack import DAG_ID, Stack
 
 pytestmark = pytest.mark.airflow
 
 RETRAINING = "gemini_retraining_ferry_support"
-TIMEOUT = 180.0  # seconds; only a stuck run takes as long
-CONF = {
-    "training_dataset_uri": f"gs://{BUCKET}/ferry_support/train.jsonl",
-    "validation_dataset_uri": f"gs://{BUCKET}/ferry_support/validation.jsonl",
-    "epoch_count": 6,
-    "poll_interval": 1,
-}
 
 
 @pytest.fixture(scope="module")
@@ -33,59 +24,37 @@ def _fresh_service(stack):
     stack.upload(DATA, "ferry_support")
 
 
-def start(stack, dag_id=DAG_ID, conf=CONF):
-    answer = stack.api.trigger(dag_id, conf)
-    assert answer.is_success, answer.text
-    return answer.json()["dag_run_id"]
-
-
-def wait_for(stack, what, condition):
-    wait_until(what, condition, list(stack.processes.values()), TIMEOUT)
-
-
-def state_of(stack, run_id, task_id):
-    return next(t["state"] for t in stack.api.tasks(DAG_ID, run_id) if t["task_id"] == task_id)
-
-
-def wait_for_state(stack, run_id, task_id, state):
-    wait_for(stack, f"{task_id} {state}", lambda: state_of(stack, run_id, task_id) == state)
-
-
-def log_of(stack, run_id, task_id):
-    """Return the messages and the errors of a task's log."""
-    records = [json.loads(line) for line in stack.api.log(DAG_ID, run_id, task_id).splitlines()]
-    return "\n".join(str(r.get("event")) + str(r.get("error_detail") or "") for r in records)
-
-
-def jobs(stack):
-    return stack.emulator("GET", "/state")["tuningJobs"]
+def advance(stack, seconds=LONG):
+    stack.emulator("POST", "/advance", {"seconds": seconds})
 
 
 def test_a_run_from_start_to_finish_holds_no_worker_slot_while_the_job_tunes(stack):
-    run_id = start(stack, conf={**CONF, "copy_location": "europe-west4"})
+    run = Run.start(stack, copy_location="europe-west4")
 
-    wait_for_state(stack, run_id, "wait_for_tuning_job", "deferred")
-    stack.emulator("POST", "/advance", {"seconds": 8})
+    run.wait_for_state(WAIT, "deferred")
+    advance(stack, 8)
     (job,) = jobs(stack)
     assert job["state"] == "JOB_STATE_RUNNING"
     pool = stack.api.get("/pools/default_pool")
-    assert (pool["running_slots"], pool["queued_slots"], pool["deferred_slots"]) == (0, 0, 1)
-    assert state_of(stack, run_id, "wait_for_tuning_job") == "deferred"
-    wait_for(stack, "progress in the log", lambda: "epoch 1 of 6" in log_of(stack, run_id, "wait_for_tuning_job"))
+    assert (pool["running_slots"], pool["queued_slots"], pool["deferred_slots"]) == (0, 0, 0)
+    jobs_in_flight = stack.api.get("/pools/gemini_tuning_jobs")
+    assert (jobs_in_flight["running_slots"], jobs_in_flight["deferred_slots"]) == (0, 1)
+    assert run.state(WAIT) == "deferred"
+    run.wait_for("progress in the log", lambda: "epoch 1 of 6" in run.log(WAIT))
 
-    stack.emulator("POST", "/advance", {"seconds": LONG})
-    wait_for_state(stack, run_id, "copy_model", "deferred")
-    stack.emulator("POST", "/advance", {"seconds": LONG})
-    assert stack.finish(DAG_ID, run_id, TIMEOUT) == "success"
+    advance(stack)
+    run.wait_for_state(COPY, "deferred")
+    advance(stack)
+    assert run.finish() == "success"
 
-    report = stack.api.xcom(DAG_ID, run_id, "report")
+    report = run.xcom("report")
     models = {m["name"]: m for m in stack.emulator("GET", "/state")["models"]}
     assert len(jobs(stack)) == 1
     assert report["winner"] != report["default_before"] == "6"
     assert models[report["tuned_model"]]["defaultCheckpointId"] == report["winner"]
     assert models[report["copy"]]["defaultCheckpointId"] == report["winner"]
     assert models[report["copy"]]["checkpoints"] == models[report["tuned_model"]]["checkpoints"]
-    log = log_of(stack, run_id, "wait_for_tuning_job")
+    log = run.log(WAIT)
     assert "RUNNING, tuning, epoch 1 of 6, step" in log
     assert "SUCCEEDED, epoch 6 of 6" in log
 
@@ -93,12 +62,12 @@ def test_a_run_from_start_to_finish_holds_no_worker_slot_while_the_job_tunes(sta
 def test_a_failed_job_fails_the_run_with_the_services_words(stack):
     rule = {"job": {}, "outcome": "failed", "error": {"code": 3, "message": "The dataset smells of fish."}}
     stack.emulator("POST", "/faults", [rule])
-    run_id = start(stack)
-    wait_for_state(stack, run_id, "wait_for_tuning_job", "deferred")
-    stack.emulator("POST", "/advance", {"seconds": LONG})
-    assert stack.finish(DAG_ID, run_id, TIMEOUT) == "failed"
-    assert state_of(stack, run_id, "wait_for_tuning_job") == "failed"
-    log = log_of(stack, run_id, "wait_for_tuning_job")
+    run = Run.start(stack)
+    run.wait_for_state(WAIT, "deferred")
+    advance(stack)
+    assert run.finish() == "failed"
+    assert run.state(WAIT) == "failed"
+    log = run.log(WAIT)
     assert "is FAILED: The dataset smells of fish. (code 3)" in log
     assert jobs(stack)[0]["name"] in log
 
@@ -121,27 +90,26 @@ def test_a_bad_value_is_refused_by_the_api_with_its_name(stack, name, bad):
 
 
 def test_a_param_that_does_not_exist_stops_the_run_before_anything_is_paid(stack):
-    run_id = start(stack, conf={**CONF, "epochs": 3})
-    assert stack.finish(DAG_ID, run_id, TIMEOUT) == "failed"
-    assert "Unknown parameter epochs; nothing was created" in log_of(stack, run_id, "validate")
+    run = Run.start(stack, epochs=3)
+    assert run.finish() == "failed"
+    assert "Unknown parameter epochs; nothing was created" in run.log("validate")
+    assert run.xcom(CREATE) is None
     assert jobs(stack) == []
 
 
 def test_scheduled_retraining_starts_the_pipeline_and_waits_without_a_slot(stack):
     assert stack.api.get(f"/dags/{RETRAINING}")["is_paused"] is True
     stack.api.http.patch(f"/api/v2/dags/{RETRAINING}", json={"is_paused": False}).raise_for_status()
-    run_id = start(stack, RETRAINING, {})
-    tuning_run = f"{RETRAINING}__{run_id}"
+    retraining = Run.start(stack, {}, RETRAINING)
+    tuning = Run(stack, f"{RETRAINING}__{retraining.run_id}")
 
     def tuning_is_deferred():
-        runs = stack.api.get(f"/dags/{DAG_ID}/dagRuns", limit=100)["dag_runs"]
-        return any(r["dag_run_id"] == tuning_run for r in runs) and (
-            state_of(stack, tuning_run, "wait_for_tuning_job") == "deferred"
-        )
+        found = stack.api.get(f"/dags/{DAG_ID}/dagRuns", limit=100)["dag_runs"]
+        return any(r["dag_run_id"] == tuning.run_id for r in found) and tuning.state(WAIT) == "deferred"
 
-    wait_for(stack, "the run of the pipeline", tuning_is_deferred)
-    wait_for(stack, "tune deferred", lambda: stack.api.tasks(RETRAINING, run_id)[0]["state"] == "deferred")
+    retraining.wait_for("the run of the pipeline", tuning_is_deferred)
+    retraining.wait_for_state("tune", "deferred")
     assert jobs(stack)[0]["tunedModelDisplayName"] == "ferry-support"
-    stack.emulator("POST", "/advance", {"seconds": LONG})
-    assert stack.finish(DAG_ID, tuning_run, TIMEOUT) == "success"
-    assert stack.finish(RETRAINING, run_id, TIMEOUT) == "success"
+    advance(stack)
+    assert tuning.finish() == "success"
+    assert retraining.finish() == "success"
