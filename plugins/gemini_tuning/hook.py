@@ -24,6 +24,7 @@ from gemini_tuning import api_values
 from gemini_tuning.api_errors import creating, service_errors
 from gemini_tuning.copy_spec import ModelCopySpec
 from gemini_tuning.exceptions import PermanentServiceError, TransientServiceError
+from gemini_tuning.preflight import MAX_LINE_BYTES
 from gemini_tuning.resources import Answer, Model, Operation, ResourceName, TuningJob
 from gemini_tuning.tuning_spec import TuningJobSpec
 
@@ -40,7 +41,7 @@ READ_PATIENCE = 60.0  # seconds that the read of an operation is repeated
 PROMPT_ATTEMPTS = 5
 PROMPT_BACKOFF = 30.0  # seconds at most between two attempts
 READ_BUFFER = 1 << 20  # bytes
-MAX_LINE = 16 << 20  # bytes; far above an example's 131,072 tokens
+MAX_LINE = MAX_LINE_BYTES
 READ_ATTEMPTS = 5  # google-genai repeats a read after 408, 429, 5xx and lost connections, with backoff
 MULTI_REGIONS = frozenset({"us", "eu"})
 

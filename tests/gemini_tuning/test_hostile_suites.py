@@ -95,7 +95,7 @@ def test_any_value_in_any_place(suite, defaults, case, assertion):
         (FLOW % (", temperature: 0x" + "f" * 6_000), "case 1 (a): temperature"),
         (FLOW % ", weight: 1.0e+300", "weight: expected a number above 0, at most"),
         (FLOW % ", max_output_tokens: 99999999999", "max_output_tokens: expected a whole number"),
-        ("cases: [{id: \"a\\nb\", prompt: Hi, assert: [{type: is-json}]}]", "id: expected one line"),
+        ('cases: [{id: "a\\nb", prompt: Hi, assert: [{type: is-json}]}]', "id: expected one line"),
         ("description: [1]\n" + FLOW % "", "description: expected a text"),
         ("defaults: []\n" + FLOW % "", "defaults: expected a mapping"),
         (FLOW % "" + "\n" + "# " + "x" * yaml_file.MAX_BYTES, "more than 1000000 characters"),
@@ -263,7 +263,9 @@ def test_a_huge_answer_makes_no_huge_message():
 # --------------------------------------------------------------------------------------- profiles
 
 
-@given(json_values | st.fixed_dictionaries({"schedule": json_values, "params": json_values, "description": json_values}))
+@given(
+    json_values | st.fixed_dictionaries({"schedule": json_values, "params": json_values, "description": json_values})
+)
 def test_any_profile(tmp_path_factory, value):
     path = tmp_path_factory.getbasetemp() / "profile.yaml"
     path.write_text(_dumped(value), encoding="utf-8", errors="replace")

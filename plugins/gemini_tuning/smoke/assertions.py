@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from gemini_tuning.smoke import patterns, schemas
 from gemini_tuning.wording import shortened, shown
@@ -94,7 +94,7 @@ def _is_json(schema: Mapping[str, Any] | None, text: str, _: float) -> str | Non
     return f"is-json: {fault}" if fault else None
 
 
-def _refuse_constant(name: str) -> None:
+def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
