@@ -5,12 +5,20 @@ Google's clients are imported inside functions, as in :mod:`gemini_tuning.hook`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from gemini_tuning.exceptions import CreateOutcomeUnknownError, PermanentServiceError, TransientServiceError
+from airflow.sdk.exceptions import AirflowException
 
+from gemini_tuning import wording
+from gemini_tuning.exceptions import (
+    CreateOutcomeUnknownError,
+    PermanentServiceError,
+    ServiceError,
+    TransientServiceError,
+)
+
+MAX_STATUS = 100  # characters of a status word
 NEXT_STEPS: Mapping[int, str] = {
     400: "Correct the request; repeating it cannot help.",
     401: "Check the credentials of the Airflow connection.",
@@ -20,16 +28,25 @@ NEXT_STEPS: Mapping[int, str] = {
 }
 
 
+class UnusableAnswerError(ValueError):
+    """What the service answered cannot be what was asked for; the message says what came back."""
+
+
 @contextmanager
 def service_errors(action: str, resource: str) -> Iterator[None]:
-    """Turn whatever the clients raise into one of our exceptions; anything else passes unchanged."""
+    """Turn whatever the clients raise into one of our exceptions; Airflow's and our own pass unchanged.
+
+    Google's clients take an answer apart before they know that it is one: for garbage they raise anything from
+    AttributeError to RecursionError.
+    """
     try:
         yield
+    except (AirflowException, ImportError):
+        raise
     except Exception as error:
-        translated = _translate(error, action, resource)
-        if translated is None:
-            raise
-        raise translated from error
+        # The cause is printed in the task's log: not when it is huge or holds a secret.
+        harmless = wording.said(str(error)) == str(error)
+        raise _translate(error, action, resource) from (error if harmless else None)
 
 
 @contextmanager
@@ -38,9 +55,8 @@ def creating(resource: str) -> Iterator[None]:
     try:
         with service_errors("create", resource):
             yield
-    except TransientServiceError as error:
-        # Only a clear refusal proves that nothing was made: 429 is one, a 5xx or a lost answer is not.
-        if error.code == 429:
+    except ServiceError as error:
+        if _is_refusal(error.code):
             raise
         raise CreateOutcomeUnknownError(
             f"{error} The request was sent once and is not repeated, because it may have taken effect: look for "
@@ -52,11 +68,14 @@ def creating(resource: str) -> Iterator[None]:
         ) from error
 
 
-def _translate(error: Exception, action: str, resource: str) -> PermanentServiceError | TransientServiceError | None:
-    facts = _api_error(error) or _transport_error(error)
-    if facts is None:
-        return None
-    code, status, said = facts
+def _is_refusal(code: int) -> bool:
+    """Only a clear refusal proves that nothing was made: 400 or 429 is one; a 5xx, a 201 or no usable answer is not."""
+    return 400 <= code < 500 and code not in (408, 499)
+
+
+def _translate(error: Exception, action: str, resource: str) -> PermanentServiceError | TransientServiceError:
+    code, status, words = _api_error(error) or _transport_error(error)
+    status, said = wording.said(status, MAX_STATUS), wording.said(words)
     transient = code in (0, 408, 429) or code >= 500
     kind = TransientServiceError if transient else PermanentServiceError
     label = f"{code} {status}".strip() if code else "no usable answer"
@@ -83,14 +102,12 @@ def _api_error(error: Exception) -> tuple[int, str, str] | None:
     return None
 
 
-def _transport_error(error: Exception) -> tuple[int, str, str] | None:
+def _transport_error(error: Exception) -> tuple[int, str, str]:
     """Return the same for no answer, an answer that can't be read, and credentials that were refused."""
     import aiohttp
     import httpx
     import requests
     from google.auth.exceptions import GoogleAuthError
-    from google.genai.errors import UnknownApiResponseError
-    from pydantic import ValidationError
 
     if isinstance(error, GoogleAuthError):
         if error.retryable:
@@ -100,8 +117,6 @@ def _transport_error(error: Exception) -> tuple[int, str, str] | None:
                 requests.exceptions.MissingSchema)  # fmt: skip
     if isinstance(error, misspelt):
         return 400, "", f"the address cannot be used: {error}"
-    lost = (aiohttp.ClientError, httpx.HTTPError, requests.RequestException, ConnectionError, TimeoutError)
-    garbled = (json.JSONDecodeError, UnknownApiResponseError, ValidationError, UnicodeDecodeError)
-    if isinstance(error, (*lost, *garbled)):
-        return 0, "", f"{type(error).__name__}: {error}"
-    return None
+    if isinstance(error, UnusableAnswerError):
+        return 0, "", str(error)
+    return 0, "", f"{type(error).__name__}: {error}"

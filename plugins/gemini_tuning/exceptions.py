@@ -19,7 +19,7 @@ class ServiceError(GeminiTuningError):
     :param resource: full name of the resource the request was about.
     :param code: HTTP status, 0 when there was no answer.
     :param status: Google's status word, for example ``NOT_FOUND``.
-    :param service_message: the service's own words, unshortened.
+    :param service_message: the service's own words: at most 2,000 characters, without tokens and keys.
     """
 
     retryable = False

@@ -23,9 +23,18 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt,
 from gemini_tuning import api_values
 from gemini_tuning.api_errors import creating, service_errors
 from gemini_tuning.copy_spec import ModelCopySpec
-from gemini_tuning.exceptions import PermanentServiceError, TransientServiceError
+from gemini_tuning.exceptions import InvalidInputError, PermanentServiceError, TransientServiceError
 from gemini_tuning.preflight import MAX_LINE_BYTES
-from gemini_tuning.resources import Answer, Model, Operation, ResourceName, TuningJob
+from gemini_tuning.resources import (
+    Answer,
+    Model,
+    Operation,
+    ResourceName,
+    TuningJob,
+    location_problem,
+    operation_location,
+    project_problem,
+)
 from gemini_tuning.tuning_spec import TuningJobSpec
 
 if TYPE_CHECKING:
@@ -113,7 +122,8 @@ class GeminiTuningHook(GoogleBaseHook):
                     base_model=spec.pre_tuned_model or spec.base_model or "",
                     training_dataset=types.TuningDataset(gcs_uri=spec.training_dataset_uri),
                     config=config,
-                )
+                ),
+                project=project,
             )
 
     def get_tuning_job(self, name: str) -> TuningJob:
@@ -123,14 +133,14 @@ class GeminiTuningHook(GoogleBaseHook):
         """
         client = self._client_for(ResourceName.parse(name, "tuningJobs"), TUNING_API_VERSION)
         with service_errors("get", name):
-            return api_values.tuning_job(client.tunings.get(name=name))
+            return api_values.tuning_job(client.tunings.get(name=name), asked=name)
 
     async def aget_tuning_job(self, name: str) -> TuningJob:
         """Return the job's present state without blocking the event loop."""
         resource = ResourceName.parse(name, "tuningJobs")
         client = await asyncio.to_thread(self._client_for, resource, TUNING_API_VERSION)
         with service_errors("get", name):
-            return api_values.tuning_job(await client.aio.tunings.get(name=name))
+            return api_values.tuning_job(await client.aio.tunings.get(name=name), asked=name)
 
     def cancel_tuning_job(self, name: str) -> None:
         """Ask the service to stop the job. Best effort: the job may still succeed or fail."""
@@ -147,7 +157,7 @@ class GeminiTuningHook(GoogleBaseHook):
         """
         client = self._client_for(ResourceName.parse(name, "models"), API_VERSION)
         with service_errors("get", name):
-            return api_values.model(client.models.get(model=name))
+            return api_values.model(client.models.get(model=name), asked=name)
 
     def set_default_checkpoint(self, name: str, checkpoint_id: str) -> None:
         """Make a checkpoint the default of a model version. Reading it back is the caller's business.
@@ -181,7 +191,7 @@ class GeminiTuningHook(GoogleBaseHook):
         client = self._model_service(location)
         with creating(f"copy of {source_model} in {parent}"):
             operation = client.copy_model(request=request, timeout=REQUEST_TIMEOUT)
-        return str(operation.operation.name)
+            return api_values.operation_name(operation.operation.name)
 
     def get_operation(self, name: str) -> Operation:
         """Return the state of a copy.
@@ -192,7 +202,7 @@ class GeminiTuningHook(GoogleBaseHook):
         from google.api_core.retry import Retry, if_transient_error
 
         retry = Retry(predicate=if_transient_error, timeout=READ_PATIENCE)
-        location = name.split("/")[3] if name.count("/") >= 3 else ""
+        location = operation_location(name)
         client = self._model_service(location)
         with service_errors("get", name):
             try:
@@ -200,7 +210,7 @@ class GeminiTuningHook(GoogleBaseHook):
             except NotFound:
                 # The client reads operations below /ui, which Google documents nowhere; /v1 is documented.
                 raw = retry(self._get_operation_v1)(name, location)
-        return api_values.operation(raw)
+            return api_values.operation(raw, asked=name)
 
     async def aget_operation(self, name: str) -> Operation:
         """Return the state of a copy without blocking the event loop."""
@@ -284,6 +294,8 @@ class GeminiTuningHook(GoogleBaseHook):
                 f"No project: give project_id, or a project in the connection {self.gcp_conn_id!r}.",
                 resource=self.gcp_conn_id,
             )
+        if problem := project_problem("project_id", project):
+            raise InvalidInputError(problem)
         return str(project)
 
     def _endpoint(self, extra: str) -> str | None:
@@ -311,6 +323,8 @@ class GeminiTuningHook(GoogleBaseHook):
         from google import genai
         from google.genai import types
 
+        if problem := location_problem("location", location):
+            raise InvalidInputError(problem)
         key = (project, location, api_version, attempts, timeout)
         with self._clients_lock:
             if key not in self._clients:
@@ -329,6 +343,8 @@ class GeminiTuningHook(GoogleBaseHook):
             return self._clients[key]
 
     def _vertex_endpoint(self, location: str) -> str:
+        if problem := location_problem("location", location):
+            raise InvalidInputError(problem)
         if endpoint := self._endpoint(VERTEX_ENDPOINT_EXTRA):
             return endpoint
         if location in MULTI_REGIONS:

@@ -1,4 +1,4 @@
-"""What hostile input is made of, in one place: JSON of any shape, odd scalars, names with a path, and what is too big."""
+"""What hostile input is made of, in one place: JSON of any shape, odd scalars, names with a path, huge things."""
 
 from hypothesis import strategies as st
 
