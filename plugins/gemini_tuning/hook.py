@@ -21,7 +21,7 @@ from airflow.providers.google.common.hooks.base_google import GoogleBaseHook  # 
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from gemini_tuning import api_values
-from gemini_tuning.api_errors import creating, service_errors
+from gemini_tuning.api_errors import UnusableAnswerError, creating, service_errors
 from gemini_tuning.copy_spec import ModelCopySpec
 from gemini_tuning.exceptions import InvalidInputError, PermanentServiceError, TransientServiceError
 from gemini_tuning.preflight import MAX_LINE_BYTES
@@ -276,10 +276,17 @@ class GeminiTuningHook(GoogleBaseHook):
             credentials=self.get_credentials(),
             client_options={"api_endpoint": endpoint} if endpoint else None,
         )
-        with service_errors("read", uri), Blob.from_uri(uri, client=client).open("rb") as blob:
-            buffered = io.BufferedReader(blob, READ_BUFFER)  # the blob itself would be read byte by byte
-            while line := buffered.readline(MAX_LINE):
-                yield line
+        with service_errors("read", uri):
+            blob = Blob.from_uri(uri, client=client)
+            blob.reload()  # a proxy that sends a page shows itself here; later the client would read it for ever
+            left = int(blob.size or 0)
+            with blob.open("rb") as stream:
+                buffered = io.BufferedReader(stream, READ_BUFFER)  # the blob itself would be read byte by byte
+                while line := buffered.readline(MAX_LINE):
+                    left -= len(line)
+                    if left < 0:
+                        raise UnusableAnswerError(f"more came than the {blob.size} bytes that the object has")
+                    yield line
 
     # --------------------------------------------------------------------------------------------- clients
 
