@@ -44,9 +44,7 @@ def service_errors(action: str, resource: str) -> Iterator[None]:
     except (AirflowException, ImportError):
         raise
     except Exception as error:
-        # The cause is printed in the task's log: not when it is huge or holds a secret.
-        harmless = wording.said(str(error)) == str(error)
-        raise _translate(error, action, resource) from (error if harmless else None)
+        raise _translate(error, action, resource) from (error if _is_printable(error) else None)
 
 
 @contextmanager
@@ -66,6 +64,15 @@ def creating(resource: str) -> Iterator[None]:
             status=error.status,
             service_message=error.service_message,
         ) from error
+
+
+def _is_printable(error: BaseException | None) -> bool:
+    """Whether the task's log may show what led to an error: nothing in it is huge or holds a secret."""
+    while error is not None:
+        if wording.said(str(error)) != str(error):
+            return False
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return True
 
 
 def _is_refusal(code: int) -> bool:
