@@ -87,6 +87,8 @@ def load_suite(name: str, folder: str | None = None) -> Suite:
 
 def _path(name: str, folder: str | None) -> Path:
     """Return the file's path; refuse what is no name and what lies outside of the folder, also behind a link."""
+    if folder is not None and (not isinstance(folder, str) or len(folder) > MAX_PATH):
+        raise SuiteError(f"suite_folder: {shown(folder)} is not a folder")
     where = f"a suite in {folder}" if folder else "the path of a suite"
     if not isinstance(name, str) or not name.strip():
         raise SuiteError(f"suite: {shown(name)} is not {where}")
