@@ -39,7 +39,7 @@ from vertex_emulator.process import Emulator  # noqa: E402
 _QUIET = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 set_hypothesis_home_dir(AIRFLOW_HOME / "hypothesis")
 settings.register_profile(
-    "quick", derandomize=True, deadline=None, database=None, max_examples=30, suppress_health_check=_QUIET
+    "quick", derandomize=True, deadline=None, database=None, max_examples=20, suppress_health_check=_QUIET
 )
 settings.register_profile("thorough", deadline=None, database=None, max_examples=2_000, suppress_health_check=_QUIET)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))

@@ -40,7 +40,7 @@ MESSAGE_LIMIT = 5_000
 
 FOLDER = Path(tempfile.mkdtemp(dir=os.environ["AIRFLOW_HOME"]))
 (FOLDER / "one.yaml").write_text("cases: [{id: a, prompt: Hi, assert: [{type: is-json}]}]")
-FEW = settings(max_examples=15)  # for each of some sixty fields
+FEW = settings(max_examples=8)  # for each of some sixty fields
 
 GOOD = {
     GeminiPreflightOperator: {
