@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.configuration import set_hypothesis_home_dir
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -31,6 +33,16 @@ from support import fill, use_connection  # noqa: E402 - after the environment
 
 from tests.vertex_emulator.discovery import check_journal  # noqa: E402
 from vertex_emulator.process import Emulator  # noqa: E402
+
+# The same examples every time, nothing written into the tree, and no example too slow on a busy machine.
+# HYPOTHESIS_PROFILE=thorough looks further, with other examples each time.
+_QUIET = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+set_hypothesis_home_dir(AIRFLOW_HOME / "hypothesis")
+settings.register_profile(
+    "quick", derandomize=True, deadline=None, database=None, max_examples=20, suppress_health_check=_QUIET
+)
+settings.register_profile("thorough", deadline=None, database=None, max_examples=2_000, suppress_health_check=_QUIET)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 SKIPS_ALLOWED_IN_CI: tuple[str, ...] = ()  # reasons, each with a comment why
 

@@ -5,17 +5,22 @@ Google's clients are imported inside functions, as in :mod:`gemini_tuning.hook`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from airflow.sdk.exceptions import AirflowException
+
+from gemini_tuning import wording
 from gemini_tuning.exceptions import (
     CreateOutcomeUnknownError,
     NotSentError,
     PermanentServiceError,
+    ServiceError,
     TransientServiceError,
 )
 
+MAX_STATUS = 100  # characters of a status word
+NOT_IMPLEMENTED = 501  # the one 5xx that says for good that nothing was done
 NEXT_STEPS: Mapping[int, str] = {
     400: "Correct the request; repeating it cannot help.",
     401: "Check the credentials of the Airflow connection.",
@@ -25,16 +30,23 @@ NEXT_STEPS: Mapping[int, str] = {
 }
 
 
+class UnusableAnswerError(ValueError):
+    """What the service answered cannot be what was asked for; the message says what came back."""
+
+
 @contextmanager
 def service_errors(action: str, resource: str) -> Iterator[None]:
-    """Turn whatever the clients raise into one of our exceptions; anything else passes unchanged."""
+    """Turn whatever the clients raise into one of our exceptions; Airflow's and our own pass unchanged.
+
+    Google's clients take an answer apart before they know that it is one: for garbage they raise anything from
+    AttributeError to RecursionError.
+    """
     try:
         yield
+    except (AirflowException, ImportError):
+        raise
     except Exception as error:
-        translated = _translate(error, action, resource)
-        if translated is None:
-            raise
-        raise translated from error
+        raise _translate(error, action, resource) from (error if _is_printable(error) else None)
 
 
 @contextmanager
@@ -43,9 +55,8 @@ def creating(resource: str) -> Iterator[None]:
     try:
         with service_errors("create", resource):
             yield
-    except TransientServiceError as error:
-        # Only a clear refusal proves that nothing was made: 429 is one, a 5xx or a lost answer is not.
-        if error.code == 429 or isinstance(error, NotSentError):
+    except ServiceError as error:
+        if isinstance(error, NotSentError) or _is_refusal(error.code):
             raise
         raise CreateOutcomeUnknownError(
             f"{error} The request was sent once and may have taken effect: look for the {resource} before you send it "
@@ -57,13 +68,27 @@ def creating(resource: str) -> Iterator[None]:
         ) from error
 
 
-def _translate(error: Exception, action: str, resource: str) -> PermanentServiceError | TransientServiceError | None:
-    facts = _api_error(error) or _transport_error(error)
-    if facts is None:
-        return None
-    code, status, said = facts
-    transient = code in (0, 408, 429) or (code >= 500 and code != 501)  # 501: this service can't do it
-    kind = TransientServiceError if transient else PermanentServiceError
+def _is_printable(error: BaseException | None) -> bool:
+    """Whether the task's log may show what led to an error: nothing in it is huge or holds a secret."""
+    while error is not None:
+        if wording.said(str(error)) != str(error):
+            return False
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return True
+
+
+def _is_refusal(code: int) -> bool:
+    """Only a clear refusal proves that nothing was made: 400 or 429 is one; a 5xx, a 201 or no usable answer is not."""
+    return (400 <= code < 500 and code not in (408, 499)) or code == NOT_IMPLEMENTED
+
+
+def _translate(error: Exception, action: str, resource: str) -> PermanentServiceError | TransientServiceError:
+    code, status, words = _api_error(error) or _transport_error(error)
+    status, said = wording.said(status, MAX_STATUS), wording.said(words)
+    transient = code in (0, 408, 429) or (code >= 500 and code != NOT_IMPLEMENTED)
+    kind: type[TransientServiceError | PermanentServiceError] = PermanentServiceError
+    if transient:
+        kind = NotSentError if action == "create" and _never_left(error) else TransientServiceError
     label = f"{code} {status}".strip() if code else "no usable answer"
     step = NEXT_STEPS.get(code, "A later try may succeed." if transient else "Look at the service's message.")
     return kind(
@@ -74,6 +99,18 @@ def _translate(error: Exception, action: str, resource: str) -> PermanentService
         service_message=said,
         retry_after=_retry_after(error),
     )
+
+
+def _never_left(error: Exception) -> bool:
+    """Whether a request cannot have reached the service: there was no token for it, or no connection."""
+    import httpx
+    from google.auth.exceptions import GoogleAuthError
+    from requests.exceptions import ConnectionError as RequestsConnectionError
+    from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+
+    if isinstance(error, RequestsConnectionError) and error.args:
+        return isinstance(getattr(error.args[0], "reason", None), NewConnectionError | ConnectTimeoutError)
+    return isinstance(error, GoogleAuthError | httpx.ConnectError | httpx.ConnectTimeout)
 
 
 def _retry_after(error: Exception) -> float | None:
@@ -98,25 +135,21 @@ def _api_error(error: Exception) -> tuple[int, str, str] | None:
     return None
 
 
-def _transport_error(error: Exception) -> tuple[int, str, str] | None:
+def _transport_error(error: Exception) -> tuple[int, str, str]:
     """Return the same for no answer, an answer that can't be read, and credentials that were refused."""
     import aiohttp
     import httpx
     import requests
-    from google.auth.exceptions import GoogleAuthError
-    from google.genai.errors import UnknownApiResponseError
-    from pydantic import ValidationError
+    from google.auth.exceptions import GoogleAuthError, TransportError
 
     if isinstance(error, GoogleAuthError):
-        if error.retryable:
+        if error.retryable or isinstance(error, TransportError):  # google-auth calls its lost connections final
             return 0, "", f"no token: {error}"
         return 401, "UNAUTHENTICATED", f"no token for these credentials: {error}"
     misspelt = (httpx.UnsupportedProtocol, httpx.InvalidURL, aiohttp.InvalidURL, requests.exceptions.InvalidURL,
                 requests.exceptions.MissingSchema)  # fmt: skip
     if isinstance(error, misspelt):
         return 400, "", f"the address cannot be used: {error}"
-    lost = (aiohttp.ClientError, httpx.HTTPError, requests.RequestException, ConnectionError, TimeoutError)
-    garbled = (json.JSONDecodeError, UnknownApiResponseError, ValidationError, UnicodeDecodeError)
-    if isinstance(error, (*lost, *garbled)):
-        return 0, "", f"{type(error).__name__}: {error}"
-    return None
+    if isinstance(error, UnusableAnswerError):
+        return 0, "", str(error)
+    return 0, "", f"{type(error).__name__}: {error}"

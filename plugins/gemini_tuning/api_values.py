@@ -6,13 +6,34 @@ Google's clients are imported inside functions, as in :mod:`gemini_tuning.hook`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from gemini_tuning.resources import Answer, Checkpoint, JobError, Model, Operation, TuningJob, short_state
+from gemini_tuning.api_errors import UnusableAnswerError
+from gemini_tuning.exceptions import InvalidInputError
+from gemini_tuning.resources import (
+    Answer,
+    Checkpoint,
+    JobError,
+    Model,
+    Operation,
+    ResourceName,
+    TuningJob,
+    checkpoint_id,
+    may_be_same_project,
+    operation_location,
+    short_state,
+)
 from gemini_tuning.tuning_spec import ADAPTER_SIZES, TuningJobSpec
+from gemini_tuning.wording import said, shown
 
 if TYPE_CHECKING:
     from google.genai import types
+
+MAX_WORD = 100  # characters of a state, a phase, a finish reason
+MAX_TEXT = 1_000  # characters of a display name or the name of an experiment
+MAX_COUNT = 2**63
+EARLIEST_YEAR = 2000  # a zero time, 1970 or year 1, means that none was given
 
 
 def create_config(spec: TuningJobSpec) -> types.CreateTuningJobConfig:
@@ -22,7 +43,7 @@ def create_config(spec: TuningJobSpec) -> types.CreateTuningJobConfig:
     evaluation = None
     if spec.evaluation_metrics:
         evaluation = types.EvaluationConfig(
-            metrics=[types.Metric.model_validate(dict(metric)) for metric in spec.evaluation_metrics],
+            metrics=[_metric(number, metric) for number, metric in enumerate(spec.evaluation_metrics)],
             output_config=types.OutputConfig(
                 gcs_destination=types.GcsDestination(output_uri_prefix=spec.evaluation_output_uri)
             ),
@@ -47,73 +68,213 @@ def create_config(spec: TuningJobSpec) -> types.CreateTuningJobConfig:
     )
 
 
-def _text(value: Any) -> str:
-    """Return the wire's word of an enum, or the string itself."""
-    return str(getattr(value, "value", value) or "")
+def _metric(number: int, metric: Any) -> types.Metric:
+    from google.genai import types
+    from pydantic import ValidationError
+
+    try:
+        return types.Metric.model_validate(dict(metric))
+    except ValidationError as error:
+        faults = "; ".join(
+            f"evaluation_metrics[{number}].{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+            for fault in error.errors(include_url=False, include_context=False, include_input=False)
+        )
+        raise InvalidInputError(f"The tuning job was not created. {said(faults)}.") from None
 
 
-def _time(value: Any) -> str | None:
-    return value.isoformat() if value else None
+def _word(value: Any) -> str:
+    """Return the wire's word of an enum, or the string itself, as far as it is one."""
+    return said(getattr(value, "value", value) or "", MAX_WORD)
+
+
+def _time(value: datetime | None) -> str | None:
+    if value is None or value.year < EARLIEST_YEAR:
+        return None
+    return (value if value.tzinfo else value.replace(tzinfo=UTC)).isoformat()
+
+
+def _count(value: int | None, what: str) -> int | None:
+    if value is not None and not 0 <= value < MAX_COUNT:
+        raise UnusableAnswerError(f"the answer gives {shown(value)} as {what}")
+    return value
+
+
+def _name(value: Any, collection: str, what: str) -> ResourceName:
+    try:
+        return ResourceName.parse(value, collection)
+    except ValueError as error:
+        raise UnusableAnswerError(f"the answer names {what} wrongly: {error}") from None
+
+
+def _optional_name(value: Any, collection: str, what: str) -> str | None:
+    return str(_name(value, collection, what)) if value else None
+
+
+def _identity(came: ResourceName, asked: str | None) -> None:
+    """Refuse the answer to another question."""
+    if asked is None:
+        return
+    wanted = ResourceName.parse(asked, came.collection)
+    same = (came.location, came.id) == (wanted.location, wanted.id)
+    if wanted.version and came.version and wanted.version.isdigit():  # else it is an alias
+        same = same and came.version == wanted.version
+    if not same or not may_be_same_project(came.project, wanted.project):
+        raise UnusableAnswerError(f"the answer is about {came}")
 
 
 def _checkpoints(values: Sequence[Any] | None) -> tuple[Checkpoint, ...]:
-    return tuple(
-        Checkpoint(str(c.checkpoint_id), c.epoch, c.step, getattr(c, "endpoint", None) or None) for c in values or ()
-    )
+    found: dict[str, Checkpoint] = {}
+    for value in values or ():
+        try:
+            identifier = checkpoint_id(value.checkpoint_id, "a checkpoint of the answer")
+        except ValueError as error:
+            raise UnusableAnswerError(str(error)) from None
+        if identifier in found:
+            raise UnusableAnswerError(f"the answer has checkpoint {identifier} twice")
+        found[identifier] = Checkpoint(
+            identifier,
+            _count(value.epoch, f"epoch of checkpoint {identifier}"),
+            _count(value.step, f"step of checkpoint {identifier}"),
+            _optional_name(getattr(value, "endpoint", None), "endpoints", f"the endpoint of checkpoint {identifier}"),
+        )
+    return tuple(found.values())
 
 
-def tuning_job(job: types.TuningJob) -> TuningJob:
-    """Return a tuning job of google-genai as our plain value."""
+def tuning_job(job: types.TuningJob, *, asked: str | None = None, project: str | None = None) -> TuningJob:
+    """Return a tuning job of google-genai as our plain value.
+
+    :param asked: full name of the job that was asked for.
+    :param project: project that a new job was to be made in.
+    :raises UnusableAnswerError: when it is another one, or a name in it is no full name of the right kind.
+    """
+    name = _name(job.name, "tuningJobs", "the tuning job")
+    _identity(name, asked)
+    if project and not may_be_same_project(name.project, project):
+        raise UnusableAnswerError(f"the answer is about {name}")
     tuned, done, spec = job.tuned_model, job.tuning_job_metadata, job.supervised_tuning_spec
     parameters = spec.hyper_parameters if spec else None
     return TuningJob(
-        name=job.name or "",
-        state=short_state(_text(job.state)),
-        display_name=job.tuned_model_display_name or "",
-        base_model=job.base_model or "",
+        name=str(name),
+        state=short_state(_word(job.state)),
+        display_name=said(job.tuned_model_display_name or "", MAX_TEXT),
+        base_model=said(job.base_model or "", MAX_TEXT),
         labels=job.labels or {},
-        error=JobError(job.error.code or 0, job.error.message or "") if job.error else None,
-        phase=_text(job.tuning_job_state).removeprefix("TUNING_JOB_STATE_") or None,
-        completed_epochs=done.completed_epoch_count if done else None,
-        completed_steps=done.completed_step_count if done else None,
-        epoch_count=parameters.epoch_count if parameters else None,
-        model=(tuned.model or None) if tuned else None,
-        endpoint=(tuned.endpoint or None) if tuned else None,
+        error=JobError(job.error.code or 0, said(job.error.message or "")) if job.error else None,
+        phase=_word(job.tuning_job_state).removeprefix("TUNING_JOB_STATE_") or None,
+        completed_epochs=_count(done.completed_epoch_count, "epochs done") if done else None,
+        completed_steps=_count(done.completed_step_count, "steps done") if done else None,
+        epoch_count=_count(parameters.epoch_count, "epochs to do") if parameters else None,
+        model=_optional_name(tuned.model, "models", "the tuned model") if tuned else None,
+        endpoint=_optional_name(tuned.endpoint, "endpoints", "the endpoint") if tuned else None,
         checkpoints=_checkpoints(tuned.checkpoints if tuned else None),
-        experiment=job.experiment,
+        experiment=said(job.experiment, MAX_TEXT) if job.experiment else None,
         create_time=_time(job.create_time),
         start_time=_time(job.start_time),
         end_time=_time(job.end_time),
     )
 
 
-def model(model: types.Model) -> Model:
-    """Return a model of google-genai as our plain value, its name with its version."""
+def model(model: types.Model, *, asked: str | None = None) -> Model:
+    """Return a model of google-genai as our plain value, its name with its version.
+
+    :param asked: full name of the model that was asked for.
+    :raises UnusableAnswerError: when it is another one, or has no full name.
+    """
     name = model.name or ""
     if model.version and "@" not in name:
         name = f"{name}@{model.version}"
+    full = _name(name, "models", "the model")
+    _identity(full, asked)
     return Model(
-        name=name,
-        display_name=model.display_name or "",
-        default_checkpoint_id=model.default_checkpoint_id or None,
+        name=str(full),
+        display_name=said(model.display_name or "", MAX_TEXT),
+        default_checkpoint_id=_default(model.default_checkpoint_id),
         checkpoints=_checkpoints(model.checkpoints),
         labels=model.labels or {},
     )
 
 
-def operation(raw: Mapping[str, Any]) -> Operation:
-    """Return the JSON of a copy's ``google.longrunning.Operation`` as our plain value, the model with its version."""
-    error, response = raw.get("error") or {}, raw.get("response") or {}
-    model, version = response.get("model") or None, response.get("modelVersionId")
-    if model and version and "@" not in model:
+def _default(value: str | None) -> str | None:
+    try:
+        return checkpoint_id(value, "the default of the answer") if value else None
+    except ValueError as error:
+        raise UnusableAnswerError(str(error)) from None
+
+
+def model_name(value: Any) -> str:
+    """Return the full name of a model, as the service gave it.
+
+    :raises UnusableAnswerError: when it is none.
+    """
+    return str(_name(value, "models", "the model"))
+
+
+def operation_name(value: Any) -> str:
+    """Return the full name of a long-running operation, as the service gave it.
+
+    :raises UnusableAnswerError: when it is none.
+    """
+    try:
+        operation_location(value)
+    except ValueError as error:
+        raise UnusableAnswerError(f"the answer names the operation wrongly: {error}") from None
+    return str(value)
+
+
+def operation(raw: Any, *, asked: str | None = None) -> Operation:
+    """Return the JSON of a copy's ``google.longrunning.Operation`` as our plain value, the model with its version.
+
+    :param asked: full name of the operation that was asked for.
+    :raises UnusableAnswerError: when it is another one, or is done without an error and names no model.
+    """
+    raw = _mapping(raw, "the operation")
+    name = operation_name(raw.get("name"))
+    if asked and name.rpartition("/")[2] != asked.rpartition("/")[2]:
+        raise UnusableAnswerError(f"the answer is about {name}")
+    generic = _mapping(_mapping(raw.get("metadata"), "metadata").get("genericMetadata"), "metadata")
+    created = generic.get("createTime")
+    create_time = created if isinstance(created, str) else None
+    if raw.get("done") is not True:
+        return Operation(name, create_time=create_time)
+    if error := _mapping(raw.get("error"), "error"):
+        failure = JobError(_code(error.get("code")), said(error.get("message") or ""))
+        return Operation(name, done=True, error=failure, create_time=create_time)
+    response = _mapping(raw.get("response"), "response")
+    model, version = response.get("model"), response.get("modelVersionId")
+    if isinstance(model, str) and version and "@" not in model:
         model = f"{model}@{version}"
-    return Operation(
-        str(raw.get("name") or ""),
-        done=raw.get("done") is True,
-        error=JobError(error.get("code") or 0, error.get("message") or "") if error else None,
-        model=model,
-        create_time=((raw.get("metadata") or {}).get("genericMetadata") or {}).get("createTime"),
-    )
+    return Operation(name, done=True, model=str(_name(model, "models", "the copy")), create_time=create_time)
+
+
+def operations(answer: Any) -> tuple[list[Operation], str | None]:
+    """Return the operations of one page of a list, and the token of the next page.
+
+    Operations that made something else than a model are left out.
+    """
+    answer = _mapping(answer, "the list")
+    found = answer.get("operations") or []
+    if not isinstance(found, list):
+        raise UnusableAnswerError(f"the answer gives {shown(found)} as operations")
+    token = answer.get("nextPageToken")
+    return [operation(raw) for raw in found if _is_of_a_copy(raw)], token if isinstance(token, str) and token else None
+
+
+def _is_of_a_copy(raw: Any) -> bool:
+    metadata = raw.get("metadata") if isinstance(raw, Mapping) else None
+    kind = metadata.get("@type") if isinstance(metadata, Mapping) else None
+    return kind is None or "CopyModel" in str(kind)
+
+
+def _mapping(value: Any, what: str) -> Mapping[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise UnusableAnswerError(f"the answer gives {shown(value)} as {what}")
+    return value
+
+
+def _code(value: Any) -> int:
+    return value if isinstance(value, int) else 0
 
 
 def answer(response: types.GenerateContentResponse, latency: float) -> Answer:
@@ -125,7 +286,7 @@ def answer(response: types.GenerateContentResponse, latency: float) -> Answer:
     return Answer(
         text=response.text or "",
         latency=latency,
-        finish_reason=_text(candidates[0].finish_reason) or None if candidates else None,
-        prompt_tokens=usage.prompt_token_count if usage else None,
-        output_tokens=usage.candidates_token_count if usage else None,
+        finish_reason=_word(candidates[0].finish_reason) or None if candidates else None,
+        prompt_tokens=_count(usage.prompt_token_count, "tokens of the prompt") if usage else None,
+        output_tokens=_count(usage.candidates_token_count, "tokens of the answer") if usage else None,
     )

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from airflow.providers.google.common.hooks.base_google import GoogleBaseHook  # noqa: TID253 - the base class
 
-from gemini_tuning.exceptions import NotSentError, PermanentServiceError
-from gemini_tuning.resources import ResourceName
+from gemini_tuning.exceptions import InvalidInputError, NotSentError, PermanentServiceError
+from gemini_tuning.resources import ResourceName, location_problem, project_problem
 
 if TYPE_CHECKING:
     import requests
@@ -113,6 +113,8 @@ class GoogleClients(GoogleBaseHook):
                 f"No project: give project_id, or a project in the connection {self.gcp_conn_id!r}.",
                 resource=self.gcp_conn_id,
             )
+        if problem := project_problem("project_id", project):
+            raise InvalidInputError(problem)
         return str(project)
 
     def forget_token(self) -> bool:
@@ -143,7 +145,10 @@ class GoogleClients(GoogleBaseHook):
         return address
 
     def _client_for(self, resource: ResourceName, api_version: str) -> genai.Client:
-        return self._client(resource.project, resource.location, api_version, READ_ATTEMPTS)
+        return self._reading_client(resource.project, resource.location, api_version)
+
+    def _reading_client(self, project: str, location: str, api_version: str) -> genai.Client:
+        return self._client(project, location, api_version, READ_ATTEMPTS)
 
     def _prompt_client(self, resource: ResourceName) -> genai.Client:
         return self._client(resource.project, resource.location, API_VERSION, 1, PROMPT_TIMEOUT)
@@ -179,6 +184,8 @@ class GoogleClients(GoogleBaseHook):
         from google import genai
         from google.genai import types
 
+        if problem := location_problem("location", location):
+            raise InvalidInputError(problem)
         return genai.Client(
             vertexai=True,
             project=project,
@@ -194,6 +201,8 @@ class GoogleClients(GoogleBaseHook):
         )
 
     def _vertex_endpoint(self, location: str) -> str:
+        if problem := location_problem("location", location):
+            raise InvalidInputError(problem)
         if endpoint := self._endpoint(VERTEX_ENDPOINT_EXTRA):
             return endpoint
         if location in MULTI_REGIONS:

@@ -19,7 +19,7 @@ class ServiceError(GeminiTuningError):
     :param resource: full name of the resource the request was about.
     :param code: HTTP status, 0 when there was no answer.
     :param status: Google's status word, for example ``NOT_FOUND``.
-    :param service_message: the service's own words, unshortened.
+    :param service_message: the service's own words: at most 2,000 characters, without tokens and keys.
     :param retry_after: seconds that the service asks to wait before the next request; ``None`` where it does not.
     """
 
@@ -54,7 +54,10 @@ class PermanentServiceError(ServiceError):
 
 
 class NotSentError(TransientServiceError):
-    """A create was about to leave later than announced, and was held back: somebody else may have looked for it."""
+    """A create cannot have reached the service, so it may be sent again.
+
+    There was no token for it or no connection; or it was about to leave later than announced, and was held back.
+    """
 
 
 class CreateOutcomeUnknownError(ServiceError):

@@ -17,7 +17,7 @@ from typing import Any
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from gemini_tuning import api_values
-from gemini_tuning.api_errors import creating, service_errors
+from gemini_tuning.api_errors import UnusableAnswerError, creating, service_errors
 from gemini_tuning.clients import (
     API_VERSION,
     REQUEST_TIMEOUT,
@@ -28,7 +28,15 @@ from gemini_tuning.clients import (
 )
 from gemini_tuning.copy_spec import ModelCopySpec
 from gemini_tuning.exceptions import PermanentServiceError, TransientServiceError
-from gemini_tuning.resources import Answer, Model, Operation, ResourceName, TuningJob
+from gemini_tuning.preflight import MAX_LINE_BYTES
+from gemini_tuning.resources import (
+    Answer,
+    Model,
+    Operation,
+    ResourceName,
+    TuningJob,
+    operation_location,
+)
 from gemini_tuning.tuning_spec import TuningJobSpec
 
 READ_PATIENCE = 60.0  # seconds that the read of an operation is repeated
@@ -36,7 +44,7 @@ PROMPT_ATTEMPTS = 5
 PROMPT_BACKOFF = 30.0  # seconds at most between two attempts
 LIST_PAGE_SIZE = 100
 READ_BUFFER = 1 << 20  # bytes
-MAX_LINE = 16 << 20  # bytes; far above an example's 131,072 tokens
+MAX_LINE = MAX_LINE_BYTES
 
 
 @contextmanager
@@ -88,7 +96,8 @@ class GeminiTuningHook(GoogleClients):
                     base_model=spec.pre_tuned_model or spec.base_model or "",
                     training_dataset=types.TuningDataset(gcs_uri=spec.training_dataset_uri),
                     config=config,
-                )
+                ),
+                project=project,
             )
 
     @renewing_token
@@ -99,7 +108,7 @@ class GeminiTuningHook(GoogleClients):
         """
         client = self._client_for(ResourceName.parse(name, "tuningJobs"), TUNING_API_VERSION)
         with service_errors("get", name):
-            return api_values.tuning_job(client.tunings.get(name=name))
+            return api_values.tuning_job(client.tunings.get(name=name), asked=name)
 
     @renewing_token
     async def aget_tuning_job(self, name: str) -> TuningJob:
@@ -109,7 +118,7 @@ class GeminiTuningHook(GoogleClients):
             self._client, resource.project, resource.location, TUNING_API_VERSION, attempts=1
         )
         with service_errors("get", name):
-            return api_values.tuning_job(await client.aio.tunings.get(name=name))
+            return api_values.tuning_job(await client.aio.tunings.get(name=name), asked=name)
 
     def find_tuning_jobs(self, labels: Mapping[str, str], *, project_id: str | None, location: str) -> list[TuningJob]:
         """Return the jobs that carry all these labels, the oldest first.
@@ -133,11 +142,12 @@ class GeminiTuningHook(GoogleClients):
     def _list_tuning_jobs(self, filter_: str | None, project_id: str | None, location: str) -> list[TuningJob]:
         from google.genai import types
 
-        parent = f"projects/{self.project(project_id)}/locations/{location}"
-        client = self._client_for(ResourceName.parse(f"{parent}/tuningJobs/-", "tuningJobs"), TUNING_API_VERSION)
+        project = self.project(project_id)
+        parent = f"projects/{project}/locations/{location}"
+        client = self._reading_client(project, location, TUNING_API_VERSION)
         config = types.ListTuningJobsConfig(page_size=LIST_PAGE_SIZE, filter=filter_)
         with service_errors("list", f"{parent}/tuningJobs"):
-            return [api_values.tuning_job(job) for job in client.tunings.list(config=config)]
+            return [api_values.tuning_job(job, project=project) for job in client.tunings.list(config=config)]
 
     @renewing_token
     def cancel_tuning_job(self, name: str) -> None:
@@ -163,7 +173,7 @@ class GeminiTuningHook(GoogleClients):
         """
         client = self._client_for(ResourceName.parse(name, "models"), API_VERSION)
         with service_errors("get", name):
-            return api_values.model(client.models.get(model=name))
+            return api_values.model(client.models.get(model=name), asked=name)
 
     @renewing_token
     def set_default_checkpoint(self, name: str, checkpoint_id: str) -> None:
@@ -199,7 +209,7 @@ class GeminiTuningHook(GoogleClients):
         client = self._model_service(location)
         with creating(f"copy of {source_model} in {parent}"):
             operation = client.copy_model(request=request, timeout=REQUEST_TIMEOUT)
-        return str(operation.operation.name)
+            return api_values.operation_name(operation.operation.name)
 
     @renewing_token
     def get_operation(self, name: str, *, patient: bool = True) -> Operation:
@@ -208,26 +218,28 @@ class GeminiTuningHook(GoogleClients):
         :param name: full name of the operation, as :meth:`copy_model` returned it.
         :param patient: whether to ask again for a while when the service does not answer.
         """
-        location = name.split("/")[3] if name.count("/") >= 3 else ""
+        location = operation_location(name)
         read = self._read_patiently if patient else self._get_json
         with service_errors("get", name):
-            return api_values.operation(read(name, location))
+            return api_values.operation(read(name, location), asked=name)
 
     @renewing_token
     def list_operations(self, model: str) -> list[Operation]:
-        """Return the operations on a model, also on one that a copy is about to make.
+        """Return the copies into a model that were asked for, also of one that is not there yet.
 
         :param model: full name of the model.
         """
         resource = ResourceName.parse(model, "models")
-        found, page = [], {"pageSize": LIST_PAGE_SIZE}
+        found: list[Operation] = []
+        page: dict[str, Any] = {"pageSize": LIST_PAGE_SIZE}
         with service_errors("list the operations of", model):
             while True:
                 answer = self._read_patiently(f"{resource.unversioned}/operations", resource.location, page)
-                found += [api_values.operation(raw) for raw in answer.get("operations") or ()]
-                if not answer.get("nextPageToken"):
+                operations, token = api_values.operations(answer)
+                found += operations
+                if token is None or token == page.get("pageToken"):
                     return found
-                page["pageToken"] = answer["nextPageToken"]
+                page["pageToken"] = token
 
     def _read_patiently(self, path: str, location: str, params: dict[str, Any] | None = None) -> Any:
         from google.api_core.retry import Retry, if_transient_error
@@ -246,7 +258,8 @@ class GeminiTuningHook(GoogleClients):
             model = self._model_service(ResourceName.parse(name, "models").location).get_model(
                 name=name, timeout=REQUEST_TIMEOUT
             )
-        return model.original_model_info.model or None
+            original = model.original_model_info.model
+            return api_values.model_name(original) if original else None
 
     async def aget_operation(self, name: str) -> Operation:
         """Return the state of a copy without blocking the event loop; asks once: triggers have patience."""
@@ -307,7 +320,14 @@ class GeminiTuningHook(GoogleClients):
             credentials=self.get_credentials(),
             client_options={"api_endpoint": endpoint} if endpoint else None,
         )
-        with service_errors("read", uri), Blob.from_uri(uri, client=client).open("rb") as blob:
-            buffered = io.BufferedReader(blob, READ_BUFFER)  # the blob itself would be read byte by byte
-            while line := buffered.readline(MAX_LINE):
-                yield line
+        with service_errors("read", uri):
+            blob = Blob.from_uri(uri, client=client)
+            blob.reload()  # a proxy that sends a page shows itself here; later the client would read it for ever
+            left = int(blob.size or 0)
+            with blob.open("rb") as stream:
+                buffered = io.BufferedReader(stream, READ_BUFFER)  # the blob itself would be read byte by byte
+                while line := buffered.readline(MAX_LINE):
+                    left -= len(line)
+                    if left < 0:
+                        raise UnusableAnswerError(f"more came than the {blob.size} bytes that the object has")
+                    yield line

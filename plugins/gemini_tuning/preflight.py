@@ -9,12 +9,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
+from gemini_tuning.wording import shown
+
+MAX_LINE_BYTES = 16 << 20  # far above an example's 131,072 tokens; a longer line comes in pieces of this length
 MAX_TRAINING_BYTES = 1_000_000_000
 MAX_VALIDATION_EXAMPLES = 5_000
 ADVISED_TRAINING_EXAMPLES = 100
 ROLES = ("user", "model")
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 PROBLEMS_SHOWN = 10
 
 
@@ -77,12 +81,18 @@ def check_validation_dataset(lines: Iterable[bytes], training_examples: int) -> 
 
 def _check_lines(lines: Iterable[bytes]) -> DatasetReport:
     report = DatasetReport()
-    for number, line in enumerate(lines, 1):
-        report.size_bytes += len(line)
+    number, cut = 0, False
+    for piece in lines:
+        report.size_bytes += len(piece)
+        continued, cut = cut, len(piece) >= MAX_LINE_BYTES and not piece.endswith(b"\n")
+        if continued:
+            continue  # the rest of a line that was refused already
+        number += 1
+        line = _without_mark(piece, report) if number == 1 else piece
         if not line.strip():
             continue
         report.examples += 1
-        fault = check_example(line)
+        fault = f"longer than {MAX_LINE_BYTES} bytes" if cut else check_example(line)
         if fault:
             report.add_problem(f"line {number}: {fault}")
     if not report.examples:
@@ -90,11 +100,21 @@ def _check_lines(lines: Iterable[bytes]) -> DatasetReport:
     return report
 
 
+def _without_mark(line: bytes, report: DatasetReport) -> bytes:
+    if line.startswith(BYTE_ORDER_MARK):
+        report.warnings.append("line 1: the file begins with a byte order mark, which JSON has not; save it without")
+    return line.removeprefix(BYTE_ORDER_MARK)
+
+
 def check_example(line: bytes) -> str | None:
     """Return what is wrong with one JSONL line, or ``None``."""
     try:
-        example = json.loads(line)
-    except (ValueError, RecursionError) as error:
+        example = json.loads(line.decode("utf-8"), parse_constant=_refuse_constant)
+    except UnicodeDecodeError as error:
+        return f"not JSON: not UTF-8: {error.reason} at byte {error.start + 1}"
+    except RecursionError:
+        return "not JSON: nested too deeply"
+    except ValueError as error:
         return f"not JSON: {error}"
     if not isinstance(example, Mapping):
         return "not a JSON object"
@@ -102,6 +122,10 @@ def check_example(line: bytes) -> str | None:
     if instruction is not None and (fault := _parts_fault(instruction)):
         return f"systemInstruction: {fault}"
     return _contents_fault(example.get("contents"))
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is a word of Python's, not of JSON")
 
 
 def _contents_fault(contents: object) -> str | None:
@@ -118,7 +142,7 @@ def _content_fault(content: object, role: str) -> str | None:
     if not isinstance(content, Mapping):
         return "not a JSON object"
     if content.get("role") != role:
-        return f"role is {content.get('role')!r}, expected {role!r} (user and model take turns, the user begins)"
+        return f"role is {shown(content.get('role'))}, expected {role!r} (user and model take turns, the user begins)"
     return _parts_fault(content)
 
 

@@ -11,10 +11,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from gemini_tuning.wording import shortened, shown
+
+# Ids of projects and locations become parts of an address, so nothing else may stand in them.
+_PROJECT = r"[A-Za-z0-9][A-Za-z0-9.:_-]*"
+_LOCATION = r"[a-z0-9-]+"
 _NAME = re.compile(
-    r"projects/(?P<project>[^/@\s]+)/locations/(?P<location>[a-z0-9-]+)"
+    rf"projects/(?P<project>{_PROJECT})/locations/(?P<location>{_LOCATION})"
     r"/(?P<collection>[A-Za-z]+)/(?P<id>[A-Za-z0-9_-]+)(?:@(?P<version>[A-Za-z0-9_-]+))?"
 )
+_OPERATION = re.compile(
+    rf"(?P<parent>projects/{_PROJECT}/locations/(?P<location>{_LOCATION}))"
+    r"(?:/[A-Za-z]+/[A-Za-z0-9_-]+)?/operations/(?P<id>[A-Za-z0-9_-]+)"
+)
+MAX_NAME = 1_000  # characters
+MAX_CHECKPOINT_ID = 100  # characters
 
 
 class ResourceNameError(ValueError):
@@ -41,15 +52,15 @@ class ResourceName:
         :param collection: ``tuningJobs``, ``models`` or ``endpoints``.
         :raises ResourceNameError: when the string is anything else.
         """
-        match = _NAME.fullmatch(name) if isinstance(name, str) else None
+        match = _NAME.fullmatch(name) if isinstance(name, str) and len(name) <= MAX_NAME else None
         if match is None or match["collection"] != collection:
             raise ResourceNameError(
-                f"{name!r} is not a full resource name; expected "
+                f"{shown(name)} is not a full resource name; expected "
                 f"projects/PROJECT/locations/LOCATION/{collection}/ID"
                 + ("[@VERSION]" if collection == "models" else "")
             )
         if match["version"] and collection != "models":
-            raise ResourceNameError(f"{name!r}: only models have an @version")
+            raise ResourceNameError(f"{shown(name)}: only models have an @version")
         return cls(**match.groupdict())
 
     @property
@@ -63,16 +74,49 @@ class ResourceName:
         return f"{self.parent}/{self.collection}/{self.id}"
 
     def is_same_model(self, other: ResourceName) -> bool:
-        """Whether both name the same model, and the same version where both name one.
-
-        The service answers with the project's number, whether it was asked with that or with the project's id.
-        """
-        same_project = self.project == other.project or self.project.isdigit() != other.project.isdigit()
+        """Whether both name the same model, and the same version where both name one."""
         same_version = None in (self.version, other.version) or self.version == other.version
-        return same_project and same_version and (self.location, self.id) == (other.location, other.id)
+        same_model = (self.location, self.id) == (other.location, other.id)
+        return same_model and same_version and may_be_same_project(self.project, other.project)
 
     def __str__(self) -> str:
         return self.unversioned + (f"@{self.version}" if self.version else "")
+
+
+def operation_location(name: object) -> str:
+    """Return the location in the full name of a long-running operation, with or without a resource in between.
+
+    :raises ResourceNameError: when the string is anything else.
+    """
+    match = _OPERATION.fullmatch(name) if isinstance(name, str) and len(name) <= MAX_NAME else None
+    if match is None:
+        raise ResourceNameError(
+            f"{shown(name)} is not a full resource name; expected "
+            "projects/PROJECT/locations/LOCATION[/models/ID]/operations/ID"
+        )
+    return match["location"]
+
+
+def project_problem(field_name: str, project: object) -> str | None:
+    """Return why a text cannot be a project id or number, beginning with the field's name, or ``None``."""
+    if isinstance(project, str) and len(project) <= MAX_NAME and re.fullmatch(_PROJECT, project):
+        return None
+    return f"{field_name}: {shown(project)} is not a project id"
+
+
+def location_problem(field_name: str, location: object) -> str | None:
+    """Return why a text cannot be a location, beginning with the field's name, or ``None``.
+
+    The location becomes part of the host that tokens are sent to.
+    """
+    if isinstance(location, str) and re.fullmatch(r"[a-z][a-z0-9-]{0,62}", location):
+        return None
+    return f"{field_name}: {shown(location)} is not a location such as us-central1"
+
+
+def may_be_same_project(one: str, other: str) -> bool:
+    """Whether two projects can be the same: the service may answer with the number where the id was asked for."""
+    return one == other or one.isdigit() != other.isdigit()
 
 
 # JobState of the API, without its prefix. A state that a later API adds counts as active: waiting on is safe.
@@ -104,14 +148,16 @@ class Checkpoint:
     @classmethod
     def from_mapping(cls, data: Mapping[str, Any]) -> Self:
         """Read what :meth:`as_dict` wrote, or the API's own JSON with snake_case names."""
-        identifier = data.get("checkpoint_id")
-        if identifier in (None, ""):
-            raise ValueError(f"checkpoint without checkpoint_id: {dict(data)!r}")
+        if not isinstance(data, Mapping):
+            raise ValueError(f"checkpoint: expected a mapping with checkpoint_id, not {shown(data)}")
+        endpoint = data.get("endpoint") or None
+        if not isinstance(endpoint, str | None):
+            raise ValueError(f"checkpoint: endpoint: expected a text, not {shown(endpoint)}")
         return cls(
-            checkpoint_id=str(identifier),
-            epoch=_optional_int(data.get("epoch")),
-            step=_optional_int(data.get("step")),
-            endpoint=data.get("endpoint") or None,
+            checkpoint_id=checkpoint_id(data.get("checkpoint_id"), "checkpoint"),
+            epoch=_optional_int(data.get("epoch"), "checkpoint: epoch"),
+            step=_optional_int(data.get("step"), "checkpoint: step"),
+            endpoint=endpoint,
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -229,7 +275,9 @@ class Model:
             if checkpoint.checkpoint_id == checkpoint_id:
                 return checkpoint
         there = ", ".join(c.checkpoint_id for c in self.checkpoints) or "none"
-        raise LookupError(f"Model {self.name} has no checkpoint {checkpoint_id!r}; it has: {there}.")
+        raise LookupError(
+            f"Model {self.name} has no checkpoint {shown(checkpoint_id)}; it has: {shortened(there, MAX_NAME)}."
+        )
 
 
 @dataclass(frozen=True)
@@ -282,5 +330,22 @@ def compare_checkpoints(source: Sequence[Checkpoint], copy: Sequence[Checkpoint]
     return differences
 
 
-def _optional_int(value: object) -> int | None:
-    return None if value is None else int(str(value))
+def checkpoint_id(value: object, where: str) -> str:
+    """Return a checkpoint's id as text.
+
+    :param where: what the message begins with.
+    :raises ValueError: when it is none.
+    """
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63 else value
+    if not isinstance(text, str) or not text.strip() or not text.isprintable() or len(text) > MAX_CHECKPOINT_ID:
+        raise ValueError(f"{where}: checkpoint_id: {shown(value)} is not the id of a checkpoint")
+    return text
+
+
+def _optional_int(value: object, where: str) -> int | None:
+    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+        return value
+    try:
+        return int(str(value))
+    except ValueError:
+        raise ValueError(f"{where}: {shown(value)} is not a whole number") from None

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from gemini_tuning.resources import ResourceName, ResourceNameError
+from gemini_tuning.wording import shown
 
 # AdapterSize of the API by the number people know it by.
 ADAPTER_SIZES: Mapping[int, str] = {
@@ -25,10 +26,39 @@ ADAPTER_SIZES: Mapping[int, str] = {
 MAX_EPOCHS = 100  # a guard against a typo, not a limit of the service
 MAX_DISPLAY_NAME = 128
 MAX_LABELS = 64
+MAX_TEXT = 10_000  # characters; a guard against a file pasted into a field
+MAX_URI = 2_000  # characters
 _LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}")
 _GCS_OBJECT = re.compile(r"gs://[a-z0-9][a-z0-9._-]{1,220}/[^\s]+")
-_KMS_KEY = re.compile(r"projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+")
+KMS_KEY = re.compile(r"projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+")
+
+
+def gcs_problem(name: str, uri: object, *, required: bool = False) -> str | None:
+    """Return why this is not the address of an object, beginning with the field's name, or ``None``."""
+    if uri is None or uri == "":
+        return f"{name}: is required" if required else None
+    if isinstance(uri, str) and len(uri) <= MAX_URI and _GCS_OBJECT.fullmatch(uri):
+        return None
+    return f"{name}: {shown(uri)} is not a gs://bucket/object address"
+
+
+def text_problems(spec: Any, prefix: str = "") -> list[str]:
+    """Return which of the fields that are texts hold something else: a template can put anything into them."""
+    values = {f.name: getattr(spec, f.name) for f in fields(spec) if f.type in ("str", "str | None")}
+    return [
+        f"{prefix}{name}: expected a text, not {shown(value)}"
+        for name, value in values.items()
+        if not isinstance(value, str | None)
+    ] + [
+        f"{prefix}{name}: longer than {MAX_TEXT} characters, or not Unicode"
+        for name, value in values.items()
+        if isinstance(value, str) and not _is_sendable(value)
+    ]
+
+
+def _is_sendable(text: str) -> bool:
+    return len(text) <= MAX_TEXT and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 @dataclass(frozen=True)
@@ -72,6 +102,8 @@ class TuningJobSpec:
 
     def problems(self) -> list[str]:
         """Return what the service would refuse, one sentence each, beginning with the field's name."""
+        if found := [*text_problems(self), *self._kind_problems()]:
+            return found  # the rules below are about texts
         return [
             *self._source_problems(),
             *self._dataset_problems(),
@@ -85,7 +117,7 @@ class TuningJobSpec:
         if bool(self.base_model) == bool(self.pre_tuned_model):
             found.append("base_model: give either base_model or pre_tuned_model, not both and not neither")
         if self.base_model and "/" in self.base_model:
-            found.append(f"base_model: {self.base_model!r} must be a model id such as gemini-2.5-flash")
+            found.append(f"base_model: {shown(self.base_model)} must be a model id such as gemini-2.5-flash")
         if self.pre_tuned_model:
             try:
                 ResourceName.parse(self.pre_tuned_model, "models")
@@ -93,30 +125,35 @@ class TuningJobSpec:
                 found.append(f"pre_tuned_model: {error}")
         if self.pre_tuned_model_checkpoint_id and not self.pre_tuned_model:
             found.append("pre_tuned_model_checkpoint_id: needs pre_tuned_model")
-        if self.kms_key_name and not _KMS_KEY.fullmatch(self.kms_key_name):
+        if self.kms_key_name and not KMS_KEY.fullmatch(self.kms_key_name):
             found.append("kms_key_name: expected projects/P/locations/L/keyRings/R/cryptoKeys/K")
         return found
 
     def _dataset_problems(self) -> list[str]:
-        uris = {
-            "training_dataset_uri": self.training_dataset_uri,
-            "validation_dataset_uri": self.validation_dataset_uri,
-        }
-        found = [
-            f"{name}: {uri!r} is not a gs://bucket/object address"
-            for name, uri in uris.items()
-            if uri and not _GCS_OBJECT.fullmatch(uri)
+        found = (
+            gcs_problem("training_dataset_uri", self.training_dataset_uri, required=True),
+            gcs_problem("validation_dataset_uri", self.validation_dataset_uri),
+        )
+        return [problem for problem in found if problem]
+
+    def _kind_problems(self) -> list[str]:
+        labels: object = self.labels  # whatever the annotation promises
+        metrics: object = self.evaluation_metrics
+        found = [] if isinstance(labels, Mapping) else [f"labels: expected a mapping, not {shown(labels)}"]
+        if not isinstance(metrics, list | tuple):
+            return [*found, f"evaluation_metrics: expected a list, not {shown(metrics)}"]
+        return found + [
+            f"evaluation_metrics[{number}]: expected a mapping with the fields of a metric, not {shown(metric)}"
+            for number, metric in enumerate(metrics)
+            if not isinstance(metric, Mapping)
         ]
-        if not self.training_dataset_uri:
-            found.append("training_dataset_uri: is required")
-        return found
 
     def _hyperparameter_problems(self) -> list[str]:
         found = []
         if self.epoch_count is not None and not 1 <= self.epoch_count <= MAX_EPOCHS:
-            found.append(f"epoch_count: {self.epoch_count} is not between 1 and {MAX_EPOCHS}")
+            found.append(f"epoch_count: {shown(self.epoch_count)} is not between 1 and {MAX_EPOCHS}")
         if self.adapter_size is not None and self.adapter_size not in ADAPTER_SIZES:
-            found.append(f"adapter_size: {self.adapter_size} is not one of {', '.join(map(str, ADAPTER_SIZES))}")
+            found.append(f"adapter_size: {shown(self.adapter_size)} is not one of {', '.join(map(str, ADAPTER_SIZES))}")
         if self.learning_rate_multiplier is not None and not self.learning_rate_multiplier > 0:
             found.append(f"learning_rate_multiplier: {self.learning_rate_multiplier} is not above 0")
         return found
@@ -128,9 +165,11 @@ class TuningJobSpec:
         if len(self.labels) > MAX_LABELS:
             found.append(f"labels: {len(self.labels)} labels; at most {MAX_LABELS}")
         for key, value in self.labels.items():
-            if not _LABEL_KEY.fullmatch(str(key)) or not _LABEL_VALUE.fullmatch(str(value)):
+            texts = isinstance(key, str) and isinstance(value, str)
+            if not texts or not _LABEL_KEY.fullmatch(key) or not _LABEL_VALUE.fullmatch(value):
+                label = f"{shown(key)}={shown(value)}"
                 found.append(
-                    f"labels: {key}={value}: lowercase letters, digits, _ and -, at most 63, key starting with a letter"
+                    f"labels: {label}: lowercase letters, digits, _ and -, at most 63, key starting with a letter"
                 )
         return found
 
@@ -139,5 +178,5 @@ class TuningJobSpec:
         if bool(self.evaluation_metrics) != bool(self.evaluation_output_uri):
             found.append("evaluation_metrics: needs evaluation_output_uri, and the other way round")
         if self.evaluation_output_uri and not self.evaluation_output_uri.startswith("gs://"):
-            found.append(f"evaluation_output_uri: {self.evaluation_output_uri!r} is not a gs:// address")
+            found.append(f"evaluation_output_uri: {shown(self.evaluation_output_uri)} is not a gs:// address")
         return found

@@ -306,7 +306,8 @@ def test_two_runs_at_once_keep_to_their_own_jobs_models_and_copies(stack):
     advance(stack)
     assert [run.finish() for run in both] == ["success", "success"]
     reports = [run.xcom("report") for run in both]
-    for what in ("tuning_job", "tuned_model", "copy"):
+    assert len({run.xcom(CREATE) for run in both}) == 2
+    for what in ("tuned_model", "copy"):
         assert len({report[what] for report in reports}) == 2
     assert len(jobs(stack)) == 2
 

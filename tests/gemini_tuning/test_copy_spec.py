@@ -2,6 +2,7 @@ import pytest
 
 from gemini_tuning.copy_spec import ModelCopySpec
 
+KEY = "projects/p/locations/europe-west4/keyRings/r/cryptoKeys/k"
 PARENT = "projects/1/locations/europe-west4/models/2"
 
 
@@ -10,7 +11,7 @@ PARENT = "projects/1/locations/europe-west4/models/2"
     [
         ModelCopySpec(),
         ModelCopySpec("europe-west4"),
-        ModelCopySpec("europe-west4", "other-project", model_id="mine", kms_key_name="k"),
+        ModelCopySpec("europe-west4", "other-project", model_id="mine", kms_key_name=KEY),
         ModelCopySpec("europe-west4", parent_model=PARENT),
     ],
 )

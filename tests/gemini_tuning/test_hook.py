@@ -304,7 +304,22 @@ def test_a_service_that_is_away(monkeypatch, impatient):
     assert caught.value.code == 0
     with pytest.raises(TransientServiceError):
         asyncio.run(hook.aget_tuning_job(f"{ABSENT}/tuningJobs/1"))
-    with pytest.raises(CreateOutcomeUnknownError):
+    for create in (
+        lambda: hook.create_tuning_job(SPEC, project_id=None, location=LOCATION),
+        lambda: hook.copy_model(f"{ABSENT}/models/1@1", ModelCopySpec(), location=LOCATION),
+    ):
+        with pytest.raises(NotSentError):  # nobody was there to take it
+            create()
+
+
+def test_a_token_server_that_is_away_is_no_refusal(monkeypatch, impatient):
+    with Emulator(speed=0) as gone:
+        use_connection(monkeypatch, gone.connection())
+        hook = GeminiTuningHook()
+    for call in (hook.get_tuning_job, lambda name: asyncio.run(hook.aget_tuning_job(name))):
+        with pytest.raises(TransientServiceError, match="no token"):
+            call(f"{ABSENT}/tuningJobs/1")
+    with pytest.raises(NotSentError, match="no token"):
         hook.create_tuning_job(SPEC, project_id=None, location=LOCATION)
 
 

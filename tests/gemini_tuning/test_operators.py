@@ -79,7 +79,7 @@ def test_preflight_refuses_a_missing_file(vertex):
 
 
 def test_preflight_refuses_other_addresses(vertex):
-    with pytest.raises(InvalidInputError, match="'/etc/passwd' is not a gs:// address"):
+    with pytest.raises(InvalidInputError, match="training_dataset_uri: '/etc/passwd' is not a gs://bucket/object"):
         preflight(training_dataset_uri="/etc/passwd").execute(context())
 
 

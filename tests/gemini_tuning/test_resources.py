@@ -87,7 +87,7 @@ def test_checkpoints_survive_the_way_through_xcom():
     assert Checkpoint.from_mapping({"checkpoint_id": 2, "epoch": "2", "step": "20", "endpoint": ""}) == Checkpoint(
         "2", 2, 20
     )
-    with pytest.raises(ValueError, match="without checkpoint_id"):
+    with pytest.raises(ValueError, match="checkpoint_id: None is not the id of a checkpoint"):
         Checkpoint.from_mapping({"epoch": 1})
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from airflow.sdk import BaseOperator
 from airflow.sdk.definitions.retry_policy import ExceptionRetryPolicy, RetryAction, RetryRule
@@ -19,6 +19,8 @@ from gemini_tuning.exceptions import (
     TuningJobError,
     VerificationError,
 )
+from gemini_tuning.resources import project_problem
+from gemini_tuning.wording import shown
 
 if TYPE_CHECKING:
     from gemini_tuning.hook import GeminiTuningHook
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 T = TypeVar("T", dict[str, Any], list[Any])
 
 GCP_FIELDS: tuple[str, ...] = ("gcp_conn_id", "impersonation_chain", "project_id", "location")
+
+MAX_SECONDS = 10 * 366 * 24 * 3600.0  # beyond it Python's dates overflow sooner or later
+TRUE, FALSE = frozenset({"true", "1", "yes"}), frozenset({"false", "0", "no"})
 
 # Airflow's `retries` still says how often; this says after which errors another try is pointless.
 RETRY_POLICY = ExceptionRetryPolicy(
@@ -78,24 +83,48 @@ class GoogleCloudFields(BaseOperator):
         """The hook for this task; imported here because it brings Google's clients along."""
         from gemini_tuning.hook import GeminiTuningHook
 
+        self._check_cloud_fields()
         return GeminiTuningHook(self.gcp_conn_id, self.impersonation_chain)
+
+    def _check_cloud_fields(self) -> None:
+        """Name the field that is wrong; deeper down nobody knows its name."""
+        if not isinstance(self.gcp_conn_id, str) or not self.gcp_conn_id.strip():
+            raise ValueError(f"gcp_conn_id: {shown(self.gcp_conn_id)} is not the id of a connection")
+        chain = self.impersonation_chain
+        accounts = [chain or ""] if isinstance(chain, str | None) else chain
+        if not isinstance(accounts, list | tuple) or not all(isinstance(account, str) for account in accounts):
+            raise ValueError(f"impersonation_chain: {shown(chain)} is neither a service account nor a list of them")
+        project = optional_text(self.project_id)
+        if project is not None and (problem := project_problem("project_id", project)):
+            raise ValueError(problem)
 
 
 def optional_text(value: Any) -> str | None:
-    """Read a templated text: a rendered ``None`` or nothing counts as not given."""
-    return None if value is None or str(value).strip() in ("", "None") else str(value)
+    """Read a templated text: a rendered ``None`` or nothing counts as not given.
+
+    A list or a mapping passes as it is, so that the check of the whole, which knows the field's name, refuses it.
+    """
+    if value is None or isinstance(value, list | tuple | set | dict):
+        return cast("str | None", value)
+    try:
+        text = str(value)
+    except ValueError:  # an int of more digits than Python writes down
+        text = shown(value)
+    return None if text.strip() in ("", "None") else text
 
 
 def optional_int(value: Any, name: str) -> int | None:
-    """Read a templated whole number.
+    """Read a templated whole number, 3.0 as well: JSON does not tell it from 3.
 
     :raises ValueError: naming the parameter.
     """
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     text = optional_text(value)
     try:
         return None if text is None else int(text)
-    except ValueError:
-        raise ValueError(f"{name}: {value!r} is not a whole number") from None
+    except (ValueError, TypeError):
+        raise ValueError(f"{name}: {shown(value)} is not a whole number") from None
 
 
 def optional_float(value: Any, name: str) -> float | None:
@@ -108,21 +137,21 @@ def optional_float(value: Any, name: str) -> float | None:
         return None
     try:
         number = float(text)
-    except ValueError:
+    except (ValueError, TypeError):
         number = math.nan
     if not math.isfinite(number):
-        raise ValueError(f"{name}: {value!r} is not a number")
+        raise ValueError(f"{name}: {shown(value)} is not a number")
     return number
 
 
 def optional_seconds(value: Any, name: str) -> float | None:
     """Read a templated number of seconds.
 
-    :raises ValueError: naming the parameter; also when it is not above 0.
+    :raises ValueError: naming the parameter; also when it is not above 0, or more than ten years.
     """
     seconds = optional_float(value, name)
-    if seconds is not None and seconds <= 0:
-        raise ValueError(f"{name}: {value!r} is not above 0 seconds")
+    if seconds is not None and not 0 < seconds <= MAX_SECONDS:
+        raise ValueError(f"{name}: {shown(value)} is not above 0 seconds, or more than ten years")
     return seconds
 
 
@@ -134,15 +163,33 @@ def optional_json(value: Any, kind: type[T], name: str) -> T:
     if isinstance(value, str) and optional_text(value):
         try:
             value = json.loads(value)
-        except ValueError:
-            raise ValueError(f"{name}: {value!r} is not JSON") from None
+        except (ValueError, RecursionError):
+            raise ValueError(f"{name}: {shown(value)} is not JSON") from None
     if value in (None, "", "None"):
         return kind()
     if not isinstance(value, kind):
-        raise ValueError(f"{name}: expected a {kind.__name__}, not {value!r}")
+        raise ValueError(f"{name}: expected a {kind.__name__}, not {shown(value)}")
     return value
 
 
-def flag(value: Any) -> bool:
-    """Read a templated truth value."""
-    return value if isinstance(value, bool) else str(value).strip().lower() in ("true", "1", "yes")
+def as_list(value: Any, name: str) -> list[Any]:
+    """Read a list, which Airflow may give as something that is read as one goes.
+
+    :raises ValueError: naming the parameter.
+    """
+    if not isinstance(value, Iterable) or isinstance(value, str | bytes | Mapping):
+        raise ValueError(f"{name}: expected a list, not {shown(value)}")
+    return list(value)
+
+
+def flag(value: Any, name: str = "the value") -> bool:
+    """Read a templated truth value; nothing counts as false.
+
+    :raises ValueError: naming the parameter.
+    """
+    if isinstance(value, bool):
+        return value
+    word = str(optional_text(value) or "false").strip().lower()
+    if word not in TRUE | FALSE:
+        raise ValueError(f"{name}: {shown(value)} is not true or false")
+    return word in TRUE

@@ -11,9 +11,10 @@ from airflow.sdk.bases.branch import BaseBranchOperator
 from gemini_tuning.exceptions import CheckpointError, ServiceError
 from gemini_tuning.operators.base import GCP_FIELDS, GoogleCloudFields, optional_float, optional_int
 from gemini_tuning.resources import Answer, Checkpoint, Model, TuningJob
-from gemini_tuning.selection import Candidate, Decision, choose
+from gemini_tuning.selection import Decision, choose, read_results
 from gemini_tuning.smoke.runner import CaseResult, NoAnswerError, run_suite, summarize, unusable
 from gemini_tuning.smoke.suite import Case, Suite, load_suite
+from gemini_tuning.wording import shown
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -136,7 +137,10 @@ class GeminiSmokeTestCheckpointOperator(GoogleCloudFields):
         if not checkpoint.endpoint:
             self.log.warning("Checkpoint %s is not deployed to an endpoint", checkpoint.checkpoint_id)
             return unusable(suite, checkpoint, "it is not deployed to an endpoint")
-        results = asyncio.run(self._ask_all(suite, checkpoint.endpoint))
+        concurrency = 1 if (number := optional_int(self.concurrency, "concurrency")) is None else number
+        if concurrency < 1:
+            raise ValueError(f"concurrency: {concurrency} is not above 0")
+        results = asyncio.run(self._ask_all(suite, checkpoint.endpoint, concurrency))
         for result in results:
             why = "; ".join(result.failures) or result.error or ""
             self.log.info("%s %s %s", "PASS" if result.passed else "FAIL", result.case.id, why)
@@ -147,7 +151,7 @@ class GeminiSmokeTestCheckpointOperator(GoogleCloudFields):
         )  # fmt: skip
         return summary
 
-    async def _ask_all(self, suite: Suite, endpoint: str) -> list[CaseResult]:
+    async def _ask_all(self, suite: Suite, endpoint: str, concurrency: int) -> list[CaseResult]:
         hook = self.hook
 
         async def ask(case: Case) -> Answer:
@@ -165,7 +169,7 @@ class GeminiSmokeTestCheckpointOperator(GoogleCloudFields):
                 raise NoAnswerError(str(error)) from error
 
         try:
-            return await run_suite(suite, ask, concurrency=optional_int(self.concurrency, "concurrency") or 1)
+            return await run_suite(suite, ask, concurrency=concurrency)
         finally:
             await hook.aclose()
 
@@ -186,7 +190,7 @@ class GeminiChooseCheckpointOperator(BaseBranchOperator):
     :param set_default_task_id: direct downstream task.
     :param copy_task_id: direct downstream task.
     :param no_winner_task_id: direct downstream task.
-    :raises ValueError: when ``min_pass_rate`` is not between 0 and 1.
+    :raises ValueError: when ``min_pass_rate`` is not between 0 and 1, or a result is not what the smoke test pushes.
     """
 
     template_fields: Sequence[str] = ("results", "default_checkpoint_id", "min_pass_rate")
@@ -214,8 +218,8 @@ class GeminiChooseCheckpointOperator(BaseBranchOperator):
         """Decide, push the decision, return the task to go on with."""
         min_pass_rate = optional_float(self.min_pass_rate, "min_pass_rate")
         if min_pass_rate is None or not 0 <= min_pass_rate <= 1:
-            raise ValueError(f"min_pass_rate: {self.min_pass_rate!r} is not between 0 and 1")
-        decision = choose(map(Candidate.from_mapping, self.results), min_pass_rate=min_pass_rate)
+            raise ValueError(f"min_pass_rate: {shown(self.min_pass_rate)} is not between 0 and 1")
+        decision = choose(read_results(self.results), min_pass_rate=min_pass_rate)
         self.log.info("%s", decision.reason)
         context["ti"].xcom_push(key="decision", value=self._decision(decision, min_pass_rate))
         context["ti"].xcom_push(key="winner", value=decision.winner)

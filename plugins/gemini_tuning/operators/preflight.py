@@ -10,6 +10,7 @@ from gemini_tuning.exceptions import InvalidInputError
 from gemini_tuning.operators.base import GCP_FIELDS, GoogleCloudFields, optional_text
 from gemini_tuning.preflight import DatasetReport, check_training_dataset, check_validation_dataset
 from gemini_tuning.smoke.suite import load_suite
+from gemini_tuning.tuning_spec import gcs_problem
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -62,8 +63,11 @@ class GeminiPreflightOperator(GoogleCloudFields):
     def execute(self, context: Context) -> dict[str, Any]:
         """Check everything and push what was counted."""
         self._refuse_unknown_params(context)
-        if problems := ModelCopySpec(**{k: optional_text(v) for k, v in (self.copy or {}).items()}).problems():
+        if problems := ModelCopySpec.from_mapping(self.copy, optional_text).problems():
             raise InvalidInputError("Nothing was created. " + "; ".join(problems) + ".")
+        for name in ("training_dataset_uri", "validation_dataset_uri"):
+            if problem := gcs_problem(name, optional_text(getattr(self, name)), required=name.startswith("training")):
+                raise InvalidInputError(f"Nothing was created. {problem}.")
         suite_name = optional_text(self.suite)
         suite = load_suite(suite_name, self.suite_folder) if suite_name else None
         training = check_training_dataset(self._lines(self.training_dataset_uri))
@@ -88,8 +92,6 @@ class GeminiPreflightOperator(GoogleCloudFields):
             )
 
     def _lines(self, uri: str) -> Iterator[bytes]:
-        if not str(uri).startswith("gs://"):
-            raise InvalidInputError(f"{uri!r} is not a gs:// address")
         return self.hook.read_lines(uri)
 
     def _report(self, uri: str, report: DatasetReport) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
+from gemini_tuning.operators.base import as_list
 from gemini_tuning.report import render
 
 if TYPE_CHECKING:
@@ -53,20 +54,20 @@ class GeminiTuningReportOperator(BaseOperator):
         report = render(
             tuning_job=self.tuning_job,
             model=self.model,
-            results=list(self.results),
+            results=as_list(self.results, "results"),
             decision=self.decision,
             promotion=self.promotion,
             copy=self.copy,
         )
         for line in report.splitlines():
             self.log.info("%s", line)
-        before = self.decision["default_checkpoint_id"]
+        before = self.decision.get("default_checkpoint_id")
         return {
-            "winner": self.decision["winner"],
-            "reason": self.decision["reason"],
+            "winner": self.decision.get("winner"),
+            "reason": self.decision.get("reason"),
             "tuned_model": self.model,
             "default_before": before,
-            "default_after": self.promotion["default_after"] if self.promotion else before,
-            "copy": self.copy["model"] if self.copy else None,
+            "default_after": self.promotion.get("default_after") if self.promotion else before,
+            "copy": self.copy.get("model") if self.copy else None,
             "report": report,
         }

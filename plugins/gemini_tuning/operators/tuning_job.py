@@ -146,7 +146,7 @@ class GeminiCreateTuningJobOperator(SubmitsOnce):
     def begin(self, context: Context, memory: SubmissionMemory) -> Submission:
         """Return what this run has asked for, or begin anew."""
         self._run = _labels(context)
-        stored, series, forced = memory.recall(), series_of(context), flag(self.force_new_job)
+        stored, series, forced = memory.recall(), series_of(context), flag(self.force_new_job, "force_new_job")
         if stored is None:
             self._look_around(first=forced or context["ti"].try_number == 1)
         elif not forced or stored.series == series:
@@ -228,7 +228,7 @@ class GeminiCreateTuningJobOperator(SubmitsOnce):
             tuned_model_display_name=optional_text(self.tuned_model_display_name),
             description=optional_text(self.description),
             labels=optional_json(self.labels, dict, "labels"),
-            export_last_checkpoint_only=flag(self.export_last_checkpoint_only),
+            export_last_checkpoint_only=flag(self.export_last_checkpoint_only, "export_last_checkpoint_only"),
             evaluation_metrics=optional_json(self.evaluation_metrics, list, "evaluation_metrics"),
             evaluation_output_uri=optional_text(self.evaluation_output_uri),
             kms_key_name=optional_text(self.kms_key_name),

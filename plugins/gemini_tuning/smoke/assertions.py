@@ -7,14 +7,19 @@ it can read a suite. Each type has a form with the prefix ``not-``.
 from __future__ import annotations
 
 import json
-import re
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
-import jsonschema
+from gemini_tuning.smoke import patterns, schemas
+from gemini_tuning.wording import shortened, shown
 
 NOT = "not-"
+MAX_FAULT = 500  # characters
+MAX_SHOWN = 80  # characters of a value
+# A check that cannot be done is a failure also of its not- form: nobody knows whether it holds.
+_UNDECIDED = (patterns.MatchTimeoutError, schemas.SchemaUnusableError)
 
 
 @dataclass(frozen=True)
@@ -35,9 +40,12 @@ class Assertion:
         :param latency_ms: milliseconds it took.
         """
         negated = self.type.startswith(NOT)
-        fault = TYPES[self.type.removeprefix(NOT)].check(self.value, text, latency_ms)
+        try:
+            fault = TYPES[self.type.removeprefix(NOT)].check(self.value, text, latency_ms)
+        except _UNDECIDED as error:
+            return shortened(f"{self.type}: cannot be decided: {error}", MAX_FAULT)
         if not negated:
-            return fault
+            return None if fault is None else shortened(fault, MAX_FAULT)
         return None if fault else f"{self.type}: {_short(self.value)} does hold"
 
     def problem(self) -> str | None:
@@ -45,7 +53,7 @@ class Assertion:
         kind = TYPES.get(self.type.removeprefix(NOT))
         if kind is None:
             names = ", ".join(TYPES)
-            return f"unknown assertion type {self.type!r}; known are {names}, each also with the prefix not-"
+            return f"unknown assertion type {shown(self.type)}; known are {names}, each also with the prefix not-"
         return kind.problem(self.value)
 
 
@@ -56,8 +64,13 @@ class _Type:
 
 
 def _short(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= 80 else text[:77] + "..."
+    if isinstance(value, str):
+        value = value[: 2 * MAX_SHOWN]  # a huge answer need not be encoded to be cut
+    try:
+        text = json.dumps(value, ensure_ascii=False, default=str)
+    except (TypeError, ValueError, RecursionError):  # keys that JSON has not, ints of 5,000 digits
+        return shown(value)
+    return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "..."
 
 
 def _equals(value: str, text: str, _: float) -> str | None:
@@ -69,18 +82,20 @@ def _contains(value: str, text: str, _: float) -> str | None:
 
 
 def _regex(value: str, text: str, _: float) -> str | None:
-    return None if re.search(value, text) else f"regex: {_short(value)} does not match"
+    return None if patterns.found(value, text) else f"regex: {_short(value)} does not match"
 
 
 def _is_json(schema: Mapping[str, Any] | None, text: str, _: float) -> str | None:
     try:
-        parsed = json.loads(text)
+        parsed = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         return f"is-json: {error}"
-    if schema:
-        for fault in jsonschema.Draft202012Validator(schema).iter_errors(parsed):
-            return f"is-json: {fault.json_path}: {fault.message}"
-    return None
+    fault = schemas.fault(schema, parsed) if schema else None
+    return f"is-json: {fault}" if fault else None
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
 
 
 def _max_latency(value: float, _: str, latency_ms: float) -> str | None:
@@ -94,11 +109,8 @@ def _needs_text(value: object) -> str | None:
 def _needs_regex(value: object) -> str | None:
     if not isinstance(value, str):
         return _needs_text(value)
-    try:
-        re.compile(value)
-    except re.error as error:
-        return f"value {_short(value)} is not a regular expression: {error}"
-    return None
+    fault = patterns.problem(value)
+    return f"value {_short(value)} is not a regular expression: {fault}" if fault else None
 
 
 def _needs_schema(value: object) -> str | None:
@@ -106,15 +118,12 @@ def _needs_schema(value: object) -> str | None:
         return None
     if not isinstance(value, Mapping):
         return f"value must be a JSON Schema, not {_short(value)}"
-    try:
-        jsonschema.Draft202012Validator.check_schema(value)
-    except jsonschema.SchemaError as error:
-        return f"value is not a JSON Schema: {error.message}"
-    return None
+    fault = schemas.problem(value)
+    return f"value is not a JSON Schema: {shortened(fault, MAX_FAULT)}" if fault else None
 
 
 def _needs_milliseconds(value: object) -> str | None:
-    if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf:
         return None
     return f"value must be milliseconds above 0, not {_short(value)}"
 

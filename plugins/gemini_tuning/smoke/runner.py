@@ -9,6 +9,9 @@ from typing import Any
 
 from gemini_tuning.resources import Answer, Checkpoint
 from gemini_tuning.smoke.suite import Case, Suite
+from gemini_tuning.wording import said, shortened
+
+MAX_ANSWER = 2_000  # characters of an answer that go to XCom; the assertions see all of it
 
 Ask = Callable[[Case], Awaitable[Answer]]
 
@@ -36,15 +39,15 @@ class CaseResult:
         return self.answer is not None and not self.failures
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the form that goes to XCom; latency in milliseconds."""
+        """Return the form that goes to XCom; latency in milliseconds, a long answer cut with a note at its end."""
         answer = self.answer
         return {
             "id": self.case.id,
             "passed": self.passed,
-            "answer": answer.text if answer else None,
+            "answer": shortened(answer.text, MAX_ANSWER) if answer else None,
             "finish_reason": answer.finish_reason if answer else None,
             "failures": list(self.failures),
-            "error": self.error,
+            "error": said(self.error) if self.error else None,
             "latency_ms": round(answer.latency * 1000, 1) if answer else None,
             "weight": self.case.weight,
         }
@@ -97,7 +100,7 @@ def summarize(suite: Suite, checkpoint: Checkpoint, results: Sequence[CaseResult
         "score": round(passed / total, 6) if answered else None,
         "passed": sum(result.passed for result in results),
         "total": len(results),
-        "error": None if answered else next((result.error for result in results), "the suite has no case"),
+        "error": None if answered else said(next((r.error for r in results if r.error), "the suite has no case")),
         "cases": [result.as_dict() for result in results],
     }
 
@@ -110,6 +113,6 @@ def unusable(suite: Suite, checkpoint: Checkpoint, reason: str) -> dict[str, Any
         "score": None,
         "passed": 0,
         "total": len(suite.cases),
-        "error": reason,
+        "error": said(reason),
         "cases": [],
     }

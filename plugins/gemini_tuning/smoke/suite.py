@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from gemini_tuning import yaml_file
 from gemini_tuning.smoke.assertions import Assertion
+from gemini_tuning.wording import shortened, shown
+from gemini_tuning.yaml_file import YamlError
 
 SUITE_KEYS = frozenset({"description", "defaults", "cases"})
 DEFAULT_KEYS = frozenset({"system_instruction", "assert", "weight", "temperature", "max_output_tokens"})
 CASE_KEYS = DEFAULT_KEYS | {"id", "prompt"}
+MAX_ID = 200  # characters; ids go to logs, XComs and the report
+LIGHTEST, HEAVIEST = 1e-6, 1e6  # weights: their sum and share stay exact enough
+MAX_OUTPUT_TOKENS = 2**31 - 1  # the API's field is an int32
+MAX_PATH = 1_000  # characters
+MAX_LISTED = 20  # suites that an error names
 
 
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _number(value: Any, least: float, most: float) -> bool:
+    # Compared first: an int may be too big for a float, and NaN is in no range.
+    return isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most
 
 
 # What a case may say besides its prompt and its assertions: what is expected, and the test of it.
 VALUE_RULES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
-    "weight": ("a number above 0", lambda value: _number(value) and value > 0),
-    "temperature": ("a number from 0 to 2", lambda value: _number(value) and 0 <= value <= 2),
-    "max_output_tokens": ("a whole number above 0", lambda value: type(value) is int and value > 0),
+    "weight": ("a number above 0, at most 1000000", lambda value: _number(value, LIGHTEST, HEAVIEST)),
+    "temperature": ("a number from 0 to 2", lambda value: _number(value, 0, 2)),
+    "max_output_tokens": (
+        "a whole number above 0, at most 2147483647",
+        lambda value: type(value) is int and 0 < value <= MAX_OUTPUT_TOKENS,
+    ),
     "system_instruction": ("a text", lambda value: isinstance(value, str)),
 }
 
@@ -66,17 +75,43 @@ def load_suite(name: str, folder: str | None = None) -> Suite:
     :param folder: when given, the file must lie in it.
     :raises SuiteError: when the file is missing or not acceptable.
     """
-    path = Path(folder, name) if folder else Path(name)
-    if path.suffix not in (".yaml", ".yml"):
-        path = path.with_name(path.name + ".yaml")
-    if folder and not path.resolve().is_relative_to(Path(folder).resolve()):
-        raise SuiteError(f"{name!r} is not a suite in {folder}")
+    path = _path(name, folder)
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        there = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml"))) or "none"
-        raise SuiteError(f"{path}: cannot be read ({error}); suites in that folder: {there}") from error
+        text = yaml_file.read_text(path)
+    except YamlError as error:
+        raise SuiteError(f"{path}: {error}") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL or half a character in the name
+        raise SuiteError(f"{path}: cannot be read ({error}); suites in that folder: {_beside(path)}") from error
     return parse_suite(text, str(path))
+
+
+def _path(name: str, folder: str | None) -> Path:
+    """Return the file's path; refuse what is no name and what lies outside of the folder, also behind a link."""
+    if folder is not None and (not isinstance(folder, str) or len(folder) > MAX_PATH):
+        raise SuiteError(f"suite_folder: {shown(folder)} is not a folder")
+    where = f"a suite in {folder}" if folder else "the path of a suite"
+    if not isinstance(name, str) or not name.strip():
+        raise SuiteError(f"suite: {shown(name)} is not {where}")
+    try:
+        path = Path(folder, name) if folder else Path(name)
+        if path.suffix not in (".yaml", ".yml"):
+            path = path.with_name(path.name + ".yaml")
+        inside = not folder or path.resolve().is_relative_to(Path(folder).resolve())
+    except (OSError, ValueError, RuntimeError, TypeError):  # RuntimeError: links in a circle
+        inside = False
+    if not inside or len(name) > MAX_PATH:
+        raise SuiteError(f"suite: {shown(name)} is not {where}")
+    return path
+
+
+def _beside(path: Path) -> str:
+    """Name the suites that are there."""
+    try:
+        names = sorted(p.stem for p in path.parent.glob("*.yaml"))
+    except (OSError, ValueError):
+        names = []
+    more = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
+    return (", ".join(names[:MAX_LISTED]) or "none") + more
 
 
 def parse_suite(text: str, source: str) -> Suite:
@@ -86,13 +121,13 @@ def parse_suite(text: str, source: str) -> Suite:
     :raises SuiteError: when it is not acceptable.
     """
     try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise SuiteError(f"{source}: not YAML: {error}") from error
+        data = yaml_file.parse(text)
+    except YamlError as error:
+        raise SuiteError(f"{source}: {error}") from error
     if not isinstance(data, Mapping):
         raise SuiteError(f"{source}: expected a mapping with the key cases")
     _known_keys(data, SUITE_KEYS, source, "the suite")
-    defaults = data.get("defaults") or {}
+    defaults = {} if data.get("defaults") is None else data["defaults"]
     _mapping(defaults, source, "defaults")
     _known_keys(defaults, DEFAULT_KEYS, source, "defaults")
     raw_cases = data.get("cases")
@@ -104,44 +139,52 @@ def parse_suite(text: str, source: str) -> Suite:
         if case.id in seen:
             raise SuiteError(f"{source}: the id {case.id!r} is used twice")
         seen.add(case.id)
-    return Suite(name=Path(source).stem, cases=cases, description=str(data.get("description") or ""))
+    description = data.get("description") or ""
+    if not isinstance(description, str):
+        raise SuiteError(f"{source}: description: expected a text, not {shown(description)}")
+    return Suite(name=Path(source).stem, cases=cases, description=description)
 
 
 def _case(raw: Any, defaults: Mapping[str, Any], source: str, number: int) -> Case:
     where = f"case {number}"
     _mapping(raw, source, where)
-    where += f" ({raw.get('id')})" if raw.get("id") else ""
+    if isinstance(raw.get("id"), str) and raw["id"]:
+        where += f" ({shortened(raw['id'], MAX_ID)})"
     _known_keys(raw, CASE_KEYS, source, where)
     for key in ("id", "prompt"):
         if not isinstance(raw.get(key), str) or not raw[key].strip():
-            raise SuiteError(f"{source}: {where}: {key}: expected a text")
+            raise SuiteError(f"{source}: {where}: {key}: expected a text, not {shown(raw.get(key))}")
+    if len(raw["id"]) > MAX_ID or not raw["id"].isprintable():
+        raise SuiteError(f"{source}: {where}: id: expected one line of at most {MAX_ID} characters")
     assertions = (*_assertions(defaults, source, "defaults"), *_assertions(raw, source, where))
     if not assertions:
         raise SuiteError(f"{source}: {where}: has no assertion, so it could not fail")
     merged = {"weight": 1, "temperature": 0.0, **defaults, **raw}
     for key, (expected, holds) in VALUE_RULES.items():
         if merged.get(key) is not None and not holds(merged[key]):
-            raise SuiteError(f"{source}: {where}: {key}: expected {expected}, not {merged[key]!r}")
+            raise SuiteError(f"{source}: {where}: {key}: expected {expected}, not {shown(merged[key])}")
     return Case(
         id=raw["id"],
         prompt=raw["prompt"],
         assertions=assertions,
         system_instruction=merged.get("system_instruction"),
-        weight=float(merged["weight"] or 1),
+        weight=1.0 if merged["weight"] is None else float(merged["weight"]),
         temperature=merged["temperature"],
         max_output_tokens=merged.get("max_output_tokens"),
     )
 
 
 def _assertions(raw: Mapping[str, Any], source: str, where: str) -> tuple[Assertion, ...]:
-    found = raw.get("assert") or []
+    found = [] if raw.get("assert") is None else raw["assert"]
     if not isinstance(found, list):
         raise SuiteError(f"{source}: {where}: assert: expected a list")
     assertions = []
     for item in found:
         _mapping(item, source, f"{where}: assert")
         _known_keys(item, frozenset({"type", "value"}), source, f"{where}: assert")
-        assertion = Assertion(str(item.get("type")), item.get("value"))
+        if not isinstance(item.get("type"), str):
+            raise SuiteError(f"{source}: {where}: assert: type: expected a text, not {shown(item.get('type'))}")
+        assertion = Assertion(item["type"], item.get("value"))
         if problem := assertion.problem():
             raise SuiteError(f"{source}: {where}: assert: {problem}")
         assertions.append(assertion)
@@ -150,12 +193,11 @@ def _assertions(raw: Mapping[str, Any], source: str, where: str) -> tuple[Assert
 
 def _mapping(value: Any, source: str, where: str) -> None:
     if not isinstance(value, Mapping):
-        raise SuiteError(f"{source}: {where}: expected a mapping, not {value!r}")
+        raise SuiteError(f"{source}: {where}: expected a mapping, not {shown(value)}")
 
 
 def _known_keys(data: Mapping[str, Any], known: frozenset[str], source: str, where: str) -> None:
-    unknown = sorted(str(key) for key in data if key not in known)
+    unknown = sorted(key if isinstance(key, str) else shown(key) for key in data if key not in known)
     if unknown:
-        raise SuiteError(
-            f"{source}: {where}: unknown key {', '.join(unknown)}; expected one of {', '.join(sorted(known))}"
-        )
+        named = shortened(", ".join(unknown), MAX_ID)
+        raise SuiteError(f"{source}: {where}: unknown key {named}; expected one of {', '.join(sorted(known))}")
