@@ -53,9 +53,13 @@ class AirflowApi:
         errors: list[Json] = self.get("/importErrors")["import_errors"]
         return errors
 
-    def trigger(self, dag_id: str, conf: Json) -> httpx.Response:
-        """Start a run; the caller looks at the status code."""
-        return self.http.post(f"/api/v2/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": conf})
+    def trigger(self, dag_id: str, conf: Json, run_id: str | None = None) -> httpx.Response:
+        """Start a run; the caller looks at the status code.
+
+        :param run_id: by default Airflow makes one. With one, a second request does no harm: it is answered with 409.
+        """
+        body = {"logical_date": None, "conf": conf, "dag_run_id": run_id}
+        return self.http.post(f"/api/v2/dags/{dag_id}/dagRuns", json=body)
 
     def run(self, dag_id: str, run_id: str) -> Json:
         """Return a DAG run."""

@@ -22,7 +22,7 @@ LEARNING_RATE = "2"  # so that the last checkpoint has overfitted, and another o
 MANY_EPOCHS = 60  # a job of three minutes: left running, it would still run when the round is looked at
 DEADLINE = 24 * 3600
 SHORT_DEADLINE = 60  # seconds, the least that the DAG takes
-BURST = (3, 8)  # requests that a burst of errors takes
+BURST = (2, 4)  # requests that a burst of errors takes; a trigger that is refused waits twice as long each time
 FIRST = (*PROCESS_KINDS, *SERVICE_KINDS)
 """The n-th seed begins with the n-th of these, so that as many rounds in a row have seen each."""
 GIVEN_UP = ("waiting task marked failed", "run marked failed")

@@ -90,11 +90,26 @@ class Round:
             "poll_interval": 1,
             "deadline_seconds": run.deadline,
         }
-        answer = self.stack.api.trigger(DAG_ID, conf)
-        answer.raise_for_status()
-        run_id = str(answer.json()["dag_run_id"])
+        run_id = f"chaos__{run.label}"
+        processes = list(self.stack.processes.values())
+        wait_until(f"the start of {run_id}", lambda: self._is_started(run_id, conf), processes, RECOVERY)
         self.tell(f"run {run.label} is {run_id}; fate: {run.fate or 'left alone'}; copy: {run.copy}")
         return run_id
+
+    def _is_started(self, run_id: str, conf: dict[str, Any]) -> bool:
+        """Ask for a run, if need be again.
+
+        On SQLite the API server blocks itself while it logs a request as another run's task starts, until SQLite's
+        time-out; then the request fails and nothing has happened.
+        """
+        try:
+            answer = self.stack.api.trigger(DAG_ID, conf, run_id)
+        except httpx.HTTPError as error:
+            self.tell(f"not started yet, {run_id}: {error!r}")
+            return False
+        if answer.is_client_error and answer.status_code != 409:
+            raise DemoError(f"Airflow refused to start {run_id}: {answer.status_code} {answer.text}")
+        return not answer.is_server_error
 
     def _disturb(self, end: float) -> None:
         while time.monotonic() < end:

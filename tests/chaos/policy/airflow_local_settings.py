@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-SHORTER_STEPS = {"retries": 12, "retry_delay": timedelta(seconds=5)}
+SHORTER_STEPS = {"retries": 12, "retry_delay": timedelta(seconds=5), "retry_exponential_backoff": 0}
 
 
 def task_policy(task: Any) -> None:
