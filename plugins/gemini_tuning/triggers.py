@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 # take [workers] min_heartbeat_interval = 5 s (https://github.com/apache/airflow/issues/72716). So no event before this.
 SETTLE_SECONDS = 6.0
 KILL_PATIENCE = 25.0  # seconds; Airflow's own limit is [triggerer] on_kill_timeout = 30
-MAX_BACKOFF = 300.0  # seconds between two looks at a service that does not answer; more only where it asks for it
+MAX_BACKOFF = 60.0  # seconds between two looks at a service that does not answer; more only where it asks for it
 EVENT_MESSAGE_LIMIT = 700  # bytes as JSON; Airflow keeps events in its database, ours stay below 1 KB
 
 _KILLS_UNDER_WAY: set[asyncio.Task[None]] = set()  # the event loop itself keeps weak references only
