@@ -224,7 +224,7 @@ def test_a_create_whose_answer_is_garbage_may_have_created(service, name, status
     service.answer("" if status == 204 else body, status=status)
     error = call(service, name)
     assert isinstance(error, CreateOutcomeUnknownError)
-    assert "before you run this task again" in str(error)
+    assert "may have taken effect: look for the" in str(error)
 
 
 @pytest.mark.parametrize("status", [400, 403, 429])

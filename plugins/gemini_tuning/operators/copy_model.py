@@ -198,9 +198,8 @@ class GeminiCopyModelOperator(WaitsInTrigger, SubmitsOnce):
 
     def _wait_here(self, operation: Operation, poll_interval: float, deadline: float) -> Operation:
         end = time.monotonic() + deadline
-        while not operation.done and time.monotonic() < end:
-            time.sleep(poll_interval)
-            operation = self.read(operation.name)
+        while not (operation := self.read(operation.name)).done and time.monotonic() < end:
+            time.sleep(max(min(poll_interval, end - time.monotonic()), 0))
         return operation
 
     def _failure(self, operation: Operation) -> str:
