@@ -39,7 +39,7 @@ env: ## write .env, the secrets of docker-compose.yaml; never over an existing o
 	@echo "Wrote .env. Next: docker compose up, then http://localhost:8080 as admin with AIRFLOW_ADMIN_PASSWORD."
 
 test: $(STAMP) lint ## lint, types, and all tests
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 chaos: $(STAMP) ## a real Airflow and the emulator, disturbed at random; ROUNDS=5 SEED=s, a number repeats a round
 	@$(BIN)/python -m tests.chaos $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SEED),--seed $(SEED)) $(ARGS)

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from gemini_tuning.exceptions import PermanentServiceError
-from gemini_tuning.operators.base import GoogleCloudFields
+from gemini_tuning.operators.base import MAX_SECONDS, GoogleCloudFields
 
 if TYPE_CHECKING:
     from gemini_tuning.triggers import _PollingTrigger
@@ -41,7 +41,7 @@ class WaitsInTrigger(GoogleCloudFields):
                 **more,
             ),
             method_name="execute_complete",
-            timeout=timedelta(seconds=max(deadline - time.time(), 0)) + BACKSTOP,
+            timeout=timedelta(seconds=min(max(deadline - time.time(), 0), MAX_SECONDS)) + BACKSTOP,
         )
 
     @staticmethod
