@@ -26,14 +26,14 @@ _NOT_ALLOWED = re.compile(r"[^a-z0-9_-]")
 
 
 def run_labels(dag_id: str, run_id: str, task_id: str, map_index: int | None = None) -> dict[str, str]:
-    """Return the labels of whatever a task of a run creates.
+    """Return the labels of whatever a task of a run creates; the last one is shared with the fewest others.
 
     :param map_index: ``None`` or below 0 for a task that is not mapped.
     """
-    labels = {DAG: label_value(dag_id), RUN: label_value(run_id), TASK: label_value(task_id)}
+    labels = {DAG: label_value(dag_id), TASK: label_value(task_id)}
     if map_index is not None and map_index >= 0:
         labels[MAP_INDEX] = str(map_index)
-    return labels
+    return {**labels, RUN: label_value(run_id)}
 
 
 def label_value(text: str) -> str:
