@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import psutil
+from support import LONG
 
 from demo.processes import wait_until
 from demo.stack import BUCKET, DAG_ID, Stack
@@ -105,6 +106,11 @@ class Run:
             except psutil.NoSuchProcess:
                 continue
         return None
+
+
+def advance(stack: Stack, seconds: float = LONG) -> None:
+    """Let time pass at the service; by default so long that everything is over."""
+    stack.emulator("POST", "/advance", {"seconds": seconds})
 
 
 def jobs(stack: Stack) -> list[dict[str, Any]]:

@@ -1,8 +1,7 @@
 """The pipeline in a real Airflow: API server, scheduler, DAG processor, triggerer; the clock of the service by hand."""
 
 import pytest
-from runs import CONF, COPY, CREATE, WAIT, Run, jobs
-from support import DATA, LONG
+from runs import CONF, COPY, CREATE, WAIT, Run, advance, jobs
 
 from demo.stack import DAG_ID, Stack
 
@@ -15,17 +14,6 @@ RETRAINING = "gemini_retraining_ferry_support"
 def stack(tmp_path_factory):
     with Stack(tmp_path_factory.mktemp("stack") / "home", speed=0) as stack:
         yield stack
-
-
-@pytest.fixture(autouse=True)
-def _fresh_service(stack):
-    stack.emulator("POST", "/reset")
-    stack.emulator("DELETE", "/faults")
-    stack.upload(DATA, "ferry_support")
-
-
-def advance(stack, seconds=LONG):
-    stack.emulator("POST", "/advance", {"seconds": seconds})
 
 
 def test_a_run_from_start_to_finish_holds_no_worker_slot_while_the_job_tunes(stack):

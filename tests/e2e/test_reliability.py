@@ -8,8 +8,8 @@ import signal
 from dataclasses import replace
 
 import pytest
-from runs import CONF, COPY, CREATE, TEARDOWN, WAIT, Run, jobs, requests_to, states
-from support import DATA, LOCATION, LONG, SPEC, use_connection
+from runs import CONF, COPY, CREATE, TEARDOWN, WAIT, Run, advance, jobs, requests_to, states
+from support import LOCATION, SPEC, use_connection
 
 from demo.processes import runs, send
 from demo.stack import Stack
@@ -50,17 +50,6 @@ def stack(tmp_path_factory):
     home = tmp_path_factory.mktemp("stack") / "home"
     with Stack(home, speed=0, triggerers=2, airflow_env=env, emulator_options=("--journal", "100000")) as stack:
         yield stack
-
-
-@pytest.fixture(autouse=True)
-def _fresh_service(stack):
-    stack.emulator("POST", "/reset")
-    stack.emulator("DELETE", "/faults")
-    stack.upload(DATA, "ferry_support")
-
-
-def advance(stack, seconds=LONG):
-    stack.emulator("POST", "/advance", {"seconds": seconds})
 
 
 def faults(stack, *rules):
