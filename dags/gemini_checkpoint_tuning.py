@@ -325,6 +325,7 @@ with DAG(
         task_id="create_tuning_job",
         pool=POOL,
         weight_rule="absolute",
+        wait_task_id="wait_for_tuning_job",
         force_new_job=dag.param("force_new_job"),
         **{name: dag.param(name) for name in GeminiCreateTuningJobOperator.SPEC_FIELDS},
         **cloud,

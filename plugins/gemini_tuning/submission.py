@@ -30,6 +30,7 @@ class Submission:
     :param resource: full name of what was made, once known.
     :param queued_since: when Google refused it first for want of quota, in seconds since 1970 (UTC).
     :param refusals: how often Google has refused it for want of quota.
+    :param gave_way: how often it has let other runs go first.
     """
 
     request_id: str
@@ -39,6 +40,7 @@ class Submission:
     resource: str | None = None
     queued_since: float | None = None
     refusals: int = 0
+    gave_way: int = 0
 
     @classmethod
     def new(cls, *, attempt: int = 1, series: int = 0) -> Self:

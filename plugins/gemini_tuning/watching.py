@@ -21,6 +21,7 @@ WANTED = frozenset(
         "success",
     }
 )
+NO_SLOT = frozenset({None, "scheduled", "up_for_retry", "up_for_reschedule"})
 GONE = "gone"  # the task or its run was deleted
 
 
@@ -44,6 +45,28 @@ def state_of(states: Mapping[str, Mapping[str, Any]], task: TaskInstanceKey) -> 
     name = task.task_id if not mapped else f"{task.task_id}_{task.map_index}"
     state: str | None = states.get(task.run_id, {}).get(name, GONE)
     return state
+
+
+def runs_without_a_slot(
+    states: Mapping[str, Mapping[str, Any]], create_task_id: str, wait_task_id: str, own_run_id: str
+) -> list[str]:
+    """Return the runs whose job was created and whose waiting task has no slot of the pool (yet, or for the moment).
+
+    :param states: ``{run_id: {task_id: state}}`` of all runs of a DAG.
+    """
+    return [
+        run_id
+        for run_id, tasks in states.items()
+        if run_id != own_run_id and tasks.get(create_task_id) == "success" and tasks.get(wait_task_id, GONE) in NO_SLOT
+    ]
+
+
+def ask_states_of_all_runs(dag_id: str, task_ids: list[str]) -> Mapping[str, Mapping[str, Any]]:
+    """Ask Airflow for the states of some tasks in all runs of a DAG."""
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+    answer: Mapping[str, Mapping[str, Any]] = RuntimeTaskInstance.get_task_states(dag_id=dag_id, task_ids=task_ids)
+    return answer
 
 
 def ask_states(task: TaskInstanceKey, task_ids: list[str] | None = None) -> Mapping[str, Mapping[str, Any]]:

@@ -113,7 +113,7 @@ def _requests_that_make(what: str, path: str) -> tuple[Kind, ...]:
 SERVICE_KINDS = (
     *_requests_that_make("create", CREATE),
     *_requests_that_make("copy", COPY),
-    _service("token expired", "GET", GET_JOB, Phase.WAIT, token="expired", times=2),
+    _service("token expired", "GET", GET_JOB, Phase.WAIT, token="expired", times=1),
     _service("get job: 503s", "GET", GET_JOB, Phase.CREATE, Phase.WAIT, status=503, times=0),
     _service("get job: 429s", "GET", GET_JOB, Phase.CREATE, Phase.WAIT, status=429, times=0),
     _service("get job: 500s", "GET", GET_JOB, Phase.CREATE, Phase.WAIT, status=500, times=0),

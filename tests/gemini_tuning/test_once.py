@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from airflow.sdk.exceptions import TaskDeferred
+from airflow.sdk.exceptions import AirflowRescheduleException, TaskDeferred
 from support import LOCATION, LONG, SPEC, TaskStateStore, context, finished_job
 
 from gemini_tuning.copy_spec import ModelCopySpec
@@ -18,7 +18,7 @@ from gemini_tuning.exceptions import (
     TuningJobError,
 )
 from gemini_tuning.hook import GeminiTuningHook
-from gemini_tuning.operators import GeminiCopyModelOperator, GeminiCreateTuningJobOperator, once
+from gemini_tuning.operators import GeminiCopyModelOperator, GeminiCreateTuningJobOperator, once, tuning_job
 from gemini_tuning.submission import SEND_WITHIN, Submission
 
 NO_PATIENCE = -SEND_WITHIN  # a lost request is looked for once
@@ -222,6 +222,31 @@ def test_the_wait_for_quota_ends(vertex):
     vertex.faults([{"method": "POST", "path": "tuningJobs$", "status": 429, "message": "No chips left."}])
     with pytest.raises(GaveUpError, match=r"No room for another tuning job.*nothing was made.*No chips left"):
         create(quota_timeout=0).execute(context())
+
+
+@pytest.mark.parametrize(
+    ("create_state", "wait_state", "waits"),
+    [
+        ("success", None, True),
+        ("success", "scheduled", True),
+        ("success", "up_for_retry", True),
+        ("success", "deferred", False),
+        ("success", "success", False),
+        ("success", "failed", False),
+        ("running", None, False),
+    ],
+)
+def test_a_run_whose_job_nobody_watches_yet_goes_first(vertex, monkeypatch, create_state, wait_state, waits):
+    states = {"other": {"task": create_state, "wait": wait_state}, "run": {"task": "running", "wait": None}}
+    monkeypatch.setattr(tuning_job, "ask_states_of_all_runs", lambda *_: states)
+    store, operator = TaskStateStore(), create(wait_task_id="wait")
+    if waits:
+        for _ in range(tuning_job.MAX_GIVE_WAY):
+            with pytest.raises(AirflowRescheduleException):
+                operator.execute(context(store=store))
+        assert jobs(vertex) == []  # but not for ever:
+    operator.execute(context(store=store))
+    assert len(jobs(vertex)) == 1
 
 
 def test_after_a_clear_refusal_the_next_try_need_not_look(vertex):

@@ -93,6 +93,9 @@ class SubmitsOnce(GoogleCloudFields):
     def look(self, submission: Submission) -> Any | None:
         """Look at Google for what a request made."""
 
+    def give_way(self, context: Context, memory: SubmissionMemory, submission: Submission) -> None:
+        """Let others go first who have waited longer."""
+
     def announce(self, context: Context, submission: Submission) -> None:
         """Tell other tasks what is about to be asked for."""
 
@@ -159,6 +162,7 @@ class SubmitsOnce(GoogleCloudFields):
         return submission.again()
 
     def _send(self, context: Context, memory: SubmissionMemory, submission: Submission) -> Any:
+        self.give_way(context, memory, submission)
         self.announce(context, submission)
         submission = memory.keep(submission.announced(time.time()))
         try:

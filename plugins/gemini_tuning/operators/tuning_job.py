@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.exceptions import AirflowRescheduleException
 
 from gemini_tuning.exceptions import CreateOutcomeUnknownError, InvalidInputError
 from gemini_tuning.operators.base import (
@@ -20,11 +23,14 @@ from gemini_tuning.resources import FAILED_STATES, TuningJob
 from gemini_tuning.run_labels import REQUEST, reserved, run_labels
 from gemini_tuning.submission import Submission
 from gemini_tuning.tuning_spec import TuningJobSpec
+from gemini_tuning.watching import ask_states_of_all_runs, runs_without_a_slot
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 LABELS_XCOM = "job_labels"
+GIVE_WAY = timedelta(seconds=10)
+MAX_GIVE_WAY = 30
 LOST_STATES = FAILED_STATES | {"CANCELLING"}
 
 
@@ -60,6 +66,7 @@ class GeminiCreateTuningJobOperator(SubmitsOnce):
     :param service_account: account the job runs as.
     :param force_new_job: make a new job when the task is cleared, also when the run has a good one; a job that is under
         way is cancelled then. Automatic retries still take the job that is there. (templated)
+    :param wait_task_id: task that waits for the job, where a pool holds both back: see :meth:`give_way`.
     :param max_attempts: jobs that a run makes in all, each in place of one that ended badly.
     :raises InvalidInputError: when the service would refuse the values; nothing was sent.
     :raises CreateOutcomeUnknownError: when the answer was lost and no job was found; the next try looks again.
@@ -108,6 +115,7 @@ class GeminiCreateTuningJobOperator(SubmitsOnce):
         kms_key_name: str | None = None,
         service_account: str | None = None,
         force_new_job: bool | str = False,
+        wait_task_id: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -128,6 +136,7 @@ class GeminiCreateTuningJobOperator(SubmitsOnce):
         self.kms_key_name = kms_key_name
         self.service_account = service_account
         self.force_new_job = force_new_job
+        self.wait_task_id = wait_task_id
         self._run: dict[str, str] = {}  # the run's labels
 
     def execute(self, context: Context) -> str:
@@ -183,6 +192,21 @@ class GeminiCreateTuningJobOperator(SubmitsOnce):
             if job is not kept:
                 self._leave(job)
         return kept
+
+    def give_way(self, context: Context, memory: SubmissionMemory, submission: Submission) -> None:
+        """Leave the slot to a run whose job is under way, and whose waiting task has no slot of the pool yet.
+
+        Airflow frees the slot of one task before it gives one to the next, and would let us in between: then there
+        would be more jobs in flight than slots. A run that never gets on can't hold us up for ever.
+        """
+        if self.wait_task_id is None or submission.gave_way >= MAX_GIVE_WAY:
+            return
+        ti = context["ti"]
+        states = ask_states_of_all_runs(ti.dag_id, [ti.task_id, self.wait_task_id])
+        if before_us := runs_without_a_slot(states, ti.task_id, self.wait_task_id, ti.run_id):
+            memory.keep(replace(submission, gave_way=submission.gave_way + 1))
+            self.log.info("Letting %s go first: its job is under way, and nobody watches it yet", before_us[0])
+            raise AirflowRescheduleException(datetime.now(UTC) + GIVE_WAY)
 
     def announce(self, context: Context, submission: Submission) -> None:
         """Push the labels that the job will have: should this task die, they are what its job can be found by."""
