@@ -5,6 +5,7 @@ Google's clients are imported inside functions, as in :mod:`gemini_tuning.hook`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -19,6 +20,7 @@ from gemini_tuning.exceptions import (
     TransientServiceError,
 )
 
+MAX_RETRY_AFTER = 3600.0  # seconds
 MAX_STATUS = 100  # characters of a status word
 NOT_IMPLEMENTED = 501  # the one 5xx that says for good that nothing was done
 NEXT_STEPS: Mapping[int, str] = {
@@ -117,9 +119,10 @@ def _retry_after(error: Exception) -> float | None:
     """Return the seconds of a Retry-After header; its other form, a date, is not used by Google."""
     headers = getattr(getattr(error, "response", None), "headers", None) or {}
     try:
-        return max(float(headers.get("retry-after") or headers.get("Retry-After") or ""), 0.0)
+        seconds = float(headers.get("retry-after") or headers.get("Retry-After") or "")
     except ValueError:
         return None
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER) if math.isfinite(seconds) else None
 
 
 def _api_error(error: Exception) -> tuple[int, str, str] | None:

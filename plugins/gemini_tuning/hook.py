@@ -87,10 +87,10 @@ class GeminiTuningHook(GoogleClients):
         from google.genai import types
 
         project = self.project(project_id)
-        client = self._creating_client(project, location, not_after)
         config = api_values.create_config(spec)
         label = f"tuning job {spec.tuned_model_display_name}" if spec.tuned_model_display_name else "tuning job"
         with creating(f"{label} in projects/{project}/locations/{location}"), _stable():
+            client = self._creating_client(project, location, not_after)
             return api_values.tuning_job(
                 client.tunings.tune(
                     base_model=spec.pre_tuned_model or spec.base_model or "",
@@ -106,27 +106,31 @@ class GeminiTuningHook(GoogleClients):
 
         :param name: full name of the tuning job.
         """
-        client = self._client_for(ResourceName.parse(name, "tuningJobs"), TUNING_API_VERSION)
+        resource = ResourceName.parse(name, "tuningJobs")
         with service_errors("get", name):
+            client = self._client_for(resource, TUNING_API_VERSION)
             return api_values.tuning_job(client.tunings.get(name=name), asked=name)
 
     @renewing_token
     async def aget_tuning_job(self, name: str) -> TuningJob:
         """Return the job's present state without blocking the event loop; asks once: triggers have patience."""
         resource = ResourceName.parse(name, "tuningJobs")
-        client = await asyncio.to_thread(
-            self._client, resource.project, resource.location, TUNING_API_VERSION, attempts=1
-        )
         with service_errors("get", name):
+            client = await asyncio.to_thread(
+                self._client, resource.project, resource.location, TUNING_API_VERSION, attempts=1
+            )
             return api_values.tuning_job(await client.aio.tunings.get(name=name), asked=name)
 
-    def find_tuning_jobs(self, labels: Mapping[str, str], *, project_id: str | None, location: str) -> list[TuningJob]:
+    def find_tuning_jobs(
+        self, labels: Mapping[str, str], *, project_id: str | None, location: str, thorough: bool = False
+    ) -> list[TuningJob]:
         """Return the jobs that carry all these labels, the oldest first.
 
         The grammar of the list's filter is documented nowhere, so the filter names one label only, what comes back is
         matched again here, and where the service refuses the filter all jobs are looked through.
 
         :param labels: at least one; the last one is the filter.
+        :param thorough: look through all jobs also when the filter finds none.
         """
         key, value = list(labels.items())[-1]
         try:
@@ -134,6 +138,8 @@ class GeminiTuningHook(GoogleClients):
         except PermanentServiceError as error:
             if error.code != 400:
                 raise
+            jobs = self._list_tuning_jobs(None, project_id, location)
+        if thorough and not jobs:
             jobs = self._list_tuning_jobs(None, project_id, location)
         found = [job for job in jobs if all(job.labels.get(k) == v for k, v in labels.items())]
         return sorted(found, key=lambda job: job.create_time or "")
@@ -144,9 +150,9 @@ class GeminiTuningHook(GoogleClients):
 
         project = self.project(project_id)
         parent = f"projects/{project}/locations/{location}"
-        client = self._reading_client(project, location, TUNING_API_VERSION)
         config = types.ListTuningJobsConfig(page_size=LIST_PAGE_SIZE, filter=filter_)
         with service_errors("list", f"{parent}/tuningJobs"):
+            client = self._reading_client(project, location, TUNING_API_VERSION)
             return [api_values.tuning_job(job, project=project) for job in client.tunings.list(config=config)]
 
     @renewing_token
@@ -155,9 +161,14 @@ class GeminiTuningHook(GoogleClients):
 
         Cancelling a job that is being cancelled already has no effect, so this is repeated like a read.
         """
-        client = self._client_for(ResourceName.parse(name, "tuningJobs"), TUNING_API_VERSION)
-        with service_errors("cancel", name):
-            client.tunings.cancel(name=name)
+        resource = ResourceName.parse(name, "tuningJobs")
+        try:
+            with service_errors("cancel", name):
+                self._client_for(resource, TUNING_API_VERSION).tunings.cancel(name=name)
+        except PermanentServiceError as error:
+            # It may have ended since we looked, or somebody else may have cancelled it.
+            if error.code not in (400, 409) or not self.get_tuning_job(name).is_stopping:
+                raise
 
     async def acancel_tuning_job(self, name: str) -> None:
         """Ask the service to stop the job, without blocking the event loop."""
@@ -206,9 +217,8 @@ class GeminiTuningHook(GoogleClients):
             request.parent_model = spec.parent_model
         if spec.kms_key_name:
             request.encryption_spec.kms_key_name = spec.kms_key_name
-        client = self._model_service(location)
         with creating(f"copy of {source_model} in {parent}"):
-            operation = client.copy_model(request=request, timeout=REQUEST_TIMEOUT)
+            operation = self._model_service(location).copy_model(request=request, timeout=REQUEST_TIMEOUT)
             return api_values.operation_name(operation.operation.name)
 
     @renewing_token

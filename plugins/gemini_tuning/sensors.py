@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue, conf
 from airflow.sdk.exceptions import AirflowSkipException
@@ -86,18 +86,25 @@ class GeminiTuningJobSensor(WaitsInTrigger, BaseSensorOperator):
             raise
 
     def _look_then_defer(self) -> dict[str, Any]:
-        job = self.hook.get_tuning_job(self.tuning_job)
+        try:
+            job = self.hook.get_tuning_job(self.tuning_job)
+        except TransientServiceError as error:
+            self.log.warning("The service does not answer, waiting all the same: %s", error)
+            self._defer(self.tuning_job, time.time() + self.deadline_seconds)
         if not job.has_ended:
-            from gemini_tuning.triggers import TuningJobTrigger
-
-            self.wait_in_trigger(
-                TuningJobTrigger,
-                self.tuning_job,
-                poll_interval=self.poke_interval,
-                deadline=self._deadline_of(job),
-                cancel_on_kill=self.cancel_on_kill,
-            )
+            self._defer(self.tuning_job, self._deadline_of(job))
         return self._result(job)
+
+    def _defer(self, name: str, deadline: float) -> NoReturn:
+        from gemini_tuning.triggers import TuningJobTrigger
+
+        self.wait_in_trigger(
+            TuningJobTrigger,
+            name,
+            poll_interval=optional_seconds(self.poll_interval, "poll_interval") or self.poke_interval,
+            deadline=deadline,
+            cancel_on_kill=self.cancel_on_kill,
+        )
 
     def _deadline_of(self, job: TuningJob) -> float:
         """Return when the job is given up: counted from its creation, so that another try does not start anew."""
@@ -109,7 +116,13 @@ class GeminiTuningJobSensor(WaitsInTrigger, BaseSensorOperator):
         name = self.resource_of(event)
         if event["status"] == "deadline":
             return self._give_up(name)
-        return self._result(self.hook.get_tuning_job(name))
+        try:
+            job = self.hook.get_tuning_job(name)
+        except TransientServiceError as error:
+            self.log.warning("The service does not answer any more, waiting on: %s", error)
+            seconds = optional_seconds(self.deadline, "deadline") or self.timeout
+            self._defer(name, time.time() + seconds)
+        return self._result(job)
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Look once, for a sensor that is not deferrable."""

@@ -25,7 +25,8 @@ class Submission:
 
     :param request_id: random, 16 hexadecimal digits.
     :param attempt: 1, and one more for each resource of this run that ended badly before.
-    :param series: how many tries of the task there were before somebody cleared it last.
+    :param generation: the task's ``max_tries``, which Airflow raises when somebody clears it and at no other time.
+    :param source: what is copied, for a copy.
     :param sent_at: when the request was about to leave, in seconds since 1970 (UTC); ``None``: it was not.
     :param resource: full name of what was made, once known.
     :param queued_since: when Google refused it first for want of quota, in seconds since 1970 (UTC).
@@ -35,7 +36,8 @@ class Submission:
 
     request_id: str
     attempt: int = 1
-    series: int = 0
+    generation: int = 0
+    source: str | None = None
     sent_at: float | None = None
     resource: str | None = None
     queued_since: float | None = None
@@ -43,9 +45,9 @@ class Submission:
     gave_way: int = 0
 
     @classmethod
-    def new(cls, *, attempt: int = 1, series: int = 0) -> Self:
+    def new(cls, *, attempt: int = 1, generation: int = 0, source: str | None = None) -> Self:
         """Make up a request id."""
-        return cls(uuid.uuid4().hex[:16], attempt, series)
+        return cls(uuid.uuid4().hex[:16], attempt, generation, source)
 
     @classmethod
     def from_json(cls, stored: Any) -> Self | None:
@@ -82,7 +84,11 @@ class Submission:
 
     def again(self) -> Self:
         """Return the submission that replaces one whose resource ended badly."""
-        return type(self).new(attempt=self.attempt + 1, series=self.series)
+        return type(self).new(attempt=self.attempt + 1, generation=self.generation, source=self.source)
+
+    def cleared(self, generation: int) -> Self:
+        """Say that somebody has cleared the task since: its patience begins anew."""
+        return replace(self, generation=generation, queued_since=None, refusals=0, gave_way=0)
 
     @property
     def may_exist(self) -> bool:

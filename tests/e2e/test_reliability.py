@@ -146,6 +146,21 @@ def test_a_create_that_is_marked_failed_on_its_way_leaves_no_job_running(stack):
     assert states(stack) in ([], ["CANCELLED"])
 
 
+def test_marking_failed_while_a_cleared_create_looks_for_its_job(stack):
+    """The new try has nothing of the first one's XComs; the teardown has to find the job all the same."""
+    run = waiting(stack)
+    faults(stack, {"method": "GET", "path": "/tuningJobs/", "status": 503})
+    run.clear(CREATE, downstream=True)
+    run.wait_for("the next try", lambda: (run.task(CREATE)["try_number"], run.state(CREATE)) == (2, "running"))
+    run.wait_for("a look", lambda: "Worker startup parse complete" in run.log(CREATE, 2))
+    run.mark("failed")
+    stack.emulator("DELETE", "/faults")
+    assert run.finish() == "failed"
+    run.wait_for("the teardown", lambda: run.state(TEARDOWN) in ("success", "failed"))
+    advance(stack)
+    assert states(stack) == ["CANCELLED"]
+
+
 # ------------------------------------------------------------------------------ triggerers die, stall and come back
 
 

@@ -4,6 +4,7 @@ That Airflow calls them when it should is tested in tests/e2e.
 """
 
 import asyncio
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -11,6 +12,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from support import LOCATION, LONG, SPEC, TaskStateStore, context
 
 from gemini_tuning import sensors, triggers
+from gemini_tuning.exceptions import TuningJobError
 from gemini_tuning.hook import GeminiTuningHook
 from gemini_tuning.operators import GeminiCancelTuningJobOperator, GeminiCreateTuningJobOperator, cancel
 from gemini_tuning.sensors import GeminiTuningJobSensor
@@ -160,14 +162,16 @@ def ended(monkeypatch):
     """Return a function that runs the teardown of a run whose tasks have ended in the given states."""
     monkeypatch.setattr(cancel, "LOOK_INTERVAL", 0.01)
 
-    def run(xcoms, *, create="success", wait="failed", after="upstream_failed", soft_fail=False, **change):
+    def run(xcoms, *, create="success", wait="failed", after="upstream_failed", down=None, soft_fail=False, **change):
         states = {"create_tuning_job": create, "wait_for_tuning_job": wait, "list_checkpoints": after}
+        states["smoke_test"] = down
+        tasks = {"wait_for_tuning_job": {"list_checkpoints", "down"}, "list_checkpoints": {"smoke_test"}}
         monkeypatch.setattr(cancel, "ask_states", lambda *_: {"run": states})
         ctx = context()
         ctx["ti"].xcom_pull = lambda key="return_value", **_: xcoms.get(key)
         ctx["dag"] = SimpleNamespace(
             task_dict=states,
-            get_task=lambda _: SimpleNamespace(downstream_task_ids={"list_checkpoints", "down"}, soft_fail=soft_fail),
+            get_task=lambda name: SimpleNamespace(downstream_task_ids=tasks.get(name, set()), soft_fail=soft_fail),
         )
         return GeminiCancelTuningJobOperator(task_id="down", grace=0.05, **change).execute(ctx)
 
@@ -201,11 +205,11 @@ def test_the_job_of_a_create_that_was_killed_is_found_by_its_labels(vertex, ende
         task_id="task", training_dataset_uri="gs://bucket/train.jsonl", base_model="gemini-2.5-flash"
     )
     name = create.execute(ctx)
-    labels = ctx["ti"].xcoms["job_labels"]
-    assert ended({"job_labels": labels}, create="failed", wait="upstream_failed")["tuning_job"] == name
+    announced = ctx["ti"].xcoms["submission"]
+    assert ended({"submission": announced}, create="failed", wait="upstream_failed")["tuning_job"] == name
     assert len(cancels(vertex)) == 1
-    other = {**labels, "airflow_request": "0" * 16}
-    assert ended({"job_labels": other}, create="failed", wait="upstream_failed")["tuning_job"] is None
+    other = {"labels": {**announced["labels"], "airflow_request": "0" * 16}, "sent_at": None}
+    assert ended({"submission": other}, create="failed", wait="upstream_failed")["tuning_job"] is None
 
 
 def test_a_run_that_never_asked_for_a_job_has_none(vertex, ended):
@@ -223,9 +227,40 @@ def test_a_run_that_never_asked_for_a_job_has_none(vertex, ended):
 )
 def test_a_run_that_was_marked_failed_stays_failed(vertex, job, ended, states):
     """Airflow would take it for a success: it leaves the run to the teardown, and skips the tasks after it."""
-    with pytest.raises(AirflowFailException, match=f"marked failed.*{job.name} has been cancelled"):
+    with pytest.raises(AirflowFailException, match=f"ended by hand.*{job.name} has been cancelled"):
         ended({"return_value": job.name}, **states)
     assert len(cancels(vertex)) == 1
+
+
+def test_a_wait_that_is_cleared_meanwhile_keeps_its_job(vertex, job, ended, monkeypatch):
+    looks = []
+
+    def cleared_later(operator, ctx):
+        looks.append(1)
+        return {"create_tuning_job": "success", "wait_for_tuning_job": "failed" if len(looks) == 1 else None}
+
+    monkeypatch.setattr(GeminiCancelTuningJobOperator, "_states", cleared_later)
+    assert ended({"return_value": job.name})["cancelled"] is False
+    assert cancels(vertex) == []
+
+
+def test_jobs_that_may_be_another_airflows_are_named_and_not_cancelled(vertex, ended):
+    labels = {"airflow_dag": "dag", "airflow_run": "run", "airflow_task": "create_tuning_job"}
+    spec = replace(SPEC, labels=labels)
+    name = GeminiTuningHook().create_tuning_job(spec, project_id=None, location=LOCATION).name
+    with pytest.raises(TuningJobError, match=f"jobs under way with its names: {name}"):
+        ended({}, create="failed", wait="upstream_failed")
+    assert cancels(vertex) == []
+
+
+def test_a_run_marked_failed_right_after_the_wait_stays_failed(vertex, job, ended):
+    with pytest.raises(AirflowFailException, match="marked failed"):
+        ended({"return_value": job.name}, wait="success", after="failed", down="skipped")
+    assert ended({"return_value": job.name}, wait="success", after="failed", down="upstream_failed")
+
+
+def test_a_run_marked_success_while_its_job_was_created_stays_a_success(vertex, ended):
+    assert ended({}, create="success", wait="skipped", after="skipped")["tuning_job"] is None
 
 
 def test_a_sensor_that_skips_itself_is_not_taken_for_somebodys_hand(vertex, job, ended):

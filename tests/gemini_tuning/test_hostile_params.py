@@ -80,7 +80,7 @@ class NothingIsSent:
     def project(self, project_id):
         return project_id or "p"
 
-    def find_tuning_jobs(self, labels, *, project_id, location):
+    def find_tuning_jobs(self, labels, *, project_id, location, thorough):
         return []
 
     def create_tuning_job(self, spec, *, project_id, location, not_after):

@@ -15,6 +15,7 @@ from gemini_tuning.exceptions import (
     InvalidInputError,
     NotSentError,
     PermanentServiceError,
+    TransientServiceError,
     TuningJobError,
 )
 from gemini_tuning.hook import GeminiTuningHook
@@ -51,7 +52,9 @@ def test_the_job_is_labelled_with_its_run(vertex):
     assert labels["airflow_run"].startswith("manual__2026-11-22t10-00-00-00-00-")
     assert labels["airflow_task"] == "task"
     assert len(labels["airflow_request"]) == 16
-    assert ctx["ti"].xcoms["job_labels"] == {k: v for k, v in labels.items() if k != "team"}
+    announced = ctx["ti"].xcoms["submission"]
+    assert announced["labels"] == {k: v for k, v in labels.items() if k != "team"}
+    assert announced["sent_at"] > 0
 
 
 def test_a_later_try_takes_the_job_that_is_there(vertex):
@@ -249,6 +252,57 @@ def test_a_run_whose_job_nobody_watches_yet_goes_first(vertex, monkeypatch, crea
     assert len(jobs(vertex)) == 1
 
 
+def test_a_job_that_nobody_would_wait_for_is_not_made(vertex, monkeypatch):
+    states = {"run": {"task": "running", "wait": "failed"}}
+    monkeypatch.setattr(tuning_job, "ask_states_of_all_runs", lambda *_: states)
+    with pytest.raises(InvalidInputError, match=r"wait is failed: nobody would wait.*Clear task together with"):
+        create(wait_task_id="wait").execute(context())
+    assert jobs(vertex) == []
+
+
+def test_a_retry_announces_again_what_it_looks_for(vertex):
+    """Airflow deletes a task's XComs when its next try begins; the teardown would not find the job without them."""
+    store = TaskStateStore()
+    create().execute(context(store=store))
+    vertex.faults([{"method": "GET", "path": "tuningJobs/", "status": 403, "message": "Away."}])
+    ctx = context(store=store, try_number=2)
+    with pytest.raises(PermanentServiceError):
+        create().execute(ctx)
+    assert ctx["ti"].xcoms["submission"]["labels"] == {
+        key: value for key, value in jobs(vertex)[0]["labels"].items() if key.startswith("airflow_")
+    }
+
+
+def test_a_first_try_that_could_not_look_around_has_forgotten_nothing(vertex):
+    create().execute(context())  # another Airflow's job of the same names
+    store = TaskStateStore()
+    vertex.faults([{"method": "GET", "path": "tuningJobs$", "status": 403, "message": "Not now.", "times": 1}])
+    with pytest.raises(PermanentServiceError):
+        create().execute(context(store=store))
+    create().execute(context(store=store, try_number=2))
+    assert len(jobs(vertex)) == 2
+
+
+def test_clearing_gives_the_wait_for_quota_new_patience(vertex):
+    vertex.faults([{"method": "POST", "path": "tuningJobs$", "status": 429}])
+    store = TaskStateStore(tuning_job=Submission("0" * 16, queued_since=1.0, refusals=9).as_json())
+    with pytest.raises(GaveUpError):
+        create().execute(context(store=store))
+    with pytest.raises(TaskDeferred):
+        create().execute(context(store=store, max_tries=5))
+
+
+def test_a_filter_that_finds_nothing_is_not_believed_at_last(vertex, monkeypatch):
+    """What Google's filter takes is documented nowhere."""
+    real = GeminiTuningHook._list_tuning_jobs
+    monkeypatch.setattr(
+        GeminiTuningHook, "_list_tuning_jobs", lambda self, f, *where: [] if f else real(self, f, *where)
+    )
+    vertex.faults([{"method": "POST", "path": "tuningJobs$", "drop": "after", "times": 1}])
+    create(lookup_timeout=NO_PATIENCE).execute(context())
+    assert len(jobs(vertex)) == 1
+
+
 def test_after_a_clear_refusal_the_next_try_need_not_look(vertex):
     vertex.faults([{"method": "POST", "path": "tuningJobs$", "status": 400, "message": "Bad.", "times": 1}])
     store = TaskStateStore()
@@ -281,7 +335,7 @@ def test_what_is_stored_is_small_and_holds_no_secret(vertex):
 
 
 def test_the_submission_survives_the_store():
-    for submission in (Submission.new(), Submission.new(attempt=2, series=3).announced(5.0).made("x").refused(7.0)):
+    for submission in (Submission.new(), Submission.new(attempt=2, generation=3).announced(5.0).made("x").refused(7.0)):
         assert Submission.from_json(json.loads(json.dumps(submission.as_json()))) == submission
     assert Submission.from_json(None) is None
 
@@ -326,8 +380,8 @@ def named(job, vertex, names):
     """Return the names of a copy; where it is to be a version, with a model that it is a version of."""
     if names is not PARENT:
         return names
-    hook = GeminiTuningHook()
-    operation = hook.copy_model(job.model, ModelCopySpec(model_id="parent"), location="europe-west4")
+    hook, other = GeminiTuningHook(), finished_job(vertex, replace(SPEC, tuned_model_display_name="other"))
+    operation = hook.copy_model(other.model, ModelCopySpec(model_id="parent"), location="europe-west4")
     vertex.advance(LONG)
     return {"parent_model": hook.get_operation(operation).model.partition("@")[0]}
 
@@ -344,7 +398,7 @@ def test_a_later_try_takes_the_copy_that_is_there(vertex, job, names):
     assert len(copies(vertex)) == before + 1
 
 
-@pytest.mark.parametrize("names", NAMES, ids=str)
+@pytest.mark.parametrize("names", [{}, {"model_id": "ferry-copy"}], ids=str)
 @pytest.mark.parametrize("fault", [{"drop": "after"}, {"status": 503, "applied": True}])
 def test_a_copy_whose_answer_was_lost_is_found_in_the_same_try(vertex, job, names, fault):
     names = named(job, vertex, names)
@@ -355,6 +409,33 @@ def test_a_copy_whose_answer_was_lost_is_found_in_the_same_try(vertex, job, name
     vertex.advance(LONG)
     assert operator.execute_complete(ctx, {"status": "ended", "resource": name})["model"]
     assert len(copies(vertex)) == before + 1
+
+
+def test_a_lost_copy_into_a_parent_is_taken_only_when_it_proves_to_be_ours(vertex, job):
+    """Other runs may copy into the same parent, and an operation that is not over does not tell what it copies."""
+    names, store = named(job, vertex, PARENT), TaskStateStore()
+    before = len(copies(vertex))
+    vertex.faults([{"method": "POST", "path": "models:copy", "times": 1, "drop": "after"}])
+    for number in (1, 2):
+        with pytest.raises(TransientServiceError, match=f"a copy of {job.model} shows when it ends"):
+            copy(job, lookup_timeout=NO_PATIENCE, **names).execute(context(store=store, try_number=number))
+    vertex.advance(LONG)
+    done = copy(job, lookup_timeout=NO_PATIENCE, **names).execute(context(store=store, try_number=3))
+    assert done["model"].endswith("/models/parent@2")
+    assert len(copies(vertex)) == before + 1
+
+
+def test_another_model_gets_another_copy(vertex, job):
+    """A task that was cleared after a new job was forced."""
+    store = TaskStateStore()
+    start(copy(job), context(store=store))
+    vertex.advance(LONG)
+    other = finished_job(vertex, replace(SPEC, tuned_model_display_name="other"))
+    start(copy(other), context(store=store, max_tries=4))
+    vertex.advance(LONG)
+    done = copy(other).execute(context(store=store, max_tries=4))
+    assert "copy-of-" + other.model.rpartition("/")[2].partition("@")[0] in done["model"]
+    assert len(copies(vertex)) == 2
 
 
 @pytest.mark.parametrize("over", [True, False])

@@ -121,6 +121,21 @@ def test_at_the_deadline_the_job_is_cancelled_and_the_task_fails(vertex):
     assert GeminiTuningHook().get_tuning_job(name).state == "CANCELLED"
 
 
+def test_a_service_that_is_away_when_the_wait_begins_or_ends_is_waited_for(vertex, monkeypatch):
+    monkeypatch.setattr(clients, "READ_ATTEMPTS", 1)
+    name = new_job().name
+    vertex.faults([{"path": "tuningJobs/", "status": 503}])
+    waiting = sensor(name, deadline=60)
+    for step in (
+        lambda: waiting.execute(context()),
+        lambda: waiting.execute_complete(context(), {"status": "ended", "resource": name}),
+    ):
+        with pytest.raises(TaskDeferred) as caught:
+            step()
+        assert caught.value.trigger.resource == name
+        assert 0 < caught.value.trigger.deadline - time.time() <= 60
+
+
 def test_an_unknown_job_fails_at_once(vertex):
     with pytest.raises(PermanentServiceError, match="404"):
         sensor(f"projects/demo-project/locations/{LOCATION}/tuningJobs/404").execute(context())

@@ -12,10 +12,15 @@ from airflow.sdk import conf
 from airflow.sdk.exceptions import AirflowSkipException
 
 from gemini_tuning.copy_spec import ModelCopySpec
-from gemini_tuning.exceptions import CopyModelError, InvalidInputError, PermanentServiceError
+from gemini_tuning.exceptions import (
+    CopyModelError,
+    InvalidInputError,
+    PermanentServiceError,
+    TransientServiceError,
+)
 from gemini_tuning.operators.base import GCP_FIELDS, optional_seconds, optional_text
 from gemini_tuning.operators.deferral import WaitsInTrigger
-from gemini_tuning.operators.once import SubmitsOnce
+from gemini_tuning.operators.once import SubmissionMemory, SubmitsOnce, generation
 from gemini_tuning.resources import Operation, ResourceName
 from gemini_tuning.submission import Submission
 
@@ -120,12 +125,29 @@ class GeminiCopyModelOperator(WaitsInTrigger, SubmitsOnce):
         """Read the operation, or what is known of a copy that was found without one."""
         return self.hook.get_operation(name) if "/operations/" in name else Operation(name, done=True, model=name)
 
-    def look(self, submission: Submission) -> Operation | None:
+    def begin(self, context: Context, memory: SubmissionMemory) -> Submission:
+        """Return what this task has asked for before, or begin anew: also when the run has another model now."""
+        stored = memory.recall()
+        if stored is not None and stored.source in (None, self.model):
+            return self.go_on(context, memory, stored) or stored
+        return memory.keep(Submission.new(generation=generation(context), source=self.model))
+
+    def look(self, submission: Submission, *, last: bool) -> Operation | None:
         """Look for the copy that a request made: an operation since then, else the model itself."""
         target, since = self._target(submission), (submission.sent_at or 0.0) - CLOCK_DIFFERENCE
+        undecided = None
         for operation in self._operations_on(target):
-            if _seconds(operation.create_time) >= since and self._may_be_ours(operation):
+            if _seconds(operation.create_time) < since or (operation.done and not operation.model):
+                continue
+            if not operation.done and self.spec().parent_model:
+                undecided = operation
+            elif not operation.model or self._is_copy_of_ours(operation.model) is not False:
                 return operation
+        if undecided is not None:
+            raise TransientServiceError(
+                f"{undecided.name} makes a version of {target}; if it is a copy of {self.model} shows when it ends.",
+                resource=undecided.name,
+            )
         return None if self.spec().parent_model else self._finished(target)
 
     def send(self, context: Context, submission: Submission) -> Operation:
@@ -136,7 +158,7 @@ class GeminiCopyModelOperator(WaitsInTrigger, SubmitsOnce):
         try:
             name = self.hook.copy_model(self.model, spec, location=str(spec.location))
         except PermanentServiceError as error:
-            if error.code == 409 and (there := self.look(submission)) is not None:
+            if error.code == 409 and (there := self.look(submission, last=True)) is not None:
                 return there
             raise
         self.log.info("Copying %s to %s: %s", self.model, self._target(submission), name)
@@ -144,7 +166,11 @@ class GeminiCopyModelOperator(WaitsInTrigger, SubmitsOnce):
 
     def why_lost(self, made: Operation) -> str | None:
         """Say why a copy can't be used."""
-        return self._failure(made) if made.done and not made.model else None
+        if made.done and not made.model:
+            return self._failure(made)
+        if made.model and self._is_copy_of_ours(made.model) is False:
+            return f"{made.model} ({made.name}) is not a copy of {self.model}."
+        return None
 
     def _target(self, submission: Submission) -> str:
         """Return the model that the copy makes, or adds a version to."""
@@ -173,9 +199,6 @@ class GeminiCopyModelOperator(WaitsInTrigger, SubmitsOnce):
         has_our_id = self.spec().model_id is None
         ours = has_our_id or self._is_copy_of_ours(model.name)
         return Operation(model.name, done=True, model=model.name) if ours else None
-
-    def _may_be_ours(self, operation: Operation) -> bool:
-        return not operation.model or self._is_copy_of_ours(operation.model) is not False
 
     def _is_copy_of_ours(self, model: str) -> bool | None:
         """Return whether a model is a copy of the given one; ``None`` when the service does not tell."""

@@ -90,14 +90,18 @@ class SubmitsOnce(GoogleCloudFields):
         """Read what was made, by its full name."""
 
     @abc.abstractmethod
-    def look(self, submission: Submission) -> Any | None:
-        """Look at Google for what a request made."""
+    def look(self, submission: Submission, *, last: bool) -> Any | None:
+        """Look at Google for what a request made.
+
+        :param last: whether this is the last look before the request is taken for lost.
+        :raises TransientServiceError: when that can't be told yet.
+        """
 
     def give_way(self, context: Context, memory: SubmissionMemory, submission: Submission) -> None:
         """Let others go first who have waited longer."""
 
     def announce(self, context: Context, submission: Submission) -> None:
-        """Tell other tasks what is about to be asked for."""
+        """Tell other tasks what was asked for, or is about to be."""
 
     @abc.abstractmethod
     def send(self, context: Context, submission: Submission) -> Any:
@@ -109,7 +113,15 @@ class SubmitsOnce(GoogleCloudFields):
 
     def begin(self, context: Context, memory: SubmissionMemory) -> Submission:
         """Return what this task has asked for before, or begin anew."""
-        return memory.recall() or memory.keep(Submission.new())
+        return self.go_on(context, memory, memory.recall()) or memory.keep(
+            Submission.new(generation=generation(context))
+        )
+
+    def go_on(self, context: Context, memory: SubmissionMemory, stored: Submission | None) -> Submission | None:
+        """Go on with what an earlier try has stored; with new patience when somebody has cleared the task since."""
+        if stored is not None and stored.generation != generation(context):
+            return memory.keep(stored.cleared(generation(context)))
+        return stored
 
     # --------------------------------------------------------------------------------------------- what all share
 
@@ -117,6 +129,7 @@ class SubmitsOnce(GoogleCloudFields):
         """Find what this task has asked for before, or ask for it, and remember its name."""
         memory = SubmissionMemory(context, self.submission_key)
         submission = self.begin(context, memory)
+        self.announce(context, submission)  # again: Airflow has deleted what an earlier try has pushed
         made = self.find(submission)
         if made is not None and (why := self.why_lost(made)):
             submission = memory.keep(self._replace(submission, why))
@@ -140,11 +153,12 @@ class SubmitsOnce(GoogleCloudFields):
             "Looking for the %s of a request whose answer was lost, for %.0f s", self.kind, max(end - time.time(), 0)
         )
         while True:
+            last = time.time() >= end
             try:
-                if (found := self.look(submission)) is not None or time.time() >= end:
+                if (found := self.look(submission, last=last)) is not None or last:
                     return found
             except TransientServiceError as error:
-                if time.time() >= end:
+                if last:
                     raise
                 self.log.warning("%s", error)
             time.sleep(LOOK_INTERVAL)
@@ -163,7 +177,7 @@ class SubmitsOnce(GoogleCloudFields):
 
     def _send(self, context: Context, memory: SubmissionMemory, submission: Submission) -> Any:
         self.give_way(context, memory, submission)
-        self.announce(context, submission)
+        self.announce(context, submission.announced(time.time()))
         submission = memory.keep(submission.announced(time.time()))
         try:
             return self.send(context, submission)
@@ -173,7 +187,7 @@ class SubmitsOnce(GoogleCloudFields):
                 raise _not_found(error) from error
             return made
         except (PermanentServiceError, NotSentError):
-            memory.keep(submission.not_made())
+            self.announce(context, memory.keep(submission.not_made()))
             raise
         except TransientServiceError as error:  # over quota: whatever else is transient has an unknown outcome
             self._wait_for_quota(memory.keep(submission.refused(time.time())), error)
@@ -185,6 +199,7 @@ class SubmitsOnce(GoogleCloudFields):
             raise GaveUpError(f"No room for another {self.kind} in {waited:.0f} s; nothing was made. {error}")
         delay = min(FIRST_QUOTA_DELAY * 2.0 ** min(submission.refusals - 1, 10), MAX_QUOTA_DELAY)
         delay = max(error.retry_after or 0.0, delay * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+        delay = min(delay, self.quota_timeout - waited)
         self.log.warning("No room for another %s: next try in %.0f s. %s", self.kind, delay, error)
         self.defer(trigger=TimeDeltaTrigger(timedelta(seconds=delay)), method_name="execute_again")
 
@@ -193,9 +208,9 @@ class SubmitsOnce(GoogleCloudFields):
         return self.execute(context)
 
 
-def series_of(context: Context) -> int:
-    """Return how many tries the task had before somebody cleared it last."""
-    return int(context["ti"].max_tries or 0) - int(context["task"].retries or 0)
+def generation(context: Context) -> int:
+    """Return a number that changes when somebody clears the task, and stays when Airflow tries it again."""
+    return int(context["ti"].max_tries or 0)
 
 
 def _not_found(error: CreateOutcomeUnknownError) -> CreateOutcomeUnknownError:

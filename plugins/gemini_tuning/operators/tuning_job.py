@@ -18,7 +18,7 @@ from gemini_tuning.operators.base import (
     optional_json,
     optional_text,
 )
-from gemini_tuning.operators.once import SubmissionMemory, SubmitsOnce, series_of
+from gemini_tuning.operators.once import SubmissionMemory, SubmitsOnce, generation
 from gemini_tuning.resources import FAILED_STATES, TuningJob
 from gemini_tuning.run_labels import REQUEST, reserved, run_labels
 from gemini_tuning.submission import Submission
@@ -28,9 +28,10 @@ from gemini_tuning.watching import ask_states_of_all_runs, runs_without_a_slot
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-LABELS_XCOM = "job_labels"
+SUBMISSION_XCOM = "submission"
 GIVE_WAY = timedelta(seconds=10)
 MAX_GIVE_WAY = 30
+OVER = ("success", "failed", "skipped", "upstream_failed")
 LOST_STATES = FAILED_STATES | {"CANCELLING"}
 
 
@@ -43,8 +44,8 @@ class GeminiCreateTuningJobOperator(SubmitsOnce):
     failed, expired or was cancelled a new one is made. When Google has no room for another job (429), the task is
     deferred and tries again.
 
-    XCom ``return_value``: the job's full name, ``projects/P/locations/L/tuningJobs/ID``. XCom ``job_labels``:
-    the labels that name the run, pushed before the request leaves.
+    XCom ``return_value``: the job's full name, ``projects/P/locations/L/tuningJobs/ID``. XCom ``submission``:
+    ``{"labels", "sent_at"}``, what the job can be found by, pushed before the request leaves.
 
     Parameters are those of :class:`~gemini_tuning.tuning_spec.TuningJobSpec`; all are templated.
 
@@ -155,22 +156,29 @@ class GeminiCreateTuningJobOperator(SubmitsOnce):
     def begin(self, context: Context, memory: SubmissionMemory) -> Submission:
         """Return what this run has asked for, or begin anew."""
         self._run = _labels(context)
-        stored, series, forced = memory.recall(), series_of(context), flag(self.force_new_job, "force_new_job")
+        stored, forced = memory.recall(), flag(self.force_new_job, "force_new_job")
         if stored is None:
-            self._look_around(first=forced or context["ti"].try_number == 1)
-        elif not forced or stored.series == series:
-            return stored
-        else:
-            self._leave(self.find(stored))
-        return memory.keep(Submission.new(series=series))
+            return self._first(context, memory, harmless=forced or context["ti"].try_number == 1)
+        if not forced or stored.generation == generation(context):
+            return self.go_on(context, memory, stored) or stored
+        self.announce(context, stored)
+        self._cancel_superseded(self.find(stored))
+        return memory.keep(Submission.new(generation=generation(context)))
 
-    def _look_around(self, *, first: bool) -> None:
+    def _first(self, context: Context, memory: SubmissionMemory, *, harmless: bool) -> Submission:
+        submission = Submission.new(generation=generation(context))
+        if harmless:
+            memory.keep(submission)  # before anything can go wrong: the next try must not think that it has forgotten
+        self._look_around(harmless=harmless)
+        return memory.keep(submission)
+
+    def _look_around(self, *, harmless: bool) -> None:
         """Look for jobs with this run's names although the run remembers no request.
 
         On the first try they are those of another Airflow, or of a run that was deleted. Later they may be ours.
         """
-        there = [job.name for job in self._jobs(self._run)]
-        if there and not first:
+        there = [job.name for job in self._jobs(self._run, thorough=not harmless)]
+        if there and not harmless:
             raise CreateOutcomeUnknownError(
                 "Airflow has forgotten what this run asked for (is [state_store] clear_on_success set?), and there are "
                 f"jobs that may be the run's: {', '.join(there[:5])}. Nothing was created. For a new job start a new "
@@ -184,13 +192,13 @@ class GeminiCreateTuningJobOperator(SubmitsOnce):
         """Read the job."""
         return self.hook.get_tuning_job(name)
 
-    def look(self, submission: Submission) -> TuningJob | None:
+    def look(self, submission: Submission, *, last: bool) -> TuningJob | None:
         """Look for the job that a request made. Had it made several, the oldest is kept, the others are cancelled."""
-        jobs = self._jobs({**self._run, REQUEST: submission.request_id})
+        jobs = self._jobs({**self._run, REQUEST: submission.request_id}, thorough=last)
         kept = next((job for job in jobs if job.state not in LOST_STATES), jobs[-1] if jobs else None)
         for job in jobs:
             if job is not kept:
-                self._leave(job)
+                self._cancel_superseded(job)
         return kept
 
     def give_way(self, context: Context, memory: SubmissionMemory, submission: Submission) -> None:
@@ -199,18 +207,26 @@ class GeminiCreateTuningJobOperator(SubmitsOnce):
         Airflow frees the slot of one task before it gives one to the next, and would let us in between: then there
         would be more jobs in flight than slots. A run that never gets on can't hold us up for ever.
         """
-        if self.wait_task_id is None or submission.gave_way >= MAX_GIVE_WAY:
+        if self.wait_task_id is None:
             return
         ti = context["ti"]
         states = ask_states_of_all_runs(ti.dag_id, [ti.task_id, self.wait_task_id])
+        if (state := states.get(ti.run_id, {}).get(self.wait_task_id)) in OVER:
+            raise InvalidInputError(
+                f"{self.wait_task_id} is {state}: nobody would wait for a new job, and none was created. Clear "
+                f"{ti.task_id} together with its downstream tasks."
+            )
+        if submission.gave_way >= MAX_GIVE_WAY:
+            return
         if before_us := runs_without_a_slot(states, ti.task_id, self.wait_task_id, ti.run_id):
             memory.keep(replace(submission, gave_way=submission.gave_way + 1))
             self.log.info("Letting %s go first: its job is under way, and nobody watches it yet", before_us[0])
             raise AirflowRescheduleException(datetime.now(UTC) + GIVE_WAY)
 
     def announce(self, context: Context, submission: Submission) -> None:
-        """Push the labels that the job will have: should this task die, they are what its job can be found by."""
-        context["ti"].xcom_push(key=LABELS_XCOM, value={**self._run, REQUEST: submission.request_id})
+        """Push what the job can be found by, should this task die; :mod:`gemini_tuning.operators.cancel` reads it."""
+        labels = {**self._run, REQUEST: submission.request_id}
+        context["ti"].xcom_push(key=SUBMISSION_XCOM, value={"labels": labels, "sent_at": submission.sent_at})
 
     def send(self, context: Context, submission: Submission) -> TuningJob:
         """Create the job."""
@@ -226,11 +242,13 @@ class GeminiCreateTuningJobOperator(SubmitsOnce):
         """Say why a job can't be waited for."""
         return made.describe_failure() if made.state in LOST_STATES else None
 
-    def _jobs(self, labels: Mapping[str, str]) -> list[TuningJob]:
-        return self.hook.find_tuning_jobs(labels, project_id=optional_text(self.project_id), location=self.location)
+    def _jobs(self, labels: Mapping[str, str], *, thorough: bool) -> list[TuningJob]:
+        return self.hook.find_tuning_jobs(
+            labels, project_id=optional_text(self.project_id), location=self.location, thorough=thorough
+        )
 
-    def _leave(self, job: TuningJob | None) -> None:
-        if job is not None and not job.has_ended:
+    def _cancel_superseded(self, job: TuningJob | None) -> None:
+        if job is not None and not job.is_stopping:
             self.log.warning("Cancelling tuning job %s: this run goes on with another one", job.name)
             self.hook.cancel_tuning_job(job.name)
 
