@@ -27,7 +27,7 @@ from gemini_tuning.clients import (
     renewing_token,
 )
 from gemini_tuning.copy_spec import ModelCopySpec
-from gemini_tuning.exceptions import PermanentServiceError, TransientServiceError
+from gemini_tuning.exceptions import NotSentError, PermanentServiceError, TransientServiceError
 from gemini_tuning.preflight import MAX_LINE_BYTES
 from gemini_tuning.resources import (
     Answer,
@@ -199,13 +199,17 @@ class GeminiTuningHook(GoogleClients):
             client.models.update(model=name, config=types.UpdateModelConfig(default_checkpoint_id=checkpoint_id))
 
     @renewing_token
-    def copy_model(self, source_model: str, spec: ModelCopySpec, *, location: str) -> str:
+    def copy_model(
+        self, source_model: str, spec: ModelCopySpec, *, location: str, not_after: float | None = None
+    ) -> str:
         """Start copying a model with its checkpoints and its default; return the operation's name.
 
         :param source_model: full name of the model; without ``@version`` its default version is copied.
         :param spec: what the copy is called; its project, when ``None``, is the connection's.
         :param location: destination region.
+        :param not_after: seconds since 1970 (UTC) after which the request must not leave any more.
         :raises CreateOutcomeUnknownError: when the request left and no answer came back.
+        :raises NotSentError: when it would have left after ``not_after``.
         """
         from google.cloud.aiplatform_v1.types import CopyModelRequest
 
@@ -217,8 +221,11 @@ class GeminiTuningHook(GoogleClients):
             request.parent_model = spec.parent_model
         if spec.kms_key_name:
             request.encryption_spec.kms_key_name = spec.kms_key_name
+        client = self._model_service(location)
+        if not_after is not None and time.time() > not_after:
+            raise NotSentError(f"The copy of {source_model} was not asked for: too much time had passed.")
         with creating(f"copy of {source_model} in {parent}"):
-            operation = self._model_service(location).copy_model(request=request, timeout=REQUEST_TIMEOUT)
+            operation = client.copy_model(request=request, timeout=REQUEST_TIMEOUT)
             return api_values.operation_name(operation.operation.name)
 
     @renewing_token

@@ -153,7 +153,7 @@ class GeminiTuningJobSensor(WaitsInTrigger, BaseSensorOperator):
 
     def _cancel_if_unwanted(self, task: TaskInstanceKey) -> None:
         try:
-            state = state_of(ask_states(task), task)
+            state = state_of(ask_states(task.dag_id, [task.task_id], task.run_id), task)
             if is_wanted(state):
                 self.log.info("%s is left alone: its task is %s", self.tuning_job, state or "to run again")
             elif not self.hook.get_tuning_job(self.tuning_job).is_stopping:

@@ -190,7 +190,7 @@ class TuningJobTrigger(_PollingTrigger):
         if task is None:
             raise RuntimeError("the trigger knows no task")
         # In Airflow's triggerer, synchronous calls to Airflow work from this kind of thread only.
-        return state_of(await sync_to_async(ask_states)(task), task)
+        return state_of(await sync_to_async(ask_states)(task.dag_id, [task.task_id], task.run_id), task)
 
     async def _cancel(self, why: str) -> None:
         module = await asyncio.to_thread(importlib.import_module, "gemini_tuning.hook")

@@ -22,6 +22,7 @@ WANTED = frozenset(
     }
 )
 NO_SLOT = frozenset({None, "scheduled", "up_for_retry", "up_for_reschedule"})
+OVER = frozenset({"success", "failed", "skipped", "upstream_failed"})
 GONE = "gone"  # the task or its run was deleted
 
 
@@ -61,22 +62,14 @@ def runs_without_a_slot(
     ]
 
 
-def ask_states_of_all_runs(dag_id: str, task_ids: list[str]) -> Mapping[str, Mapping[str, Any]]:
-    """Ask Airflow for the states of some tasks in all runs of a DAG."""
-    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+def ask_states(dag_id: str, task_ids: list[str], run_id: str | None = None) -> Mapping[str, Mapping[str, Any]]:
+    """Ask Airflow for the states of tasks: ``{run_id: {task_id or task_id_INDEX: state}}``.
 
-    answer: Mapping[str, Mapping[str, Any]] = RuntimeTaskInstance.get_task_states(dag_id=dag_id, task_ids=task_ids)
-    return answer
-
-
-def ask_states(task: TaskInstanceKey, task_ids: list[str] | None = None) -> Mapping[str, Mapping[str, Any]]:
-    """Ask Airflow for the states of a run's tasks: ``{run_id: {task_id or task_id_INDEX: state}}``.
-
-    :param task_ids: which; ``None`` asks for the given task.
+    :param run_id: in which run; ``None``: in all of the DAG's.
     """
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
     answer: Mapping[str, Mapping[str, Any]] = RuntimeTaskInstance.get_task_states(
-        dag_id=task.dag_id, run_ids=[task.run_id], task_ids=task_ids or [task.task_id]
+        dag_id=dag_id, task_ids=task_ids, run_ids=None if run_id is None else [run_id]
     )
     return answer

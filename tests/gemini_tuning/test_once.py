@@ -241,7 +241,7 @@ def test_the_wait_for_quota_ends(vertex):
 )
 def test_a_run_whose_job_nobody_watches_yet_goes_first(vertex, monkeypatch, create_state, wait_state, waits):
     states = {"other": {"task": create_state, "wait": wait_state}, "run": {"task": "running", "wait": None}}
-    monkeypatch.setattr(tuning_job, "ask_states_of_all_runs", lambda *_: states)
+    monkeypatch.setattr(tuning_job, "ask_states", lambda *_: states)
     store, operator = TaskStateStore(), create(wait_task_id="wait")
     if waits:
         for _ in range(tuning_job.MAX_GIVE_WAY):
@@ -254,7 +254,7 @@ def test_a_run_whose_job_nobody_watches_yet_goes_first(vertex, monkeypatch, crea
 
 def test_a_job_that_nobody_would_wait_for_is_not_made(vertex, monkeypatch):
     states = {"run": {"task": "running", "wait": "failed"}}
-    monkeypatch.setattr(tuning_job, "ask_states_of_all_runs", lambda *_: states)
+    monkeypatch.setattr(tuning_job, "ask_states", lambda *_: states)
     with pytest.raises(InvalidInputError, match=r"wait is failed: nobody would wait.*Clear task together with"):
         create(wait_task_id="wait").execute(context())
     assert jobs(vertex) == []
@@ -423,6 +423,28 @@ def test_a_lost_copy_into_a_parent_is_taken_only_when_it_proves_to_be_ours(verte
     done = copy(job, lookup_timeout=NO_PATIENCE, **names).execute(context(store=store, try_number=3))
     assert done["model"].endswith("/models/parent@2")
     assert len(copies(vertex)) == before + 1
+
+
+@pytest.mark.parametrize("names", [{}, PARENT], ids=str)
+def test_an_operation_that_google_has_forgotten_does_not_make_a_second_copy(vertex, job, names):
+    names, store = named(job, vertex, names), TaskStateStore()
+    before, first = len(copies(vertex)), start(copy(job, **names), context(store=store))
+    vertex.advance(LONG)
+    vertex.faults([{"method": "GET", "path": "/operations/[^/]+$", "status": 404}])
+    again = copy(job, **names)
+    if "parent_model" in names:
+        with pytest.raises(PermanentServiceError, match=first):
+            again.execute(context(store=store, max_tries=4))
+    else:
+        done = again.execute(context(store=store, max_tries=4))
+        assert done["model"].partition("@")[0] == first.partition("/operations/")[0]
+    assert len(copies(vertex)) == before + 1
+
+
+def test_a_copy_that_is_late_is_not_asked_for(vertex, job):
+    with pytest.raises(NotSentError, match=f"copy of {job.model} was not asked for"):
+        GeminiTuningHook().copy_model(job.model, ModelCopySpec(), location="europe-west4", not_after=0.0)
+    assert copies(vertex) == []
 
 
 def test_another_model_gets_another_copy(vertex, job):

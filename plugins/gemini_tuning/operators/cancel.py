@@ -77,7 +77,7 @@ class GeminiCancelTuningJobOperator(GoogleCloudFields):
 
     def _states(self, context: Context) -> Mapping[str, Any]:
         ti = context["ti"]
-        return ask_states(ti, list(context["dag"].task_dict)).get(ti.run_id, {})
+        return ask_states(ti.dag_id, list(context["dag"].task_dict), ti.run_id).get(ti.run_id, {})
 
     def _leave_alone(self, context: Context, states: Mapping[str, Any]) -> dict[str, Any]:
         self.log.info("Nothing to do: %s is %s", self.wait_task_id, states.get(self.wait_task_id) or "to run again")

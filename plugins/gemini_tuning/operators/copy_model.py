@@ -132,6 +132,17 @@ class GeminiCopyModelOperator(WaitsInTrigger, SubmitsOnce):
             return self.go_on(context, memory, stored) or stored
         return memory.keep(Submission.new(generation=generation(context), source=self.model))
 
+    def find(self, submission: Submission) -> Operation | None:
+        """Return the copy that was asked for before; Google forgets old operations, but not the model."""
+        try:
+            found: Operation | None = super().find(submission)
+        except PermanentServiceError as error:
+            if error.code not in NO_SUCH or not submission.resource or self.spec().parent_model:
+                raise
+            self.log.warning("%s", error)
+            return self._finished(self._target(submission))
+        return found
+
     def look(self, submission: Submission, *, last: bool) -> Operation | None:
         """Look for the copy that a request made: an operation since then, else the model itself."""
         target, since = self._target(submission), (submission.sent_at or 0.0) - CLOCK_DIFFERENCE
@@ -156,7 +167,7 @@ class GeminiCopyModelOperator(WaitsInTrigger, SubmitsOnce):
         if not spec.parent_model:
             spec = replace(spec, model_id=ResourceName.parse(self._target(submission), "models").id)
         try:
-            name = self.hook.copy_model(self.model, spec, location=str(spec.location))
+            name = self.hook.copy_model(self.model, spec, location=str(spec.location), not_after=submission.send_before)
         except PermanentServiceError as error:
             if error.code == 409 and (there := self.look(submission, last=True)) is not None:
                 return there

@@ -23,7 +23,7 @@ from gemini_tuning.resources import FAILED_STATES, TuningJob
 from gemini_tuning.run_labels import REQUEST, reserved, run_labels
 from gemini_tuning.submission import Submission
 from gemini_tuning.tuning_spec import TuningJobSpec
-from gemini_tuning.watching import ask_states_of_all_runs, runs_without_a_slot
+from gemini_tuning.watching import OVER, ask_states, runs_without_a_slot
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 SUBMISSION_XCOM = "submission"
 GIVE_WAY = timedelta(seconds=10)
 MAX_GIVE_WAY = 30
-OVER = ("success", "failed", "skipped", "upstream_failed")
 LOST_STATES = FAILED_STATES | {"CANCELLING"}
 
 
@@ -210,7 +209,7 @@ class GeminiCreateTuningJobOperator(SubmitsOnce):
         if self.wait_task_id is None:
             return
         ti = context["ti"]
-        states = ask_states_of_all_runs(ti.dag_id, [ti.task_id, self.wait_task_id])
+        states = ask_states(ti.dag_id, [ti.task_id, self.wait_task_id])
         if (state := states.get(ti.run_id, {}).get(self.wait_task_id)) in OVER:
             raise InvalidInputError(
                 f"{self.wait_task_id} is {state}: nobody would wait for a new job, and none was created. Clear "
