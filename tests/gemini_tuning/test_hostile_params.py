@@ -87,7 +87,7 @@ class NothingIsSent:
         create_config(spec)
         return TuningJob(JOB, "PENDING")
 
-    def copy_model(self, model, spec, *, location):
+    def copy_model(self, model, spec, *, location, not_after=None):
         return f"{MODEL.partition('@')[0]}/operations/1"
 
     def get_operation(self, name):
