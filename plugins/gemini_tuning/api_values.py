@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 MAX_WORD = 100  # characters of a state, a phase, a finish reason
 MAX_TEXT = 1_000  # characters of a display name or the name of an experiment
 MAX_COUNT = 2**63
+# The model was stopped by a filter, not by its own end or a limit.
+BLOCKING_FINISH_REASONS = frozenset(
+    {"SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT"}
+)
 EARLIEST_YEAR = 2000  # a zero time, 1970 or year 1, means that none was given
 
 
@@ -282,11 +286,14 @@ def answer(response: types.GenerateContentResponse, latency: float) -> Answer:
 
     :param latency: seconds the whole answer took.
     """
-    candidates, usage = response.candidates or [], response.usage_metadata
+    candidates, usage, feedback = response.candidates or [], response.usage_metadata, response.prompt_feedback
+    finish_reason = _word(candidates[0].finish_reason) or None if candidates else None
     return Answer(
         text=response.text or "",
         latency=latency,
-        finish_reason=_word(candidates[0].finish_reason) or None if candidates else None,
+        finish_reason=finish_reason,
         prompt_tokens=_count(usage.prompt_token_count, "tokens of the prompt") if usage else None,
         output_tokens=_count(usage.candidates_token_count, "tokens of the answer") if usage else None,
+        blocked=(_word(feedback.block_reason) or None if feedback else None)
+        or (finish_reason if finish_reason in BLOCKING_FINISH_REASONS else None),
     )

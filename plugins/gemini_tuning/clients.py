@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import requests
     from airflow.sdk import Connection
     from google import genai
+    from google.cloud import storage
     from google.cloud.aiplatform_v1.services.model_service import ModelServiceClient
 
 TUNING_API_VERSION = "v1beta1"  # v1 does not tell epochs and steps done
@@ -216,6 +217,16 @@ class GoogleClients(GoogleBaseHook):
             credentials=self.get_credentials(),
             transport="rest",
             client_options={"api_endpoint": self._vertex_endpoint(location)},
+        )
+
+    def _storage_client(self) -> storage.Client:
+        from google.cloud.storage import Client
+
+        endpoint = self._endpoint(STORAGE_ENDPOINT_EXTRA)
+        return Client(
+            project=self.project_id,  # reading and writing objects need none
+            credentials=self.get_credentials(),
+            client_options={"api_endpoint": endpoint} if endpoint else None,
         )
 
     def _get_json(self, path: str, location: str, params: dict[str, Any] | None = None) -> Any:

@@ -21,7 +21,6 @@ from gemini_tuning.api_errors import UnusableAnswerError, creating, service_erro
 from gemini_tuning.clients import (
     API_VERSION,
     REQUEST_TIMEOUT,
-    STORAGE_ENDPOINT_EXTRA,
     TUNING_API_VERSION,
     GoogleClients,
     renewing_token,
@@ -329,16 +328,10 @@ class GeminiTuningHook(GoogleClients):
 
         :param uri: ``gs://bucket/object``.
         """
-        from google.cloud.storage import Blob, Client
+        from google.cloud.storage import Blob
 
-        endpoint = self._endpoint(STORAGE_ENDPOINT_EXTRA)
-        client = Client(
-            project=self.project_id,  # reading needs none
-            credentials=self.get_credentials(),
-            client_options={"api_endpoint": endpoint} if endpoint else None,
-        )
         with service_errors("read", uri):
-            blob = Blob.from_uri(uri, client=client)
+            blob = Blob.from_uri(uri, client=self._storage_client())
             blob.reload()  # a proxy that sends a page shows itself here; later the client would read it for ever
             left = int(blob.size or 0)
             with blob.open("rb") as stream:
@@ -348,3 +341,15 @@ class GeminiTuningHook(GoogleClients):
                     if left < 0:
                         raise UnusableAnswerError(f"more came than the {blob.size} bytes that the object has")
                     yield line
+
+    @renewing_token
+    def write_object(self, uri: str, content: bytes, content_type: str) -> None:
+        """Write a Cloud Storage object whole; one that is there is replaced.
+
+        :param uri: ``gs://bucket/object``.
+        """
+        from google.cloud.storage import Blob
+
+        with service_errors("write", uri):
+            blob = Blob.from_uri(uri, client=self._storage_client())
+            blob.upload_from_string(content, content_type=content_type, timeout=REQUEST_TIMEOUT)

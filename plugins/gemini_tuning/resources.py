@@ -301,6 +301,8 @@ class Answer:
     :param text: the answer; empty when it was blocked.
     :param latency: seconds from sending the request to the whole answer.
     :param finish_reason: for example ``STOP``, ``MAX_TOKENS``, ``SAFETY``.
+    :param blocked: why the service held back the prompt or the answer, for example ``SAFETY``, ``PROHIBITED_CONTENT``;
+        ``None`` when it did not.
     """
 
     text: str
@@ -308,6 +310,7 @@ class Answer:
     finish_reason: str | None = None
     prompt_tokens: int | None = None
     output_tokens: int | None = None
+    blocked: str | None = None
 
 
 def compare_checkpoints(source: Sequence[Checkpoint], copy: Sequence[Checkpoint]) -> list[str]:
