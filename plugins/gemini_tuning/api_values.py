@@ -297,3 +297,45 @@ def answer(response: types.GenerateContentResponse, latency: float) -> Answer:
         blocked=(_word(feedback.block_reason) or None if feedback else None)
         or (finish_reason if finish_reason in BLOCKING_FINISH_REASONS else None),
     )
+
+
+def contents(turns: str | Sequence[Mapping[str, Any]]) -> list[types.Content]:
+    """Return a prompt as google-genai wants it.
+
+    :param turns: one text, or ``{"role", "parts": [{"text"} or {"file_uri", "mime_type"}]}``.
+    """
+    from google.genai import types
+
+    if isinstance(turns, str):
+        turns = [{"role": "user", "parts": [{"text": turns}]}]
+    return [types.Content(role=turn["role"], parts=[_part(part) for part in turn["parts"]]) for turn in turns]
+
+
+def _part(part: Mapping[str, Any]) -> types.Part:
+    from google.genai import types
+
+    if "file_uri" in part:
+        return types.Part.from_uri(file_uri=part["file_uri"], mime_type=part["mime_type"])
+    return types.Part(text=part["text"])
+
+
+def check_endpoint(endpoint: Any, *, asked: str) -> None:
+    """Refuse what is not the endpoint that was asked for."""
+    _identity(_name(_mapping(endpoint, "the endpoint").get("name"), "endpoints", "the endpoint"), asked)
+
+
+def default_endpoint(model: Any, *, asked: str) -> str | None:
+    """Return where the default checkpoint of a model, in the API's JSON, is deployed; ``None`` when it is not.
+
+    The typed clients drop which checkpoint a deployment serves. A model without checkpoints has none to name.
+    """
+    model = _mapping(model, "the model")
+    _identity(_name(model.get("name"), "models", "the model"), asked)
+    deployed = model.get("deployedModels") or []
+    if not isinstance(deployed, list):
+        raise UnusableAnswerError(f"the answer gives {shown(deployed)} as deployedModels")
+    default = model.get("defaultCheckpointId")
+    for entry in (_mapping(entry, "a deployment") for entry in deployed):
+        if entry.get("checkpointId") == default:
+            return _optional_name(entry.get("endpoint"), "endpoints", "an endpoint")
+    return None

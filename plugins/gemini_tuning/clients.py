@@ -151,9 +151,6 @@ class GoogleClients(GoogleBaseHook):
     def _reading_client(self, project: str, location: str, api_version: str) -> genai.Client:
         return self._client(project, location, api_version, READ_ATTEMPTS)
 
-    def _prompt_client(self, resource: ResourceName) -> genai.Client:
-        return self._client(resource.project, resource.location, API_VERSION, 1, PROMPT_TIMEOUT)
-
     def _client(
         self, project: str, location: str, api_version: str, attempts: int, timeout: float = REQUEST_TIMEOUT
     ) -> genai.Client:

@@ -60,6 +60,12 @@ GOOD_ANSWER = {
     "usageMetadata": {"promptTokenCount": 1, "candidatesTokenCount": 1},
 }
 
+GOOD_SERVING_MODEL = {
+    "name": MODEL,
+    "defaultCheckpointId": "1",
+    "deployedModels": [{"endpoint": ENDPOINT, "deployedModelId": "9", "checkpointId": "1"}],
+}
+
 
 @pytest.fixture(scope="module")
 def service():
@@ -67,7 +73,6 @@ def service():
     with pytest.MonkeyPatch.context() as patch, hostile_server() as server:
         use_connection(patch, server.connection(), "hostile")
         patch.setattr(clients, "READ_ATTEMPTS", 1)
-        patch.setattr(hook_module, "PROMPT_ATTEMPTS", 1)
         patch.setattr(hook_module, "READ_PATIENCE", 0.01)
         server.hook = GeminiTuningHook("hostile")
         with asyncio.Runner() as server.loop:
@@ -94,6 +99,8 @@ CALLS: dict[str, tuple[Callable[[Any], Any], type, str, dict[str, Any]]] = {
         {"tuningJobs": [GOOD_JOB]},
     ),
     "list operations": (lambda s: s.hook.list_operations(MODEL), list, MODEL, {"operations": [GOOD_OPERATION]}),
+    "serving endpoint of a model": (lambda s: s.hook.get_serving_endpoint(MODEL), str, MODEL, GOOD_SERVING_MODEL),
+    "serving endpoint": (lambda s: s.hook.get_serving_endpoint(ENDPOINT), str, ENDPOINT, {"name": ENDPOINT}),
     "prompt": (lambda s: s.loop.run(s.hook.agenerate(ENDPOINT, "Hi")), Answer, ENDPOINT, GOOD_ANSWER),
 }  # fmt: skip
 CREATES = ("create", "copy")

@@ -1,0 +1,102 @@
+"""What a results file says about a checkpoint, small enough for XCom. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from gemini_tuning.confidence import percentile, score_interval, wilson_interval
+from gemini_tuning.selection import CaseOutcome, outcomes_from_lines
+from gemini_tuning.smoke.suite import Suite
+from gemini_tuning.wording import said, shortened
+
+MAX_IDS, MAX_FAILURES = 10, 5
+MAX_ID, MAX_REASON = 60, 160  # characters
+MILLION = 1_000_000
+
+
+def summarize(
+    suite: Suite,
+    contender: Mapping[str, Any],
+    lines: Sequence[bytes],
+    results_uri: str | None,
+    *,
+    error: str | None = None,
+) -> dict[str, Any]:
+    """Return the result of a checkpoint, or of the champion, as it goes to XCom.
+
+    :param contender: ``{"checkpoint_id", "epoch", "step", "endpoint"}``.
+    :param lines: of the results file.
+    :param error: why it could not be asked; then there is no score, because that says nothing about the model.
+    """
+    outcomes = {} if error else outcomes_from_lines(lines, results_uri or "results")
+    results = [json.loads(line) for line in lines]
+    answered = [result for result in results if result["answer"] is not None]
+    failed = [case_id for case_id, o in outcomes.items() if o.critical and not o.passed]
+    return {
+        **contender,
+        "suite": suite.name,
+        "suite_fingerprint": suite.fingerprint,
+        "results_uri": results_uri,
+        "cases": len(suite.cases),
+        "answered": len(answered),
+        **_rates(outcomes),
+        "critical_failed": [shortened(case_id, MAX_ID) for case_id in failed[:MAX_IDS]],
+        "critical_failures": len(failed),
+        "blocked": sum(o.blocked for o in outcomes.values()),
+        "latency_ms": _latency([r["latency_ms"] for r in answered if r["latency_ms"] is not None]),
+        **_tokens(suite, answered),
+        "failures": _failures(results),
+        "error": said(error, MAX_REASON * 3) if error else None,
+    }
+
+
+def _rates(outcomes: Mapping[str, CaseOutcome]) -> dict[str, Any]:
+    """Return pass rate and score; the rate counts cases, the score their weights."""
+    if not outcomes:
+        return dict.fromkeys(("passed", "pass_rate", "pass_rate_interval", "score", "score_interval"))
+    passed = sum(o.passed for o in outcomes.values())
+    weights = [o.weight for o in outcomes.values()]
+    scores = [o.score for o in outcomes.values()]
+    score = sum(s * w for s, w in zip(scores, weights, strict=True)) / sum(weights)
+    return {
+        "passed": passed,
+        "pass_rate": round(passed / len(outcomes), 6),
+        "pass_rate_interval": _rounded(wilson_interval(passed, len(outcomes))),
+        "score": round(score, 6),
+        "score_interval": _rounded(score_interval(scores, weights)),
+    }
+
+
+def _rounded(interval: Iterable[float]) -> list[float]:
+    return [round(bound, 4) for bound in interval]
+
+
+def _latency(milliseconds: Sequence[float]) -> dict[str, float] | None:
+    if not milliseconds:
+        return None
+    return {"p50": round(percentile(milliseconds, 50), 1), "p95": round(percentile(milliseconds, 95), 1)}
+
+
+def _tokens(suite: Suite, answered: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the tokens, and what they cost where the suite gives prices and the service has counted."""
+    counts = {}
+    for kind, key in (("prompt", "prompt_tokens"), ("output", "output_tokens")):
+        given = [result[key] for result in answered]
+        counts[kind] = sum(given) if given and None not in given else None
+    cost = None
+    if suite.prices and counts["prompt"] is not None and counts["output"] is not None:
+        amount = (counts["prompt"] * suite.prices.input + counts["output"] * suite.prices.output) / MILLION
+        cost = {"amount": round(amount, 6), "currency": suite.prices.currency}
+    return {"tokens": counts, "cost": cost}
+
+
+def _failures(results: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
+    found = []
+    for result in results:
+        if not result["passed"] and len(found) < MAX_FAILURES:
+            reasons = [verdict["reason"] for verdict in result["verdicts"] if not verdict["passed"]]
+            why = result["error"] or "; ".join(reasons)
+            found.append({"id": shortened(result["case_id"], MAX_ID), "reason": shortened(why, MAX_REASON)})
+    return found
