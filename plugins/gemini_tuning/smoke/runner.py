@@ -81,8 +81,8 @@ async def run_suite(suite: Suite, ask: Ask, *, concurrency: int) -> list[CaseRes
 def _failures(case: Case, answer: Answer) -> tuple[str, ...]:
     if not answer.text.strip():
         return (f"the answer has no text (finish reason {answer.finish_reason or 'not given'})",)
-    found = (assertion.check(answer.text, answer.latency * 1000) for assertion in case.assertions)
-    return tuple(failure for failure in found if failure is not None)
+    found = (assertion.check(answer, case.vars) for assertion in case.assertions)
+    return tuple(str(verdict) for verdict in found if not verdict.passed)
 
 
 def summarize(suite: Suite, checkpoint: Checkpoint, results: Sequence[CaseResult]) -> dict[str, Any]:
