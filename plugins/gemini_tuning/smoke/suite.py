@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from gemini_tuning import yaml_file
-from gemini_tuning.smoke.assertions import Assertion
+from gemini_tuning.smoke.assertions import TYPES, Assertion
+from gemini_tuning.smoke.cases import Case, Grade, Part, Turn, asked, digest
+from gemini_tuning.smoke.judge import Judge
 from gemini_tuning.wording import shortened, shown
 from gemini_tuning.yaml_file import YamlError
 
+__all__ = ["Case", "Grade", "Judge", "Part", "Prices", "Suite", "SuiteError", "Turn", "load_suite", "parse_suite"]
+
+ReadLines = Callable[[str], Iterable[bytes]]
 SUITE_KEYS = frozenset({"description", "defaults", "cases"})
 DEFAULT_KEYS = frozenset({"system_instruction", "assert", "weight", "temperature", "max_output_tokens"})
 CASE_KEYS = DEFAULT_KEYS | {"id", "prompt"}
@@ -44,35 +50,47 @@ class SuiteError(ValueError):
 
 
 @dataclass(frozen=True)
-class Case:
-    """One prompt and what its answer has to fulfil.
+class Prices:
+    """What a million tokens cost.
 
-    :param weight: how much it counts in the score; above 0.
+    :param currency: three letters, for example ``USD``.
     """
 
-    id: str
-    prompt: str
-    assertions: tuple[Assertion, ...]
-    system_instruction: str | None = None
-    weight: float = 1.0
-    temperature: float | None = 0.0
-    max_output_tokens: int | None = None
+    input: float
+    output: float
+    currency: str
 
 
 @dataclass(frozen=True)
 class Suite:
-    """The cases that every checkpoint has to answer."""
+    """The cases that every checkpoint has to answer.
+
+    :param judge: who answers ``llm-rubric``; there is one when a case needs it.
+    """
 
     name: str
     cases: tuple[Case, ...]
     description: str = ""
+    judge: Judge | None = None
+    prices: Prices | None = None
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of everything that decides what is asked and how it is judged: 64 hex digits."""
+        return digest(
+            {
+                "judge": self.judge and asdict(self.judge),
+                "cases": [[c.id, c.fingerprint, c.weight, c.critical, c.repeat] for c in self.cases],
+            }
+        )
 
 
-def load_suite(name: str, folder: str | None = None) -> Suite:
+def load_suite(name: str, folder: str | None = None, *, read_lines: ReadLines | None = None) -> Suite:
     """Read a suite file.
 
     :param name: path of the file, or its name below ``folder``; ``.yaml`` may be left out.
     :param folder: when given, the file must lie in it.
+    :param read_lines: opens the ``gs://`` addresses of ``cases_from``.
     :raises SuiteError: when the file is missing or not acceptable.
     """
     path = _path(name, folder)
@@ -165,7 +183,7 @@ def _case(raw: Any, defaults: Mapping[str, Any], source: str, number: int) -> Ca
             raise SuiteError(f"{source}: {where}: {key}: expected {expected}, not {shown(merged[key])}")
     return Case(
         id=raw["id"],
-        prompt=raw["prompt"],
+        contents=asked(raw["prompt"]),
         assertions=assertions,
         system_instruction=merged.get("system_instruction"),
         weight=1.0 if merged["weight"] is None else float(merged["weight"]),
@@ -185,7 +203,9 @@ def _assertions(raw: Mapping[str, Any], source: str, where: str) -> tuple[Assert
         if not isinstance(item.get("type"), str):
             raise SuiteError(f"{source}: {where}: assert: type: expected a text, not {shown(item.get('type'))}")
         assertion = Assertion(item["type"], item.get("value"))
-        if problem := assertion.problem():
+        if assertion.kind not in TYPES:
+            raise SuiteError(f"{source}: {where}: assert: unknown assertion type {shown(item['type'])}")
+        if problem := assertion.value_problem():
             raise SuiteError(f"{source}: {where}: assert: {problem}")
         assertions.append(assertion)
     return tuple(assertions)
