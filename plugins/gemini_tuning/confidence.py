@@ -105,7 +105,7 @@ def paired_bootstrap(differences: Sequence[float], *, seed: int = SEED, resample
         return 1.0
     groups = _grouped(differences, seed)
     nothing = 1e-9 * max(map(abs, groups))  # what is left of sums that cancel out
-    sums = [math.fsum(pick(groups)) for pick in _picks(len(groups), seed, resamples)]
+    sums = [sum(pick(groups)) for pick in _picks(len(groups), seed, resamples)]
     not_above = sum(1 for total in sums if total <= nothing)
     not_below = sum(1 for total in sums if total >= -nothing)
     share = (min(not_above, not_below) + 1) / (resamples + 1)  # + 1: what was seen is one of the possible draws

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from gemini_tuning.evidence import CaseOutcome, Contender, ResultError, contender_from, outcomes_from_lines
+from gemini_tuning.evidence import CaseOutcome, Contender, ResultError
 from gemini_tuning.gates import Policy
 from gemini_tuning.overfitting import LossCurves
+from gemini_tuning.smoke_results import contender_from, outcomes_from_lines
 
 __all__ = [
     "Assessment",
