@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gemini_tuning.evidence import Contender, ResultError
+from gemini_tuning.figures import label
 from gemini_tuning.wording import said, shown
 
 TOLERANCE = 0.01  # a rise of the eval loss by less than this share of it is noise
@@ -116,8 +117,8 @@ def _where(step: int, checkpoints: Iterable[Contender]) -> str:
         return f"step {step}, before the first checkpoint"
     last = max(reached, key=lambda c: c.age)
     if last.step == step:
-        return f"checkpoint {last.checkpoint_id} (step {step})"
-    return f"step {step}, past checkpoint {last.checkpoint_id} (step {last.step})"
+        return f"{label(last)} (step {step})"
+    return f"step {step}, past {label(last)} (step {last.step})"
 
 
 def _curve(metrics: Mapping[str, Any], name: str) -> tuple[tuple[int, float], ...]:
