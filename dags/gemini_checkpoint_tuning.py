@@ -165,7 +165,7 @@ PARAMS = {
         maximum=1,
         section=CHOICE,
         title="Minimum pass rate",
-        description="Share of cases that a checkpoint must pass to be chosen, 0 to 1. Critical cases must all be passed.",
+        description="Weighted share of cases that a checkpoint must pass to be chosen, 0 to 1. It must pass all critical cases.",
     ),
     "max_latency_p95_ms": Param(
         None,

@@ -36,8 +36,13 @@ RESULTS = ROOT / ".bench" / "smoke_runner.json"
 
 def suite(cases: int) -> Suite:
     """Return so many cases with one assertion each."""
-    lines = ["defaults: {assert: [{type: not-contains, value: zebra}, {type: not-regex, value: '(?i)giraffe'}]}", "cases:"]
-    return parse_suite("\n".join(lines + [f"- {{id: case-{n}, prompt: 'Question {n}'}}" for n in range(cases)]), "bench")
+    lines = [
+        "defaults: {assert: [{type: not-contains, value: zebra}, {type: not-regex, value: '(?i)giraffe'}]}",
+        "cases:",
+    ]
+    return parse_suite(
+        "\n".join(lines + [f"- {{id: case-{n}, prompt: 'Question {n}'}}" for n in range(cases)]), "bench"
+    )
 
 
 async def longest_block(stop: asyncio.Event) -> float:

@@ -268,7 +268,7 @@ def test_a_prompt_of_several_turns_with_an_image(hook, vertex):
     prompt(hook, job.endpoint, turns)
     sent = posts(vertex, ":generateContent")[-1]["body"]["contents"]
     assert [turn["role"] for turn in sent] == ["user", "model", "user"]
-    assert sent[0]["parts"][1] == {"fileData": {"fileUri": "gs://bucket/quay.png", "mimeType": "image/png"}}
+    assert sent[0]["parts"][1] == {"fileData": image}
 
 
 def test_one_of_googles_models_can_be_asked(hook, vertex):

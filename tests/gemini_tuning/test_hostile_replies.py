@@ -138,6 +138,8 @@ def _assert_names(value) -> None:
             ResourceName.parse(value.name, "models")
         case Operation(done=True, error=None):
             ResourceName.parse(value.model, "models")
+        case str() if "/endpoints/" in value:
+            ResourceName.parse(value, "endpoints")
         case str():
             operation_location(value)
     if isinstance(value, TuningJob | Model):

@@ -14,6 +14,7 @@ from gemini_tuning.exceptions import (
     CreateOutcomeUnknownError,
     InvalidInputError,
     PermanentServiceError,
+    TransientServiceError,
     VerificationError,
 )
 from gemini_tuning.files import Files

@@ -9,11 +9,11 @@ from airflow.sdk.bases.branch import BranchMixIn
 
 from gemini_tuning.files import Files
 from gemini_tuning.operators.base import GCP_FIELDS, GoogleCloudFields, as_list, flag, optional_float
+from gemini_tuning.overfitting import curves_from
 from gemini_tuning.selection import (
     Assessment,
     Contender,
     Decision,
-    LossCurves,
     Policy,
     ResultError,
     contender_from,
@@ -41,7 +41,7 @@ class GeminiChooseCheckpointOperator(GoogleCloudFields, BranchMixIn):
     :param champion: what the champion's smoke test pushed; ``None`` when there is no champion. (templated)
     :param metrics: what :class:`~gemini_tuning.operators.GeminiReadTuningMetricsOperator` pushed. (templated)
     :param default_checkpoint_id: the default before. (templated)
-    :param min_pass_rate: 0 to 1, share of the cases; no checkpoint below it can win. (templated)
+    :param min_pass_rate: 0 to 1, weighted share of the cases; no checkpoint below it can win. (templated)
     :param max_latency_p95: milliseconds; no checkpoint whose 95th percentile is above it can win. (templated)
     :param allow_blocked: whether a checkpoint may win although the service held back an answer. (templated)
     :param significance: two-sided; results of two checkpoints whose p-value is not below it are a tie. (templated)
@@ -107,13 +107,12 @@ class GeminiChooseCheckpointOperator(GoogleCloudFields, BranchMixIn):
     def execute(self, context: Context) -> Any:
         """Decide, push the decision, go on with one task and skip the others."""
         policy, approval = self.policy(), flag(self.require_approval, "require_approval")
-        metrics = self._metrics()
         contenders = [
-            self._contender(result, f"results, number {number}", metrics)
+            self._contender(result, f"results, number {number}")
             for number, result in enumerate(as_list(self.results, "results"), 1)
         ]
-        champion = self._contender(self.champion, "champion", {}) if self.champion else None
-        decision = decide(contenders, policy, champion, LossCurves.from_mapping(metrics))
+        champion = self._contender(self.champion, "champion") if self.champion else None
+        decision = decide(contenders, policy, champion, curves_from(self.metrics) if self.metrics else None)
         self._tell(decision)
         pushed = {**decision.as_dict(), "default_checkpoint_id": self.default_checkpoint_id}
         context["ti"].xcom_push(key="decision", value=pushed)
@@ -136,18 +135,13 @@ class GeminiChooseCheckpointOperator(GoogleCloudFields, BranchMixIn):
             require_improvement=flag(self.require_improvement, "require_improvement"),
         )
 
-    def _metrics(self) -> Mapping[str, Any]:
-        if self.metrics is not None and not isinstance(self.metrics, Mapping):
-            raise ValueError(f"metrics: expected what the step that reads them pushed, not {shown(self.metrics)}")
-        return self.metrics or {}
-
-    def _contender(self, result: Any, where: str, metrics: Mapping[str, Any]) -> Contender:
+    def _contender(self, result: Any, where: str) -> Contender:
         """Read a smoke test's summary and its results file."""
         if not isinstance(result, Mapping):
             raise ResultError(f"{where}: expected what the smoke test pushed, not {shown(result)}")
         uri = result.get("results_uri")
         outcomes = outcomes_from_lines(Files(self.hook).read_lines(str(uri)), str(uri)) if uri else {}
-        losses = (metrics.get("checkpoints") or {}).get(result.get("checkpoint_id"))
+        losses = ((self.metrics or {}).get("checkpoints") or {}).get(result.get("checkpoint_id"))
         try:
             return contender_from(result, outcomes, losses)
         except ResultError as error:

@@ -91,9 +91,8 @@ class GeminiPreflightOperator(GoogleCloudFields):
         for name in ("training_dataset_uri", "validation_dataset_uri"):
             if problem := gcs_problem(name, optional_text(getattr(self, name)), required=name.startswith("training")):
                 raise InvalidInputError(f"Nothing was created. {problem}.")
-        folders = run_folders(
-            optional_text(self.training_dataset_uri) or "", optional_text(self.results_uri), optional_text(self.report_uri)
-        )
+        results_uri, report_uri = optional_text(self.results_uri), optional_text(self.report_uri)
+        folders = run_folders(self.training_dataset_uri, results_uri, report_uri)
         suite_name = optional_text(self.suite)
         suite = load_suite(suite_name, self.suite_folder, read_lines=self._lines) if suite_name else None
         if champion := optional_text(self.champion):

@@ -11,7 +11,6 @@ from airflow.sdk.exceptions import AirflowSkipException
 from gemini_tuning.files import Files, folder_problem, joined
 from gemini_tuning.operators.base import GCP_FIELDS, GoogleCloudFields, optional_int, optional_text
 from gemini_tuning.resources import Checkpoint
-from gemini_tuning.selection import CHAMPION
 from gemini_tuning.smoke.results import ResultsFile
 from gemini_tuning.smoke.runner import CaseResult, EndpointUnusableError
 from gemini_tuning.smoke.session import Session
@@ -21,6 +20,7 @@ from gemini_tuning.smoke.summary import summarize
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+CHAMPION = "champion"  # in place of a checkpoint id
 LOGGED = 100  # cases that fail
 
 
@@ -71,7 +71,7 @@ class AsksSuite(GoogleCloudFields):
         concurrency = self._concurrency()
         if problem := folder_problem("results_uri", self.results_uri):
             raise ValueError(problem)
-        suite = load_suite(self.suite, self.suite_folder, read_lines=lambda uri: self.hook.read_lines(uri))
+        suite = load_suite(self.suite, self.suite_folder, read_lines=self.hook.read_lines)
         if not contender["endpoint"]:
             self.log.warning("Checkpoint %s is not deployed to an endpoint", contender["checkpoint_id"])
             return summarize(suite, contender, [], None, error="it is not deployed to an endpoint")
@@ -114,7 +114,7 @@ class AsksSuite(GoogleCloudFields):
                 failed += 1
                 if failed <= LOGGED:
                     self.log.info("FAIL %s: %s", result.case.id, result.why)
-            if seen % max(cases // 10, 1) == 0:
+            if seen % max(cases // 10, 100) == 0:
                 self.log.info("%d answers, %d of them failed", seen, failed)
 
         return tell

@@ -62,7 +62,9 @@ def _parser() -> argparse.ArgumentParser:
             default="google_cloud_default",
             help="connection, from AIRFLOW_CONN_<ID>; without that variable Application Default Credentials are used",
         )
-    run.add_argument("--endpoint", action="append", required=True, help="projects/P/locations/L/endpoints/ID; repeatable")
+    run.add_argument(
+        "--endpoint", action="append", required=True, help="projects/P/locations/L/endpoints/ID; repeatable"
+    )
     run.add_argument("--results", default=str(Path.cwd() / "smoke_results"), help="folder or gs:// prefix for results")
     run.add_argument("--concurrency", type=int, default=8, help="prompts at once (8)")
     run.add_argument("--min-pass-rate", type=float, default=0.0, help="exit code 1 below it, 0 to 1 (0)")
@@ -71,7 +73,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _validated(suite: Suite, console: Console) -> int:
     assertions = sum(len(case.assertions) for case in suite.cases)
-    console.print(f"{suite.name}: {len(suite.cases)} cases, {assertions} assertions, fingerprint {suite.fingerprint[:12]}")
+    console.print(
+        f"{suite.name}: {len(suite.cases)} cases, {assertions} assertions, fingerprint {suite.fingerprint[:12]}"
+    )
     return 0
 
 
@@ -84,22 +88,17 @@ def _run(suite: Suite, options: argparse.Namespace, console: Console) -> int:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:
         for endpoint in endpoints:
-            results = ResultsFile(Files(hook), joined(options.results, f"{suite.name}-{_slug(endpoint)}.jsonl"))
-            summaries.append(_ask(hook, suite, endpoint, results, options, progress))
+            summaries.append(_ask(hook, suite, endpoint, options, progress))
     console.print(_table(summaries))
     console.print("Results: " + " ".join(str(summary["results_uri"]) for summary in summaries), soft_wrap=True)
     return 0 if all(_good(summary, options.min_pass_rate) for summary in summaries) else FAILED
 
 
 def _ask(
-    hook: GeminiTuningHook,
-    suite: Suite,
-    endpoint: str,
-    results: ResultsFile,
-    options: argparse.Namespace,
-    progress: Progress,
+    hook: GeminiTuningHook, suite: Suite, endpoint: str, options: argparse.Namespace, progress: Progress
 ) -> dict[str, Any]:
     name = ResourceName.parse(endpoint, "endpoints")
+    results = ResultsFile(Files(hook), joined(options.results, f"{suite.name}-{_slug(endpoint)}.jsonl"))
     total = sum(case.repeat for case in suite.cases)
     bar = progress.add_task(name.id, total=total)
     session = Session(

@@ -87,7 +87,7 @@ async def patiently(ask: Callable[[], Awaitable[Answer]], limit: AdaptiveLimit) 
         retry=retry_if_exception_type(TransientServiceError),
         wait=_backoff,
         stop=lambda state: stop_after_attempt(LEAST_ATTEMPTS)(state) and stop_after_delay(PATIENCE)(state),
-        sleep=lambda seconds: _sleep(seconds),
+        sleep=lambda seconds: _sleep(seconds),  # noqa: PLW0108 - looked up late, for the tests
         reraise=True,
     ):
         with attempt:

@@ -6,9 +6,10 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from gemini_tuning.confidence import percentile, score_interval, wilson_interval
-from gemini_tuning.selection import CaseOutcome, outcomes_from_lines
+from gemini_tuning.confidence import percentile
+from gemini_tuning.evidence import Contender
 from gemini_tuning.smoke.suite import Suite
+from gemini_tuning.smoke_results import outcomes_from_lines
 from gemini_tuning.wording import said, shortened
 
 MAX_IDS, MAX_FAILURES = 10, 5
@@ -31,9 +32,9 @@ def summarize(
     :param error: why it could not be asked; then there is no score, because that says nothing about the model.
     """
     outcomes = {} if error else outcomes_from_lines(lines, results_uri or "results")
+    evidence = Contender(contender["checkpoint_id"], outcomes=outcomes)
     results = [json.loads(line) for line in lines]
     answered = [result for result in results if result["answer"] is not None]
-    failed = [case_id for case_id, o in outcomes.items() if o.critical and not o.passed]
     return {
         **contender,
         "suite": suite.name,
@@ -41,10 +42,10 @@ def summarize(
         "results_uri": results_uri,
         "cases": len(suite.cases),
         "answered": len(answered),
-        **_rates(outcomes),
-        "critical_failed": [shortened(case_id, MAX_ID) for case_id in failed[:MAX_IDS]],
-        "critical_failures": len(failed),
-        "blocked": sum(o.blocked for o in outcomes.values()),
+        **_rates(evidence),
+        "critical_failed": [shortened(case_id, MAX_ID) for case_id in evidence.failed_critical[:MAX_IDS]],
+        "critical_failures": len(evidence.failed_critical),
+        "blocked": len(evidence.blocked),
         "latency_ms": _latency([r["latency_ms"] for r in answered if r["latency_ms"] is not None]),
         **_tokens(suite, answered),
         "failures": _failures(results),
@@ -52,31 +53,21 @@ def summarize(
     }
 
 
-def _rates(outcomes: Mapping[str, CaseOutcome]) -> dict[str, Any]:
-    """Return pass rate and score; the rate counts cases, the score their weights."""
-    if not outcomes:
+def _rates(evidence: Contender) -> dict[str, Any]:
+    """Return pass rate and score as the choice sees them."""
+    if not evidence.outcomes:
         return dict.fromkeys(("passed", "pass_rate", "pass_rate_interval", "score", "score_interval"))
-    passed = sum(o.passed for o in outcomes.values())
-    weights = [o.weight for o in outcomes.values()]
-    scores = [o.score for o in outcomes.values()]
-    score = sum(s * w for s, w in zip(scores, weights, strict=True)) / sum(weights)
     return {
-        "passed": passed,
-        "pass_rate": round(passed / len(outcomes), 6),
-        "pass_rate_interval": _rounded(wilson_interval(passed, len(outcomes))),
-        "score": round(score, 6),
-        "score_interval": _rounded(score_interval(scores, weights)),
+        "passed": sum(outcome.passed for outcome in evidence.outcomes.values()),
+        "pass_rate": round(evidence.pass_rate, 6),
+        "pass_rate_interval": [round(bound, 4) for bound in evidence.pass_rate_interval],
+        "score": round(evidence.score, 6),
+        "score_interval": [round(bound, 4) for bound in evidence.score_interval],
     }
 
 
-def _rounded(interval: Iterable[float]) -> list[float]:
-    return [round(bound, 4) for bound in interval]
-
-
-def _latency(milliseconds: Sequence[float]) -> dict[str, float] | None:
-    if not milliseconds:
-        return None
-    return {"p50": round(percentile(milliseconds, 50), 1), "p95": round(percentile(milliseconds, 95), 1)}
+def _latency(milliseconds: Sequence[float]) -> dict[str, float | None]:
+    return {f"p{percent}": percentile(milliseconds, percent) for percent in (50, 95)}
 
 
 def _tokens(suite: Suite, answered: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -93,7 +84,7 @@ def _tokens(suite: Suite, answered: Sequence[Mapping[str, Any]]) -> dict[str, An
 
 
 def _failures(results: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
-    found = []
+    found: list[dict[str, str]] = []
     for result in results:
         if not result["passed"] and len(found) < MAX_FAILURES:
             reasons = [verdict["reason"] for verdict in result["verdicts"] if not verdict["passed"]]
