@@ -10,13 +10,13 @@ from gemini_tuning.wording import shortened
 
 Outcome = Literal["promote", "keep_champion", "nobody"]
 
-MAX_BYTES = 8_000  # of a decision on XCom with up to 10 checkpoints
+MAX_BYTES = 7_500  # of a decision on XCom with up to 10 checkpoints; the operator adds to it, up to 8 KB
 CHECKPOINTS = 10  # each further one may add a tenth of that
 _DIGITS = 6
 # Sentences a side, characters of each, characters of the reason: the first that fits is taken.
 _SIZES = (
-    (12, 400, 1_500), (8, 240, 1_000), (6, 160, 800), (5, 120, 600),
-    (4, 90, 400), (3, 60, 300), (2, 40, 200), (0, 0, 80),
+    (12, 400, 1_500), (8, 240, 1_000), (8, 160, 800), (8, 120, 600), (7, 100, 500), (7, 80, 400), (6, 70, 350),
+    (5, 60, 300), (3, 50, 250), (2, 40, 200), (0, 0, 80),
 )  # fmt: skip
 
 
@@ -56,7 +56,6 @@ class Assessment:
             "pass_rate": _rounded(self.pass_rate),
             "pass_rate_interval": _interval(self.pass_rate_interval),
             "score": _rounded(self.score),
-            "score_interval": _interval(self.score_interval),
             "latency_p95_ms": _rounded(self.latency_p95_ms, 1),
             "train_loss": _rounded(self.train_loss),
             "eval_loss": _rounded(self.eval_loss),

@@ -63,9 +63,8 @@ def _too_few(field: Sequence[Contender], policy: Policy) -> list[str]:
         needed += 1
     if not cases or cases >= needed:
         return []
-    return [
-        f"With {counted(cases, 'case')} no difference can be significant: {needed} must differ for {policy.significance:g}."
-    ]
+    few, below = counted(cases, "case"), f"p < {policy.significance:g}"
+    return [f"With {few} no difference can be significant: for {below} at least {needed} have to differ."]
 
 
 def _unknown(field: Sequence[Contender]) -> list[str]:
@@ -133,7 +132,7 @@ def losses(contender: Contender, field: Sequence[Contender]) -> list[Finding]:
     text = f"eval loss {contender.eval_loss:.4g}{train}"
     if contender.eval_loss == lowest.eval_loss:
         return [Finding(f"{text}, the lowest" if len(known) > 1 else text, good=True)]
-    return [Finding(f"{text}; {label(lowest)} has the lowest, {lowest.eval_loss:.4g}", good=False)]
+    return [Finding(f"{text}; the lowest is {lowest.eval_loss:.4g}, of {label(lowest)}", good=False)]
 
 
 def age(contender: Contender, turn: Turn | None) -> list[Finding]:
@@ -158,9 +157,11 @@ def standing(contender: Contender, choice: Choice | None) -> list[Finding]:
     if contender not in choice.tied:
         text = f"scores significantly less than {label(choice.best)}, by {points(versus.difference)} ({tested(versus)})"
         return [Finding(text, good=False)]
-    over = "" if choice.winner is choice.best else f"; {label(choice.winner)} is one, too,"
     text = f"as good as {label(choice.best)} ({tested(versus)})"
-    return [Finding(f"{text}{over or ','} {_preferred(choice)}", good=False)]
+    if choice.winner is choice.best:
+        return [Finding(f"{text}, {_preferred(choice)}", good=False)]
+    what = "has the lowest eval loss" if choice.rule == "eval loss" else "is the earliest"
+    return [Finding(f"{text}, but {label(choice.winner)} {what} of them", good=False)]
 
 
 def _won(choice: Choice) -> Finding:

@@ -149,8 +149,8 @@ def _score_against(versus: Comparison, policy: Policy) -> Finding:
         significantly = "significantly " if versus.p < policy.significance else ""
         return Finding(f"scores {significantly}less than the champion, by {by} ({how})", good=False, bars=True)
     if versus.p < policy.significance:
-        return Finding(f"scores significantly more than the champion, by {by} ({how})", good=True)
-    text = f"scores more than the champion, by {by}, but not significantly ({how})"
+        return Finding(f"beats the champion significantly, by {by} ({how})", good=True)
+    text = f"beats the champion by {by}, but not significantly ({how})"
     if policy.require_improvement:
         return Finding(f"{text}, as is required", good=False, bars=True)
     return Finding(text, good=True)

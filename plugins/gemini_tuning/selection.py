@@ -134,7 +134,7 @@ def _remarks(
 def _assessed(entry: _Entry, remarks: Sequence[Finding] = ()) -> Assessment:
     contender = entry.contender
     asked = contender.asked
-    findings = (*entry.findings, *remarks)
+    findings = sorted((*entry.findings, *remarks), key=lambda finding: not finding.bars)  # what counts comes first
     return Assessment(
         checkpoint_id=contender.checkpoint_id,
         epoch=contender.epoch,
