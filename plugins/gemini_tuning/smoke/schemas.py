@@ -31,7 +31,9 @@ def problem(schema: Mapping[str, Any]) -> str | None:
         jsonschema.Draft202012Validator.check_schema(schema)
         return _reference_problem(schema) or _pattern_problem(schema)
     except jsonschema.SchemaError as error:
-        return f"{error.json_path}: {error.message}"
+        # Of alternatives that all failed, the one that lists what may stand there says most.
+        said = next((inner for inner in error.context or () if inner.validator == "enum"), error)
+        return f"{error.json_path}: {said.message}"
     except _BROKEN as error:
         return f"{type(error).__name__}: {error}"
 
