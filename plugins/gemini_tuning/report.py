@@ -1,107 +1,180 @@
-"""What a run did, in words: a pure function from the steps' values to Markdown."""
+"""What a run did and why, as one JSON document: the audit trail. Pure; its shape stands in ``report.schema.json``."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from gemini_tuning.wording import said, shown
+from gemini_tuning import pushed
+from gemini_tuning.comparison import champion as champion_entry
+from gemini_tuning.comparison import compare
+from gemini_tuning.links import console_link
+from gemini_tuning.wording import said
 
-MAX_CELL = 300  # characters
-MAX_SENTENCE = 1_000  # characters
-# What Markdown or HTML could take for more than text; "://" and "www." would become links in some renderers.
-_ACTIVE = re.compile(r"[\\`|<>\[\]*~#!&]|(?<=[a-zA-Z]):(?=//)|(?<=\bwww)\.|@(?=\w[\w-]*\.)", re.IGNORECASE)
-_BLANKS = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2028-\u202f\u2066-\u2069]+")
-HEADINGS = ("checkpoint", "epoch", "step", "passed", "score", "remarks")
+Json = dict[str, Any]
+
+SCHEMA_VERSION = 1
+SCHEMA = Path(__file__).with_name("report.schema.json")
+REFUSED = ("rejected", "timed out")
 
 
-def render(
+def build(
     *,
-    tuning_job: str,
-    model: str | None,
-    results: Sequence[Mapping[str, Any]],
-    decision: Mapping[str, Any],
-    promotion: Mapping[str, Any] | None,
-    copy: Mapping[str, Any] | None,
-) -> str:
-    """Return the report of one run as Markdown.
+    run: Mapping[str, Any],
+    tuning_job: object,
+    model: object,
+    results: Iterable[object],
+    decision: object,
+    datasets: object = None,
+    champion: object = None,
+    metrics: object = None,
+    approval: object = None,
+    promotion: object = None,
+    copy: object = None,
+    mask: Callable[[str], str] = said,
+) -> Json:
+    """Return the report of one run.
 
+    :param run: ``{"dag_id", "run_id", "run_type", "logical_date", "run_after", "start_date", "triggered_by",
+        "parameters", "given_parameters"}``.
     :param results: what the smoke tests pushed.
     :param decision: what the choice pushed.
+    :param datasets: what the check at the beginning pushed.
+    :param champion: what the smoke test of the model in production pushed; ``None`` without one.
+    :param metrics: what reading the metrics pushed.
+    :param approval: who decided; ``None`` when nobody was asked.
     :param promotion: what setting the default pushed; ``None`` when it was skipped.
     :param copy: what the check of the copy pushed; ``None`` when there was no copy.
+    :param mask: removes secrets from the text of a parameter.
     :raises ValueError: naming what is not the mapping that a step pushes.
     """
-    steps = {"decision": decision, "promotion": promotion or {}, "copy": copy or {}}
-    steps |= {f"results, number {number}": result for number, result in enumerate(results, 1)}
-    for name, value in steps.items():
-        if not isinstance(value, Mapping):
-            raise ValueError(f"{name}: expected what the step pushed, not {shown(value)}")
-    return "\n".join(
-        [
-            f"Tuning job: {plain(tuning_job)}",
-            f"Tuned model: {plain(model)}",
-            "",
-            *_table([HEADINGS, *(_cells(result, decision) for result in results)]),
-            "",
-            plain(decision.get("reason")),
-            _promotion(decision, promotion),
-            _copy(copy),
-        ]
-    )
+    chosen, measured = pushed.mapping(decision, "decision"), pushed.optional(metrics, "metrics")
+    tested = pushed.optional(champion, "champion")
+    said_approval = _approval(pushed.optional(approval, "approval"))
+    said_promotion = _promotion(pushed.optional(promotion, "promotion"), chosen, said_approval)
+    data = _datasets(pushed.optional(datasets, "datasets"))
+    checkpoints = compare(results, chosen, measured)
+    report = {
+        "schema_version": SCHEMA_VERSION,
+        "outcome": _outcome(chosen, said_approval, said_promotion),
+        "run": _run(run, mask),
+        "datasets": data,
+        "tuning_job": _resource(tuning_job),
+        "tuned_model": _resource(model),
+        "checkpoints": checkpoints,
+        "champion": champion_entry(tested, chosen),
+        "losses": {name: pushed.curve(measured.get(f"{name}_loss")) for name in ("train", "eval")},
+        "decision": _decision(chosen),
+        "approval": said_approval,
+        "promotion": said_promotion,
+        "copy": _copy(pushed.optional(copy, "copy")),
+    }
+    named = [pushed.texts(measured.get("missing")), pushed.texts(chosen.get("missing"))]
+    report["missing_evidence"] = pushed.joined([*named, _gaps(data, checkpoints, measured=bool(measured))])
+    return report
 
 
-def plain(value: object, limit: int = MAX_SENTENCE) -> str:
-    """Return somebody else's text as one line of Markdown that shows it and does nothing else."""
-    return _ACTIVE.sub(lambda match: "\\" + match[0], _BLANKS.sub(" ", said(value, limit)))
+def as_bytes(report: Mapping[str, Any]) -> bytes:
+    """Return the JSON file."""
+    return (json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", "replace")
 
 
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return a Markdown table that can also be read as plain text in a log: its columns are aligned."""
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    lines = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
-    ]
-    return [lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]]
+def _resource(name: object) -> Json:
+    return {"name": pushed.text(name), "console": console_link(name)}
 
 
-def _cells(result: Mapping[str, Any], decision: Mapping[str, Any]) -> list[str]:
-    notes = [
-        word
-        for word, key in (("winner", "winner"), ("default before", "default_checkpoint_id"))
-        if result.get("checkpoint_id") is not None and result["checkpoint_id"] == decision.get(key)
-    ]
-    if result.get("error"):
-        notes.append(said(result["error"], MAX_CELL))
-    cells = [
-        result.get("checkpoint_id"),
-        result.get("epoch"),
-        result.get("step"),
-        f"{said(result.get('passed'), MAX_CELL)}/{said(result.get('total'), MAX_CELL)}",
-        _score(result.get("score")),
-        ", ".join(notes),
-    ]
-    return ["-" if cell is None else plain(cell, MAX_CELL) for cell in cells]
+def _run(run: Mapping[str, Any], mask: Callable[[str], str]) -> Json:
+    facts = ("dag_id", "run_id", "run_type", "logical_date", "run_after", "start_date", "triggered_by")
+    return {
+        **{key: pushed.text(run.get(key)) for key in facts},
+        "parameters": pushed.anything(dict(run.get("parameters") or {}), mask),
+        "given_parameters": pushed.texts(run.get("given_parameters")),
+    }
 
 
-def _score(score: object) -> object:
-    return f"{score:.1%}" if isinstance(score, float) else score
+def _datasets(pushed_: Mapping[str, Any]) -> Json:
+    return {part: _dataset(pushed.part(pushed_, part)) for part in ("training", "validation")}
 
 
-def _promotion(decision: Mapping[str, Any], promotion: Mapping[str, Any] | None) -> str:
-    before, winner = plain(decision.get("default_checkpoint_id")), decision.get("winner")
-    if promotion:
-        return f"Default checkpoint: {before} before, {plain(promotion.get('default_after'))} after (read back)."
-    if winner is None:
-        return f"Nothing was changed; the default is still checkpoint {before}."
-    return f"Checkpoint {plain(winner)} was the default already."
+def _dataset(data: Mapping[str, Any]) -> Json | None:
+    if not data:
+        return None
+    return {
+        **{key: pushed.text(data.get(key)) or None for key in ("uri", "sha256", "generation")},
+        **{key: pushed.whole(data.get(key)) for key in ("examples", "size_bytes")},
+        "warnings": pushed.texts(data.get("warnings")),
+    }
 
 
-def _copy(copy: Mapping[str, Any] | None) -> str:
+def _decision(decision: Mapping[str, Any]) -> Json:
+    return {
+        "winner": pushed.text(decision.get("winner")),
+        "outcome": pushed.text(decision.get("outcome")),
+        "reason": pushed.text(decision.get("reason")),
+        "overfitting": pushed.text(decision.get("overfitting")),
+        "policy": pushed.anything(decision.get("policy")),
+    }
+
+
+def _approval(approval: Mapping[str, Any]) -> Json | None:
+    if not approval:
+        return None
+    by = pushed.part(approval, "by")
+    return {
+        "required": approval.get("required") is True,
+        **{key: pushed.text(approval.get(key)) for key in ("outcome", "checkpoint_id", "proposed", "at")},
+        "by": {key: pushed.text(by.get(key)) for key in ("id", "name")} if by else None,
+        "timeout": pushed.number(approval.get("timeout")),
+        "offered": pushed.texts(approval.get("offered")),
+    }
+
+
+def _promotion(promotion: Mapping[str, Any], decision: Mapping[str, Any], approval: Json | None) -> Json:
+    """Return what became of the default: as it was read back, or as it was found and left."""
+    before = decision.get("default_checkpoint_id", promotion.get("default_before"))
+    winner = decision.get("winner") if approval is None else approval["checkpoint_id"]
+    return {
+        "winner": pushed.text(winner),
+        "read_back": bool(promotion),
+        "default_before": pushed.text(before),
+        "default_after": pushed.text(promotion.get("default_after") if promotion else before),
+        **{key: pushed.text(promotion.get(key)) for key in ("endpoint_before", "endpoint_after")},
+    }
+
+
+def _outcome(decision: Mapping[str, Any], approval: Json | None, promotion: Json) -> str:
+    """Return in one word what the run came to."""
+    if promotion["read_back"]:
+        return "promoted"
+    if approval and approval["outcome"] in REFUSED:
+        return str(approval["outcome"])
+    if promotion["winner"] is not None:
+        return "already default" if promotion["winner"] == promotion["default_before"] else "not promoted"
+    return "champion kept" if decision.get("outcome") == "keep_champion" else "nobody"
+
+
+def _copy(copy: Mapping[str, Any]) -> Json | None:
     if not copy:
-        return "No copy was made."
-    return (
-        f"Copy: {plain(copy.get('model'))}, with the same {plain(copy.get('checkpoints'))} checkpoints; "
-        f"its default is checkpoint {plain(copy.get('default_checkpoint_id'))}."
-    )
+        return None
+    return {
+        **{
+            key: pushed.text(copy.get(key))
+            for key in ("source_model", "model", "default_checkpoint_id", "default_of_source")
+        },
+        "checkpoints": pushed.whole(copy.get("checkpoints")),
+        "console": console_link(copy.get("model")),
+    }
+
+
+def _gaps(datasets: Mapping[str, Any], checkpoints: Sequence[Mapping[str, Any]], *, measured: bool) -> list[str]:
+    """Name what the report should have and nobody pushed."""
+    gaps = [f"the {part} file's sha256" for part, data in datasets.items() if data and not data["sha256"]]
+    if not datasets["training"]:
+        gaps.append("what the training file was")
+    gaps += [f"a smoke test of checkpoint {c['checkpoint_id']}" for c in checkpoints if not c["smoke_test"]]
+    gaps += [f"an assessment of checkpoint {c['checkpoint_id']}" for c in checkpoints if not c["assessment"]]
+    if not measured:
+        gaps.append("the losses: the job's metrics were not read")
+    return gaps

@@ -1,5 +1,6 @@
 """The steps of a tuning run as Airflow operators; the waiting step is in :mod:`gemini_tuning.sensors`."""
 
+from gemini_tuning.operators.approval import GeminiApproveCheckpointOperator
 from gemini_tuning.operators.cancel import GeminiCancelTuningJobOperator
 from gemini_tuning.operators.checkpoints import GeminiListCheckpointsOperator
 from gemini_tuning.operators.choose import GeminiChooseCheckpointOperator
@@ -11,6 +12,7 @@ from gemini_tuning.operators.smoke_test import GeminiSmokeTestChampionOperator, 
 from gemini_tuning.operators.tuning_job import GeminiCreateTuningJobOperator
 
 __all__ = [
+    "GeminiApproveCheckpointOperator",
     "GeminiCancelTuningJobOperator",
     "GeminiChooseCheckpointOperator",
     "GeminiCopyModelOperator",
