@@ -12,8 +12,9 @@ from gemini_tuning.smoke.suite import Suite
 from gemini_tuning.smoke_results import outcomes_from_lines
 from gemini_tuning.wording import said, shortened
 
-MAX_IDS, MAX_FAILURES = 10, 5
-MAX_ID, MAX_REASON = 60, 160  # characters
+# So much that ten summaries stay below 16 KB.
+MAX_IDS, MAX_FAILURES = 5, 3
+MAX_ID, MAX_REASON = 40, 100  # characters
 MILLION = 1_000_000
 
 
