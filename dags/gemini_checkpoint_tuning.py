@@ -165,7 +165,8 @@ PARAMS = {
         maximum=1,
         section=CHOICE,
         title="Minimum pass rate",
-        description="Weighted share of cases that a checkpoint must pass to be chosen, 0 to 1. It must pass all critical cases.",
+        description="Weighted share of cases that a checkpoint must pass to be chosen, 0 to 1. It must pass all "
+        "critical ones.",
     ),
     "max_latency_p95_ms": Param(
         None,
@@ -239,7 +240,8 @@ PARAMS = {
         type="boolean",
         section=PRODUCTION,
         title="Ask a person",
-        description="The run waits under Required Actions until somebody approves, rejects or picks another checkpoint.",
+        description="The run waits under Required Actions until somebody approves, rejects or takes another "
+        "checkpoint.",
     ),
     "approval_timeout_seconds": Param(
         24 * 3600,
@@ -473,10 +475,13 @@ with DAG(
         task_id="approve",
         decision=choose.output["decision"],
         results=smoke_test.output,
+        default_checkpoint_id=list_checkpoints.output["default_checkpoint_id"],
         champion=smoke_test_champion.output,
         metrics=read_metrics.output,
         tuning_job=create_tuning_job.output,
-        response_timeout=dag.param("approval_timeout_seconds"),
+        model=list_checkpoints.output["tuned_model"],
+        report_uri="{{ ti.xcom_pull(task_ids='validate')['report_uri'] }}",
+        timeout=dag.param("approval_timeout_seconds"),
     )
     set_default = GeminiSetDefaultCheckpointOperator(
         task_id="set_default",
@@ -509,13 +514,19 @@ with DAG(
     )
     report = GeminiTuningReportOperator(
         task_id="report",
+        report_uri="{{ ti.xcom_pull(task_ids='validate')['report_uri'] }}",
+        datasets=validate.output,
         tuning_job=create_tuning_job.output,
         model=list_checkpoints.output["tuned_model"],
         results=smoke_test.output,
+        champion=smoke_test_champion.output,
+        metrics=read_metrics.output,
         decision=choose.output["decision"],
+        approval=approve.output["approval"],
         promotion=set_default.output,
         copy=verify_copy.output,
         trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
+        **cloud,
     )
 
     validate >> create_tuning_job >> wait_for_tuning_job >> [list_checkpoints, cancel_abandoned_job]
