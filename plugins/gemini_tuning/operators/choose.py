@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.bases.branch import BranchMixIn
@@ -114,7 +115,11 @@ class GeminiChooseCheckpointOperator(GoogleCloudFields, BranchMixIn):
         champion = self._contender(self.champion, "champion") if self.champion else None
         decision = decide(contenders, policy, champion, curves_from(self.metrics) if self.metrics else None)
         self._tell(decision)
-        pushed = {**decision.as_dict(), "default_checkpoint_id": self.default_checkpoint_id}
+        pushed = {
+            **decision.as_dict(),
+            "default_checkpoint_id": self.default_checkpoint_id,
+            "policy": asdict(policy),
+        }
         context["ti"].xcom_push(key="decision", value=pushed)
         context["ti"].xcom_push(key="winner", value=decision.winner)
         return self.do_branch(context, self._next(decision.winner, approval=approval))
