@@ -16,8 +16,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from airflow.providers.google.common.hooks.base_google import GoogleBaseHook  # noqa: TID253 - the base class
+from tenacity import wait_random_exponential
 
-from gemini_tuning.exceptions import InvalidInputError, NotSentError, PermanentServiceError
+from gemini_tuning.exceptions import InvalidInputError, NotSentError, PermanentServiceError, TransientServiceError
 from gemini_tuning.resources import ResourceName, location_problem, project_problem
 
 if TYPE_CHECKING:
@@ -25,13 +26,17 @@ if TYPE_CHECKING:
     from airflow.sdk import Connection
     from google import genai
     from google.cloud import storage
+    from google.cloud.aiplatform_v1.services.metadata_service import MetadataServiceClient
     from google.cloud.aiplatform_v1.services.model_service import ModelServiceClient
+    from google.cloud.aiplatform_v1.services.tensorboard_service import TensorboardServiceClient
+    from tenacity import RetryCallState
 
 TUNING_API_VERSION = "v1beta1"  # v1 does not tell epochs and steps done
 API_VERSION = "v1"
 REQUEST_TIMEOUT = 60.0  # seconds
 PROMPT_TIMEOUT = 120.0  # seconds
 READ_ATTEMPTS = 5  # google-genai repeats a read after 408, 429, 5xx and lost connections, with backoff
+BACKOFF = 30.0  # seconds at most between two attempts
 MULTI_REGIONS = frozenset({"us", "eu"})
 
 # Keys of the connection's extra that name another address, as users behind Private Service Connect need.
@@ -39,6 +44,13 @@ VERTEX_ENDPOINT_EXTRA = "aiplatform.endpoint"
 STORAGE_ENDPOINT_EXTRA = "gcs.endpoint"  # the same key that Airflow's ObjectStoragePath reads
 
 C = TypeVar("C", bound=Callable[..., Any])
+
+
+def backoff(state: RetryCallState) -> float:
+    """Wait as long as the service asks for, else ever longer with jitter; in seconds."""
+    error = state.outcome.exception() if state.outcome else None
+    asked = error.retry_after if isinstance(error, TransientServiceError) else None
+    return max(asked or 0.0, wait_random_exponential(max=BACKOFF)(state))
 
 
 def renewing_token(call: C) -> C:
@@ -213,11 +225,25 @@ class GoogleClients(GoogleBaseHook):
     def _model_service(self, location: str) -> ModelServiceClient:
         from google.cloud.aiplatform_v1.services.model_service import ModelServiceClient
 
-        return ModelServiceClient(
-            credentials=self.get_credentials(),
-            transport="rest",
-            client_options={"api_endpoint": self._vertex_endpoint(location)},
-        )
+        return ModelServiceClient(**self._rest(location))
+
+    def _metadata_service(self, location: str) -> MetadataServiceClient:
+        from google.cloud.aiplatform_v1.services.metadata_service import MetadataServiceClient
+
+        return MetadataServiceClient(**self._rest(location))
+
+    def _tensorboard_service(self, location: str) -> TensorboardServiceClient:
+        from google.cloud.aiplatform_v1.services.tensorboard_service import TensorboardServiceClient
+
+        return TensorboardServiceClient(**self._rest(location))
+
+    def _rest(self, location: str) -> dict[str, Any]:
+        """Return what the clients of google-cloud-aiplatform are made with."""
+        return {
+            "credentials": self.get_credentials(),
+            "transport": "rest",
+            "client_options": {"api_endpoint": self._vertex_endpoint(location)},
+        }
 
     def _storage_client(self) -> storage.Client:
         from google.cloud.storage import Client
@@ -230,7 +256,7 @@ class GoogleClients(GoogleBaseHook):
         )
 
     def _get_json(self, path: str, location: str, params: dict[str, Any] | None = None) -> Any:
-        """Read below ``/v1`` what no client of Google's reads as documented: operations."""
+        """Read below ``/v1`` what no client of Google's reads as documented: operations and evaluation runs."""
         from google.api_core.exceptions import from_http_response
         from google.auth.transport.requests import AuthorizedSession
 

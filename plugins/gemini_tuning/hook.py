@@ -1,6 +1,7 @@
 """The only door to Google: tuning jobs, models, prompts, copies and objects, sync and async.
 
-How the clients are made is in :mod:`gemini_tuning.clients`. Google's clients are imported inside functions: importing
+How the clients are made is in :mod:`gemini_tuning.clients`, what a job's experiment tells in
+:mod:`gemini_tuning.experiments`. Google's clients are imported inside functions: importing
 them takes seconds.
 """
 
@@ -14,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt
 
 from gemini_tuning import api_values
 from gemini_tuning.api_errors import UnusableAnswerError, creating, service_errors
@@ -22,11 +23,12 @@ from gemini_tuning.clients import (
     API_VERSION,
     REQUEST_TIMEOUT,
     TUNING_API_VERSION,
-    GoogleClients,
+    backoff,
     renewing_token,
 )
 from gemini_tuning.copy_spec import ModelCopySpec
 from gemini_tuning.exceptions import NotSentError, PermanentServiceError, TransientServiceError
+from gemini_tuning.experiments import ExperimentReader
 from gemini_tuning.preflight import MAX_LINE_BYTES
 from gemini_tuning.resources import (
     Answer,
@@ -40,7 +42,6 @@ from gemini_tuning.tuning_spec import TuningJobSpec
 
 READ_PATIENCE = 60.0  # seconds that the read of an operation is repeated
 PROMPT_ATTEMPTS = 5
-PROMPT_BACKOFF = 30.0  # seconds at most between two attempts
 LIST_PAGE_SIZE = 100
 READ_BUFFER = 1 << 20  # bytes
 MAX_LINE = MAX_LINE_BYTES
@@ -54,15 +55,8 @@ def _stable() -> Iterator[None]:
         yield
 
 
-def _backoff(state: RetryCallState) -> float:
-    """Wait as long as the service asks for, else ever longer with jitter; in seconds."""
-    error = state.outcome.exception() if state.outcome else None
-    asked = error.retry_after if isinstance(error, TransientServiceError) else None
-    return max(asked or 0.0, wait_random_exponential(max=PROMPT_BACKOFF)(state))
-
-
-class GeminiTuningHook(GoogleClients):
-    """Vertex AI tuning, models, prompts and copies over a Google Cloud connection.
+class GeminiTuningHook(ExperimentReader):
+    """Vertex AI tuning, models, prompts, metrics and copies over a Google Cloud connection.
 
     Every method raises :class:`~gemini_tuning.exceptions.TransientServiceError` or
     :class:`~gemini_tuning.exceptions.PermanentServiceError` when Google refuses or does not answer. A token that the
@@ -311,7 +305,7 @@ class GeminiTuningHook(GoogleClients):
         # Repeated here and not by the client, so that the latency is that of the attempt that was answered.
         async for attempt in AsyncRetrying(
             retry=retry_if_exception_type(TransientServiceError),
-            wait=_backoff,
+            wait=backoff,
             stop=stop_after_attempt(PROMPT_ATTEMPTS),
             reraise=True,
         ):
