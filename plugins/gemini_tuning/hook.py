@@ -1,6 +1,7 @@
 """The only door to Google: tuning jobs, models, prompts, copies and objects, sync and async.
 
-How the clients are made is in :mod:`gemini_tuning.clients`. Google's clients are imported inside functions: importing
+How the clients are made is in :mod:`gemini_tuning.clients`, what a job's experiment tells in
+:mod:`gemini_tuning.experiments`. Google's clients are imported inside functions: importing
 them takes seconds.
 """
 
@@ -21,11 +22,11 @@ from gemini_tuning.clients import (
     PROMPT_TIMEOUT,
     REQUEST_TIMEOUT,
     TUNING_API_VERSION,
-    GoogleClients,
     renewing_token,
 )
 from gemini_tuning.copy_spec import ModelCopySpec
 from gemini_tuning.exceptions import NotSentError, PermanentServiceError
+from gemini_tuning.experiments import ExperimentReader
 from gemini_tuning.preflight import MAX_LINE_BYTES
 from gemini_tuning.resources import (
     Answer,
@@ -51,8 +52,8 @@ def _stable() -> Iterator[None]:
         yield
 
 
-class GeminiTuningHook(GoogleClients):
-    """Vertex AI tuning, models, prompts and copies over a Google Cloud connection.
+class GeminiTuningHook(ExperimentReader):
+    """Vertex AI tuning, models, prompts, metrics and copies over a Google Cloud connection.
 
     Every method raises :class:`~gemini_tuning.exceptions.TransientServiceError` or
     :class:`~gemini_tuning.exceptions.PermanentServiceError` when Google refuses or does not answer. A token that the

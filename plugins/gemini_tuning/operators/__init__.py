@@ -10,6 +10,7 @@ from gemini_tuning.operators.preflight import GeminiPreflightOperator
 from gemini_tuning.operators.report import GeminiTuningReportOperator
 from gemini_tuning.operators.smoke_test import GeminiSmokeTestChampionOperator, GeminiSmokeTestCheckpointOperator
 from gemini_tuning.operators.tuning_job import GeminiCreateTuningJobOperator
+from gemini_tuning.operators.tuning_metrics import GeminiReadTuningMetricsOperator
 
 __all__ = [
     "GeminiApproveCheckpointOperator",
@@ -19,6 +20,7 @@ __all__ = [
     "GeminiCreateTuningJobOperator",
     "GeminiListCheckpointsOperator",
     "GeminiPreflightOperator",
+    "GeminiReadTuningMetricsOperator",
     "GeminiSetDefaultCheckpointOperator",
     "GeminiSmokeTestChampionOperator",
     "GeminiSmokeTestCheckpointOperator",

@@ -13,20 +13,18 @@ from contextlib import asynccontextmanager
 
 from tenacity import (
     AsyncRetrying,
-    RetryCallState,
     retry_if_exception_type,
     stop_after_attempt,
     stop_after_delay,
-    wait_random_exponential,
 )
 
+from gemini_tuning.backoff import backoff
 from gemini_tuning.exceptions import TransientServiceError
 from gemini_tuning.resources import Answer
 
 OVER_QUOTA = 429
 LEAST_ATTEMPTS = 5
 PATIENCE = 300.0  # seconds that a prompt is repeated
-MAX_BACKOFF = 30.0  # seconds between two attempts, unless the service asks for more
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +83,7 @@ async def patiently(ask: Callable[[], Awaitable[Answer]], limit: AdaptiveLimit) 
     """
     async for attempt in AsyncRetrying(
         retry=retry_if_exception_type(TransientServiceError),
-        wait=_backoff,
+        wait=backoff,
         stop=lambda state: stop_after_attempt(LEAST_ATTEMPTS)(state) and stop_after_delay(PATIENCE)(state),
         sleep=lambda seconds: _sleep(seconds),  # noqa: PLW0108 - looked up late, for the tests
         reraise=True,
@@ -109,10 +107,3 @@ async def _once(ask: Callable[[], Awaitable[Answer]], limit: AdaptiveLimit) -> A
 
 async def _sleep(seconds: float) -> None:
     await asyncio.sleep(seconds)
-
-
-def _backoff(state: RetryCallState) -> float:
-    """Wait as long as the service asks for, else ever longer with jitter; in seconds."""
-    error = state.outcome.exception() if state.outcome else None
-    asked = error.retry_after if isinstance(error, TransientServiceError) else None
-    return max(asked or 0.0, wait_random_exponential(max=MAX_BACKOFF)(state))

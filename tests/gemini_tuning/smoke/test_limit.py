@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from gemini_tuning.backoff import MAX_BACKOFF
 from gemini_tuning.exceptions import PermanentServiceError, TransientServiceError
 from gemini_tuning.resources import Answer
 from gemini_tuning.smoke import limit as module
@@ -122,7 +123,7 @@ def test_over_quota_narrows_the_width_and_waits_as_long_as_asked(naps):
     answer, limit = ask(answering(over_quota(retry_after=45.0), over_quota()))
     assert (answer, limit.allowed) == (ANSWER, 2)
     assert naps[0] == 45.0
-    assert naps[1] <= module.MAX_BACKOFF
+    assert naps[1] <= MAX_BACKOFF
 
 
 def test_patience_ends_with_the_last_error(naps, monkeypatch):
