@@ -115,16 +115,25 @@ def paired_bootstrap(differences: Sequence[float], *, seed: int = SEED, resample
 def _grouped(differences: Sequence[float], seed: int) -> tuple[float, ...]:
     if len(differences) <= MAX_GROUPS:
         return tuple(differences)
-    shuffled = list(differences)
-    random.Random(seed).shuffle(shuffled)  # noqa: S311 - statistics, no secret
-    return tuple(math.fsum(shuffled[start::MAX_GROUPS]) for start in range(MAX_GROUPS))
+    mixed = _shuffle(len(differences), seed)(differences)
+    return tuple(math.fsum(mixed[start::MAX_GROUPS]) for start in range(MAX_GROUPS))
 
 
-@lru_cache(maxsize=1)  # all comparisons of a decision have the same number of cases
+# All comparisons of a decision have the same number of cases, so both of these are drawn once.
+
+
+@lru_cache(maxsize=1)
+def _shuffle(count: int, seed: int) -> Callable[[Sequence[float]], tuple[float, ...]]:
+    places = list(range(count))
+    random.Random(seed).shuffle(places)  # noqa: S311 - statistics, no secret
+    return itemgetter(*places)
+
+
+@lru_cache(maxsize=1)
 def _picks(count: int, seed: int, resamples: int) -> tuple[Callable[[Sequence[float]], tuple[float, ...]], ...]:
-    positions = list(range(count))
-    draw = random.Random(seed)  # noqa: S311
-    return tuple(itemgetter(*draw.choices(positions, k=count)) for _ in range(resamples))
+    places = list(range(count))
+    draw = random.Random(seed)  # noqa: S311 - statistics, no secret
+    return tuple(itemgetter(*draw.choices(places, k=count)) for _ in range(resamples))
 
 
 def percentile(values: Sequence[float], percent: int) -> float | None:

@@ -7,102 +7,97 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
-from support import context
 
-from gemini_tuning.operators import GeminiChooseCheckpointOperator
 from gemini_tuning.report import HEADINGS, render
 from gemini_tuning.resources import Answer, Checkpoint
-from gemini_tuning.selection import Candidate, ResultError, choose, read_results
+from gemini_tuning.selection import (
+    CaseOutcome,
+    Contender,
+    Policy,
+    ResultError,
+    contender_from,
+    decide,
+    outcomes_from_lines,
+)
 from gemini_tuning.smoke.runner import MAX_ANSWER, NoAnswerError, run_suite, summarize
 from gemini_tuning.smoke.suite import parse_suite
 from gemini_tuning.wording import MAX_SAID, said, shortened, shown
-from tests.gemini_tuning.strategies import HTML, HUGE_INT, json_values, spoiled, texts
+from tests.gemini_tuning.strategies import DEEP, HTML, HUGE_INT, json_values, spoiled, texts
 
 GOOD = {"checkpoint_id": "1", "epoch": 1, "step": 10, "score": 0.9, "passed": 9, "total": 10, "error": None}
-results = st.lists(
-    st.one_of(
-        st.just(GOOD),
-        spoiled(GOOD),
-        st.fixed_dictionaries(
-            {
-                "checkpoint_id": st.sampled_from(["1", "2", "3", "4"]),
-                "epoch": st.none() | st.integers(1, 5),
-                "step": st.none() | st.integers(1, 50),
-                "score": st.none() | st.floats(0, 1),
-                "error": st.none() | texts,
-            }
-        ),
-        json_values,
-    ),
-    max_size=4,
+
+# ---------------------------------------------------------------------------- summaries, results files
+
+SUMMARY = {
+    "checkpoint_id": "1",
+    "epoch": 1,
+    "step": 10,
+    "cases": 2,
+    "latency_ms": {"p50": 10.0, "p95": 20.0},
+    "suite_fingerprint": "ab",
+    "error": None,
+}
+LINE = {
+    "case_id": "a", "repeat": 0, "passed": True, "score": 1.0, "weight": 1.0, "critical": False, "blocked": None,
+    "error": None,
+}  # fmt: skip
+OUTCOMES = {"a": CaseOutcome(True, 1.0), "b": CaseOutcome(False, 0.5, critical=True)}
+
+
+@given(
+    st.just(SUMMARY) | spoiled(SUMMARY) | json_values,
+    st.sampled_from([OUTCOMES, {}]),
+    st.none() | spoiled({"train_loss": 0.5, "eval_loss": 0.25}) | json_values,
 )
-
-
-@given(results | json_values, st.floats(0, 1), st.sampled_from(["1", "2", None]))
-@example([{**GOOD, "score": float("nan")}], 0.0, None)
-@example([{**GOOD, "score": True}], 0.0, None)
-@example([{**GOOD, "error": "broken"}], 0.0, None)
-@example([{**GOOD, "score": 0.1}, GOOD], 0.5, None)
-def test_only_a_checkpoint_with_a_score_and_no_error_can_win(found, minimum, default):
-    ti = context()
-    operator = GeminiChooseCheckpointOperator(
-        task_id="choose", results=found, default_checkpoint_id=default, min_pass_rate=minimum
-    )
+@example({**SUMMARY, "error": ""}, OUTCOMES, None)
+@example({**SUMMARY, "cases": HUGE_INT}, OUTCOMES, None)
+@example({**SUMMARY, "latency_ms": {"p95": HUGE_INT}}, OUTCOMES, {"eval_loss": HUGE_INT})
+@example({**SUMMARY, "cases": True}, {"a": OUTCOMES["a"]}, None)
+def test_any_summary_is_a_contender_or_names_its_field(summary, outcomes, losses):
     try:
-        branch = operator.choose_branch(ti)
-    except ValueError as error:
-        assert str(error).startswith("results")
-        assert len(str(error)) < 1_000
-        assert ti["ti"].xcoms == {}
+        found = contender_from(summary, outcomes, losses)
+    except ResultError as error:
+        assert 0 < len(str(error)) < 1_000
         return
-    winner = ti["ti"].xcoms["winner"]
-    if winner is None:
-        assert branch == "report"
-        return
-    (result,) = [result for result in found if str(result["checkpoint_id"]) == winner]
-    assert result.get("error") is None
-    assert minimum <= result["score"] <= 1
-    assert branch == ("copy_model" if winner == default else "set_default")
+    assert found.asked == (summary.get("error") is None)
+    assert not found.asked or summary["cases"] == len(outcomes)
+    decision = decide([found], Policy(min_pass_rate=0))
+    assert (decision.winner is not None) == (found.asked and not found.failed_critical)
+    assert len(json.dumps(decision.as_dict(), allow_nan=False)) < 8_000
 
 
 @given(
     st.lists(
-        st.builds(
-            Candidate, st.sampled_from("123"), st.none(), st.none(), st.none() | st.floats(), st.none() | st.just("x")
-        ),
-        max_size=3,
+        st.one_of(
+            st.just(LINE),
+            spoiled(LINE),
+            st.fixed_dictionaries(
+                {
+                    **{name: st.just(value) for name, value in LINE.items()},
+                    "case_id": st.sampled_from("abc"),
+                    "repeat": st.integers(0, 2),
+                    "score": st.floats(0, 1),
+                }
+            ),
+            json_values,
+        ).map(lambda value: json.dumps(value).encode())
+        | st.binary(max_size=30),
+        max_size=4,
     )
 )
-def test_candidates_made_by_hand(candidates):
+@example([DEEP.encode()])
+@example([b'{"case_id": ' + b"9" * 5_000 + b"}"])
+@example([json.dumps({**LINE, "score": 1e999}).encode()])
+def test_any_results_file_is_outcomes_or_names_its_line(lines):
     try:
-        decision = choose(candidates, min_pass_rate=0)
-    except ResultError:
-        assert len({c.checkpoint_id for c in candidates}) < len(candidates)
+        outcomes = outcomes_from_lines(lines, "gs://bucket/r.jsonl")
+    except ResultError as error:
+        assert str(error).startswith("gs://bucket/r.jsonl, line ")
+        assert len(str(error)) < 1_000
         return
-    if decision.winner is not None:
-        (winner,) = [c for c in candidates if c.checkpoint_id == decision.winner]
-        assert winner.error is None
-        assert 0 <= winner.score <= 1
-
-
-@pytest.mark.parametrize(
-    ("bad", "said"),
-    [
-        (None, "results: expected a list"),
-        ("1", "results: expected a list"),
-        ([GOOD, GOOD], "checkpoint '1' is there more than once"),
-        ([GOOD, None], "results, number 2: expected what the smoke test pushed"),
-        ([{**GOOD, "checkpoint_id": None}], "results, number 1: result: checkpoint_id"),
-        ([{**GOOD, "score": "0.9"}], "results, number 1: score"),
-        ([{**GOOD, "score": 1.5}], "score: 1.5 is not between 0 and 1"),
-        ([{**GOOD, "score": HUGE_INT}], "score: a value of type int"),
-        ([{**GOOD, "step": "10"}], "step: '10' is not a whole number"),
-    ],
-)
-def test_results_that_cannot_be_ranked(bad, said):
-    with pytest.raises(ResultError) as caught:
-        choose(read_results(bad), min_pass_rate=0)
-    assert said in str(caught.value)
+    assert len(outcomes) <= len(lines)
+    decision = decide([Contender("1", outcomes=outcomes)], Policy(min_pass_rate=0, allow_blocked=True))
+    assert (decision.winner is None) == (not outcomes or any(o.critical and not o.passed for o in outcomes.values()))
 
 
 # ------------------------------------------------------------------------------------------ report
