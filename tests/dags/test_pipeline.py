@@ -55,7 +55,7 @@ def defaults(vertex):
 def test_the_winner_is_not_the_default(dag, vertex):
     state, tasks, report = run(dag, copy_location="europe-west4", copy_model_id="ferry-copy")
     assert state == "success"
-    assert set(tasks.values()) == {"success"}
+    assert {task for task, state in tasks.items() if state != "success"} == {"smoke_test_champion", "approve"}
     assert report["default_before"] == "6"
     assert report["winner"] == report["default_after"] != "6"
     assert defaults(vertex) == {report["tuned_model"]: report["winner"], report["copy"]: report["winner"]}
@@ -87,6 +87,29 @@ def test_nobody_is_good_enough(dag, vertex):
     assert report["winner"] is None
     assert "the minimum is 100.0%" in report["reason"]
     assert list(defaults(vertex).values()) == ["6"]
+
+
+def test_only_what_is_better_than_the_champion_is_promoted(dag, vertex):
+    """The first run's winner is in production when the next run, of the same data, comes to the same."""
+    _, _, first = run(dag)
+    state, tasks, report = run(dag, champion=first["tuned_model"])
+    assert state == "success"
+    assert (tasks["smoke_test_champion"], tasks["set_default"]) == ("success", "skipped")
+    assert (report["outcome"], report["winner"]) == ("champion kept", None)
+    assert defaults(vertex)[report["tuned_model"]] == "6"
+
+
+def test_a_champion_that_is_worse_is_replaced(dag, vertex):
+    _, _, first = run(dag, export_last_checkpoint_only=True, min_pass_rate=0.1)
+    state, _, report = run(dag, champion=first["tuned_model"])
+    assert state == "success"
+    assert report["outcome"] == "promoted"
+
+
+def test_a_champion_that_is_not_there_stops_the_run_before_anything_is_paid(dag, vertex):
+    state, tasks, _ = run(dag, champion="projects/demo-project/locations/us-central1/endpoints/404")
+    assert (state, tasks["validate"]) == ("failed", "failed")
+    assert vertex.state()["tuningJobs"] == []
 
 
 def test_a_checkpoint_that_is_not_deployed_does_not_stop_the_others(dag, vertex):

@@ -115,19 +115,22 @@ class Case:
         )[:16]
 
     def grade(self, verdicts: Sequence[Verdict]) -> Grade:
-        """Return whether the case passes, and its score: promptfoo's rule.
+        """Return whether the case passes, and its score.
 
-        The score is the mean of the verdicts' scores, weighted with their assertions' weights. With a threshold the
-        case passes when the score reaches it; without one, when every assertion holds.
+        With a threshold the score is the mean of the verdicts' scores, weighted with their assertions' weights, and
+        the case passes when it reaches the threshold (promptfoo's rule). Without one the case is a plain question:
+        it passes, and scores 1, when every assertion holds; else it scores 0, so that the score of a suite is its
+        pass rate where nobody asked for part marks.
 
         :param verdicts: one for each assertion, in their order.
         :raises ValueError: when there are more or fewer.
         """
         pairs = list(zip(self.assertions, verdicts, strict=True))
+        if self.threshold is None:
+            passed = all(verdict.passed for verdict in verdicts)
+            return Grade(passed, float(passed))
         total = sum(assertion.weight for assertion, _ in pairs)
         score = sum(assertion.weight * verdict.score for assertion, verdict in pairs) / total if total else 0.0
-        if self.threshold is None:
-            return Grade(all(verdict.passed for verdict in verdicts), score)
         return Grade(score >= self.threshold - _SLACK, score)
 
 
