@@ -49,6 +49,7 @@ def test_a_promotion_with_everything():
     assert found["promotion"] == {
         "winner": "2",
         "read_back": True,
+        "earlier_try": False,
         "default_before": "3",
         "default_after": "2",
         "endpoint_before": f"{run_values.PARENT}/endpoints/3",
@@ -101,6 +102,30 @@ def test_what_a_run_came_to(change, outcome, winner, after):
     assert (found["outcome"], found["promotion"]["winner"]) == (outcome, winner)
     assert (found["promotion"]["default_before"], found["promotion"]["default_after"]) == ("3", after)
     assert render(found)
+
+
+@pytest.mark.parametrize(
+    ("change", "outcome"),
+    [
+        ({"decision": decision(None), "approval": None}, "nobody"),
+        ({"decision": decision(None)}, "nobody"),
+        ({"approval": REJECTED}, "rejected"),
+        ({"approval": TIMED_OUT}, "timed out"),
+    ],
+)
+def test_what_a_skipped_task_pushed_in_an_earlier_try_counts_for_no_more_than_that(change, outcome):
+    """Airflow keeps the XComs of a task that is skipped after it was cleared."""
+    found = report(**change)
+    assert (found["outcome"], found["promotion"]["winner"]) == (outcome, None)
+    assert found["approval"] == change.get("approval")
+    assert found["promotion"]["earlier_try"] is True
+    assert (found["promotion"]["default_before"], found["promotion"]["default_after"]) == ("3", "2")
+    assert "in an earlier try of this run, the default was set to checkpoint 2" in render(found)
+
+
+def test_an_approval_of_another_decision_does_not_count():
+    found = report(decision=decision("3"), promotion=None)
+    assert (found["outcome"], found["approval"], found["promotion"]["winner"]) == ("already default", None, "3")
 
 
 def test_what_nobody_pushed_is_named():
@@ -189,9 +214,9 @@ def test_the_markdown_says_it_all():
         assert piece in text
 
 
-def test_a_rejection_says_that_nothing_was_changed_and_who_said_so():
+def test_a_rejection_says_that_nothing_is_promoted_and_who_said_so():
     text = render(report(approval=REJECTED, promotion=None, copy=None))
-    assert "**Rejected: nothing was changed.**" in text
+    assert "**Rejected: nothing is promoted.**" in text
     assert "- Approval: ada (id 7) rejected at 2026-11-20T09:30:00+00:00" in text
     assert "- Default checkpoint: 3, not changed" in text
     assert "- Copy: none was made" in text
