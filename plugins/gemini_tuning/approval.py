@@ -115,7 +115,7 @@ def question(
     checkpoints = compare(results, decision, pushed.optional(metrics, "metrics"))
     in_production = champion_entry(pushed.optional(champion, "champion"), decision)
     marks = {"**proposed**": offer.proposed, "default now": pushed.text(default_checkpoint_id)}
-    return "\n".join(
+    body = "\n".join(
         [
             f"**Proposed: checkpoint {plain(offer.proposed)}.** {plain(decision.get('reason'))}",
             "",
@@ -130,6 +130,7 @@ def question(
             f"One click on an answer is final. No answer within {_span(timeout)} means reject.",
         ]
     )
+    return body.encode("utf-8", "replace").decode()  # half a character would not get through to Airflow
 
 
 def fingerprint(body: str, offer: Offer) -> str:

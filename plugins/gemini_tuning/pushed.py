@@ -18,7 +18,7 @@ _SECRET = re.compile(
     r"(?i)passw|passphrase|secret|credential|authorization|bearer|api_?key|access_?key|private_?key|keyfile"
     r"|webhook_url|connection_string|token$"
 )
-REMOVED = "[removed]"
+REMOVED, TOO_DEEP = "[removed]", "[nested too deeply]"
 
 
 def mapping(value: object, name: str) -> Mapping[str, Any]:
@@ -61,7 +61,7 @@ def number(value: object) -> float | int | None:
     """Return a finite number that JSON can carry to anybody."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return value if math.isfinite(value) and abs(value) < 2**63 else None
+    return value if abs(value) < 2**63 and math.isfinite(value) else None
 
 
 def whole(value: object) -> int | None:
@@ -91,12 +91,14 @@ def anything(value: object, mask: Callable[[str], str] = said, depth: int = MAX_
     """
     if value is None or isinstance(value, bool) or number(value) is not None:
         return value
-    if isinstance(value, Mapping) and depth:
+    if isinstance(value, Mapping | list | tuple | set) and not depth:
+        return TOO_DEEP
+    if isinstance(value, Mapping):
         items = [(mask(str(key)), item) for key, item in list(value.items())[:MAX_ITEMS]]
         return {
             key: REMOVED if item and _SECRET.search(key) else anything(item, mask, depth - 1) for key, item in items
         }
-    if isinstance(value, list | tuple | set) and depth:
+    if isinstance(value, list | tuple | set):
         return [anything(item, mask, depth - 1) for item in list(value)[:MAX_ITEMS]]
     return mask(value if isinstance(value, str) else shown(value))
 

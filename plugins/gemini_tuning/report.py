@@ -52,7 +52,7 @@ def build(
     """
     chosen, measured = pushed.mapping(decision, "decision"), pushed.optional(metrics, "metrics")
     tested = pushed.optional(champion, "champion")
-    said_approval = _approval(pushed.optional(approval, "approval"))
+    said_approval = _approval(pushed.optional(approval, "approval"), chosen)
     said_promotion = _promotion(pushed.optional(promotion, "promotion"), chosen, said_approval)
     data = _datasets(pushed.optional(datasets, "datasets"))
     checkpoints = compare(results, chosen, measured)
@@ -118,8 +118,9 @@ def _decision(decision: Mapping[str, Any]) -> Json:
     }
 
 
-def _approval(approval: Mapping[str, Any]) -> Json | None:
-    if not approval:
+def _approval(approval: Mapping[str, Any], decision: Mapping[str, Any]) -> Json | None:
+    """Return who decided; Airflow keeps what a task pushed, though another try of the run skips it."""
+    if not approval or pushed.text(approval.get("proposed")) != pushed.text(decision.get("winner")):
         return None
     by = pushed.part(approval, "by")
     return {
@@ -134,19 +135,21 @@ def _approval(approval: Mapping[str, Any]) -> Json | None:
 def _promotion(promotion: Mapping[str, Any], decision: Mapping[str, Any], approval: Json | None) -> Json:
     """Return what became of the default: as it was read back, or as it was found and left."""
     before = decision.get("default_checkpoint_id", promotion.get("default_before"))
-    winner = decision.get("winner") if approval is None else approval["checkpoint_id"]
+    winner = pushed.text(decision.get("winner")) if approval is None else approval["checkpoint_id"]
+    after = pushed.text(promotion.get("default_after") if promotion else before)
     return {
-        "winner": pushed.text(winner),
+        "winner": winner,
         "read_back": bool(promotion),
+        "earlier_try": bool(promotion) and after != winner,
         "default_before": pushed.text(before),
-        "default_after": pushed.text(promotion.get("default_after") if promotion else before),
+        "default_after": after,
         **{key: pushed.text(promotion.get(key)) for key in ("endpoint_before", "endpoint_after")},
     }
 
 
 def _outcome(decision: Mapping[str, Any], approval: Json | None, promotion: Json) -> str:
     """Return in one word what the run came to."""
-    if promotion["read_back"]:
+    if promotion["read_back"] and not promotion["earlier_try"]:
         return "promoted"
     if approval and approval["outcome"] in REFUSED:
         return str(approval["outcome"])

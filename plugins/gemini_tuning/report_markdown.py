@@ -15,10 +15,10 @@ Entries = Sequence[tuple[str, Report]]
 OUTCOMES = {
     "promoted": "The winner is the default now.",
     "already default": "The winner was the default already.",
-    "rejected": "Rejected: nothing was changed.",
-    "timed out": "Nobody answered in time: nothing was changed.",
-    "champion kept": "The model in production stays: nothing was changed.",
-    "nobody": "No checkpoint is good enough: nothing was changed.",
+    "rejected": "Rejected: nothing is promoted.",
+    "timed out": "Nobody answered in time: nothing is promoted.",
+    "champion kept": "The model in production stays: nothing is promoted.",
+    "nobody": "No checkpoint is good enough: nothing is promoted.",
     "not promoted": "The winner was not made the default.",
 }
 ANSWERS = {
@@ -96,6 +96,8 @@ def _marks(report: Report) -> dict[str, str | None]:
 
 def _default(promotion: Report) -> str:
     before, after = _or_dash(promotion["default_before"]), _or_dash(promotion["default_after"])
+    if promotion["earlier_try"]:
+        return f"{before} before; in an earlier try of this run, the default was set to checkpoint {after}"
     return f"{before} before, {after} after (read back)" if promotion["read_back"] else f"{before}, not changed"
 
 

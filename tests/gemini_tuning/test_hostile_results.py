@@ -6,9 +6,7 @@ import json
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from markdown_it import MarkdownIt
 
-from gemini_tuning.report import HEADINGS, render
 from gemini_tuning.resources import Answer, Checkpoint
 from gemini_tuning.selection import (
     CaseOutcome,
@@ -23,8 +21,6 @@ from gemini_tuning.smoke.runner import MAX_ANSWER, NoAnswerError, run_suite, sum
 from gemini_tuning.smoke.suite import parse_suite
 from gemini_tuning.wording import MAX_SAID, said, shortened, shown
 from tests.gemini_tuning.strategies import DEEP, HTML, HUGE_INT, json_values, spoiled, texts
-
-GOOD = {"checkpoint_id": "1", "epoch": 1, "step": 10, "score": 0.9, "passed": 9, "total": 10, "error": None}
 
 # ---------------------------------------------------------------------------- summaries, results files
 
@@ -98,50 +94,6 @@ def test_any_results_file_is_outcomes_or_names_its_line(lines):
     assert len(outcomes) <= len(lines)
     decision = decide([Contender("1", outcomes=outcomes)], Policy(min_pass_rate=0, allow_blocked=True))
     assert (decision.winner is None) == (not outcomes or any(o.critical and not o.passed for o in outcomes.values()))
-
-
-# ------------------------------------------------------------------------------------------ report
-
-NASTY = (
-    "a|b", "a\\|b", "a\n\n# b", "<script>alert(1)</script>", "[x](http://e.example)", "![x](y)", "`a|", "\r\n|---|\n",
-    "<http://e.example>", "**b**", "&lt;b&gt;", "\u2028# c", "http://e.example www.e.example a@e.example", HTML, "\\",
-    "~~x~~",
-)  # fmt: skip
-nasty = st.sampled_from(NASTY) | texts | json_values
-
-
-@given(
-    st.lists(st.fixed_dictionaries({**dict.fromkeys(GOOD, nasty)}) | spoiled(GOOD), max_size=3),
-    st.fixed_dictionaries({"winner": nasty, "reason": nasty, "default_checkpoint_id": nasty}) | st.just({}),
-    st.none() | st.fixed_dictionaries({"default_after": nasty}),
-    st.none() | st.fixed_dictionaries({"model": nasty, "checkpoints": nasty, "default_checkpoint_id": nasty}),
-    nasty,
-)
-@example([{**GOOD, "error": text} for text in NASTY], {"reason": "\n".join(NASTY)}, None, None, "x")
-def test_nothing_breaks_the_table_or_becomes_a_link(found, decision, promotion, copy, name):
-    report = render(tuning_job=name, model=name, results=found, decision=decision, promotion=promotion, copy=copy)
-    tokens = MarkdownIt("commonmark", {"html": True, "linkify": True}).enable(["table", "linkify"]).parse(report)
-    kinds = [token.type for token in tokens] + [child.type for token in tokens for child in token.children or ()]
-    assert {kind for kind in kinds if "html" in kind or kind.startswith(("image", "heading", "fence", "code"))} == set()
-    assert not [
-        child
-        for token in tokens
-        for child in token.children or ()
-        if child.type == "link_open" and child.markup != "linkify"
-    ]
-    assert kinds.count("table_open") == 1
-    assert kinds.count("tr_open") == 1 + len(found)
-    assert kinds.count("td_open") == len(HEADINGS) * len(found)
-
-
-@given(json_values)
-def test_a_report_of_something_else_names_what_is_wrong(value):
-    for change in ({"decision": value}, {"promotion": value}, {"copy": value}, {"results": [value]}):
-        arguments = {"tuning_job": "j", "model": "m", "results": [], "decision": {}, "promotion": None, "copy": None}
-        try:
-            render(**{**arguments, **change})
-        except ValueError as error:
-            assert str(error).startswith(next(iter(change)))
 
 
 # ----------------------------------------------------------------------------------------- answers

@@ -25,7 +25,6 @@ from gemini_tuning.operators import (
     GeminiListCheckpointsOperator,
     GeminiPreflightOperator,
     GeminiSetDefaultCheckpointOperator,
-    GeminiTuningReportOperator,
     GeminiVerifyModelCopyOperator,
 )
 from gemini_tuning.operators import base as base_module
@@ -385,43 +384,6 @@ def test_verify_names_the_differences(vertex):
     other = finished_job(vertex, replace(SPEC, epoch_count=2))
     with pytest.raises(VerificationError, match="checkpoint 3 is only in the copy"):
         verify(other, copied)
-
-
-# -------------------------------------------------------------------------------------------- report
-
-
-def test_report_of_a_promotion():
-    results = [
-        {"checkpoint_id": "1", "epoch": 1, "step": 9, "score": 0.9, "passed": 9, "total": 10, "error": None},
-        {"checkpoint_id": "2", "epoch": 2, "step": 18, "score": None, "passed": 0, "total": 10, "error": "a | b\nc"},
-    ]
-    decision = {"winner": "1", "reason": "Because.", "default_checkpoint_id": "2"}
-    pushed = GeminiTuningReportOperator(
-        task_id="report",
-        tuning_job="job",
-        model="model@1",
-        results=results,
-        decision=decision,
-        promotion={"default_before": "2", "default_after": "1"},
-        copy={"model": "copy@1", "checkpoints": 2, "default_checkpoint_id": "1"},
-    ).execute(context())
-    assert (pushed["winner"], pushed["default_before"], pushed["default_after"]) == ("1", "2", "1")
-    assert pushed["copy"] == "copy@1"
-    table = [[cell.strip() for cell in line.split(" | ")] for line in pushed["report"].splitlines() if "/10" in line]
-    assert table == [
-        ["| 1", "1", "9", "9/10", "90.0%", "winner                   |"],
-        ["| 2", "2", "18", "0/10", "-", "default before, a \\| b c |"],
-    ]
-    assert "2 before, 1 after (read back)" in pushed["report"]
-
-
-def test_report_when_nothing_was_changed():
-    decision = {"winner": None, "reason": "No checkpoint wins.", "default_checkpoint_id": "2"}
-    pushed = GeminiTuningReportOperator(
-        task_id="report", tuning_job="job", model="model@1", results=[], decision=decision
-    ).execute(context())
-    assert (pushed["winner"], pushed["default_after"], pushed["copy"]) == (None, "2", None)
-    assert "Nothing was changed" in pushed["report"]
 
 
 # --------------------------------------------------------------------------------------- what all share

@@ -199,15 +199,13 @@ class GeminiApproveCheckpointOperator(HITLOperator, BranchMixIn):
         from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
 
         asked = {
-            "ti_id": context["ti"].id,
             "options": self.options,
             "subject": self.subject,
             "body": self.body,
             "defaults": self.defaults,
-            "params": {},
             "assigned_users": self.assigned_users or [],
         }
-        payload = CreateHITLDetailPayload.model_validate(asked)
+        payload = CreateHITLDetailPayload.model_validate({"ti_id": context["ti"].id, "params": {}, **asked})
         shows: Any = SUPERVISOR_COMMS.send(payload)
         if any((getattr(shows, name) or []) != (getattr(payload, name) or []) for name in asked):
             raise InvalidInputError(
