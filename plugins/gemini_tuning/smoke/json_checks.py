@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 MAX_WORK = 10_000_000  # characters that the search for JSON reads, some of them many times
 DEEP = 10_000  # what a structure costs that is nested too deeply to be read
-_BRACKET = re.compile(r"[{\[]")
+# Where an object or an array may begin; most brackets in prose and in LaTeX are none.
+_BEGINNING = re.compile(r'{\s*["}]|\[\s*[\]\[{"\d\-tfn]')
 
 
 def is_json(assertion: Assertion, answer: Answer, _: object) -> Finding:
@@ -49,13 +50,15 @@ def _values(text: str) -> Iterator[Any]:
     """Yield the objects and arrays in a text; not those within one."""
     decoder = json.JSONDecoder(parse_constant=_refuse_constant)
     end, work = 0, 0
-    while bracket := _BRACKET.search(text, end):
+    while beginning := _BEGINNING.search(text, end):
+        start = beginning.start()
         try:
-            value, end = decoder.raw_decode(text, bracket.start())
+            value, end = decoder.raw_decode(text, start)
         except json.JSONDecodeError as error:
-            work, end = work + error.pos - bracket.start(), bracket.end()
+            # The error counts the lines before it, which is work as well.
+            work, end = work + error.pos - start + error.pos // 20, start + 1
         except (ValueError, RecursionError):  # NaN, or a number of 5,000 digits
-            work, end = work + DEEP, bracket.end()
+            work, end = work + DEEP, start + 1
         else:
             yield value
         if work > MAX_WORK:

@@ -59,9 +59,16 @@ def number_problem(value: object) -> str | None:
     return f"expected a number, not {short(value)}" if numbers.expected_number(value) is None else None
 
 
+def words_problem(value: object) -> str | None:
+    """Return why a value cannot be measured against, or ``None``."""
+    if isinstance(value, str) and measures.has_words(value):
+        return None
+    return f"expected a text with words, not {short(value)}"
+
+
 def _written(number: Fraction) -> str:
     return str(number.numerator) if number.denominator == 1 else f"{float(number):.12g}"
 
 
 def _within(tolerance: Fraction) -> str:
-    return f" within {float(tolerance):g}" if tolerance else ""
+    return f" within {_written(tolerance)}" if tolerance else ""

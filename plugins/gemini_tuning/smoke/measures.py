@@ -45,11 +45,14 @@ def token_f1(expected: str, answer: str) -> float:
     return _f1((Counter(wanted) & Counter(got)).total(), wanted, got)
 
 
+def has_words(text: str) -> bool:
+    """Whether a text has anything that these measures can find again."""
+    return bool(_WORD.search(text)) and bool(_squad_tokens(text))
+
+
 def _squad_tokens(text: str) -> list[str]:
     return [word for word in _PUNCTUATION.sub("", text.casefold()).split() if word not in _ARTICLES]
 
 
 def _f1(common: int, wanted: Sequence[str], got: Sequence[str]) -> float:
-    if not wanted and not got:
-        return 1.0  # neither says anything
-    return 2 * common / (len(wanted) + len(got))
+    return 2 * common / (len(wanted) + len(got)) if common else 0.0

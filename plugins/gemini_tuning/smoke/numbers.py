@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 
 MAX_LENGTH = 100  # characters of a number that is read
-MAX_POWER = 5  # characters of its power of ten: e-999
+MAX_POWER = 999  # of ten
 # Not within a word (CO2) and not the second half of 1.2.3. 1/2 and 1 1/2 are fractions, 1/2/2026 is none.
 _NUMBER = re.compile(
     r"(?<![^\W_])(?<![^\W_]\.)(?:"
@@ -39,7 +39,9 @@ def final_number(text: str) -> Fraction | None:
 def _value(match: re.Match[str]) -> Fraction | None:
     if match["decimal"]:
         power = match["power"] or ""
-        return Fraction(match["decimal"].replace(",", "") + power) if len(power) <= MAX_POWER else None
+        if abs(int(power[1:] or 0)) > MAX_POWER:  # short enough to be read: the whole number is
+            return None
+        return Fraction(match["decimal"].replace(",", "") + power)
     if int(match["bottom"]) == 0:
         return None
     return int(match["whole"] or 0) + Fraction(int(match["top"]), int(match["bottom"]))

@@ -57,12 +57,12 @@ def check(data: Any) -> None:
     :raises UnacceptableError: for the first thing that is wrong.
     """
     _only_json(data, ())
-    errors = list(islice(_validator().iter_errors(data), MAX_ERRORS))
+    errors = [_worded(error) for error in islice(_validator().iter_errors(data), MAX_ERRORS)]
     if errors:
-        raise _worded(min(errors, key=lambda error: _place(error.absolute_path, data)))
+        raise min(errors, key=lambda error: _position(error.path, data))
 
 
-def _place(path: Sequence[str | int], data: Any) -> tuple[int, ...]:
+def _position(path: Sequence[str | int], data: Any) -> tuple[int, ...]:
     """Return something that sorts paths as their values stand in the file."""
     order = []
     for step in path:
