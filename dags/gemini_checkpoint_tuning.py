@@ -482,6 +482,7 @@ with DAG(
         model=list_checkpoints.output["tuned_model"],
         report_uri="{{ ti.xcom_pull(task_ids='validate')['report_uri'] }}",
         timeout=dag.param("approval_timeout_seconds"),
+        trigger_rule=TriggerRule.NONE_FAILED,
     )
     set_default = GeminiSetDefaultCheckpointOperator(
         task_id="set_default",
@@ -522,7 +523,7 @@ with DAG(
         champion=smoke_test_champion.output,
         metrics=read_metrics.output,
         decision=choose.output["decision"],
-        approval=approve.output["approval"],
+        approval=approve.output,
         promotion=set_default.output,
         copy=verify_copy.output,
         trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,

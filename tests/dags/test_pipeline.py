@@ -85,7 +85,7 @@ def test_nobody_is_good_enough(dag, vertex):
     assert (tasks["set_default"], tasks["copy_model"], tasks["verify_copy"]) == ("skipped",) * 3
     assert tasks["report"] == "success"
     assert report["winner"] is None
-    assert "the minimum is 100.0%" in report["reason"]
+    assert "below the minimum 100.0%" in report["reason"]
     assert list(defaults(vertex).values()) == ["6"]
 
 

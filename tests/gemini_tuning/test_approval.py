@@ -201,7 +201,7 @@ def test_what_becomes_of_an_answer(airflow, answer, outcome, winner, tasks):
     ran, xcoms = answered(airflow, event(answer))
     assert ran == tasks
     assert xcoms["winner"] == winner
-    assert xcoms["approval"] == {
+    assert xcoms["return_value"] == {
         "required": True,
         "outcome": outcome,
         "checkpoint_id": winner,
@@ -225,7 +225,7 @@ def test_what_becomes_of_an_answer(airflow, answer, outcome, winner, tasks):
 def test_when_nobody_answers_it_is_a_rejection(airflow, silence):
     ran, xcoms = answered(airflow, silence)
     assert ran == {"report"}
-    assert (xcoms["winner"], xcoms["approval"]["outcome"], xcoms["approval"]["by"]) == (None, "timed out", None)
+    assert (xcoms["winner"], xcoms["return_value"]["outcome"], xcoms["return_value"]["by"]) == (None, "timed out", None)
 
 
 @pytest.mark.parametrize("answers", [("Approve checkpoint 9",), ("Take checkpoint 1 instead",), (), (APPROVE, REJECT)])
@@ -260,7 +260,7 @@ def test_without_a_winner_nobody_is_asked(airflow):
     approve = operator(decision=decision(None), results=[None])
     ran, xcoms = branch(approve.execute, run_context(approve))
     assert ran == {"report"}
-    assert (xcoms["winner"], xcoms["approval"]["outcome"], xcoms["approval"]["offered"]) == (
+    assert (xcoms["winner"], xcoms["return_value"]["outcome"], xcoms["return_value"]["offered"]) == (
         None,
         "nothing to approve",
         [],
@@ -274,7 +274,7 @@ def test_when_it_is_not_required_the_rules_decide(airflow, winner, tasks):
     ran, xcoms = branch(approve.execute, run_context(approve))
     assert ran == tasks
     assert xcoms["winner"] == winner
-    assert (xcoms["approval"]["required"], xcoms["approval"]["outcome"]) == (False, "not required")
+    assert (xcoms["return_value"]["required"], xcoms["return_value"]["outcome"]) == (False, "not required")
     assert airflow.sent == 0
 
 

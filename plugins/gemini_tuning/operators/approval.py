@@ -50,7 +50,7 @@ class GeminiApproveCheckpointOperator(HITLOperator, BranchMixIn):
     (https://github.com/apache/airflow/pull/73235), that works only while the comparison is the same; else the task
     fails before it shows a table that is not true any more, and says what to do.
 
-    XCom ``approval``: ``{"required", "outcome", "checkpoint_id", "proposed", "by": {"id", "name"}, "at", "timeout",
+    XCom ``return_value``: ``{"required", "outcome", "checkpoint_id", "proposed", "by": {"id", "name"}, "at", "timeout",
     "offered"}``; ``outcome`` is ``approved``, ``another checkpoint``, ``rejected``, ``timed out``, ``not required`` or
     ``nothing to approve``; ``by`` is ``None`` when nobody answered; ``timeout`` in seconds. XCom ``winner``: id of the
     checkpoint to promote, or ``None``.
@@ -182,16 +182,18 @@ class GeminiApproveCheckpointOperator(HITLOperator, BranchMixIn):
     def _timeout(self) -> float:
         return optional_seconds(self.timeout, "timeout") or DAY
 
-    def _go_on(self, context: Context, decided: dict[str, Any]) -> Any:
+    def _go_on(self, context: Context, decided: dict[str, Any]) -> dict[str, Any]:
         winner = decided["checkpoint_id"]
         self.log.info(
             "%s: checkpoint %s, proposed %s, by %s", decided["outcome"], winner, decided["proposed"], decided["by"]
         )
-        context["ti"].xcom_push(key="approval", value=decided)
+        context["ti"].xcom_push(
+            key="return_value", value=decided
+        )  # here: skipping leaves by an exception
         context["ti"].xcom_push(key="winner", value=winner)
-        if winner is None:
-            return self.do_branch(context, self.no_winner_task_id)
-        return self.do_branch(context, self.copy_task_id if winner == self._default() else self.set_default_task_id)
+        chosen = self.copy_task_id if winner == self._default() else self.set_default_task_id
+        self.do_branch(context, self.no_winner_task_id if winner is None else chosen)
+        return decided
 
     def _refuse_to_show_an_old_request(self, context: Context) -> None:
         """Look whether Airflow shows what we ask; the request of an earlier try stays, whatever a later one asks."""
