@@ -65,9 +65,9 @@ def test_figures_that_differ_are_written_so_that_they_differ():
 
 
 def test_rounding_fails_nobody():
-    """In floats 0.1 + 0.1 + 0.1 is more than 0.3, and 0.7 of 1 is less than 0.7."""
-    tenths = contender("1", "1111111000", weights=(0.1,) * 10)
-    assert decide([tenths], Policy(min_pass_rate=0.7)).winner == "1"
+    """In floats eight times 0.7 by ten times 0.7 is less than 0.8."""
+    assert sum([0.7] * 8) / sum([0.7] * 10) < 0.8
+    assert decide([contender("1", "1111111100", weights=(0.7,) * 10)], Policy(min_pass_rate=0.8)).winner == "1"
 
 
 def test_a_critical_case_bars_whatever_the_score():
@@ -319,11 +319,20 @@ def test_weights_are_tested_by_bootstrap():
 
 
 def test_part_marks_won_by_losing_whole_cases_make_a_tie():
-    """Score says 2 (30 of 60 half a mark better, 10 of 60 a mark worse), passes say 1 (10 to 0, p = 0.002)."""
-    one, two = contender("1", "0" * 30 + "1" * 30), contender("2", "h" * 30 + "0" * 10 + "1" * 20)
+    """Score says 2 (50 of 100 half a mark better, 10 a whole one worse), passes say 1 (10 to 0, p = 2/1024)."""
+    one, two = contender("1", "0" * 50 + "1" * 50), contender("2", "h" * 50 + "0" * 10 + "1" * 40)
     decision = decide([one, two], ANY)
-    assert the(decision, "2").score > the(decision, "1").score
+    assert the(decision, "2").score == 0.65
     assert decision.winner == "1"
+    assert "Checkpoint 2 scores 15.0 points more (p = 0.0" in decision.reason
+    assert "but passes significantly fewer cases (p = 0.00195, exact McNemar); of those it is the" in decision.reason
+    better = (
+        contender("1", "0" * 50 + "1" * 50, eval_loss=0.5),
+        contender("2", "h" * 50 + "0" * 10 + "1" * 40, eval_loss=0.4),
+    )
+    decision = decide(better, ANY)
+    assert decision.winner == "2"
+    assert "but passes significantly more cases (p = 0.00195, exact McNemar), which has the" in against(decision, "1")
 
 
 # ----------------------------------------------------------------------------------------- champion
