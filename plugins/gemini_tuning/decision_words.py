@@ -141,7 +141,7 @@ def age(contender: Contender, turn: Turn | None) -> list[Finding]:
     """Say whether it comes after overfitting began."""
     if turn is None or contender.step is None or contender.step <= turn.step:
         return []
-    return [Finding(f"later than step {turn.step}, where eval loss turned up", good=False)]
+    return [Finding(f"past step {turn.step}, where eval loss turned up", good=False)]
 
 
 def standing(contender: Contender, choice: Choice | None) -> list[Finding]:
