@@ -20,6 +20,7 @@ class Choice:
     :param rule: what told the winner from those it was tied with.
     :param tied: those that ``best`` is not significantly better than, with itself, the earliest first.
     :param versus: ``best`` compared with each other one, by checkpoint id.
+    :param significance: by which they were told apart.
     """
 
     winner: Contender
@@ -27,6 +28,7 @@ class Choice:
     rule: Rule
     tied: tuple[Contender, ...]
     versus: Mapping[str, Comparison]
+    significance: float
 
 
 def choose(eligible: Sequence[Contender], significance: float) -> Choice:
@@ -42,7 +44,7 @@ def choose(eligible: Sequence[Contender], significance: float) -> Choice:
     winner, rule = _settle(tied)
     if len(tied) == 1:
         rule = "score" if others else "only one"
-    return Choice(winner, best, rule, tuple(tied), versus)
+    return Choice(winner, best, rule, tuple(tied), versus, significance)
 
 
 def _settle(tied: Sequence[Contender]) -> tuple[Contender, Rule]:

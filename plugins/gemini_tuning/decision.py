@@ -10,9 +10,8 @@ from gemini_tuning.wording import shortened
 
 Outcome = Literal["promote", "keep_champion", "nobody"]
 
-MAX_BYTES = 7_500  # of a decision on XCom with up to 10 checkpoints; the operator adds to it, up to 8 KB
+MAX_BYTES = 7_700  # of a decision on XCom with up to 10 checkpoints; the operator adds to it, up to 8 KB
 CHECKPOINTS = 10  # each further one may add a tenth of that
-_DIGITS = 6
 # Sentences a side, characters of each, characters of the reason: the first that fits is taken.
 _SIZES = (
     (12, 400, 1_500), (8, 240, 1_000), (8, 160, 800), (8, 120, 600), (7, 100, 500), (7, 80, 400), (6, 70, 350),
@@ -53,9 +52,10 @@ class Assessment:
             "checkpoint_id": self.checkpoint_id,
             "epoch": self.epoch,
             "step": self.step,
-            "pass_rate": _rounded(self.pass_rate),
+            "pass_rate": _rounded(self.pass_rate, 4),
             "pass_rate_interval": _interval(self.pass_rate_interval),
-            "score": _rounded(self.score),
+            "score": _rounded(self.score, 4),
+            "score_interval": _interval(self.score_interval),
             "latency_p95_ms": _rounded(self.latency_p95_ms, 1),
             "train_loss": _rounded(self.train_loss),
             "eval_loss": _rounded(self.eval_loss),
@@ -108,7 +108,7 @@ class Decision:
             "overfitting": shortened(self.overfitting, of_reason) if self.overfitting else None,
             "missing": _first(self.missing, sentences, characters),
             "champion": self.champion.as_dict(sentences, characters) if self.champion else None,
-            "checkpoints": [assessment.as_dict(sentences, characters) for assessment in self.assessments],
+            "assessments": [assessment.as_dict(sentences, characters) for assessment in self.assessments],
         }
 
 
@@ -116,7 +116,7 @@ def _first(texts: tuple[str, ...], sentences: int, characters: int) -> list[str]
     return [text if len(text) <= characters else f"{text[: characters - 1]}…" for text in texts[:sentences]]
 
 
-def _rounded(value: float | None, digits: int = _DIGITS) -> float | None:
+def _rounded(value: float | None, digits: int = 5) -> float | None:
     return None if value is None else round(value, digits)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from gemini_tuning.choosing import Choice
 from gemini_tuning.comparing import Comparison
 from gemini_tuning.evidence import Contender
-from gemini_tuning.figures import capital, counted, label, name, names, percent, points, tested, why_not_asked
+from gemini_tuning.figures import capital, counted, label, name, names, p_value, percent, points, tested, why_not_asked
 from gemini_tuning.gates import Finding, Policy
 from gemini_tuning.overfitting import LossCurves, Turn
 
@@ -103,10 +103,12 @@ def _tie(choice: Choice) -> str:
         others = [contender for contender in choice.tied if contender is not choice.winner]
         return f"It is not significantly better than {_checkpoints(others)}"
     best, versus = capital(label(choice.best)), choice.versus[choice.winner.checkpoint_id]
-    if versus.difference:
+    if not versus.difference:
+        found = f"{best} scores the same"
+    elif versus.p >= choice.significance:
         found = f"{best} scores {points(versus.difference)} more, but not significantly ({tested(versus)})"
     else:
-        found = f"{best} scores the same"
+        found = f"{best} scores {points(versus.difference)} more ({tested(versus)}), {_but_passes(versus, 'fewer')}"
     more = [contender for contender in choice.tied if contender not in (choice.winner, choice.best)]
     return f"{found}, nor is it better than {_checkpoints(more)}" if more else found
 
@@ -139,7 +141,7 @@ def age(contender: Contender, turn: Turn | None) -> list[Finding]:
     """Say whether it comes after overfitting began."""
     if turn is None or contender.step is None or contender.step <= turn.step:
         return []
-    return [Finding(f"later than step {turn.step}, where eval loss turned up", good=False)]
+    return [Finding(f"past step {turn.step}, where eval loss turned up", good=False)]
 
 
 def standing(contender: Contender, choice: Choice | None) -> list[Finding]:
@@ -158,10 +160,17 @@ def standing(contender: Contender, choice: Choice | None) -> list[Finding]:
         text = f"scores significantly less than {label(choice.best)}, by {points(versus.difference)} ({tested(versus)})"
         return [Finding(text, good=False)]
     text = f"as good as {label(choice.best)} ({tested(versus)})"
+    if versus.p < choice.significance:
+        text = f"scores less than {label(choice.best)} ({tested(versus)}), {_but_passes(versus, 'more')}"
     if choice.winner is choice.best:
         return [Finding(f"{text}, {_preferred(choice)}", good=False)]
     what = "has the lowest eval loss" if choice.rule == "eval loss" else "is the earliest"
     return [Finding(f"{text}, but {label(choice.winner)} {what} of them", good=False)]
+
+
+def _but_passes(versus: Comparison, how_many: str) -> str:
+    """Say why a significant score is not enough: see :mod:`gemini_tuning.comparing`."""
+    return f"but passes significantly {how_many} cases ({p_value(versus.passes_p)}, exact McNemar)"
 
 
 def _won(choice: Choice) -> Finding:

@@ -47,12 +47,15 @@ def test_part_marks_that_pass_nothing_have_no_say_in_passes():
 
 
 def test_the_careful_side():
-    """A higher score (20 · 0.5 - 6 = 4 of 26) with six passes lost (p = 1/32) is neither better nor as good."""
-    found = of("h" * 20 + "0" * 6, "0" * 20 + "1" * 6)
+    """A significantly higher score (50 half marks more, 6 whole ones less) with 6 passes lost (p = 1/32)."""
+    found = of("h" * 50 + "0" * 6, "0" * 50 + "1" * 6)
     assert found.difference > 0
+    assert found.p < 0.01
+    assert (found.passes_p, found.lost) == (0.03125, 6)
     assert not found.is_better(0.05)
     assert found.is_worse(0.05)
-    assert not found.is_worse(0.03)
+    assert found.is_better(0.03125)
+    assert not found.is_worse(0.03125)
 
 
 def test_weights_decide_over_numbers():

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gemini_tuning.resources import Answer, Checkpoint
+from gemini_tuning.files import Files
+from gemini_tuning.resources import Answer
 from gemini_tuning.selection import (
     CaseOutcome,
     Contender,
@@ -17,8 +18,10 @@ from gemini_tuning.selection import (
     decide,
     outcomes_from_lines,
 )
-from gemini_tuning.smoke.runner import MAX_ANSWER, NoAnswerError, run_suite, summarize
+from gemini_tuning.smoke.results import MAX_ANSWER, ResultsFile, result_line
+from gemini_tuning.smoke.runner import EndpointUnusableError, NoAnswerError, run_suite
 from gemini_tuning.smoke.suite import parse_suite
+from gemini_tuning.smoke.summary import summarize
 from gemini_tuning.wording import MAX_SAID, said, shortened, shown
 from tests.gemini_tuning.strategies import DEEP, HTML, HUGE_INT, json_values, spoiled, texts
 
@@ -106,34 +109,49 @@ SUITE = parse_suite(
 )
 
 
-def summary(text: str = "", error: str | None = None) -> dict:
+CHECKPOINT = {"checkpoint_id": "1", "epoch": 1, "step": 10, "endpoint": None}
+
+
+def asked(text: str = "", error: str | None = None) -> tuple[dict, list[bytes]]:
+    """Ask the suite of a model that always says the same; return the summary and the lines of the results file."""
+
     async def ask(case):
         if error:
             raise NoAnswerError(error)
         return Answer(text, 0.1, finish_reason="STOP")
 
-    return summarize(SUITE, Checkpoint("1"), asyncio.run(run_suite(SUITE, ask, concurrency=2)))
+    file = ResultsFile(Files(), "/results.jsonl")
+    try:
+        asyncio.run(run_suite(SUITE, ask, lambda result: file.add(result_line(result, "key")), concurrency=2))
+    except EndpointUnusableError as unusable:
+        return summarize(SUITE, CHECKPOINT, file.lines, file.uri, error=str(unusable)), file.lines
+    return summarize(SUITE, CHECKPOINT, file.lines, file.uri), file.lines
 
 
 @given(texts | st.sampled_from([HTML, "{}", "[" * 20_000, "\ud800"]))
-def test_any_answer_gives_a_score(text):
-    pushed = summary(text)
+def test_any_answer_gives_a_score_and_the_choice_reads_the_same(text):
+    pushed, lines = asked(text)
     assert 0 <= pushed["score"] <= 1
-    assert len(json.dumps(pushed)) < 10_000
+    assert len(json.dumps(pushed)) < 1_500
+    found = contender_from(json.loads(json.dumps(pushed)), outcomes_from_lines(lines, "f"))
+    assert (round(found.score, 6), round(found.pass_rate, 6)) == (pushed["score"], pushed["pass_rate"])
 
 
-def test_a_huge_answer_is_cut_in_xcom_while_the_assertions_see_all_of_it():
-    pushed = summary("x" * 5_000_000 + "THE END")
-    assert [case["passed"] for case in pushed["cases"]] == [True, False]
-    assert pushed["cases"][0]["answer"] == "x" * MAX_ANSWER + "… (cut; 5000007 characters in all)"
-    assert len(json.dumps(pushed)) < 10_000
+def test_a_huge_answer_is_cut_in_the_file_while_the_assertions_see_all_of_it():
+    pushed, lines = asked("x" * 5_000_000 + "THE END")
+    results = {result["case_id"]: result for result in map(json.loads, lines)}
+    assert {case: result["passed"] for case, result in results.items()} == {"a": True, "b": False}
+    assert results["a"]["answer"] == "x" * MAX_ANSWER + "… (cut; 5000007 characters in all)"
+    assert len(json.dumps(pushed)) < 1_500
 
 
 def test_an_error_as_big_as_a_page_is_cut():
-    pushed = summary(error="Error 502 " + "x" * 1_000_000)
+    pushed, lines = asked(error="Error 502 " + "x" * 1_000_000)
     assert pushed["score"] is None
-    assert pushed["cases"][0]["error"].startswith("Error 502 x")
-    assert len(json.dumps(pushed)) < 10_000
+    assert pushed["error"].startswith("Error 502 x")
+    assert all(json.loads(line)["error"].startswith("Error 502 x") for line in lines)
+    assert len(json.dumps(pushed)) < 1_500
+    assert not contender_from(pushed, outcomes_from_lines(lines, "f")).asked
 
 
 # --------------------------------------------------------------------------------- words of others
