@@ -22,6 +22,7 @@ from gemini_tuning.operators import (
     GeminiCreateTuningJobOperator,
     GeminiListCheckpointsOperator,
     GeminiPreflightOperator,
+    GeminiReadTuningMetricsOperator,
     GeminiSetDefaultCheckpointOperator,
     GeminiSmokeTestCheckpointOperator,
     GeminiVerifyModelCopyOperator,
@@ -52,6 +53,7 @@ GOOD = {
     GeminiCreateTuningJobOperator: {"training_dataset_uri": "gs://bucket/train.jsonl", "base_model": "gemini-2.5"},
     GeminiTuningJobSensor: {"tuning_job": JOB, "deferrable": False},
     GeminiListCheckpointsOperator: {"tuning_job": JOB},
+    GeminiReadTuningMetricsOperator: {"tuning_job": JOB, "checkpoints": [CHECKPOINT]},
     GeminiSmokeTestCheckpointOperator: {
         "checkpoint": CHECKPOINT, "suite": "one", "suite_folder": str(FOLDER)
     },
