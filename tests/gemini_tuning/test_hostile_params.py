@@ -65,7 +65,8 @@ GOOD = {
 # An error about a resource name shows the name and the kind that was expected.
 KINDS = {"tuning_job": "tuningJobs", "model": "models", "source_model": "models", "checkpoint_id": "has no checkpoint",
          "destination_location": "copy location", "destination_project_id": "copy project_id",
-         "default_checkpoint_id": "has no checkpoint", "suite_folder": "suite"}  # fmt: skip
+         "default_checkpoint_id": "has no checkpoint", "suite_folder": "suite",
+         "checkpoints": "checkpoint"}  # fmt: skip
 
 
 class NothingIsSent:
