@@ -184,9 +184,7 @@ def _assert_names(value) -> None:
         case TuningJob():
             ResourceName.parse(value.name, "tuningJobs")
             _assert_optional(value.model, "models")
-            for run in value.evaluations:
-                _assert_optional(run.name, "evaluationRuns")
-                assert all(math.isfinite(metric) for metric in run.metrics.values())
+            _assert_evaluations(value.evaluations)
             for endpoint in (value.endpoint, *(c.endpoint for c in value.checkpoints)):
                 _assert_optional(endpoint, "endpoints")
         case Model():
@@ -196,8 +194,7 @@ def _assert_names(value) -> None:
         case str() if "/endpoints/" in value:
             ResourceName.parse(value, "endpoints")
         case EvaluationRun():
-            ResourceName.parse(value.name, "evaluationRuns")
-            assert all(math.isfinite(metric) for metric in value.metrics.values())
+            _assert_evaluations([value])
         case dict():
             assert all(isinstance(curve, Curve) for curve in value.values())
         case str():
@@ -205,6 +202,12 @@ def _assert_names(value) -> None:
     if isinstance(value, TuningJob | Model):
         assert len({c.checkpoint_id for c in value.checkpoints}) == len(value.checkpoints)
         assert all(c.checkpoint_id.strip() for c in value.checkpoints)
+
+
+def _assert_evaluations(runs) -> None:
+    for run in runs:
+        _assert_optional(run.name, "evaluationRuns")
+        assert all(math.isfinite(metric) for metric in run.metrics.values())
 
 
 def _assert_optional(name: str | None, kind: str) -> None:
