@@ -22,6 +22,7 @@ from gemini_tuning.operators import (
     GeminiCreateTuningJobOperator,
     GeminiListCheckpointsOperator,
     GeminiPreflightOperator,
+    GeminiReadTuningMetricsOperator,
     GeminiSetDefaultCheckpointOperator,
     GeminiSmokeTestCheckpointOperator,
     GeminiVerifyModelCopyOperator,
@@ -52,6 +53,7 @@ GOOD = {
     GeminiCreateTuningJobOperator: {"training_dataset_uri": "gs://bucket/train.jsonl", "base_model": "gemini-2.5"},
     GeminiTuningJobSensor: {"tuning_job": JOB, "deferrable": False},
     GeminiListCheckpointsOperator: {"tuning_job": JOB},
+    GeminiReadTuningMetricsOperator: {"tuning_job": JOB, "checkpoints": [CHECKPOINT]},
     GeminiSmokeTestCheckpointOperator: {
         "checkpoint": CHECKPOINT, "suite": "one", "suite_folder": str(FOLDER)
     },
@@ -63,7 +65,8 @@ GOOD = {
 # An error about a resource name shows the name and the kind that was expected.
 KINDS = {"tuning_job": "tuningJobs", "model": "models", "source_model": "models", "checkpoint_id": "has no checkpoint",
          "destination_location": "copy location", "destination_project_id": "copy project_id",
-         "default_checkpoint_id": "has no checkpoint", "suite_folder": "suite"}  # fmt: skip
+         "default_checkpoint_id": "has no checkpoint", "suite_folder": "suite",
+         "checkpoints": "checkpoint"}  # fmt: skip
 
 
 class NothingIsSent:

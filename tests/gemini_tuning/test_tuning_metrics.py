@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support import DATA, LOCATION, SPEC, context, finished_job
+from support import DATA, LOCATION, SPEC, context, finished_job, use_connection
 
 from gemini_tuning import experiments as experiments_module
 from gemini_tuning.exceptions import PermanentServiceError, TransientServiceError
@@ -15,6 +15,7 @@ from gemini_tuning.hook import GeminiTuningHook
 from gemini_tuning.operators import GeminiListCheckpointsOperator, GeminiReadTuningMetricsOperator
 from gemini_tuning.resources import Checkpoint
 from gemini_tuning.tuning_metrics import NO_VALIDATION, Curve, gaps_of_curves, gaps_of_steps, summary
+from tests.gemini_tuning.hostile_server import hostile_server
 
 XCOM_LIMIT = 8_000  # bytes
 TRAIN, EVAL = "/train_total_loss", "/eval_total_loss"
@@ -281,8 +282,16 @@ def series_of_batch(vertex, job):
     return {int(point["step"]): point["scalar"]["value"] for point in data["values"]}
 
 
-@pytest.mark.parametrize("path", ["contexts/tuning-experiment-[0-9]+$", "contexts$", "timeSeries$", ":batchRead$"])
-@pytest.mark.parametrize("status", [400, 403, 404, 501])
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("contexts/tuning-experiment-[0-9]+$", 403),
+        ("contexts/tuning-experiment-[0-9]+$", 404),
+        ("contexts$", 400),
+        ("timeSeries$", 404),
+        (":batchRead$", 501),
+    ],
+)
 def test_metrics_that_the_service_refuses_are_named_in_its_words(vertex, path, status):
     job = finished_job(vertex)
     vertex.faults([{"method": "GET", "path": path, "status": status, "message": "Not for you."}])
@@ -290,20 +299,28 @@ def test_metrics_that_the_service_refuses_are_named_in_its_words(vertex, path, s
     (gap,) = found["missing"]
     assert gap.startswith("no train loss and no eval loss: Could not read the metrics of projects/")
     assert str(status) in gap
-    assert "Not for you" in gap
+    assert ": Not for you. " in gap, "the service's words, without the address that Google's client puts before them"
+    assert "http" not in gap
     assert len(gets(vertex, "contexts")) + len(gets(vertex, "tensorboards")) <= 4
     assert all(line["train_loss"] is None for line in found["checkpoints"].values())
 
 
-@pytest.mark.parametrize("path", ["contexts/", ":batchRead$", ":read$"])
-@pytest.mark.parametrize("fault", [{"status": 503}, {"status": 429, "retryAfter": 0.0}, {"drop": "before"}])
+@pytest.mark.parametrize(
+    ("path", "fault"),
+    [
+        ("contexts/", {"status": 503}),
+        (":batchRead$", {"status": 429, "retryAfter": 0.0}),
+        (":read$", {"drop": "before"}),
+    ],
+)
 def test_a_read_is_repeated(vertex, long_job, path, fault):
     vertex.faults([{"method": "GET", "path": path, "times": 1, **fault}])
     assert read(long_job)["missing"] == []
 
 
-@pytest.mark.parametrize("path", ["contexts/", "contexts$", ":batchRead$", "evaluationRuns/"])
-@pytest.mark.parametrize("status", [429, 500, 502, 503])
+@pytest.mark.parametrize(
+    ("path", "status"), [("contexts/", 429), ("contexts$", 500), (":batchRead$", 502), ("evaluationRuns/", 503)]
+)
 def test_a_service_that_stays_away_fails_the_task_for_airflow_to_repeat(vertex, impatient, path, status):
     job = finished_job(vertex, evaluated(EXACT))
     vertex.faults([{"method": "GET", "path": path, "status": status, "message": "Later."}])
@@ -331,6 +348,20 @@ def test_a_job_that_has_not_begun_to_tune(vertex):
     found = read(job, [Checkpoint("1", 1, 9).as_dict()])
     (gap,) = found["missing"]
     assert "has no run: the job ended before its tuning began" in gap
+
+
+@pytest.mark.parametrize("bad", ["x", "projects/p/locations/evil.example.com#/metadataStores/default/contexts/x"])
+def test_an_experiment_with_a_bad_name(monkeypatch, bad):
+    name = "projects/p/locations/us-central1/tuningJobs/1"
+    with hostile_server() as server:
+        use_connection(monkeypatch, server.connection())
+        server.answer({"name": name, "state": "JOB_STATE_SUCCEEDED", "experiment": bad})
+        found = GeminiReadTuningMetricsOperator(
+            task_id="read_metrics", tuning_job=name, checkpoints=[Checkpoint("1", 1, 9).as_dict()]
+        ).execute(context())
+        assert [path.partition("?")[0] for _, path in server.seen] == [f"/v1beta1/{name}"]
+    (gap,) = found["missing"]
+    assert gap.startswith(f"no train loss and no eval loss: '{bad}' is not a full resource name")
 
 
 def test_a_checkpoint_that_is_none(vertex):
