@@ -454,12 +454,14 @@ with DAG(
         task_id="read_metrics",
         tuning_job=create_tuning_job.output,
         checkpoints=list_checkpoints.output,
+        evaluation_expected="{{ params.evaluation_metrics | length > 0 }}",
         **cloud,
     )
     choose = GeminiChooseCheckpointOperator(
         task_id="choose",
         results=smoke_test.output,
         champion=smoke_test_champion.output,
+        champion_name=dag.param("champion"),
         metrics=read_metrics.output,
         default_checkpoint_id=list_checkpoints.output["default_checkpoint_id"],
         min_pass_rate=dag.param("min_pass_rate"),

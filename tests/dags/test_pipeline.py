@@ -27,14 +27,24 @@ def vertex(fast_emulator, monkeypatch):
     return fast_emulator
 
 
-@pytest.fixture
-def dag(airflow_db):
-    """The DAG, read afresh: dag.test() leaves rendered values behind on the tasks."""
+def read_dag():
+    """Read the DAG afresh: dag.test() leaves rendered values behind on the tasks."""
     bag = DagBag(str(REPOSITORY / "dags" / "gemini_checkpoint_tuning.py"), bundle_name="dags-folder")
     dag = bag.dags["gemini_checkpoint_tuning"]
     for task in dag.tasks:
         task.retries = 0
     return dag
+
+
+@pytest.fixture
+def dag(airflow_db):
+    return read_dag()
+
+
+@pytest.fixture
+def again(airflow_db):
+    """The same for a second run."""
+    return read_dag()
 
 
 def run(dag, **conf):
@@ -89,19 +99,19 @@ def test_nobody_is_good_enough(dag, vertex):
     assert list(defaults(vertex).values()) == ["6"]
 
 
-def test_only_what_is_better_than_the_champion_is_promoted(dag, vertex):
+def test_only_what_is_better_than_the_champion_is_promoted(dag, again, vertex):
     """The first run's winner is in production when the next run, of the same data, comes to the same."""
     _, _, first = run(dag)
-    state, tasks, report = run(dag, champion=first["tuned_model"])
+    state, tasks, report = run(again, champion=first["tuned_model"])
     assert state == "success"
     assert (tasks["smoke_test_champion"], tasks["set_default"]) == ("success", "skipped")
     assert (report["outcome"], report["winner"]) == ("champion kept", None)
     assert defaults(vertex)[report["tuned_model"]] == "6"
 
 
-def test_a_champion_that_is_worse_is_replaced(dag, vertex):
+def test_a_champion_that_is_worse_is_replaced(dag, again, vertex):
     _, _, first = run(dag, export_last_checkpoint_only=True, min_pass_rate=0.1)
-    state, _, report = run(dag, champion=first["tuned_model"])
+    state, _, report = run(again, champion=first["tuned_model"])
     assert state == "success"
     assert report["outcome"] == "promoted"
 

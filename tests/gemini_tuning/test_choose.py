@@ -83,6 +83,20 @@ def test_the_champion_stays_when_nobody_is_better(choose):
     assert choose(11, 19, 12, champion=18, require_improvement=True)[0] == "report"
 
 
+def test_a_champion_that_was_named_and_has_shown_nothing_stays(choose):
+    """Somebody may have marked its task a success."""
+    branch, xcoms = choose(11, 20, 12, champion_name="projects/p/locations/l/models/1")
+    assert (branch, xcoms["decision"]["outcome"]) == ("report", "keep_champion")
+
+
+@pytest.mark.parametrize("metrics", [[], "none", {"checkpoints": 3}, {"checkpoints": {"1": 3}}])
+def test_metrics_that_are_none_are_refused_or_left_out(choose, metrics):
+    try:
+        assert choose(11, 20, 12, metrics=metrics)[1]["winner"] == "2"
+    except ResultError as error:
+        assert "metrics" in str(error)
+
+
 def test_the_eval_loss_decides_a_tie(choose):
     losses = {"1": {"train_loss": 0.5, "eval_loss": 0.9}, "2": {"train_loss": 0.4, "eval_loss": 0.6}}
     assert choose(18, 18)[1]["winner"] == "1"

@@ -187,9 +187,7 @@ class GeminiApproveCheckpointOperator(HITLOperator, BranchMixIn):
         self.log.info(
             "%s: checkpoint %s, proposed %s, by %s", decided["outcome"], winner, decided["proposed"], decided["by"]
         )
-        context["ti"].xcom_push(
-            key="return_value", value=decided
-        )  # here: skipping leaves by an exception
+        context["ti"].xcom_push(key="return_value", value=decided)  # here: skipping leaves by an exception
         context["ti"].xcom_push(key="winner", value=winner)
         chosen = self.copy_task_id if winner == self._default() else self.set_default_task_id
         self.do_branch(context, self.no_winner_task_id if winner is None else chosen)

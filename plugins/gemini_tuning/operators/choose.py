@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.bases.branch import BranchMixIn
 
 from gemini_tuning.files import Files
-from gemini_tuning.operators.base import GCP_FIELDS, GoogleCloudFields, as_list, flag, optional_float
+from gemini_tuning.operators.base import GCP_FIELDS, GoogleCloudFields, as_list, flag, optional_float, optional_text
 from gemini_tuning.overfitting import curves_from
 from gemini_tuning.selection import (
     Assessment,
@@ -40,6 +40,8 @@ class GeminiChooseCheckpointOperator(GoogleCloudFields, BranchMixIn):
 
     :param results: what the smoke tests pushed. (templated)
     :param champion: what the champion's smoke test pushed; ``None`` when there is no champion. (templated)
+    :param champion_name: the champion's full name: when it is given and ``champion`` is missing, nothing is promoted.
+        (templated)
     :param metrics: what :class:`~gemini_tuning.operators.GeminiReadTuningMetricsOperator` pushed. (templated)
     :param default_checkpoint_id: the default before. (templated)
     :param min_pass_rate: 0 to 1, weighted share of the cases; no checkpoint below it can win. (templated)
@@ -60,6 +62,7 @@ class GeminiChooseCheckpointOperator(GoogleCloudFields, BranchMixIn):
         *GCP_FIELDS,
         "results",
         "champion",
+        "champion_name",
         "metrics",
         "default_checkpoint_id",
         "min_pass_rate",
@@ -76,6 +79,7 @@ class GeminiChooseCheckpointOperator(GoogleCloudFields, BranchMixIn):
         results: Iterable[Mapping[str, Any]],
         default_checkpoint_id: str | None,
         champion: Mapping[str, Any] | None = None,
+        champion_name: str | None = None,
         metrics: Mapping[str, Any] | None = None,
         min_pass_rate: float | str = 0.8,
         max_latency_p95: float | str | None = None,
@@ -93,6 +97,7 @@ class GeminiChooseCheckpointOperator(GoogleCloudFields, BranchMixIn):
         self.results = results
         self.default_checkpoint_id = default_checkpoint_id
         self.champion = champion
+        self.champion_name = champion_name
         self.metrics = metrics
         self.min_pass_rate = min_pass_rate
         self.max_latency_p95 = max_latency_p95
@@ -112,7 +117,7 @@ class GeminiChooseCheckpointOperator(GoogleCloudFields, BranchMixIn):
             self._contender(result, f"results, number {number}")
             for number, result in enumerate(as_list(self.results, "results"), 1)
         ]
-        champion = self._contender(self.champion, "champion") if self.champion else None
+        champion = self._champion()
         decision = decide(contenders, policy, champion, curves_from(self.metrics) if self.metrics else None)
         self._tell(decision)
         pushed = {
@@ -140,17 +145,30 @@ class GeminiChooseCheckpointOperator(GoogleCloudFields, BranchMixIn):
             require_improvement=flag(self.require_improvement, "require_improvement"),
         )
 
+    def _champion(self) -> Contender | None:
+        """Read what the champion has shown; one that was named and has shown nothing stays where it is."""
+        if self.champion:
+            return self._contender(self.champion, "champion")
+        if name := optional_text(self.champion_name):
+            return Contender(name, error="its smoke test pushed nothing")
+        return None
+
     def _contender(self, result: Any, where: str) -> Contender:
         """Read a smoke test's summary and its results file."""
         if not isinstance(result, Mapping):
             raise ResultError(f"{where}: expected what the smoke test pushed, not {shown(result)}")
         uri = result.get("results_uri")
         outcomes = outcomes_from_lines(Files(self.hook).read_lines(str(uri)), str(uri)) if uri else {}
-        losses = ((self.metrics or {}).get("checkpoints") or {}).get(result.get("checkpoint_id"))
+        losses = self._losses(result.get("checkpoint_id"))
         try:
             return contender_from(result, outcomes, losses)
         except ResultError as error:
             raise ResultError(f"{where}: {error}") from None
+
+    def _losses(self, checkpoint_id: Any) -> Mapping[str, Any] | None:
+        checkpoints = self.metrics.get("checkpoints") if isinstance(self.metrics, Mapping) else None
+        found = checkpoints.get(checkpoint_id) if isinstance(checkpoints, Mapping) else None
+        return found if isinstance(found, Mapping) else None
 
     def _tell(self, decision: Decision) -> None:
         for assessment in decision.assessments:
