@@ -40,7 +40,7 @@ class Offer:
         if decision.get("winner") is None:
             return cls(None, {REJECT: None})
         winner = checkpoint_id(decision["winner"], "decision: winner")
-        passed = _passed(decision.get("assessments"))
+        passed = _passed(decision.get("checkpoints"))
         if winner not in passed:
             raise ValueError(
                 f"decision: the winner, checkpoint {shown(winner)}, is not among those that passed the gates"
@@ -140,9 +140,9 @@ def fingerprint(body: str, offer: Offer) -> str:
 
 def _passed(assessments: object) -> list[str]:
     if not isinstance(assessments, list | tuple):
-        raise ValueError(f"decision: assessments: expected a list, not {shown(assessments)}")
+        raise ValueError(f"decision: checkpoints: expected a list, not {shown(assessments)}")
     return [
-        checkpoint_id(assessment.get("checkpoint_id"), f"decision: assessment {number}")
+        checkpoint_id(assessment.get("checkpoint_id"), f"decision: checkpoint {number}")
         for number, assessment in enumerate(assessments, 1)
         if isinstance(assessment, Mapping) and assessment.get("passed_gates") is True
     ]

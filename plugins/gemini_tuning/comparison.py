@@ -11,6 +11,7 @@ from gemini_tuning.markdown import linked, plain, table
 Json = dict[str, Any]
 
 MAX_CELL = 300  # characters
+FIGURES = ("pass_rate", "score", "latency_p95_ms", "train_loss", "eval_loss")  # of an assessment
 HEADINGS = (
     "checkpoint",
     "epoch",
@@ -38,7 +39,7 @@ def compare(
     """
     summaries = [pushed.mapping(result, f"results, number {number}") for number, result in enumerate(results, 1)]
     tested = {_id(summary): summary for summary in summaries}
-    assessed = {_id(found): found for found in _mappings(decision.get("assessments"))}
+    assessed = {_id(found): found for found in _mappings(decision.get("checkpoints"))}
     losses = pushed.part(metrics or {}, "checkpoints")
     return [
         _entry(identifier, tested.get(identifier), assessed.get(identifier), losses.get(identifier))
@@ -133,7 +134,8 @@ def _smoke_test(summary: Mapping[str, Any]) -> Json:
     return {
         **{key: pushed.text(summary.get(key)) for key in ("suite", "suite_fingerprint", "results_uri")},
         **{key: pushed.whole(summary.get(key)) for key in counts},
-        **_rates(summary),
+        **{key: pushed.number(summary.get(key)) for key in ("pass_rate", "score")},
+        **{key: pushed.interval(summary.get(key)) for key in ("pass_rate_interval", "score_interval")},
         "critical_failed": pushed.texts(summary.get("critical_failed"), MAX_CELL),
         "latency_ms": {key: pushed.number(latency.get(key)) for key in ("p50", "p95")},
         "tokens": {key: pushed.whole(tokens.get(key)) for key in ("prompt", "output")},
@@ -151,13 +153,6 @@ def _cost(cost: Mapping[str, Any]) -> Json | None:
     return None if amount is None else {"amount": amount, "currency": pushed.text(cost.get("currency"), MAX_CELL)}
 
 
-def _rates(found: Mapping[str, Any]) -> Json:
-    return {
-        **{key: pushed.number(found.get(key)) for key in ("pass_rate", "score")},
-        **{key: pushed.interval(found.get(key)) for key in ("pass_rate_interval", "score_interval")},
-    }
-
-
 def _losses(line: Mapping[str, Any]) -> Json:
     earlier = pushed.part(line, "from_step")
     names = ("train_loss", "eval_loss", "eval_accuracy")
@@ -170,8 +165,8 @@ def _losses(line: Mapping[str, Any]) -> Json:
 def _assessment(found: Mapping[str, Any]) -> Json:
     return {
         "passed_gates": found.get("passed_gates") is True,
-        **_rates(found),
-        **{key: pushed.number(found.get(key)) for key in ("latency_p95_ms", "train_loss", "eval_loss")},
+        "pass_rate_interval": pushed.interval(found.get("pass_rate_interval")),
+        **{key: pushed.number(found.get(key)) for key in FIGURES},
         **{key: pushed.texts(found.get(key), MAX_CELL) for key in ("speaks_for", "speaks_against")},
     }
 
@@ -187,7 +182,7 @@ def _row(entry: Mapping[str, Any], name: str, marks: Mapping[str, str | None]) -
         _cell(entry["epoch"]),
         _cell(entry["step"]),
         percent(rates.get("pass_rate")) + _between(rates.get("pass_rate_interval")),
-        percent(rates.get("score")),
+        "-" if rates.get("score") is None else f"{rates['score']:.3f}",
         _cell(test.get("critical_failures")),
         _latency(test, assessment),
         _loss(entry, assessment),

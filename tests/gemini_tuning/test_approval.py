@@ -44,9 +44,9 @@ def test_without_a_winner_nothing_is_offered():
         (decision("1"), "the winner, checkpoint '1', is not among those that passed"),
         (decision("9"), "the winner, checkpoint '9', is not among those that passed"),
         (decision({"id": 2}), "winner: checkpoint_id: {'id': 2} is not the id"),
-        (decision(assessments=None), "assessments: expected a list, not None"),
-        (decision(assessments=[assessment("2"), assessment("2")]), "a checkpoint is there more than once"),
-        (decision(assessments=[{**assessment("2"), "passed_gates": "yes"}]), "is not among those that passed"),
+        (decision(checkpoints=None), "checkpoints: expected a list, not None"),
+        (decision(checkpoints=[assessment("2"), assessment("2")]), "a checkpoint is there more than once"),
+        (decision(checkpoints=[{**assessment("2"), "passed_gates": "yes"}]), "is not among those that passed"),
     ],
 )
 def test_a_decision_that_cannot_be_offered(bad, said):

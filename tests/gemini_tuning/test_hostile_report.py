@@ -47,7 +47,7 @@ pushes = st.fixed_dictionaries(
         "decision": st.lists(assessments, max_size=3).flatmap(
             lambda found: spoiled(
                 decision(), ["winner", "reason", "outcome", "overfitting", "missing", "champion"]
-            ).map(lambda good: {**good, "assessments": found})
+            ).map(lambda good: {**good, "checkpoints": found})
         ),
         "datasets": spoiled(DATASETS),
         "champion": st.none() | spoiled(summary("9")),
@@ -81,7 +81,7 @@ def assert_harmless(markdown, headings):
         tuning_job=NASTY[0], model=NASTY[4], results=[evil], decision=decision(reason="\n".join(NASTY)), champion=evil
     )
 )
-@example(everything(results=[], decision=decision(assessments=[evil_reasons], missing=list(NASTY), winner=NASTY[0])))
+@example(everything(results=[], decision=decision(checkpoints=[evil_reasons], missing=list(NASTY), winner=NASTY[0])))
 @example(everything(run={**RUN, "parameters": dict.fromkeys(NASTY, NASTY), "dag_id": NASTY[2], "run_id": HTML}))
 @example(everything(approval={**APPROVED, "by": {"id": HTML, "name": NASTY[4]}, "outcome": NASTY[2]}))
 @example(everything(results=[summary("1", passed=1, blocked=HUGE_INT)], copy={**COPY, "checkpoints": HUGE_INT}))
@@ -113,7 +113,7 @@ def test_a_report_of_something_else_names_what_is_wrong(value):
 @given(pushes, nasty, st.floats(1, 1e9))
 @example(everything(results=[evil], champion=evil, decision=decision(reason="\n".join(NASTY))), HTML, 60.0)
 @example(
-    everything(decision=decision(assessments=[evil_reasons, assessment("2")], missing=list(NASTY))), NASTY[2], 60.0
+    everything(decision=decision(checkpoints=[evil_reasons, assessment("2")], missing=list(NASTY))), NASTY[2], 60.0
 )
 def test_whatever_was_pushed_the_question_is_one_table_and_text(pushed, address, timeout):
     offer = Offer("2", {"Approve checkpoint 2": "2", "Reject": None})
@@ -126,7 +126,7 @@ def test_whatever_was_pushed_the_question_is_one_table_and_text(pushed, address,
     assert kinds.count("th_open") == len(HEADINGS)
 
 
-@given(spoiled(decision(), ["winner", "assessments"]) | st.builds(lambda v: decision(assessments=[v]), json_values))
+@given(spoiled(decision(), ["winner", "checkpoints"]) | st.builds(lambda v: decision(checkpoints=[v]), json_values))
 def test_only_what_passed_the_gates_is_ever_offered(pushed):
     try:
         offer = Offer.of(pushed)
@@ -135,7 +135,7 @@ def test_only_what_passed_the_gates_is_ever_offered(pushed):
         assert len(str(error)) < 1_000
         return
     passed = (
-        {str(a["checkpoint_id"]) for a in pushed["assessments"] or () if a["passed_gates"] is True}
+        {str(a["checkpoint_id"]) for a in pushed["checkpoints"] or () if a["passed_gates"] is True}
         if (offer.proposed is not None)
         else set()
     )

@@ -7,12 +7,19 @@ import jsonschema
 import pytest
 from support import context
 
+from gemini_tuning.approval import Offer, record
 from gemini_tuning.comparison import compare, comparison
 from gemini_tuning.exceptions import InvalidInputError, PermanentServiceError
 from gemini_tuning.operators import GeminiTuningReportOperator
 from gemini_tuning.operators.report import run_facts
+from gemini_tuning.preflight import DatasetReport
 from gemini_tuning.report import SCHEMA, as_bytes, build
 from gemini_tuning.report_markdown import approval, render, summary
+from gemini_tuning.resources import Checkpoint
+from gemini_tuning.selection import Assessment, Decision
+from gemini_tuning.smoke.suite import parse_suite
+from gemini_tuning.smoke.summary import summarize
+from gemini_tuning.tuning_metrics import summary as metrics_summary
 from tests.gemini_tuning import run_values
 from tests.gemini_tuning.run_values import APPROVED, COPY, JOB, METRICS, MODEL, RESULTS, decision, everything
 
@@ -31,6 +38,24 @@ def report(**change):
 
 def cells(lines):
     return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines if line.startswith("| ")]
+
+
+# ---------------------------------------------------------------------------------------- examples
+
+
+def test_the_examples_have_the_fields_that_the_steps_push():
+    found = Assessment("1", 1, 10, 0.5, (0.4, 0.6), 0.5, (0.4, 0.6), 1.0, 0.3, 0.4, True, ("x",), ())
+    pushed = Decision("1", "promote", "x", (found,)).as_dict()
+    assert {*pushed, "default_checkpoint_id", "policy"} == set(decision())
+    assert set(pushed["checkpoints"][0]) == set(decision()["checkpoints"][0])
+    suite = parse_suite("cases: [{id: a, prompt: Hi, assert: [{type: contains, value: x}]}]", "one.yaml")
+    checkpoint = Checkpoint("1", 1, 10, "e").as_dict()
+    assert set(summarize(suite, checkpoint, [], "gs://bucket/r.jsonl")) == set(RESULTS[0])
+    measured = metrics_summary([Checkpoint("1", 1, 10)], {}, {}, [])
+    assert set(measured) == set(METRICS)
+    assert set(measured["checkpoints"]["1"]) == set(METRICS["checkpoints"]["1"])
+    assert set(DatasetReport().as_dict()) | {"uri"} == set(run_values.DATASETS["training"])
+    assert set(record(Offer.of(decision()), "approved", "2")) == set(APPROVED)
 
 
 # ---------------------------------------------------------------------------------------- document
@@ -170,7 +195,7 @@ def test_the_table_of_the_checkpoints():
     checkpoints = compare(RESULTS, decision(), METRICS)
     table = cells(comparison(checkpoints, None, marks={"winner": "2", "default before": "3"}))
     assert table[1] == [
-        "2", "2", "20", "91.7% (81.7% to 91.7%)", "91.7%", "0", "101 ms / 321 ms", "0.45", "winner",
+        "2", "2", "20", "91.7% (81.7% to 91.7%)", "0.917", "0", "101 ms / 321 ms", "0.45", "winner",
         "answers all critical cases", "-",
     ]  # fmt: skip
     assert [row[8] for row in table[1:]] == ["winner", "default before", "-"]
@@ -183,7 +208,7 @@ def test_a_checkpoint_that_could_not_be_asked_and_the_champion():
         "1", error="it is not | deployed", pass_rate=None, score=None, latency_ms=None, pass_rate_interval=None
     )
     found = report(
-        results=[broken], decision=decision(None, assessments=[], champion=run_values.assessment("9")),
+        results=[broken], decision=decision(None, checkpoints=[], champion=run_values.assessment("9")),
         champion=run_values.summary("9"), metrics=None,
     )  # fmt: skip
     _, first, champion = cells(summary(found))
