@@ -133,7 +133,7 @@ class GeminiSmokeTestCheckpointOperator(GoogleCloudFields):
     def execute(self, context: Context) -> dict[str, Any]:
         """Run the suite and push the checkpoint's result."""
         checkpoint = Checkpoint.from_mapping(self.checkpoint)
-        suite = load_suite(self.suite, self.suite_folder)
+        suite = load_suite(self.suite, self.suite_folder, read_lines=self.hook.read_lines)
         if not checkpoint.endpoint:
             self.log.warning("Checkpoint %s is not deployed to an endpoint", checkpoint.checkpoint_id)
             return unusable(suite, checkpoint, "it is not deployed to an endpoint")

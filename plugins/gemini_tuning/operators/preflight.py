@@ -69,7 +69,7 @@ class GeminiPreflightOperator(GoogleCloudFields):
             if problem := gcs_problem(name, optional_text(getattr(self, name)), required=name.startswith("training")):
                 raise InvalidInputError(f"Nothing was created. {problem}.")
         suite_name = optional_text(self.suite)
-        suite = load_suite(suite_name, self.suite_folder) if suite_name else None
+        suite = load_suite(suite_name, self.suite_folder, read_lines=self._lines) if suite_name else None
         training = check_training_dataset(self._lines(self.training_dataset_uri))
         self._report(self.training_dataset_uri, training)
         validation = None
