@@ -108,7 +108,7 @@ class Decision:
             "overfitting": shortened(self.overfitting, of_reason) if self.overfitting else None,
             "missing": _first(self.missing, sentences, characters),
             "champion": self.champion.as_dict(sentences, characters) if self.champion else None,
-            "assessments": [assessment.as_dict(sentences, characters) for assessment in self.assessments],
+            "checkpoints": [assessment.as_dict(sentences, characters) for assessment in self.assessments],
         }
 
 

@@ -71,7 +71,7 @@ def test_the_decision_goes_to_xcom(choose):
     assert decision["outcome"] == "promote"
     assert decision["default_checkpoint_id"] == "3"
     assert "Checkpoint 2" in decision["reason"]
-    assert {a["checkpoint_id"] for a in decision["assessments"]} == {"1", "2", "3"}
+    assert {a["checkpoint_id"] for a in decision["checkpoints"]} == {"1", "2", "3"}
     assert len(json.dumps(decision)) < 8_000
 
 

@@ -113,6 +113,17 @@ def test_preflight_refuses_other_addresses(vertex):
         preflight(training_dataset_uri="/etc/passwd").execute(context())
 
 
+def test_preflight_reads_the_suites_cases_in_cloud_storage(vertex, tmp_path):
+    suite = "defaults: {prompt: '{{ q }}', assert: [{type: number-equals, value: '{{ a }}'}]}\n"
+    (tmp_path / "sums.yaml").write_text(suite + "cases_from: {file: gs://bucket/sums.jsonl}")
+    vertex.put_object("gs://bucket/sums.jsonl", '{"q": "1+1", "a": 2}\n{"q": "2+2", "a": "4"}\n')
+    found = preflight(suite="sums", suite_folder=str(tmp_path)).execute(context())
+    assert found["suite_cases"] == 2
+    vertex.put_object("gs://bucket/sums.jsonl", '{"q": "1+1", "a": 2}\n{"q": "2+2", "a": "four"}\n')
+    with pytest.raises(SuiteError, match=r'^gs://bucket/sums\.jsonl:2: number-equals: expected a number, not "four"'):
+        preflight(suite="sums", suite_folder=str(tmp_path)).execute(context())
+
+
 def test_preflight_refuses_a_missing_suite(vertex):
     with pytest.raises(SuiteError, match="suites in that folder: ferry_support"):
         preflight(suite="fairy_support").execute(context())

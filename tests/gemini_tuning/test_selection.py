@@ -499,7 +499,7 @@ def test_what_goes_to_xcom():
     assert pushed["outcome"] == "promote"
     assert pushed["reason"] == decision.reason
     assert pushed["champion"]["checkpoint_id"] == "p"
-    (only,) = pushed["assessments"]
+    (only,) = pushed["checkpoints"]
     assert only == {
         "checkpoint_id": "1", "epoch": 1, "step": 10,
         "pass_rate": 0.8, "pass_rate_interval": [0.4902, 0.9433], "score": 0.8, "score_interval": [0.4902, 0.9433],
@@ -524,8 +524,8 @@ def test_ten_checkpoints_of_the_usual_kind_keep_all_their_words():
     decision = decide(field, Policy(), champion=contender("p", "1" * 70 + "0" * 30, latency_p95_ms=900.0, **cases))
     pushed = decision.as_dict()
     assert len(json.dumps(pushed)) < 7_700
-    assert [c["speaks_for"] for c in pushed["assessments"]] == [[*a.speaks_for] for a in decision.assessments]
-    assert [c["speaks_against"] for c in pushed["assessments"]] == [[*a.speaks_against] for a in decision.assessments]
+    assert [c["speaks_for"] for c in pushed["checkpoints"]] == [[*a.speaks_for] for a in decision.assessments]
+    assert [c["speaks_against"] for c in pushed["checkpoints"]] == [[*a.speaks_against] for a in decision.assessments]
 
 
 # ---------------------------------------------------------------------------------- for any results
@@ -700,7 +700,7 @@ def test_a_decision_stays_small(ids, cases, errors, blocked):
     decision = decide(contenders, Policy(max_latency_p95_ms=1.0), one("p" * 100, 9), curves)
     text = json.dumps(decision.as_dict(), allow_nan=False)
     assert len(text) < 7_700
-    assert [c["checkpoint_id"] for c in json.loads(text)["assessments"]] == [
+    assert [c["checkpoint_id"] for c in json.loads(text)["checkpoints"]] == [
         a.checkpoint_id for a in decision.assessments
     ]
 
@@ -708,9 +708,9 @@ def test_a_decision_stays_small(ids, cases, errors, blocked):
 def test_more_checkpoints_have_more_room_but_not_more_each():
     field = [contender(str(n), "10" * 10, eval_loss=0.1 * n, latency_p95_ms=123.0) for n in range(1, 41)]
     pushed = decide(field, ANY, champion=contender("p", "0" * 20)).as_dict()
-    assert len(pushed["assessments"]) == 40
+    assert len(pushed["checkpoints"]) == 40
     assert len(json.dumps(pushed)) < 32_000
-    assert all(c["speaks_for"] for c in pushed["assessments"])
+    assert all(c["speaks_for"] for c in pushed["checkpoints"])
 
 
 def test_secrets_in_an_error_are_not_repeated():

@@ -94,11 +94,25 @@ class Judge:
         while (missing := needed - _most(votes)) > 0 and asked < self.samples:
             now = min(missing, self.samples - asked)
             asked += now
-            replies = await asyncio.gather(*(ask(prompt) for _ in range(now)))
+            replies = await _replies(ask, prompt, now)
             votes += [vote for reply in replies if (vote := read_vote(reply.text, assertion.threshold))]
         if _most(votes) < needed:
             return assertion.undecided(_no_majority(votes, asked))
         return assertion.judged(_decision(votes))
+
+
+async def _replies(ask: Ask, prompt: str, count: int) -> list[Answer]:
+    """Ask so many times at once; when one fails, the others are not left behind."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(_one(ask, prompt)) for _ in range(count)]
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
+async def _one(ask: Ask, prompt: str) -> Answer:
+    return await ask(prompt)
 
 
 def _most(votes: Sequence[Vote]) -> int:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib
 import math
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,7 +49,8 @@ def load(dotted: str, folders: Sequence[Path]) -> Function:
     except (Exception, SystemExit) as error:
         why = f"{type(error).__name__}: {error}"
         raise FunctionUnusableError(f"the module {name} cannot be imported: {shown(why)}") from error
-    if Path(getattr(module, "__file__", None) or sys.executable).resolve() not in allowed:
+    loaded = getattr(module, "__file__", None)
+    if loaded is None or Path(loaded).resolve() not in allowed:
         raise FunctionUnusableError(f"Python has another module {name}, which is not the one in {allowed.pop().parent}")
     function = getattr(module, attribute, None)
     if not callable(function):

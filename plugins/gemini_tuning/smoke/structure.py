@@ -23,7 +23,7 @@ MAX_ERRORS = 50  # that are looked at to find the first
 LIKE = 75  # of 100: how near an unknown word comes to a known one before it is suggested
 _OBJECT_WIDE = frozenset({"anyOf", "oneOf", "not"})  # keywords whose instance is too big to be shown
 
-Path_ = tuple[str | int, ...]
+Steps = tuple[str | int, ...]
 
 
 class UnacceptableError(ValueError):
@@ -75,7 +75,7 @@ def _position(path: Sequence[str | int], data: Any) -> tuple[int, ...]:
     return tuple(order)
 
 
-def _only_json(value: Any, path: Path_) -> None:
+def _only_json(value: Any, path: Steps) -> None:
     """Refuse what YAML has and JSON has not, and numbers that no comparison can be trusted with."""
     if isinstance(value, Mapping):
         for key, child in value.items():
@@ -114,7 +114,7 @@ def _shown(value: object) -> str:
     return "nothing" if value is None else shown(value)
 
 
-def _unknown_key(given: Mapping[str, Any], known: Sequence[str], path: Path_) -> UnacceptableError:
+def _unknown_key(given: Mapping[str, Any], known: Sequence[str], path: Steps) -> UnacceptableError:
     unknown = next(key for key in given if key not in known)
     suggestion = _suggestion(unknown[:MAX_NAMED], known)
     return UnacceptableError(f"unknown key{suggestion}; expected one of {', '.join(known)}", (*path, unknown))

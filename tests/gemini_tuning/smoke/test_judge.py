@@ -96,6 +96,29 @@ def test_what_ask_raises_is_raised_on():
         asyncio.run(Judge("m").judge(RUBRIC, CASE, Answer("x", 0.1), ask))
 
 
+def test_when_one_question_fails_the_others_are_cancelled():
+    cancelled = []
+
+    async def ask(prompt: str) -> Answer:
+        if started.is_set():
+            raise ZeroDivisionError
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.append(prompt)
+            raise
+        raise AssertionError("nobody sets the event")
+
+    async def judged() -> None:
+        await Judge("m").judge(RUBRIC, CASE, Answer("x", 0.1), ask)
+
+    started = asyncio.Event()
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(judged())
+    assert len(cancelled) == 1
+
+
 @pytest.mark.parametrize(
     "text",
     [
