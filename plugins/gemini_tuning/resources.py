@@ -87,6 +87,20 @@ class ResourceName:
         return self.unversioned + (f"@{self.version}" if self.version else "")
 
 
+def serving_problem(name: str, value: object) -> str | None:
+    """Return why a value names neither an endpoint nor a model, beginning with the field's name, or ``None``."""
+    for collection in ("endpoints", "models"):
+        try:
+            ResourceName.parse(value, collection)
+            return None
+        except ResourceNameError:
+            continue
+    return (
+        f"{name}: {shown(value)} is neither projects/PROJECT/locations/LOCATION/endpoints/ID nor "
+        "projects/PROJECT/locations/LOCATION/models/ID[@VERSION]"
+    )
+
+
 @dataclass(frozen=True)
 class ContextName:
     """Full name of an experiment, or of a run of one: a context of Vertex ML Metadata.

@@ -92,4 +92,4 @@ def test_the_best_of_all_checkpoints_is_chosen_by_all_questions(stack, data):
 
     (best, most), (_, next_most) = passed.most_common(2)
     assert most > next_most
-    assert run.xcom("choose", "winner") == best != "5"
+    assert run.xcom("report")["winner"] == best != "5"

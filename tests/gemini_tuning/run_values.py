@@ -67,6 +67,7 @@ def assessment(checkpoint_id: str, passed: int = 20, *, passed_gates: bool = Tru
         "step": 10 * int(checkpoint_id),
         "pass_rate": share,
         "pass_rate_interval": [share - 0.1, share],
+        "score_interval": [share - 0.1, share],
         "score": share,
         "latency_p95_ms": 320.8,
         "train_loss": 0.3,

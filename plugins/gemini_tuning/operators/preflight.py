@@ -13,6 +13,7 @@ from gemini_tuning.exceptions import InvalidInputError
 from gemini_tuning.files import JSON, Files, folder_problem, joined
 from gemini_tuning.operators.base import GCP_FIELDS, GoogleCloudFields, optional_text
 from gemini_tuning.preflight import DatasetReport, check_training_dataset, check_validation_dataset
+from gemini_tuning.resources import serving_problem
 from gemini_tuning.smoke.suite import load_suite
 from gemini_tuning.tuning_spec import gcs_problem
 
@@ -96,6 +97,8 @@ class GeminiPreflightOperator(GoogleCloudFields):
         suite_name = optional_text(self.suite)
         suite = load_suite(suite_name, self.suite_folder, read_lines=self._lines) if suite_name else None
         if champion := optional_text(self.champion):
+            if problem := serving_problem("champion", champion):
+                raise InvalidInputError(f"Nothing was created. {problem}.")
             self.hook.get_serving_endpoint(champion)
         training = check_training_dataset(self._lines(self.training_dataset_uri))
         self._report(self.training_dataset_uri, training)

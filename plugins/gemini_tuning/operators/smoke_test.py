@@ -10,18 +10,20 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from gemini_tuning.files import Files, folder_problem, joined
 from gemini_tuning.operators.base import GCP_FIELDS, GoogleCloudFields, optional_int, optional_text
-from gemini_tuning.resources import Checkpoint
+from gemini_tuning.resources import Checkpoint, serving_problem
 from gemini_tuning.smoke.results import ResultsFile
 from gemini_tuning.smoke.runner import CaseResult, EndpointUnusableError
 from gemini_tuning.smoke.session import Session
 from gemini_tuning.smoke.suite import Suite, load_suite
 from gemini_tuning.smoke.summary import summarize
+from gemini_tuning.wording import shown
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 CHAMPION = "champion"  # in place of a checkpoint id
 LOGGED = 100  # cases that fail
+MOST_AT_ONCE = 1_000
 
 
 class AsksSuite(GoogleCloudFields):
@@ -93,8 +95,8 @@ class AsksSuite(GoogleCloudFields):
 
     def _concurrency(self) -> int:
         number = optional_int(self.concurrency, "concurrency")
-        if number is not None and number < 1:
-            raise ValueError(f"concurrency: {number} is not above 0")
+        if number is not None and not 0 < number <= MOST_AT_ONCE:
+            raise ValueError(f"concurrency: {shown(number)} is not from 1 to {MOST_AT_ONCE}")
         return number or 1
 
     def _ask(self, suite: Suite, endpoint: str, results: ResultsFile, concurrency: int) -> None:
@@ -173,6 +175,8 @@ class GeminiSmokeTestChampionOperator(AsksSuite):
         champion = optional_text(self.champion)
         if champion is None:
             raise AirflowSkipException("No champion is given")
+        if problem := serving_problem("champion", champion):
+            raise ValueError(problem)
         endpoint = self.hook.get_serving_endpoint(champion)
         self.log.info("The champion %s is asked at %s", champion, endpoint)
         return self.ask_suite({"checkpoint_id": CHAMPION, "epoch": None, "step": None, "endpoint": endpoint})

@@ -20,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from gemini_tuning.exceptions import ServiceError
-from gemini_tuning.files import Files, folder_problem, joined
+from gemini_tuning.files import GCS, Files, folder_problem, joined
 from gemini_tuning.resources import ResourceName
 from gemini_tuning.smoke.results import ResultsFile
 from gemini_tuning.smoke.runner import EndpointUnusableError
@@ -42,6 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         suite = load_suite(options.suite, read_lines=lambda uri: _hook(options.gcp_conn_id).read_lines(uri))
         if options.command == "validate":
             return _validated(suite, console)
+        if not options.results.startswith(GCS):
+            options.results = str(Path(options.results).resolve())
         if problem := folder_problem("--results", options.results):
             raise ValueError(problem)
         return _run(suite, options, console)
@@ -65,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--endpoint", action="append", required=True, help="projects/P/locations/L/endpoints/ID; repeatable"
     )
-    run.add_argument("--results", default=str(Path.cwd() / "smoke_results"), help="folder or gs:// prefix for results")
+    run.add_argument("--results", default="smoke_results", help="folder or gs:// prefix (smoke_results)")
     run.add_argument("--concurrency", type=int, default=8, help="prompts at once (8)")
     run.add_argument("--min-pass-rate", type=float, default=0.0, help="exit code 1 below it, 0 to 1 (0)")
     return parser
@@ -73,9 +75,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _validated(suite: Suite, console: Console) -> int:
     assertions = sum(len(case.assertions) for case in suite.cases)
-    console.print(
-        f"{suite.name}: {len(suite.cases)} cases, {assertions} assertions, fingerprint {suite.fingerprint[:12]}"
-    )
+    console.print(f"{suite.name}: {len(suite.cases)} cases with {assertions} assertions")
     return 0
 
 

@@ -15,8 +15,6 @@ from gemini_tuning.smoke.assertions import Assertion, Verdict
 from gemini_tuning.smoke.cases import Case, Grade
 from gemini_tuning.smoke.suite import Suite
 
-# Assertions that say nothing about the text, so that they may hold without one.
-ABOUT_THE_REPLY = frozenset({"max-latency", "max-output-tokens", "finish-reason", "safety-not-blocked"})
 GIVE_UP_AFTER = 50  # prompts in a row, from the first, without an answer: then the endpoint is broken
 
 Ask = Callable[[Case], Awaitable[Answer]]
@@ -37,7 +35,7 @@ class CaseResult:
 
     :param repeat: 1 for the first time it was asked.
     :param verdicts: one for each assertion, in their order.
-    :param error: why there is no answer, or none that could be judged.
+    :param error: why there is no answer.
     """
 
     case: Case
@@ -49,7 +47,7 @@ class CaseResult:
     @property
     def grade(self) -> Grade:
         """Whether it passed, and its score from 0 to 1; without an answer it did not."""
-        return Grade(False, 0.0) if self.answer is None or self.error else self.case.grade(self.verdicts)
+        return Grade(False, 0.0) if self.answer is None else self.case.grade(self.verdicts)
 
     @property
     def why(self) -> str:
@@ -125,7 +123,7 @@ async def _asked(case: Case, repeat: int, ask: Ask, judge: JudgeAnswer | None) -
     for number, assertion in enumerate(case.assertions):
         if assertion.needs_judge and judge is not None:
             verdicts[number] = await judge(assertion, case, answer)
-    return CaseResult(case, repeat, answer, tuple(verdicts), _emptiness(case, answer))
+    return CaseResult(case, repeat, answer, tuple(verdicts))
 
 
 def _verdicts(case: Case, answer: Answer) -> list[Verdict]:
@@ -135,10 +133,3 @@ def _verdicts(case: Case, answer: Answer) -> list[Verdict]:
         else assertion.check(answer, case.vars)
         for assertion in case.assertions
     ]
-
-
-def _emptiness(case: Case, answer: Answer) -> str | None:
-    """Say so when an answer has no text: every not-contains would hold. Unless it is not the text that is tested."""
-    if answer.text.strip() or all(a.type.removeprefix("not-") in ABOUT_THE_REPLY for a in case.assertions):
-        return None
-    return f"the answer has no text (finish reason {answer.blocked or answer.finish_reason or 'not given'})"

@@ -20,8 +20,8 @@ def verdicts(*pairs: tuple[bool, float]) -> list[Verdict]:
     ("threshold", "given", "passed", "score"),
     [
         (None, [(True, 1), (True, 1)], True, 1),
-        (None, [(False, 0), (True, 1)], False, 0.75),
-        (None, [(True, 0.8), (False, 0.4)], False, 0.5),
+        (None, [(False, 0), (True, 1)], False, 0),
+        (None, [(True, 0.8), (False, 0.4)], False, 0),
         (0.75, [(False, 0), (True, 1)], True, 0.75),
         (0.76, [(False, 0), (True, 1)], False, 0.75),
         (0.0, [(False, 0), (False, 0)], True, 0),

@@ -68,7 +68,7 @@ def test_an_endpoint_that_is_not_there_is_told_of(job, tmp_path, capsys):
     ("arguments", "named"),
     [
         (["--endpoint", "endpoints/1"], "endpoints/1"),
-        (["--endpoint", "projects/p/locations/l1/endpoints/1", "--results", "here"], "--results"),
+        (["--endpoint", "projects/p/locations/l1/endpoints/1", "--results", "gs://"], "--results"),
         (["--endpoint", "projects/p/locations/us-central1/endpoints/1", "--concurrency", "0"], "--concurrency"),
     ],
 )

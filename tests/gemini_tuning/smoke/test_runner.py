@@ -43,7 +43,7 @@ def test_each_case_has_its_verdicts_and_its_grade():
     assert {key: result.grade.passed for key, result in results.items()} == {
         ("a", 1): True, ("b", 1): False, ("c", 1): True,
     }  # fmt: skip
-    assert results["b", 1].why == 'contains: "ok" is not in the answer'
+    assert results["b", 1].why == '"ok" is not in the answer'
 
 
 def test_no_more_prompts_at_once_than_allowed():
@@ -95,7 +95,7 @@ def test_a_broken_endpoint_is_given_up_early():
 
 def test_with_an_earlier_answer_the_endpoint_is_not_unusable():
     results = run(ask=refuses, done={("a", 1)})
-    assert {key for key in results} == {("b", 1), ("c", 1)}
+    assert set(results) == {("b", 1), ("c", 1)}
 
 
 def test_another_error_ends_the_run_as_it_is():
@@ -131,7 +131,7 @@ def test_an_answer_without_text_passes_only_where_the_text_is_not_tested(asserti
     (result,) = run(suite(assertion), ask=blocked).values()
     assert result.grade.passed is passed
     if not passed:
-        assert result.why == "the answer has no text (finish reason SAFETY)"
+        assert "no text" in result.why
 
 
 def test_a_slow_assertion_does_not_block_the_loop(monkeypatch):
