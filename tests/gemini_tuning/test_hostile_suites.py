@@ -1,5 +1,6 @@
 """Suites that somebody got wrong, or wrote to do harm: each is refused with the file and the place, or is a suite."""
 
+import functools
 import json
 import os
 import re
@@ -72,6 +73,11 @@ def test_any_text(text):
 
 
 @given(json_values)
+@example({"x" * 5_000: [float("nan")]})
+@example({"\x85": None})
+@example({" ": [10**30]})
+@example({"cases": [{"id": "a\nb" * 2_000}]})
+@example(functools.reduce(lambda inner, _: {"x" * 150: inner}, range(40), float("inf")))
 def test_any_structure(value):
     read(_dumped(value))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from itertools import islice
@@ -19,8 +20,10 @@ from gemini_tuning.wording import shortened, shown
 SCHEMA_FILE = Path(__file__).with_name("suite.schema.json")
 MAX_WHOLE = 2**63  # more is a slip of the hand, and Python may refuse to write it down
 MAX_NAMED = 200  # characters of names that somebody else chose
+MAX_PLACE = 1_000  # characters
 MAX_ERRORS = 50  # that are looked at to find the first
 LIKE = 75  # of 100: how near an unknown word comes to a known one before it is suggested
+_NAME = re.compile(r"[\w.$-]+(?: [\w.$-]+)*")
 _OBJECT_WIDE = frozenset({"anyOf", "oneOf", "not"})  # keywords whose instance is too big to be shown
 
 Steps = tuple[str | int, ...]
@@ -148,24 +151,27 @@ def _suggestion(word: str, known: Sequence[str]) -> str:
 
 def place(path: Sequence[str | int], data: Any) -> str:
     """Return a path in words: ``case 3 (late-fog): assert 2: value``."""
-    words = list(_steps(path, data))
-    return ": ".join(words)
+    return shortened(": ".join(_words(path, data)), MAX_PLACE)
 
 
-def _steps(path: Sequence[str | int], data: Any) -> Iterator[str]:
-    singular = {"cases": "case"}
+def _words(path: Sequence[str | int], data: Any) -> Iterator[str]:
     for index, step in enumerate(path):
         data = _below(data, step)
         if isinstance(step, int):
             continue
         number = path[index + 1] if index + 1 < len(path) else None
         if not isinstance(number, int):
-            yield shortened(step, MAX_NAMED)
+            yield _named(step)
             continue
-        name = f"{singular.get(step, step)} {number + 1}"
         below = _below(data, number)
         case_id = below.get("id") if step == "cases" and isinstance(below, Mapping) else None
-        yield f"{name} ({shortened(case_id, MAX_NAMED)})" if isinstance(case_id, str) and case_id else name
+        name = f"{'case' if step == 'cases' else _named(step)} {number + 1}"
+        yield f"{name} ({_named(case_id)})" if isinstance(case_id, str) and case_id else name
+
+
+def _named(name: str) -> str:
+    """Return a name that somebody else chose: as it is when it is one, else in quotes and cut."""
+    return name if len(name) <= MAX_NAMED and _NAME.fullmatch(name) else shown(name)
 
 
 def _below(data: Any, step: str | int) -> Any:
