@@ -10,7 +10,9 @@ from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk.bases.branch import BranchMixIn
 from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
-from gemini_tuning.approval import (
+from gemini_tuning.exceptions import InvalidInputError
+from gemini_tuning.operators.base import RETRY_POLICY, as_list, flag, optional_seconds, optional_text
+from gemini_tuning.reporting.approval import (
     NOT_REQUIRED,
     NOTHING,
     REJECT,
@@ -20,9 +22,7 @@ from gemini_tuning.approval import (
     question,
     record,
 )
-from gemini_tuning.exceptions import InvalidInputError
-from gemini_tuning.operators.base import RETRY_POLICY, as_list, flag, optional_seconds, optional_text
-from gemini_tuning.pushed import mapping, text
+from gemini_tuning.reporting.pushed import mapping, text
 from gemini_tuning.wording import shown
 
 if TYPE_CHECKING:

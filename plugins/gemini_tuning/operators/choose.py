@@ -10,7 +10,6 @@ from airflow.sdk.bases.branch import BranchMixIn
 
 from gemini_tuning.files import Files
 from gemini_tuning.operators.base import GCP_FIELDS, GoogleCloudFields, as_list, flag, optional_float, optional_text
-from gemini_tuning.overfitting import curves_from
 from gemini_tuning.selection import (
     Assessment,
     Contender,
@@ -21,6 +20,7 @@ from gemini_tuning.selection import (
     decide,
     outcomes_from_lines,
 )
+from gemini_tuning.selection.overfitting import curves_from
 from gemini_tuning.wording import shown
 
 if TYPE_CHECKING:

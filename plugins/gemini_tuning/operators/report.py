@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from gemini_tuning.exceptions import InvalidInputError, ServiceError
 from gemini_tuning.files import GCS, JSON, MARKDOWN, Files, folder_problem, joined
 from gemini_tuning.operators.base import GCP_FIELDS, GoogleCloudFields, as_list, optional_text
-from gemini_tuning.report import as_bytes, build
-from gemini_tuning.report_markdown import render, summary
+from gemini_tuning.reporting.report import as_bytes, build
+from gemini_tuning.reporting.report_markdown import render, summary
 from gemini_tuning.wording import said
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ NEXT_STEP = (
 class GeminiTuningReportOperator(GoogleCloudFields):
     """Write what the run did and why, as JSON and as Markdown, and push where it lies.
 
-    The files are ``report.json`` (its shape: ``report.schema.json`` beside :mod:`gemini_tuning.report`) and
+    The files are ``report.json`` (its shape: ``report.schema.json`` beside :mod:`gemini_tuning.reporting.report`) and
     ``report.md``; when the task is cleared they are replaced. The table of the checkpoints goes to the log as well.
 
     XCom: ``{"winner", "outcome", "reason", "tuned_model", "default_before", "default_after", "copy",

@@ -12,9 +12,9 @@ from types import MappingProxyType
 from typing import Any
 
 from gemini_tuning.resources import Answer
-from gemini_tuning.smoke import json_checks, measure_checks, measures, patterns, python_checks, service_checks
-from gemini_tuning.smoke import text_checks as texts
-from gemini_tuning.smoke.findings import Finding, UndecidedError, short
+from gemini_tuning.smoke.checks import json_values, measured, measures, patterns, python_functions, service
+from gemini_tuning.smoke.checks import text as texts
+from gemini_tuning.smoke.checks.findings import Finding, UndecidedError, short
 from gemini_tuning.wording import said
 
 NOT = "not-"
@@ -53,7 +53,7 @@ class Assertion:
     :param value: what to compare with; its kind depends on the type.
     :param threshold: edits for ``levenshtein``, else a score from 0 to 1.
     :param weight: how much it counts in the case's score; above 0.
-    :param tolerance: of ``number-equals``, see :func:`~gemini_tuning.smoke.numbers.allowed`.
+    :param tolerance: of ``number-equals``, see :func:`~gemini_tuning.smoke.checks.final_number.allowed`.
     :param function: of ``python``: what ``value`` names.
     """
 
@@ -62,7 +62,7 @@ class Assertion:
     threshold: float | None = None
     weight: float = 1.0
     tolerance: float | Mapping[str, float] | None = None
-    function: python_checks.Function | None = field(default=None, compare=False, repr=False)
+    function: python_functions.Function | None = field(default=None, compare=False, repr=False)
 
     @property
     def kind(self) -> str:
@@ -171,16 +171,16 @@ TYPES: Mapping[str, Kind] = {
     "icontains-all": Kind(texts.contains(ignore_case=True, enough=all), _texts_problem),
     "starts-with": Kind(texts.starts_with, _text_problem),
     "regex": Kind(texts.regex, _regex_problem),
-    "is-json": Kind(json_checks.is_json, json_checks.schema_problem),
-    "contains-json": Kind(json_checks.contains_json, json_checks.schema_problem),
-    "number-equals": Kind(measure_checks.number_equals, measure_checks.number_problem),
-    "levenshtein": Kind(measure_checks.levenshtein, _text_problem),
-    "rouge-l": Kind(measure_checks.measured(measures.rouge_l), measure_checks.words_problem),
-    "f-score": Kind(measure_checks.measured(measures.token_f1), measure_checks.words_problem),
-    "max-latency": Kind(service_checks.max_latency, reads_text=False),
-    "max-output-tokens": Kind(service_checks.max_output_tokens, reads_text=False),
-    "finish-reason": Kind(service_checks.finish_reason, _text_problem, reads_text=False),
-    "safety-not-blocked": Kind(service_checks.safety_not_blocked, reads_text=False),
+    "is-json": Kind(json_values.is_json, json_values.schema_problem),
+    "contains-json": Kind(json_values.contains_json, json_values.schema_problem),
+    "number-equals": Kind(measured.number_equals, measured.number_problem),
+    "levenshtein": Kind(measured.levenshtein, _text_problem),
+    "rouge-l": Kind(measured.measured(measures.rouge_l), measured.words_problem),
+    "f-score": Kind(measured.measured(measures.token_f1), measured.words_problem),
+    "max-latency": Kind(service.max_latency, reads_text=False),
+    "max-output-tokens": Kind(service.max_output_tokens, reads_text=False),
+    "finish-reason": Kind(service.finish_reason, _text_problem, reads_text=False),
+    "safety-not-blocked": Kind(service.safety_not_blocked, reads_text=False),
     RUBRIC: Kind(_ask_a_judge, _text_problem),
-    PYTHON: Kind(python_checks.check, _text_problem, reads_text=False),
+    PYTHON: Kind(python_functions.check, _text_problem, reads_text=False),
 }

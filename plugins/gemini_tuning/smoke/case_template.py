@@ -11,9 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gemini_tuning.smoke import python_checks, templating
+from gemini_tuning.smoke import templating
 from gemini_tuning.smoke.assertions import PYTHON, Assertion
 from gemini_tuning.smoke.cases import USER, Case, Part, Turn
+from gemini_tuning.smoke.checks import python_functions
 from gemini_tuning.smoke.structure import UnacceptableError
 from gemini_tuning.wording import shown
 
@@ -62,8 +63,8 @@ def _assertion(raw: Mapping[str, Any], path: Sequence[str | int], folders: Seque
     if assertion.kind != PYTHON:
         return assertion
     try:
-        return replace(assertion, function=python_checks.load(assertion.value, folders))
-    except python_checks.FunctionUnusableError as error:
+        return replace(assertion, function=python_functions.load(assertion.value, folders))
+    except python_functions.FunctionUnusableError as error:
         raise UnacceptableError(str(error), path) from error
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from gemini_tuning.resources import Answer
 from gemini_tuning.smoke.assertions import Assertion, Verdict
 from gemini_tuning.smoke.cases import Case, Part
-from gemini_tuning.smoke.findings import Finding
+from gemini_tuning.smoke.checks.findings import Finding
 from gemini_tuning.wording import shortened
 
 MAX_JUDGED = 50_000  # characters of an answer, and of a turn, that the judge gets

@@ -8,9 +8,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from gemini_tuning.smoke import case_files, python_checks, structure
+from gemini_tuning.smoke import case_files, structure
 from gemini_tuning.smoke.case_template import GCS, AssertionTemplates, CaseTemplate
 from gemini_tuning.smoke.cases import Case
+from gemini_tuning.smoke.checks import python_functions
 from gemini_tuning.smoke.structure import UnacceptableError
 from gemini_tuning.wording import shown
 from gemini_tuning.yaml_file import Document
@@ -82,7 +83,7 @@ class CaseReader:
         self._source = source
         self._data: Mapping[str, Any] = source.document.value
         self._defaults: Mapping[str, Any] = self._data.get("defaults", {})
-        self._folders = python_checks.roots(Path(source.name))
+        self._folders = python_functions.roots(Path(source.name))
         self._collected = _Collected()
 
     def read(self) -> tuple[Case, ...]:

@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from gemini_tuning.confidence import percentile
-from gemini_tuning.evidence import Contender
+from gemini_tuning.selection.confidence import percentile
+from gemini_tuning.selection.evidence import Contender
+from gemini_tuning.selection.smoke_results import outcomes_from_lines
 from gemini_tuning.smoke.suite import Suite
-from gemini_tuning.smoke_results import outcomes_from_lines
 from gemini_tuning.wording import said, shortened
 
 # So much that ten summaries stay below 16 KB.

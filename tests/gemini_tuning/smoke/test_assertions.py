@@ -7,8 +7,9 @@ from fractions import Fraction
 import pytest
 
 from gemini_tuning.resources import Answer
-from gemini_tuning.smoke import json_checks, patterns, schema_keywords, structure
+from gemini_tuning.smoke import structure
 from gemini_tuning.smoke.assertions import MAX_FAULT, TYPES, Assertion
+from gemini_tuning.smoke.checks import json_values, patterns, schema_keywords
 
 SCHEMA = {"type": "object", "required": ["team"], "properties": {"team": {"enum": ["sales", "crew"]}}}
 ANSWER = Answer("Yes.", latency=0.1, finish_reason="STOP", prompt_tokens=4, output_tokens=20)
@@ -264,7 +265,7 @@ def test_additional_properties_that_have_a_schema():
 
 @pytest.mark.parametrize("opening", ["[", "{", '{"a":', "[1,[", "[NaN,", '{"a": [', "{}[" * 3 + "[1,1,"])
 def test_a_search_for_json_ends(monkeypatch, opening):
-    monkeypatch.setattr(json_checks, "MAX_WORK", 100_000)
+    monkeypatch.setattr(json_values, "MAX_WORK", 100_000)
     assert not verdict("contains-json", SCHEMA, opening * 50_000).passed
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gemini_tuning.smoke.measures import edit_distance, rouge_l, token_f1
+from gemini_tuning.smoke.checks.measures import edit_distance, rouge_l, token_f1
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 
 from gemini_tuning.resources import Answer
 from gemini_tuning.smoke.assertions import Assertion
-from gemini_tuning.smoke.python_checks import FunctionUnusableError, load, roots
+from gemini_tuning.smoke.checks.python_functions import FunctionUnusableError, load, roots
 from gemini_tuning.smoke.suite import SuiteError, load_suite
 
 ANSWER = Answer("Hello", 0.25, "STOP", prompt_tokens=3, output_tokens=7)
