@@ -132,6 +132,12 @@ class Stack:
 
         return str(Blob.from_uri(uri, client=self._storage()).download_as_text())
 
+    def write(self, uri: str, text: str) -> None:
+        """Write a text as an object."""
+        from google.cloud.storage import Blob
+
+        Blob.from_uri(uri, client=self._storage()).upload_from_string(text)
+
     def _storage(self) -> Client:
         """Return Google's own client, with the emulator's key."""
         from google.cloud.storage import Client
