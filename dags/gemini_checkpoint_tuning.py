@@ -489,8 +489,9 @@ with DAG(
     set_default = GeminiSetDefaultCheckpointOperator(
         task_id="set_default",
         model=list_checkpoints.output["tuned_model"],
-        checkpoint_id="{{ ti.xcom_pull(task_ids='approve', key='winner') "
-        "or ti.xcom_pull(task_ids='choose', key='winner') }}",
+        # What a person has said counts, also when that was no.
+        checkpoint_id="{% set approval = ti.xcom_pull(task_ids='approve') %}"
+        "{{ approval['checkpoint_id'] if approval else ti.xcom_pull(task_ids='choose', key='winner') }}",
         tuning_job=create_tuning_job.output,
         trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
         **cloud,

@@ -13,7 +13,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gemini_tuning import api_values
 from gemini_tuning.api_errors import UnusableAnswerError, creating, service_errors
@@ -37,6 +37,9 @@ from gemini_tuning.resources import (
     operation_location,
 )
 from gemini_tuning.tuning_spec import TuningJobSpec
+
+if TYPE_CHECKING:
+    from google import genai
 
 READ_PATIENCE = 60.0  # seconds that the read of an operation is repeated
 LIST_PAGE_SIZE = 100
@@ -325,7 +328,7 @@ class GeminiTuningHook(ExperimentReader):
             project, location = resource.project, resource.location
         else:
             project = self.project(project_id)
-        client = await asyncio.to_thread(self._client, project, location, API_VERSION, 1, PROMPT_TIMEOUT)
+        client = await self._prompt_client(project, location)
         config = types.GenerateContentConfig(
             system_instruction=system_instruction,
             temperature=temperature,
@@ -338,6 +341,13 @@ class GeminiTuningHook(ExperimentReader):
                 model=target, contents=api_values.contents(contents), config=config
             )
             return api_values.answer(response, time.monotonic() - started)
+
+    async def _prompt_client(self, project: str, location: str) -> genai.Client:
+        """Return the client for prompts; making it reads a connection and a key, so not in the event loop."""
+        key = (project, location, API_VERSION, 1, PROMPT_TIMEOUT)
+        if (client := self._clients.get(key)) is None:
+            client = await asyncio.to_thread(self._client, *key)
+        return client
 
     # --------------------------------------------------------------------------------------------- objects
 
