@@ -1,9 +1,10 @@
 """How well prompts are sent side by side: ``make bench``.
 
-One emulator process whose endpoints take 200 ms for each answer; suites are asked with several limits. For each: seconds,
-against the bound of 1.2 * n / k * 0.2 s + 1 s; the longest time that the event loop did not answer; the median time of an
-answer; and how many bytes each case has cost. It fails when a bound is broken with up to 16 prompts at once: at 32 the
-process is busy most of the time, as google-genai computes for 4 ms on each prompt, so that is shown and not judged.
+One emulator process whose endpoints take 200 ms for each answer; suites are asked with several limits. For each:
+seconds, against the bound of 1.2 * n / k * 0.2 s + 1 s; the longest time that the event loop did not answer; the median
+time of an answer; and how many bytes each case has cost. It fails when a bound is broken with up to 16 prompts at once:
+at 32 the process is busy most of the time, as google-genai computes for 4 ms on each prompt, so that is shown and not
+judged.
 """
 
 import asyncio
