@@ -11,13 +11,16 @@ from pathlib import Path
 from airflow.sdk import DAG, Param, TriggerRule
 
 from gemini_tuning.operators import (
+    GeminiApproveCheckpointOperator,
     GeminiCancelTuningJobOperator,
     GeminiChooseCheckpointOperator,
     GeminiCopyModelOperator,
     GeminiCreateTuningJobOperator,
     GeminiListCheckpointsOperator,
     GeminiPreflightOperator,
+    GeminiReadTuningMetricsOperator,
     GeminiSetDefaultCheckpointOperator,
+    GeminiSmokeTestChampionOperator,
     GeminiSmokeTestCheckpointOperator,
     GeminiTuningReportOperator,
     GeminiVerifyModelCopyOperator,
@@ -28,9 +31,11 @@ SUITES = Path(__file__).parent / "config" / "smoke"
 SUITE_NAMES = sorted(path.stem for path in SUITES.glob("*.yaml"))
 GCS_OBJECT = r"^gs://[a-z0-9][a-z0-9._-]+/\S+$"
 MODEL_NAME = r"^projects/[^/@]+/locations/[a-z0-9-]+/models/[A-Za-z0-9_-]+(@[A-Za-z0-9_-]+)?$"
+SERVING = r"^projects/[^/@]+/locations/[a-z0-9-]+/(endpoints/[0-9a-z-]+|models/[A-Za-z0-9_-]+(@[A-Za-z0-9_-]+)?)$"
+FOLDER = r"^(gs://[a-z0-9][a-z0-9._-]+(/\S*)?|/\S*|file:///\S*)$"
 KMS_KEY = r"^projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+$"
 POOL = "gemini_tuning_jobs"  # counts deferred tasks; its slots are the tuning jobs that may be in flight
-TUNING, CHOICE, COPY = "Tuning", "Smoke test and choice", "Copy"
+TUNING, CHOICE, PRODUCTION, COPY = "Tuning", "Smoke test and choice", "Champion and approval", "Copy"
 CONTINUE, EVALUATION, CLOUD, WAITING = "Go on from a tuned model", "Evaluation by Google", "Google Cloud", "Waiting"
 
 PARAMS = {
@@ -160,7 +165,33 @@ PARAMS = {
         maximum=1,
         section=CHOICE,
         title="Minimum pass rate",
-        description="Weighted share of cases that a checkpoint must pass to be chosen, 0 to 1.",
+        description="Weighted share of cases that a checkpoint must pass to be chosen, 0 to 1. It must pass all "
+        "critical ones.",
+    ),
+    "max_latency_p95_ms": Param(
+        None,
+        type=["null", "number"],
+        exclusiveMinimum=0,
+        section=CHOICE,
+        title="Latency limit",
+        description="Milliseconds that 95 % of a checkpoint's answers must not exceed. Empty: no limit.",
+    ),
+    "allow_blocked": Param(
+        False,
+        type="boolean",
+        section=CHOICE,
+        title="Blocked answers allowed",
+        description="A checkpoint may be chosen although a safety filter held back an answer.",
+    ),
+    "significance": Param(
+        0.05,
+        type="number",
+        minimum=0.0001,
+        maximum=0.5,
+        section=CHOICE,
+        title="Significance",
+        description="Two checkpoints are a tie when the p-value of their difference is not below this. Then the lower "
+        "eval loss wins, then the earlier one.",
     ),
     "concurrency": Param(
         8,
@@ -169,7 +200,57 @@ PARAMS = {
         maximum=64,
         section=CHOICE,
         title="Prompts at once",
-        description="For each checkpoint.",
+        description="For each checkpoint, at most; less while Google answers 429.",
+    ),
+    "results_uri": Param(
+        None,
+        type=["null", "string"],
+        pattern=FOLDER,
+        section=CHOICE,
+        title="Folder for results",
+        description="gs://bucket/folder, or a path that all workers see. Each run gets a folder in it. Empty: "
+        "gemini_tuning_results beside the training dataset.",
+    ),
+    "report_uri": Param(
+        None,
+        type=["null", "string"],
+        pattern=FOLDER,
+        section=CHOICE,
+        title="Folder for the report",
+        description="Empty: with the results.",
+    ),
+    "champion": Param(
+        None,
+        type=["null", "string"],
+        pattern=SERVING,
+        section=PRODUCTION,
+        title="Champion",
+        description="Full name of the endpoint or model in production. It answers the same suite, and only a "
+        "checkpoint that is better is promoted.",
+    ),
+    "require_improvement": Param(
+        False,
+        type="boolean",
+        section=PRODUCTION,
+        title="Improvement must be significant",
+        description="Better than the champion by more than chance, not just by the figures.",
+    ),
+    "require_approval": Param(
+        False,
+        type="boolean",
+        section=PRODUCTION,
+        title="Ask a person",
+        description="The run waits under Required Actions until somebody approves, rejects or takes another "
+        "checkpoint.",
+    ),
+    "approval_timeout_seconds": Param(
+        24 * 3600,
+        type="integer",
+        minimum=10,
+        maximum=30 * 24 * 3600,
+        section=PRODUCTION,
+        title="Time to answer",
+        description="Seconds; no answer by then means no.",
     ),
     "copy_location": Param(
         None,
@@ -319,6 +400,9 @@ with DAG(
             name: dag.param(f"copy_{name}")
             for name in ("location", "project_id", "model_id", "parent_model", "kms_key_name")
         },
+        results_uri=dag.param("results_uri"),
+        report_uri=dag.param("report_uri"),
+        champion=dag.param("champion"),
         **cloud,
     )
     create_tuning_job = GeminiCreateTuningJobOperator(
@@ -351,25 +435,65 @@ with DAG(
     list_checkpoints = GeminiListCheckpointsOperator(
         task_id="list_checkpoints", tuning_job=create_tuning_job.output, **cloud
     )
+    suite = {
+        "suite": "{{ params.suite }}",
+        "suite_folder": str(SUITES),
+        "results_uri": "{{ ti.xcom_pull(task_ids='validate')['results_uri'] }}",
+        "concurrency": "{{ params.concurrency }}",
+    }
     smoke_test = GeminiSmokeTestCheckpointOperator.partial(
         task_id="smoke_test",
         map_index_template="checkpoint {{ task.checkpoint['checkpoint_id'] }}",
-        suite="{{ params.suite }}",
-        suite_folder=str(SUITES),
-        concurrency="{{ params.concurrency }}",
+        **suite,
         **cloud,
     ).expand(checkpoint=list_checkpoints.output)
+    smoke_test_champion = GeminiSmokeTestChampionOperator(
+        task_id="smoke_test_champion", champion=dag.param("champion"), **suite, **cloud
+    )
+    read_metrics = GeminiReadTuningMetricsOperator(
+        task_id="read_metrics",
+        tuning_job=create_tuning_job.output,
+        checkpoints=list_checkpoints.output,
+        evaluation_expected="{{ params.evaluation_metrics | length > 0 }}",
+        **cloud,
+    )
     choose = GeminiChooseCheckpointOperator(
         task_id="choose",
         results=smoke_test.output,
+        champion=smoke_test_champion.output,
+        champion_name=dag.param("champion"),
+        metrics=read_metrics.output,
         default_checkpoint_id=list_checkpoints.output["default_checkpoint_id"],
         min_pass_rate=dag.param("min_pass_rate"),
+        max_latency_p95=dag.param("max_latency_p95_ms"),
+        allow_blocked=dag.param("allow_blocked"),
+        significance=dag.param("significance"),
+        require_improvement=dag.param("require_improvement"),
+        require_approval=dag.param("require_approval"),
+        trigger_rule=TriggerRule.NONE_FAILED,  # without a champion its task is skipped
+        **cloud,
+    )
+    approve = GeminiApproveCheckpointOperator(
+        task_id="approve",
+        decision=choose.output["decision"],
+        results=smoke_test.output,
+        default_checkpoint_id=list_checkpoints.output["default_checkpoint_id"],
+        champion=smoke_test_champion.output,
+        metrics=read_metrics.output,
+        tuning_job=create_tuning_job.output,
+        model=list_checkpoints.output["tuned_model"],
+        report_uri="{{ ti.xcom_pull(task_ids='validate')['report_uri'] }}",
+        timeout=dag.param("approval_timeout_seconds"),
+        trigger_rule=TriggerRule.NONE_FAILED,
     )
     set_default = GeminiSetDefaultCheckpointOperator(
         task_id="set_default",
         model=list_checkpoints.output["tuned_model"],
-        checkpoint_id=choose.output["winner"],
+        # What a person has said counts, also when that was no.
+        checkpoint_id="{% set approval = ti.xcom_pull(task_ids='approve') %}"
+        "{{ approval['checkpoint_id'] if approval else ti.xcom_pull(task_ids='choose', key='winner') }}",
         tuning_job=create_tuning_job.output,
+        trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
         **cloud,
     )
     copy_model = GeminiCopyModelOperator(
@@ -394,15 +518,23 @@ with DAG(
     )
     report = GeminiTuningReportOperator(
         task_id="report",
+        report_uri="{{ ti.xcom_pull(task_ids='validate')['report_uri'] }}",
+        datasets=validate.output,
         tuning_job=create_tuning_job.output,
         model=list_checkpoints.output["tuned_model"],
         results=smoke_test.output,
+        champion=smoke_test_champion.output,
+        metrics=read_metrics.output,
         decision=choose.output["decision"],
+        approval=approve.output,
         promotion=set_default.output,
         copy=verify_copy.output,
         trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
+        **cloud,
     )
 
     validate >> create_tuning_job >> wait_for_tuning_job >> [list_checkpoints, cancel_abandoned_job]
-    choose >> [set_default, copy_model, report]
+    choose >> [approve, set_default, copy_model, report]
+    approve >> [set_default, copy_model, report]
+    list_checkpoints >> smoke_test_champion
     set_default >> copy_model

@@ -7,6 +7,7 @@ import json
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -46,6 +47,8 @@ def main() -> int:
             summary = run_pipeline(stack, console)
             facts = stack.home / "summary.json"
             facts.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+            if summary["report"]:
+                (stack.home / "report.md").write_text(stack.read(summary["report"]), encoding="utf-8")
             tell(summary, stack, console)
             if not options.exit:
                 console.print(f"\nAirflow: {stack.airflow_url}  user {stack.user}  password {stack.password}")
@@ -89,6 +92,8 @@ def summarize(stack: Stack, run_id: str) -> dict[str, Any]:
     state = stack.emulator("GET", "/state")
     job = stack.api.xcom(DAG_ID, run_id, "create_tuning_job")
     report = stack.api.xcom(DAG_ID, run_id, "report") or {}
+    decision = stack.api.xcom(DAG_ID, run_id, "choose", "decision") or {}
+    metrics = (stack.api.xcom(DAG_ID, run_id, "read_metrics") or {}).get("checkpoints", {})
     model: dict[str, Any] = next((m for m in state["models"] if m["name"] == report.get("tuned_model")), {})
     results = [
         stack.api.xcom(DAG_ID, run_id, "smoke_test", map_index=task["map_index"])
@@ -101,11 +106,11 @@ def summarize(stack: Stack, run_id: str) -> dict[str, Any]:
         "failed_tasks": [t["task_id"] for t in stack.api.tasks(DAG_ID, run_id) if t["state"] == "failed"],
         "tuning_job": job,
         "jobs_created": len(state["tuningJobs"]),
-        "checkpoints": [
-            {key: result[key] for key in ("checkpoint_id", "epoch", "step", "endpoint", "score")} for result in results
-        ],
+        "checkpoints": [_facts_of(result, metrics) for result in results],
         "winner": report.get("winner"),
         "reason": report.get("reason"),
+        "overfitting": decision.get("overfitting"),
+        "report": report.get("report_markdown"),
         "default_before": report.get("default_before"),
         "default_after": model.get("defaultCheckpointId"),
         "copy": report.get("copy"),
@@ -114,6 +119,13 @@ def summarize(stack: Stack, run_id: str) -> dict[str, Any]:
             "vertex": round(_service_seconds(state) / stack.speed, 1),
         },
     }
+
+
+def _facts_of(result: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what there is to say of one checkpoint."""
+    fields = ("checkpoint_id", "epoch", "step", "endpoint", "passed", "cases", "score", "score_interval", "latency_ms")
+    losses = metrics.get(result["checkpoint_id"]) or {}
+    return {**{field: result[field] for field in fields}, "eval_loss": losses.get("eval_loss")}
 
 
 def _service_seconds(state: dict[str, Any]) -> float:
@@ -132,9 +144,12 @@ def tell(summary: dict[str, Any], stack: Stack, console: Console) -> None:
         console.print(f"Task logs: {stack.home / 'airflow' / 'logs'}")
         return
     console.print(checkpoint_table(summary))
-    console.print(f"{summary['reason']}")
+    console.print(summary["reason"], highlight=False)
+    if summary["overfitting"]:
+        console.print(summary["overfitting"], highlight=False)
     console.print(f"Default checkpoint: {summary['default_before']} before, {summary['default_after']} after.")
     console.print(f"Copy: {summary['copy']}, with the same checkpoints and default.")
+    console.print(f"Report: {summary['report']}, also in {stack.home / 'report.md'}", soft_wrap=True)
     seconds = summary["seconds"]
     console.print(f"{seconds['total']} s in all, of which the service took {seconds['vertex']} s.")
     console.print(f"Tuning jobs created: {summary['jobs_created']}. These facts: {stack.home / 'summary.json'}")

@@ -11,12 +11,15 @@ from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, TYPE_CHECKING, Any, Self
 
 import httpx
 
 from demo.airflow_api import AirflowApi
 from demo.processes import DemoError, Process, claim_folder, free_port, wait_until
+
+if TYPE_CHECKING:
+    from google.cloud.storage import Client
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 AIRFLOW_PARTS = ("api-server", "scheduler", "dag-processor")
@@ -117,21 +120,37 @@ class Stack:
         return answer.json()
 
     def upload(self, folder: Path, prefix: str) -> None:
-        """Put the files of a folder into the demo bucket, with Google's own client."""
+        """Put the files of a folder into the demo bucket."""
+        client = self._storage()
+        bucket = client.lookup_bucket(BUCKET) or client.create_bucket(BUCKET)
+        for path in sorted(folder.iterdir()):
+            bucket.blob(f"{prefix}/{path.name}").upload_from_filename(str(path))
+
+    def read(self, uri: str) -> str:
+        """Return the text of an object."""
+        from google.cloud.storage import Blob
+
+        return str(Blob.from_uri(uri, client=self._storage()).download_as_text())
+
+    def write(self, uri: str, text: str) -> None:
+        """Write a text as an object."""
+        from google.cloud.storage import Blob
+
+        Blob.from_uri(uri, client=self._storage()).upload_from_string(text)
+
+    def _storage(self) -> Client:
+        """Return Google's own client, with the emulator's key."""
         from google.cloud.storage import Client
         from google.oauth2.service_account import Credentials
 
         credentials = Credentials.from_service_account_info(
             self.emulator("GET", "/key"), scopes=["https://www.googleapis.com/auth/cloud-platform"]
         )
-        client = Client(
+        return Client(
             project=credentials.project_id,
             credentials=credentials,
             client_options={"api_endpoint": self.emulator_url},
         )
-        bucket = client.lookup_bucket(BUCKET) or client.create_bucket(BUCKET)
-        for path in sorted(folder.iterdir()):
-            bucket.blob(f"{prefix}/{path.name}").upload_from_filename(str(path))
 
     def finish(self, dag_id: str, run_id: str, timeout: float) -> str:
         """Wait until a run has ended and return its state.

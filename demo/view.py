@@ -24,8 +24,8 @@ STYLES = {
 }
 NOTES = {"deferred": "no worker slot is held", "skipped": "not needed"}
 PIPELINE = (
-    "validate", "create_tuning_job", "wait_for_tuning_job", "list_checkpoints", "smoke_test",
-    "choose", "set_default", "copy_model", "verify_copy", "report",
+    "validate", "create_tuning_job", "wait_for_tuning_job", "list_checkpoints", "smoke_test", "smoke_test_champion",
+    "read_metrics", "choose", "approve", "set_default", "copy_model", "verify_copy", "report",
 )  # fmt: skip
 
 
@@ -122,24 +122,32 @@ class View:
 
 
 def checkpoint_table(summary: Mapping[str, Any]) -> Table:
-    """Return the checkpoints with their scores."""
+    """Return the checkpoints with what is known of them."""
     table = Table(title="Checkpoints", title_justify="left")
-    for heading in ("checkpoint", "epoch", "step", "score", "", "endpoint"):
-        table.add_column(heading)
+    for heading in ("", "epoch", "step", "passed", "score (95 %)", "p95", "eval loss", ""):
+        table.add_column(heading, justify="left" if heading in ("", "score (95 %)") else "right")
     for c in summary["checkpoints"]:
         marks = [
             word
             for word, key in (("winner", "winner"), ("default before", "default_before"), ("default", "default_after"))
             if c["checkpoint_id"] == summary[key]
         ]
-        score = "-" if c["score"] is None else f"{c['score']:.1%}"
         row = (
             c["checkpoint_id"],
             str(c["epoch"]),
             str(c["step"]),
-            score,
+            f"{c['passed']}/{c['cases']}",
+            _score(c),
+            f"{c['latency_ms']['p95']:.0f} ms" if c["latency_ms"]["p95"] is not None else "-",
+            "-" if c["eval_loss"] is None else f"{c['eval_loss']:.3f}",
             ", ".join(marks),
-            (c["endpoint"] or "-").rpartition("/")[2],
         )
         table.add_row(*row, style="bold green" if c["checkpoint_id"] == summary["winner"] else "")
     return table
+
+
+def _score(checkpoint: Mapping[str, Any]) -> str:
+    if checkpoint["score"] is None:
+        return "-"
+    low, high = checkpoint["score_interval"]
+    return f"{checkpoint['score']:.1%} ({low:.0%} to {high:.0%})"

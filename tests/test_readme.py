@@ -24,7 +24,7 @@ def test_every_param_is_explained():
     bag = DagBag(str(REPOSITORY / "dags" / "gemini_checkpoint_tuning.py"), bundle_name="dags-folder")
     params = set(bag.dags["gemini_checkpoint_tuning"].params)
     table = README[README.index("| Param | what |") : README.index("A Param that the DAG does not have")]
-    assert set(re.findall(r"`([a-z_]+)`", table)) == params
+    assert set(re.findall(r"`([a-z0-9_]+)`", table)) == params
 
 
 def test_every_operator_is_explained():

@@ -74,7 +74,8 @@ class TuningJobs:
         if self._settings.over_limit is OverLimit.REJECT and self._is_full(parent, lifecycle.BEFORE_RUNNING):
             raise GoogleError(429, "Quota exceeded for global concurrent tuning jobs.")
         # The experiment is named after the time, so no two jobs may share a microsecond, even while the clock stands.
-        now = self._last_created = max(now, self._last_created + 1e-6)
+        # Two are added, because a float of this size is only exact to a quarter of one.
+        now = self._last_created = max(now, self._last_created + 2e-6)
         job = Job(
             seq=self._store.next_seq(),
             parent=parent,

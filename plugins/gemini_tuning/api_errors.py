@@ -6,6 +6,7 @@ Google's clients are imported inside functions, as in :mod:`gemini_tuning.hook`.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -23,6 +24,7 @@ from gemini_tuning.exceptions import (
 MAX_RETRY_AFTER = 3600.0  # seconds
 MAX_STATUS = 100  # characters of a status word
 NOT_IMPLEMENTED = 501  # the one 5xx that says for good that nothing was done
+_REQUEST = re.compile(r"\A[A-Z]+ https?://\S+: ")  # what google-api-core puts before the service's words
 NEXT_STEPS: Mapping[int, str] = {
     400: "Correct the request; repeating it cannot help.",
     401: "Check the credentials of the Airflow connection.",
@@ -134,7 +136,7 @@ def _api_error(error: Exception) -> tuple[int, str, str] | None:
         return int(error.code or 0), str(error.status or ""), str(error.message or error)
     if isinstance(error, GoogleAPICallError):
         status = error.grpc_status_code.name if error.grpc_status_code else str(getattr(error, "reason", None) or "")
-        return int(error.code or 0), status, str(error.message)
+        return int(error.code or 0), status, _REQUEST.sub("", str(error.message))
     return None
 
 

@@ -5,7 +5,8 @@ Google's clients are imported inside functions, as in :mod:`gemini_tuning.hook`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from gemini_tuning.exceptions import InvalidInputError
 from gemini_tuning.resources import (
     Answer,
     Checkpoint,
+    EvaluationRun,
     JobError,
     Model,
     Operation,
@@ -37,6 +39,15 @@ MAX_COUNT = 2**63
 BLOCKING_FINISH_REASONS = frozenset(
     {"SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT"}
 )
+MAX_METRICS = 100  # of an evaluation
+# Where a job's own list keeps the score of each kind of metric, and what that kind is called; names it has none.
+AGGREGATED: Mapping[str, str] = {
+    "bleu_metric_value": "bleu",
+    "custom_code_execution_result": "custom_code_execution",
+    "exact_match_metric_value": "exact_match",
+    "pointwise_metric_result": "pointwise_metric",
+    "rouge_metric_value": "rouge",
+}
 EARLIEST_YEAR = 2000  # a zero time, 1970 or year 1, means that none was given
 
 
@@ -171,11 +182,87 @@ def tuning_job(job: types.TuningJob, *, asked: str | None = None, project: str |
         model=_optional_name(tuned.model, "models", "the tuned model") if tuned else None,
         endpoint=_optional_name(tuned.endpoint, "endpoints", "the endpoint") if tuned else None,
         checkpoints=_checkpoints(tuned.checkpoints if tuned else None),
+        validation_dataset_uri=_validation_dataset(job),
         experiment=said(job.experiment, MAX_TEXT) if job.experiment else None,
+        evaluations=tuple(_evaluation(run) for run in job.evaluate_dataset_runs or ()),
         create_time=_time(job.create_time),
         start_time=_time(job.start_time),
         end_time=_time(job.end_time),
     )
+
+
+def _validation_dataset(job: types.TuningJob) -> str | None:
+    spec = job.supervised_tuning_spec or job.preference_optimization_spec
+    uri = spec.validation_dataset_uri if spec else None
+    return said(uri, MAX_TEXT) if uri else None
+
+
+def _evaluation(run: types.EvaluateDatasetRun) -> EvaluationRun:
+    """Return one of a job's own list; what is odd there is left out, for the evaluation is no reason to fail a wait."""
+    output = run.evaluate_dataset_response.aggregation_output if run.evaluate_dataset_response else None
+    try:
+        name = str(ResourceName.parse(run.evaluation_run, "evaluationRuns"))
+    except ValueError:
+        name = None
+    return EvaluationRun(
+        name=name,
+        checkpoint_id=said(run.checkpoint_id, MAX_WORD) if run.checkpoint_id else None,
+        metrics=_aggregated(output.aggregation_results or () if output else ()),
+        error=JobError(run.error.code or 0, said(run.error.message or "")) if run.error else None,
+    )
+
+
+def _aggregated(results: Iterable[types.AggregationResult]) -> dict[str, float]:
+    """Return the scores of a job's own list; two metrics of a kind are numbered."""
+    found: dict[str, float] = {}
+    for result in results:
+        scores = {kind: getattr(getattr(result, field, None), "score", None) for field, kind in AGGREGATED.items()}
+        kind, score = next(((kind, score) for kind, score in scores.items() if score is not None), ("", None))
+        number = _finite(score)
+        if number is None or len(found) == MAX_METRICS:
+            continue
+        word = _word(result.aggregation_metric)
+        same = sum(1 for name in found if name.startswith(kind) and name.endswith(f"/{word}"))
+        found[f"{kind}_{same + 1}/{word}" if same else f"{kind}/{word}"] = number
+    return found
+
+
+def evaluation_run(raw: Any, *, asked: str) -> EvaluationRun:
+    """Return the JSON of an ``EvaluationRun`` as our plain value.
+
+    :param asked: full name of the run that was asked for.
+    :raises UnusableAnswerError: when it is another one.
+    """
+    raw = _mapping(raw, "the evaluation run")
+    name = _name(raw.get("name"), "evaluationRuns", "the evaluation run")
+    _identity(name, asked)
+    error = _mapping(raw.get("error"), "error")
+    summary = _mapping(_mapping(raw.get("evaluationResults"), "results").get("summaryMetrics"), "summary")
+    metrics = _mapping(summary.get("metrics"), "metrics")
+    return EvaluationRun(
+        name=str(name),
+        state=_word(raw.get("state")),
+        metrics=_short_names({key: number for key, value in metrics.items() if (number := _finite(value)) is not None}),
+        error=JobError(_code(error.get("code")), said(error.get("message") or "")) if error else None,
+    )
+
+
+def _short_names(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Leave out the candidate, of which there is one: ``CANDIDATE/METRIC/AGGREGATION`` as Google's client splits it."""
+    some = dict(list(metrics.items())[:MAX_METRICS])
+    short = {"/".join(name.split("/")[-2:]): value for name, value in some.items()}
+    return {said(name, MAX_WORD): value for name, value in (short if len(short) == len(some) else some).items()}
+
+
+def _finite(value: Any) -> float | None:
+    """Return a number of the answer, unless it is none or too big for one."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def model(model: types.Model, *, asked: str | None = None) -> Model:
@@ -297,3 +384,45 @@ def answer(response: types.GenerateContentResponse, latency: float) -> Answer:
         blocked=(_word(feedback.block_reason) or None if feedback else None)
         or (finish_reason if finish_reason in BLOCKING_FINISH_REASONS else None),
     )
+
+
+def contents(turns: str | Sequence[Mapping[str, Any]]) -> list[types.Content]:
+    """Return a prompt as google-genai wants it.
+
+    :param turns: one text, or ``{"role", "parts": [{"text"} or {"file_uri", "mime_type"}]}``.
+    """
+    from google.genai import types
+
+    if isinstance(turns, str):
+        turns = [{"role": "user", "parts": [{"text": turns}]}]
+    return [types.Content(role=turn["role"], parts=[_part(part) for part in turn["parts"]]) for turn in turns]
+
+
+def _part(part: Mapping[str, Any]) -> types.Part:
+    from google.genai import types
+
+    if "file_uri" in part:
+        return types.Part.from_uri(file_uri=part["file_uri"], mime_type=part["mime_type"])
+    return types.Part(text=part["text"])
+
+
+def check_endpoint(endpoint: Any, *, asked: str) -> None:
+    """Refuse what is not the endpoint that was asked for."""
+    _identity(_name(_mapping(endpoint, "the endpoint").get("name"), "endpoints", "the endpoint"), asked)
+
+
+def default_endpoint(model: Any, *, asked: str) -> str | None:
+    """Return where the default checkpoint of a model, in the API's JSON, is deployed; ``None`` when it is not.
+
+    The typed clients drop which checkpoint a deployment serves. A model without checkpoints has none to name.
+    """
+    model = _mapping(model, "the model")
+    _identity(_name(model.get("name"), "models", "the model"), asked)
+    deployed = model.get("deployedModels") or []
+    if not isinstance(deployed, list):
+        raise UnusableAnswerError(f"the answer gives {shown(deployed)} as deployedModels")
+    default = model.get("defaultCheckpointId")
+    for entry in (_mapping(entry, "a deployment") for entry in deployed):
+        if entry.get("checkpointId") == default:
+            return _optional_name(entry.get("endpoint"), "endpoints", "an endpoint")
+    return None

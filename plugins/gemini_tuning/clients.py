@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from airflow.sdk import Connection
     from google import genai
     from google.cloud import storage
+    from google.cloud.aiplatform_v1.services.metadata_service import MetadataServiceClient
     from google.cloud.aiplatform_v1.services.model_service import ModelServiceClient
+    from google.cloud.aiplatform_v1.services.tensorboard_service import TensorboardServiceClient
 
 TUNING_API_VERSION = "v1beta1"  # v1 does not tell epochs and steps done
 API_VERSION = "v1"
@@ -151,9 +153,6 @@ class GoogleClients(GoogleBaseHook):
     def _reading_client(self, project: str, location: str, api_version: str) -> genai.Client:
         return self._client(project, location, api_version, READ_ATTEMPTS)
 
-    def _prompt_client(self, resource: ResourceName) -> genai.Client:
-        return self._client(resource.project, resource.location, API_VERSION, 1, PROMPT_TIMEOUT)
-
     def _client(
         self, project: str, location: str, api_version: str, attempts: int, timeout: float = REQUEST_TIMEOUT
     ) -> genai.Client:
@@ -213,11 +212,25 @@ class GoogleClients(GoogleBaseHook):
     def _model_service(self, location: str) -> ModelServiceClient:
         from google.cloud.aiplatform_v1.services.model_service import ModelServiceClient
 
-        return ModelServiceClient(
-            credentials=self.get_credentials(),
-            transport="rest",
-            client_options={"api_endpoint": self._vertex_endpoint(location)},
-        )
+        return ModelServiceClient(**self._rest(location))
+
+    def _metadata_service(self, location: str) -> MetadataServiceClient:
+        from google.cloud.aiplatform_v1.services.metadata_service import MetadataServiceClient
+
+        return MetadataServiceClient(**self._rest(location))
+
+    def _tensorboard_service(self, location: str) -> TensorboardServiceClient:
+        from google.cloud.aiplatform_v1.services.tensorboard_service import TensorboardServiceClient
+
+        return TensorboardServiceClient(**self._rest(location))
+
+    def _rest(self, location: str) -> dict[str, Any]:
+        """Return what the clients of google-cloud-aiplatform are made with."""
+        return {
+            "credentials": self.get_credentials(),
+            "transport": "rest",
+            "client_options": {"api_endpoint": self._vertex_endpoint(location)},
+        }
 
     def _storage_client(self) -> storage.Client:
         from google.cloud.storage import Client
@@ -230,7 +243,7 @@ class GoogleClients(GoogleBaseHook):
         )
 
     def _get_json(self, path: str, location: str, params: dict[str, Any] | None = None) -> Any:
-        """Read below ``/v1`` what no client of Google's reads as documented: operations."""
+        """Read below ``/v1`` what no client of Google's reads as documented: operations and evaluation runs."""
         from google.api_core.exceptions import from_http_response
         from google.auth.transport.requests import AuthorizedSession
 

@@ -1,6 +1,7 @@
 """The only door to Google: tuning jobs, models, prompts, copies and objects, sync and async.
 
-How the clients are made is in :mod:`gemini_tuning.clients`. Google's clients are imported inside functions: importing
+How the clients are made is in :mod:`gemini_tuning.clients`, what a job's experiment tells in
+:mod:`gemini_tuning.experiments`. Google's clients are imported inside functions: importing
 them takes seconds.
 """
 
@@ -10,23 +11,22 @@ import asyncio
 import io
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
-
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+from typing import TYPE_CHECKING, Any
 
 from gemini_tuning import api_values
 from gemini_tuning.api_errors import UnusableAnswerError, creating, service_errors
 from gemini_tuning.clients import (
     API_VERSION,
+    PROMPT_TIMEOUT,
     REQUEST_TIMEOUT,
     TUNING_API_VERSION,
-    GoogleClients,
     renewing_token,
 )
 from gemini_tuning.copy_spec import ModelCopySpec
-from gemini_tuning.exceptions import NotSentError, PermanentServiceError, TransientServiceError
+from gemini_tuning.exceptions import NotSentError, PermanentServiceError
+from gemini_tuning.experiments import ExperimentReader
 from gemini_tuning.preflight import MAX_LINE_BYTES
 from gemini_tuning.resources import (
     Answer,
@@ -38,9 +38,10 @@ from gemini_tuning.resources import (
 )
 from gemini_tuning.tuning_spec import TuningJobSpec
 
+if TYPE_CHECKING:
+    from google import genai
+
 READ_PATIENCE = 60.0  # seconds that the read of an operation is repeated
-PROMPT_ATTEMPTS = 5
-PROMPT_BACKOFF = 30.0  # seconds at most between two attempts
 LIST_PAGE_SIZE = 100
 READ_BUFFER = 1 << 20  # bytes
 MAX_LINE = MAX_LINE_BYTES
@@ -54,15 +55,8 @@ def _stable() -> Iterator[None]:
         yield
 
 
-def _backoff(state: RetryCallState) -> float:
-    """Wait as long as the service asks for, else ever longer with jitter; in seconds."""
-    error = state.outcome.exception() if state.outcome else None
-    asked = error.retry_after if isinstance(error, TransientServiceError) else None
-    return max(asked or 0.0, wait_random_exponential(max=PROMPT_BACKOFF)(state))
-
-
-class GeminiTuningHook(GoogleClients):
-    """Vertex AI tuning, models, prompts and copies over a Google Cloud connection.
+class GeminiTuningHook(ExperimentReader):
+    """Vertex AI tuning, models, prompts, metrics and copies over a Google Cloud connection.
 
     Every method raises :class:`~gemini_tuning.exceptions.TransientServiceError` or
     :class:`~gemini_tuning.exceptions.PermanentServiceError` when Google refuses or does not answer. A token that the
@@ -277,6 +271,30 @@ class GeminiTuningHook(GoogleClients):
             original = model.original_model_info.model
             return api_values.model_name(original) if original else None
 
+    @renewing_token
+    def get_serving_endpoint(self, name: str) -> str:
+        """Return the endpoint that answers for a model or an endpoint.
+
+        :param name: full name of an endpoint, which is looked up; or of a model: the endpoint where its default
+            checkpoint is deployed.
+        :raises PermanentServiceError: when there is none.
+        """
+        if "/endpoints/" in name:
+            resource = ResourceName.parse(name, "endpoints")
+            with service_errors("get", name):
+                api_values.check_endpoint(self._read_patiently(name, resource.location), asked=name)
+            return name
+        resource = ResourceName.parse(name, "models")
+        with service_errors("get", name):
+            model = self._read_patiently(name, resource.location)
+            endpoint = api_values.default_endpoint(model, asked=name)
+        if endpoint is None:
+            raise PermanentServiceError(
+                f"The default checkpoint of {name} is not deployed to an endpoint. Deploy it, or name an endpoint.",
+                resource=name,
+            )
+        return endpoint
+
     async def aget_operation(self, name: str) -> Operation:
         """Return the state of a copy without blocking the event loop; asks once: triggers have patience."""
         return await asyncio.to_thread(self.get_operation, name, patient=False)
@@ -286,40 +304,50 @@ class GeminiTuningHook(GoogleClients):
     @renewing_token
     async def agenerate(
         self,
-        endpoint: str,
-        prompt: str,
+        target: str,
+        contents: str | Sequence[Mapping[str, Any]],
         *,
         system_instruction: str | None = None,
         temperature: float | None = 0.0,
         max_output_tokens: int | None = None,
+        project_id: str | None = None,
+        location: str = "us-central1",
     ) -> Answer:
-        """Send one prompt to an endpoint and return the whole answer with its latency.
+        """Send one prompt once and return the whole answer with its latency.
 
-        :param endpoint: full name of a checkpoint's endpoint.
+        :param target: full name of an endpoint, or the id of one of Google's models such as ``gemini-2.5-flash``.
+        :param contents: one text, or turns as :meth:`~gemini_tuning.smoke.suite.Turn.as_dict` gives them.
         :param temperature: 0 makes answers as repeatable as the service can.
+        :param project_id: who pays for a model of Google's; ``None`` takes the connection's project.
+        :param location: where a model of Google's is asked. An endpoint's name says both.
         """
         from google.genai import types
 
-        resource = ResourceName.parse(endpoint, "endpoints")
-        client = await asyncio.to_thread(self._prompt_client, resource)
+        if "/" in target:
+            resource = ResourceName.parse(target, "endpoints")
+            project, location = resource.project, resource.location
+        else:
+            project = self.project(project_id)
+        client = await self._prompt_client(project, location)
         config = types.GenerateContentConfig(
             system_instruction=system_instruction,
             temperature=temperature,
             max_output_tokens=max_output_tokens,
             automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),  # it logs a line a prompt
         )
-        # Repeated here and not by the client, so that the latency is that of the attempt that was answered.
-        async for attempt in AsyncRetrying(
-            retry=retry_if_exception_type(TransientServiceError),
-            wait=_backoff,
-            stop=stop_after_attempt(PROMPT_ATTEMPTS),
-            reraise=True,
-        ):
-            with attempt, service_errors("prompt", endpoint):
-                started = time.monotonic()
-                response = await client.aio.models.generate_content(model=endpoint, contents=prompt, config=config)
-                return api_values.answer(response, time.monotonic() - started)
-        raise AssertionError("unreachable: the last attempt raises")
+        with service_errors("prompt", target):
+            started = time.monotonic()
+            response = await client.aio.models.generate_content(
+                model=target, contents=api_values.contents(contents), config=config
+            )
+            return api_values.answer(response, time.monotonic() - started)
+
+    async def _prompt_client(self, project: str, location: str) -> genai.Client:
+        """Return the client for prompts; making it reads a connection and a key, so not in the event loop."""
+        key = (project, location, API_VERSION, 1, PROMPT_TIMEOUT)
+        if (client := self._clients.get(key)) is None:
+            client = await asyncio.to_thread(self._client, *key)
+        return client
 
     # --------------------------------------------------------------------------------------------- objects
 

@@ -6,6 +6,7 @@ https://cloud.google.com/vertex-ai/generative-ai/docs/models/gemini-supervised-t
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ PROBLEMS_SHOWN = 10
 class DatasetReport:
     """What a dataset file holds and what is wrong with it.
 
+    :param sha256: of the whole file, hexadecimal: what the model was tuned on.
     :param problems: ``line N: what`` for the first faults found, at most :data:`PROBLEMS_SHOWN`.
     :param problem_count: all faults.
     :param warnings: what is allowed but not advised.
@@ -33,6 +35,7 @@ class DatasetReport:
 
     examples: int = 0
     size_bytes: int = 0
+    sha256: str = ""
     problem_count: int = 0
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -45,7 +48,12 @@ class DatasetReport:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the form that goes to XCom."""
-        return {"examples": self.examples, "size_bytes": self.size_bytes, "warnings": self.warnings}
+        return {
+            "examples": self.examples,
+            "size_bytes": self.size_bytes,
+            "sha256": self.sha256,
+            "warnings": self.warnings,
+        }
 
 
 def check_training_dataset(lines: Iterable[bytes]) -> DatasetReport:
@@ -80,10 +88,11 @@ def check_validation_dataset(lines: Iterable[bytes], training_examples: int) -> 
 
 
 def _check_lines(lines: Iterable[bytes]) -> DatasetReport:
-    report = DatasetReport()
+    report, digest = DatasetReport(), hashlib.sha256()
     number, cut = 0, False
     for piece in lines:
         report.size_bytes += len(piece)
+        digest.update(piece)
         continued, cut = cut, len(piece) >= MAX_LINE_BYTES and not piece.endswith(b"\n")
         if continued:
             continue  # the rest of a line that was refused already
@@ -95,6 +104,7 @@ def _check_lines(lines: Iterable[bytes]) -> DatasetReport:
         fault = f"longer than {MAX_LINE_BYTES} bytes" if cut else check_example(line)
         if fault:
             report.add_problem(f"line {number}: {fault}")
+    report.sha256 = digest.hexdigest()
     if not report.examples:
         report.add_problem("the file has no examples")
     return report

@@ -24,6 +24,10 @@ _OPERATION = re.compile(
     rf"(?P<parent>projects/{_PROJECT}/locations/(?P<location>{_LOCATION}))"
     r"(?:/[A-Za-z]+/[A-Za-z0-9_-]+)?/operations/(?P<id>[A-Za-z0-9_-]+)"
 )
+_CONTEXT = re.compile(
+    rf"(?P<store>projects/{_PROJECT}/locations/(?P<location>{_LOCATION})/metadataStores/[A-Za-z0-9_-]+)"
+    r"/contexts/(?P<id>[A-Za-z0-9_-]+)"
+)
 MAX_NAME = 1_000  # characters
 MAX_CHECKPOINT_ID = 100  # characters
 
@@ -81,6 +85,50 @@ class ResourceName:
 
     def __str__(self) -> str:
         return self.unversioned + (f"@{self.version}" if self.version else "")
+
+
+def serving_problem(name: str, value: object) -> str | None:
+    """Return why a value names neither an endpoint nor a model, beginning with the field's name, or ``None``."""
+    for collection in ("endpoints", "models"):
+        try:
+            ResourceName.parse(value, collection)
+            return None
+        except ResourceNameError:
+            continue
+    return (
+        f"{name}: {shown(value)} is neither projects/PROJECT/locations/LOCATION/endpoints/ID nor "
+        "projects/PROJECT/locations/LOCATION/models/ID[@VERSION]"
+    )
+
+
+@dataclass(frozen=True)
+class ContextName:
+    """Full name of an experiment, or of a run of one: a context of Vertex ML Metadata.
+
+    :param store: ``projects/P/locations/L/metadataStores/STORE``.
+    """
+
+    store: str
+    location: str
+    id: str
+
+    @classmethod
+    def parse(cls, name: object) -> Self:
+        """Take a full name apart.
+
+        :param name: for example ``projects/1/locations/us-central1/metadataStores/default/contexts/experiment-2``.
+        :raises ResourceNameError: when the string is anything else.
+        """
+        match = _CONTEXT.fullmatch(name) if isinstance(name, str) and len(name) <= MAX_NAME else None
+        if match is None:
+            raise ResourceNameError(
+                f"{shown(name)} is not a full resource name; expected "
+                "projects/PROJECT/locations/LOCATION/metadataStores/STORE/contexts/ID"
+            )
+        return cls(**match.groupdict())
+
+    def __str__(self) -> str:
+        return f"{self.store}/contexts/{self.id}"
 
 
 def operation_location(name: object) -> str:
@@ -182,6 +230,23 @@ class JobError:
 
 
 @dataclass(frozen=True)
+class EvaluationRun:
+    """What the service's own evaluation says of one checkpoint.
+
+    :param name: full name of the run; ``None`` where the service gives none that can be used.
+    :param checkpoint_id: ``None`` where the service does not tell, as for a job that saves its last checkpoint only.
+    :param state: for example ``SUCCEEDED``; empty in a job's own list, which does not tell.
+    :param metrics: by ``METRIC/AGGREGATION``, for example ``{"exact_match/AVERAGE": 0.8}``.
+    """
+
+    name: str | None = None
+    checkpoint_id: str | None = None
+    state: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    error: JobError | None = None
+
+
+@dataclass(frozen=True)
 class TuningJob:
     """A tuning job as one answer of the service shows it.
 
@@ -192,6 +257,9 @@ class TuningJob:
     :param epoch_count: epochs to do, as the service filled it in.
     :param model: full name of the tuned model with its version.
     :param endpoint: endpoint of the default checkpoint.
+    :param validation_dataset_uri: what the eval metrics are measured on; ``None`` without a validation dataset.
+    :param experiment: full name of the context that leads to the training metrics, not checked yet.
+    :param evaluations: of the checkpoints, when the job was given an evaluation config.
     """
 
     name: str
@@ -207,7 +275,9 @@ class TuningJob:
     model: str | None = None
     endpoint: str | None = None
     checkpoints: tuple[Checkpoint, ...] = ()
+    validation_dataset_uri: str | None = None
     experiment: str | None = None
+    evaluations: tuple[EvaluationRun, ...] = ()
     create_time: str | None = None
     start_time: str | None = None
     end_time: str | None = None

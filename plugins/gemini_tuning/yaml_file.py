@@ -5,7 +5,8 @@ Pure but for reading the file: no Airflow, no network.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,38 @@ _UNREADABLE = (ValueError, TypeError, AttributeError, LookupError, ArithmeticErr
 
 
 class YamlError(ValueError):
-    """A text is not acceptable YAML; the message says where in it."""
+    """A text is not acceptable YAML; the message says where in it.
+
+    :param what: is wrong, without the place.
+    :param line: the first is 1; ``None`` where it is the whole text.
+    """
+
+    def __init__(self, what: str, line: int | None = None) -> None:
+        super().__init__(what if line is None else f"line {line}: {what}")
+        self.what, self.line = what, line
+
+
+@dataclass(frozen=True)
+class Document:
+    """What a YAML text holds, and on which line.
+
+    :param value: mappings, lists and scalars.
+    """
+
+    value: Any
+    _root: yaml.Node | None = field(default=None, repr=False)
+
+    def line(self, path: Sequence[str | int] = ()) -> int | None:
+        """Return the line of a value, or of the nearest one around it when it is not there.
+
+        :param path: keys and indexes, from the root on.
+        """
+        node = self._root
+        line = None if node is None else _line(node)
+        for step in path:
+            if node is not None:
+                node, line = _child(node, step, line)
+        return line
 
 
 def read_text(path: Path) -> str:
@@ -40,11 +72,19 @@ def read_text(path: Path) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise YamlError(f"line {line}: not UTF-8: {error.reason}") from None
+        raise YamlError(f"not UTF-8: {error.reason}", line) from None
 
 
 def parse(text: str) -> Any:
     """Return what a YAML text holds: mappings, lists and scalars.
+
+    :raises YamlError: with the line where there is one.
+    """
+    return load(text).value
+
+
+def load(text: str) -> Document:
+    """Return what a YAML text holds, with the lines.
 
     :raises YamlError: with the line where there is one.
     """
@@ -55,11 +95,15 @@ def parse(text: str) -> Any:
         try:
             root = loader.get_single_node()
             if root is None:
-                return None
+                return Document(None)
             _Checker().check(root)
-            return loader.construct_document(root)
+            return Document(loader.construct_document(root), root)
         finally:
             loader.dispose()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        what = ", ".join(part for part in (error.context, error.problem) if part)
+        raise YamlError(f"not YAML: {what}", mark.line + 1 if mark else None) from error
     except yaml.YAMLError as error:
         raise YamlError(f"not YAML: {error}") from error
     except YamlError:
@@ -83,7 +127,7 @@ class _Checker:
         if known is not None:
             return known
         if id(node) in self._open:
-            raise YamlError(f"{_where(node)}: an alias stands in what it means")
+            raise YamlError("an alias stands in what it means", _line(node))
         self._open.add(id(node))
         if isinstance(node, yaml.MappingNode):
             _refuse_key_twice(node)
@@ -92,9 +136,9 @@ class _Checker:
             more, below = self.check(child)
             size, depth = size + more, max(depth, below)
         if size > MAX_NODES:
-            raise YamlError(f"{_where(node)}: more than {MAX_NODES} values, with aliases written out")
+            raise YamlError(f"more than {MAX_NODES} values, with aliases written out", _line(node))
         if depth >= MAX_DEPTH:
-            raise YamlError(f"{_where(node)}: nested deeper than {MAX_DEPTH} levels")
+            raise YamlError(f"nested deeper than {MAX_DEPTH} levels", _line(node))
         self._open.discard(id(node))
         self._measured[id(node)] = size, depth + 1
         return size, depth + 1
@@ -116,9 +160,21 @@ def _refuse_key_twice(node: yaml.MappingNode) -> None:
         if not isinstance(key, yaml.ScalarNode):
             continue
         if (key.tag, key.value) in seen:
-            raise YamlError(f"{_where(key)}: the key {shown(key.value)} is there twice")
+            raise YamlError(f"the key {shown(key.value)} is there twice", _line(key))
         seen.add((key.tag, key.value))
 
 
-def _where(node: yaml.Node) -> str:
-    return f"line {node.start_mark.line + 1}"
+def _child(node: yaml.Node, step: str | int, line: int | None) -> tuple[yaml.Node | None, int | None]:
+    """Return what is below a node, and its line: a mapping's value has the line of its key."""
+    if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+        return node.value[step], _line(node.value[step])
+    if isinstance(node, yaml.MappingNode):
+        # From the end: what << brought in stands before the mapping's own keys, which win.
+        for key, value in reversed(node.value):
+            if isinstance(key, yaml.ScalarNode) and key.value == step:
+                return value, _line(key)
+    return None, line
+
+
+def _line(node: yaml.Node) -> int:
+    return int(node.start_mark.line) + 1

@@ -8,24 +8,28 @@ from vertex_emulator.process import Emulator
 
 
 @pytest.fixture(scope="module")
-def scores():
+def scores(tmp_path_factory):
     """Scores of the six checkpoints, each twice from a service of its own."""
     from dataclasses import replace
 
-    found = []
+    found, folder = [], tmp_path_factory.mktemp("results")
     with pytest.MonkeyPatch.context() as monkeypatch:
-        for _ in range(2):
+        for number in range(2):
             with Emulator(speed=0) as emulator:
                 fill(emulator)
                 use_connection(monkeypatch, emulator.connection())
                 job = finished_job(emulator, replace(SPEC, epoch_count=6))
-                found.append([_score(checkpoint.as_dict()) for checkpoint in job.checkpoints])
+                found.append([_score(checkpoint.as_dict(), folder / str(number)) for checkpoint in job.checkpoints])
     return found
 
 
-def _score(checkpoint):
+def _score(checkpoint, folder):
     operator = GeminiSmokeTestCheckpointOperator(
-        task_id="smoke", checkpoint=checkpoint, suite="ferry_support", suite_folder="dags/config/smoke"
+        task_id="smoke",
+        checkpoint=checkpoint,
+        suite="ferry_support",
+        suite_folder="dags/config/smoke",
+        results_uri=str(folder),
     )
     return operator.execute(context())["score"]
 

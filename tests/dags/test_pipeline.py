@@ -27,14 +27,24 @@ def vertex(fast_emulator, monkeypatch):
     return fast_emulator
 
 
-@pytest.fixture
-def dag(airflow_db):
-    """The DAG, read afresh: dag.test() leaves rendered values behind on the tasks."""
+def read_dag():
+    """Read the DAG afresh: dag.test() leaves rendered values behind on the tasks."""
     bag = DagBag(str(REPOSITORY / "dags" / "gemini_checkpoint_tuning.py"), bundle_name="dags-folder")
     dag = bag.dags["gemini_checkpoint_tuning"]
     for task in dag.tasks:
         task.retries = 0
     return dag
+
+
+@pytest.fixture
+def dag(airflow_db):
+    return read_dag()
+
+
+@pytest.fixture
+def again(airflow_db):
+    """The same for a second run."""
+    return read_dag()
 
 
 def run(dag, **conf):
@@ -55,7 +65,7 @@ def defaults(vertex):
 def test_the_winner_is_not_the_default(dag, vertex):
     state, tasks, report = run(dag, copy_location="europe-west4", copy_model_id="ferry-copy")
     assert state == "success"
-    assert set(tasks.values()) == {"success"}
+    assert {task for task, state in tasks.items() if state != "success"} == {"smoke_test_champion", "approve"}
     assert report["default_before"] == "6"
     assert report["winner"] == report["default_after"] != "6"
     assert defaults(vertex) == {report["tuned_model"]: report["winner"], report["copy"]: report["winner"]}
@@ -85,8 +95,31 @@ def test_nobody_is_good_enough(dag, vertex):
     assert (tasks["set_default"], tasks["copy_model"], tasks["verify_copy"]) == ("skipped",) * 3
     assert tasks["report"] == "success"
     assert report["winner"] is None
-    assert "the minimum is 100.0%" in report["reason"]
+    assert "below the minimum 100.0%" in report["reason"]
     assert list(defaults(vertex).values()) == ["6"]
+
+
+def test_only_what_is_better_than_the_champion_is_promoted(dag, again, vertex):
+    """The first run's winner is in production when the next run, of the same data, comes to the same."""
+    _, _, first = run(dag)
+    state, tasks, report = run(again, champion=first["tuned_model"])
+    assert state == "success"
+    assert (tasks["smoke_test_champion"], tasks["set_default"]) == ("success", "skipped")
+    assert (report["outcome"], report["winner"]) == ("champion kept", None)
+    assert defaults(vertex)[report["tuned_model"]] == "6"
+
+
+def test_a_champion_that_is_worse_is_replaced(dag, again, vertex):
+    _, _, first = run(dag, export_last_checkpoint_only=True, min_pass_rate=0.1)
+    state, _, report = run(again, champion=first["tuned_model"])
+    assert state == "success"
+    assert report["outcome"] == "promoted"
+
+
+def test_a_champion_that_is_not_there_stops_the_run_before_anything_is_paid(dag, vertex):
+    state, tasks, _ = run(dag, champion="projects/demo-project/locations/us-central1/endpoints/404")
+    assert (state, tasks["validate"]) == ("failed", "failed")
+    assert vertex.state()["tuningJobs"] == []
 
 
 def test_a_checkpoint_that_is_not_deployed_does_not_stop_the_others(dag, vertex):

@@ -88,11 +88,11 @@ class Run:
         body = {"new_state": state} if task_id else {"state": state}
         self.stack.api.http.patch(f"/api/v2{self.path}{what}", json=body).raise_for_status()
 
-    def clear(self, *task_ids: str, downstream: bool = False) -> None:
+    def clear(self, *task_ids: str, downstream: bool = False, latest_version: bool = False) -> None:
         """Clear tasks, as a person would."""
         body = {
             "dry_run": False, "dag_run_id": self.run_id, "task_ids": list(task_ids), "only_failed": False,
-            "reset_dag_runs": True, "include_downstream": downstream,
+            "reset_dag_runs": True, "include_downstream": downstream, "run_on_latest_version": latest_version,
         }  # fmt: skip
         self.stack.api.http.post(f"/api/v2/dags/{self.dag_id}/clearTaskInstances", json=body).raise_for_status()
 

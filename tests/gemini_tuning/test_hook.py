@@ -239,20 +239,58 @@ def test_the_read_of_an_operation_is_repeated(hook, vertex):
     assert hook.get_operation(name).name == name
 
 
-def test_the_latency_is_that_of_the_attempt_that_was_answered(hook, vertex):
-    job = finished_job(vertex)
-    vertex.faults([{"path": "generateContent", "status": 429, "times": 1}])
-
+def prompt(hook, target, contents, **options):
     async def ask():
         try:
-            return await hook.agenerate(job.endpoint, "When is the next boat?")
+            return await hook.agenerate(target, contents, **options)
         finally:
             await hook.aclose()
 
-    sent = len(posts(vertex, ":generateContent"))
-    answer = asyncio.run(ask())
-    assert len(posts(vertex, ":generateContent")) == sent + 2
+    return asyncio.run(ask())
+
+
+def test_a_prompt_is_sent_once(hook, vertex):
+    job = finished_job(vertex)
+    vertex.faults([{"path": "generateContent", "status": 429, "times": 1}])
+    with pytest.raises(TransientServiceError, match="429"):
+        prompt(hook, job.endpoint, "When is the next boat?")
+    assert len(posts(vertex, ":generateContent")) == 1
+
+
+def test_a_prompt_of_several_turns_with_an_image(hook, vertex):
+    job = finished_job(vertex)
+    image = {"file_uri": "gs://bucket/quay.png", "mime_type": "image/png"}
+    turns = [
+        {"role": "user", "parts": [{"text": "Where is this?"}, image]},
+        {"role": "model", "parts": [{"text": "Norrick."}]},
+        {"role": "user", "parts": [{"text": "Is there a boat?"}]},
+    ]
+    prompt(hook, job.endpoint, turns)
+    sent = posts(vertex, ":generateContent")[-1]["body"]["contents"]
+    assert [turn["role"] for turn in sent] == ["user", "model", "user"]
+    assert sent[0]["parts"][1] == {"fileData": image}
+
+
+def test_one_of_googles_models_can_be_asked(hook, vertex):
+    answer = prompt(hook, "gemini-2.5-flash", "Is this answer right?", location="europe-west4")
     assert answer.text
+    path = posts(vertex, ":generateContent")[-1]["path"]
+    assert path.endswith("/locations/europe-west4/publishers/google/models/gemini-2.5-flash:generateContent")
+
+
+def test_the_endpoint_that_serves_a_models_default_checkpoint(hook, vertex):
+    job = finished_job(vertex)
+    assert hook.get_serving_endpoint(job.model) == job.checkpoints[-1].endpoint
+    hook.set_default_checkpoint(job.model, "1")
+    assert hook.get_serving_endpoint(job.model) == job.checkpoints[0].endpoint
+    assert hook.get_serving_endpoint(job.checkpoints[1].endpoint) == job.checkpoints[1].endpoint
+
+
+def test_a_model_that_is_not_deployed_serves_nothing(hook, vertex):
+    vertex.faults([{"job": {}, "outcome": "checkpoint_without_endpoint", "checkpoint": "3"}])
+    job = finished_job(vertex)
+    with pytest.raises(PermanentServiceError, match=f"default checkpoint of {job.model} is not deployed"):
+        hook.get_serving_endpoint(job.model)
 
 
 def test_concurrent_prompts_share_one_client(hook, vertex):

@@ -15,19 +15,21 @@ from support import REPOSITORY, context
 
 from gemini_tuning.api_values import create_config
 from gemini_tuning.copy_spec import ModelCopySpec
-from gemini_tuning.exceptions import GeminiTuningError
+from gemini_tuning.exceptions import GeminiTuningError, PermanentServiceError
 from gemini_tuning.operators import (
     GeminiChooseCheckpointOperator,
     GeminiCopyModelOperator,
     GeminiCreateTuningJobOperator,
     GeminiListCheckpointsOperator,
     GeminiPreflightOperator,
+    GeminiReadTuningMetricsOperator,
     GeminiSetDefaultCheckpointOperator,
+    GeminiSmokeTestChampionOperator,
     GeminiSmokeTestCheckpointOperator,
     GeminiVerifyModelCopyOperator,
 )
 from gemini_tuning.operators.base import GCP_FIELDS, optional_float, optional_text
-from gemini_tuning.resources import Checkpoint, Model, Operation, ResourceName, TuningJob
+from gemini_tuning.resources import Answer, Checkpoint, Model, Operation, ResourceName, TuningJob
 from gemini_tuning.sensors import GeminiTuningJobSensor
 from gemini_tuning.tuning_spec import TuningJobSpec
 from tests.gemini_tuning.strategies import HUGE_INT, json_values
@@ -35,7 +37,11 @@ from tests.gemini_tuning.strategies import HUGE_INT, json_values
 PARENT = "projects/p/locations/us-central1"
 JOB, MODEL, ENDPOINT = f"{PARENT}/tuningJobs/1", f"{PARENT}/models/7@1", f"{PARENT}/endpoints/9"
 CHECKPOINT = {"checkpoint_id": "1", "epoch": 1, "step": 10, "endpoint": None}
-RESULT = {**CHECKPOINT, "score": 1.0, "passed": 1, "total": 1, "error": None}
+RESULT = {
+    **CHECKPOINT, "suite_fingerprint": "f", "cases": 1, "latency_ms": {"p50": 1.0, "p95": 1.0}, "error": None,
+    "results_uri": "gs://bucket/results.jsonl",
+}  # fmt: skip
+LINE = {"case_id": "a", "repeat": 1, "passed": True, "score": 1.0, "weight": 1.0, "critical": False, "blocked": None}
 MESSAGE_LIMIT = 5_000
 
 FOLDER = Path(tempfile.mkdtemp(dir=os.environ["AIRFLOW_HOME"]))
@@ -52,8 +58,13 @@ GOOD = {
     GeminiCreateTuningJobOperator: {"training_dataset_uri": "gs://bucket/train.jsonl", "base_model": "gemini-2.5"},
     GeminiTuningJobSensor: {"tuning_job": JOB, "deferrable": False},
     GeminiListCheckpointsOperator: {"tuning_job": JOB},
+    GeminiReadTuningMetricsOperator: {"tuning_job": JOB, "checkpoints": [CHECKPOINT]},
     GeminiSmokeTestCheckpointOperator: {
-        "checkpoint": CHECKPOINT, "suite": "one", "suite_folder": str(FOLDER)
+        "checkpoint": {**CHECKPOINT, "endpoint": ENDPOINT}, "suite": "one", "suite_folder": str(FOLDER),
+        "results_uri": "gs://bucket/results",
+    },
+    GeminiSmokeTestChampionOperator: {
+        "champion": ENDPOINT, "suite": "one", "suite_folder": str(FOLDER), "results_uri": "/nowhere/results",
     },
     GeminiChooseCheckpointOperator: {"results": [RESULT], "default_checkpoint_id": "1"},
     GeminiSetDefaultCheckpointOperator: {"model": MODEL, "checkpoint_id": "1", "tuning_job": JOB},
@@ -63,7 +74,8 @@ GOOD = {
 # An error about a resource name shows the name and the kind that was expected.
 KINDS = {"tuning_job": "tuningJobs", "model": "models", "source_model": "models", "checkpoint_id": "has no checkpoint",
          "destination_location": "copy location", "destination_project_id": "copy project_id",
-         "default_checkpoint_id": "has no checkpoint", "suite_folder": "suite"}  # fmt: skip
+         "default_checkpoint_id": "has no checkpoint", "suite_folder": "suite",
+         "checkpoints": "checkpoint"}  # fmt: skip
 
 
 class NothingIsSent:
@@ -96,7 +108,24 @@ class NothingIsSent:
     def get_original_model(self, name):
         return None
 
+    def get_serving_endpoint(self, name):
+        ResourceName.parse(name, "endpoints" if "/endpoints/" in name else "models")
+        return ENDPOINT
+
+    async def agenerate(self, target, contents, **options):
+        return Answer("{}", 0.1)
+
+    async def aclose(self):
+        pass
+
+    def write_object(self, uri, content, content_type):
+        pass
+
     def read_lines(self, uri):
+        if uri == RESULT["results_uri"]:
+            return iter([json.dumps(LINE).encode()])
+        if not uri.endswith("train.jsonl"):
+            raise PermanentServiceError(f"{uri}: 404", resource=uri, code=404)
         turns = [{"role": "user", "parts": [{"text": "a"}]}, {"role": "model", "parts": [{"text": "b"}]}]
         return iter([json.dumps({"contents": turns}).encode()])
 
@@ -110,8 +139,8 @@ def execute(kind, **change):
         if hasattr(operator, "_check_cloud_fields"):
             operator._check_cloud_fields()
             operator.__dict__["hook"] = NothingIsSent()
-        run = operator.choose_branch if kind is GeminiChooseCheckpointOperator else operator.execute
-        run(context())
+        operator.do_branch = lambda _, branch: branch  # Airflow's business
+        operator.execute(context())
     except AirflowSkipException:
         pass
     except (GeminiTuningError, ValueError) as error:

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -10,12 +12,21 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from support import SPEC, use_connection
 
-from gemini_tuning import clients
+from gemini_tuning import clients, experiments
 from gemini_tuning import hook as hook_module
 from gemini_tuning.copy_spec import ModelCopySpec
 from gemini_tuning.exceptions import CreateOutcomeUnknownError, PermanentServiceError, ServiceError
 from gemini_tuning.hook import GeminiTuningHook
-from gemini_tuning.resources import Answer, Model, Operation, ResourceName, TuningJob, operation_location
+from gemini_tuning.resources import (
+    Answer,
+    EvaluationRun,
+    Model,
+    Operation,
+    ResourceName,
+    TuningJob,
+    operation_location,
+)
+from gemini_tuning.tuning_metrics import Curve
 from tests.gemini_tuning.hostile_server import ECHO, TOKEN, hostile_server
 from tests.gemini_tuning.strategies import BAD_NAMES, DEEP, HTML, spoiled, wire_values
 
@@ -25,6 +36,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*is not a valid:UserWarning")
 PARENT = "projects/p/locations/us-central1"
 JOB, MODEL, ENDPOINT = f"{PARENT}/tuningJobs/1", f"{PARENT}/models/7@1", f"{PARENT}/endpoints/9"
 OPERATION = f"{PARENT}/models/7/operations/5"
+EXPERIMENT, EVALUATION = f"{PARENT}/metadataStores/default/contexts/x", f"{PARENT}/evaluationRuns/3"
+SERIES = f"{PARENT}/tensorboards/4/experiments/x/runs/y/timeSeries/1"
 LIMIT = 4_000  # characters of a message: 2,000 of the service's, and ours
 GOOD_JOB = {
     "name": JOB,
@@ -34,7 +47,19 @@ GOOD_JOB = {
     "endTime": "2026-01-01T00:00:00Z",
     "error": {"code": 3, "message": "no"},
     "labels": {"a": "b"},
-    "experiment": f"{PARENT}/metadataStores/default/contexts/x",
+    "experiment": EXPERIMENT,
+    "evaluateDatasetRuns": [
+        {
+            "evaluationRun": EVALUATION,
+            "checkpointId": "1",
+            "error": {"code": 3, "message": "no"},
+            "evaluateDatasetResponse": {
+                "aggregationOutput": {
+                    "aggregationResults": [{"aggregationMetric": "AVERAGE", "exactMatchMetricValue": {"score": 0.5}}]
+                }
+            },
+        }
+    ],
     "baseModel": "gemini-2.5-flash",
     "tunedModelDisplayName": "x",
     "supervisedTuningSpec": {"hyperParameters": {"epochCount": "3"}},
@@ -55,9 +80,35 @@ GOOD_MODEL = {
 }
 COPIED = {"@type": "type.googleapis.com/google.cloud.aiplatform.v1.CopyModelResponse", "model": MODEL}
 GOOD_OPERATION = {"name": OPERATION, "done": True, "response": COPIED}
+# What each call of the way to the metrics answers, all in one: the clients pass over what they do not know.
+GOOD_METRICS = {
+    "name": EXPERIMENT,
+    "metadata": {"backing_tensorboard_resource": f"{PARENT}/tensorboards/4"},
+    "contexts": [{"name": f"{EXPERIMENT}-y", "createTime": "2026-01-01T00:00:00Z"}],
+    "tensorboardTimeSeries": [{"name": SERIES, "displayName": "/train_total_loss"}],
+    "timeSeriesData": [
+        {
+            "tensorboardTimeSeriesId": "1",
+            "valueType": "SCALAR",
+            "values": [{"wallTime": "2026-01-01T00:00:00Z", "step": "10", "scalar": {"value": 1.5}}],
+        }
+    ],
+}
+GOOD_EVALUATION = {
+    "name": EVALUATION,
+    "state": "SUCCEEDED",
+    "error": {"code": 3, "message": "no"},
+    "evaluationResults": {"summaryMetrics": {"metrics": {"candidate/FLUENCY/AVERAGE": 4.2}}},
+}
 GOOD_ANSWER = {
     "candidates": [{"content": {"role": "model", "parts": [{"text": "Hi"}]}, "finishReason": "STOP"}],
     "usageMetadata": {"promptTokenCount": 1, "candidatesTokenCount": 1},
+}
+
+GOOD_SERVING_MODEL = {
+    "name": MODEL,
+    "defaultCheckpointId": "1",
+    "deployedModels": [{"endpoint": ENDPOINT, "deployedModelId": "9", "checkpointId": "1"}],
 }
 
 
@@ -67,8 +118,8 @@ def service():
     with pytest.MonkeyPatch.context() as patch, hostile_server() as server:
         use_connection(patch, server.connection(), "hostile")
         patch.setattr(clients, "READ_ATTEMPTS", 1)
-        patch.setattr(hook_module, "PROMPT_ATTEMPTS", 1)
         patch.setattr(hook_module, "READ_PATIENCE", 0.01)
+        patch.setattr(experiments, "METRICS_PATIENCE", 0.0)
         server.hook = GeminiTuningHook("hostile")
         with asyncio.Runner() as server.loop:
             yield server
@@ -94,6 +145,14 @@ CALLS: dict[str, tuple[Callable[[Any], Any], type, str, dict[str, Any]]] = {
         {"tuningJobs": [GOOD_JOB]},
     ),
     "list operations": (lambda s: s.hook.list_operations(MODEL), list, MODEL, {"operations": [GOOD_OPERATION]}),
+    "serving endpoint of a model": (lambda s: s.hook.get_serving_endpoint(MODEL), str, MODEL, GOOD_SERVING_MODEL),
+    "serving endpoint": (lambda s: s.hook.get_serving_endpoint(ENDPOINT), str, ENDPOINT, {"name": ENDPOINT}),
+    "read metrics": (
+        lambda s: s.hook.read_curves(EXPERIMENT, ["/train_total_loss"], {10}), dict, EXPERIMENT, GOOD_METRICS
+    ),
+    "get evaluation": (
+        lambda s: s.hook.get_evaluation_run(EVALUATION), EvaluationRun, EVALUATION, GOOD_EVALUATION
+    ),
     "prompt": (lambda s: s.loop.run(s.hook.agenerate(ENDPOINT, "Hi")), Answer, ENDPOINT, GOOD_ANSWER),
 }  # fmt: skip
 CREATES = ("create", "copy")
@@ -125,17 +184,30 @@ def _assert_names(value) -> None:
         case TuningJob():
             ResourceName.parse(value.name, "tuningJobs")
             _assert_optional(value.model, "models")
+            _assert_evaluations(value.evaluations)
             for endpoint in (value.endpoint, *(c.endpoint for c in value.checkpoints)):
                 _assert_optional(endpoint, "endpoints")
         case Model():
             ResourceName.parse(value.name, "models")
         case Operation(done=True, error=None):
             ResourceName.parse(value.model, "models")
+        case str() if "/endpoints/" in value:
+            ResourceName.parse(value, "endpoints")
+        case EvaluationRun():
+            _assert_evaluations([value])
+        case dict():
+            assert all(isinstance(curve, Curve) for curve in value.values())
         case str():
             operation_location(value)
     if isinstance(value, TuningJob | Model):
         assert len({c.checkpoint_id for c in value.checkpoints}) == len(value.checkpoints)
         assert all(c.checkpoint_id.strip() for c in value.checkpoints)
+
+
+def _assert_evaluations(runs) -> None:
+    for run in runs:
+        _assert_optional(run.name, "evaluationRuns")
+        assert all(math.isfinite(metric) for metric in run.metrics.values())
 
 
 def _assert_optional(name: str | None, kind: str) -> None:
@@ -353,3 +425,82 @@ def test_an_object_that_is_a_page(service, body, status):
         _assert_no_token(error)
         if status == 403:
             assert isinstance(error, PermanentServiceError)
+
+
+def test_the_good_metrics_and_the_good_evaluation(service):
+    service.answer(GOOD_METRICS)
+    assert call(service, "read metrics") == {"/train_total_loss": Curve.of([(10, 1.5)])}
+    service.answer(GOOD_EVALUATION)
+    assert call(service, "get evaluation").metrics == {"FLUENCY/AVERAGE": 4.2}
+
+
+@pytest.mark.parametrize("bad", [name for name in BAD_NAMES if name])
+def test_no_bad_name_on_the_way_to_the_metrics_gets_into_an_address(service, bad):
+    for spoilt in (
+        {"metadata": {"backing_tensorboard_resource": bad}},
+        {"contexts": [{"name": bad}]},
+        {"contexts": [{"name": f"{EXPERIMENT}-{bad}"}]},
+        {"tensorboardTimeSeries": [{"name": bad, "displayName": "/train_total_loss"}]},
+        {"tensorboardTimeSeries": [{"name": f"{SERIES}{bad}", "displayName": "/train_total_loss"}]},
+    ):
+        service.answer({**GOOD_METRICS, **spoilt})
+        found = call(service, "read metrics")
+        if spoilt.get("contexts") == [{"name": bad}]:
+            assert "has no run" in str(found)
+        for _, path in service.seen:
+            assert "%2E" not in path
+            assert re.fullmatch(r"/v1/projects/p/locations/us-central1/[\w/:-]+", path.partition("?")[0], re.ASCII)
+
+
+@pytest.mark.parametrize("name", ["", "../x", JOB, EXPERIMENT + "/../y", EXPERIMENT + "\n", None, 7])
+def test_an_experiment_that_is_none_gets_no_request(service, name):
+    service.answer(GOOD_METRICS)
+    with pytest.raises(ValueError, match="metadataStores/STORE/contexts/ID"):
+        service.hook.read_curves(name, ["/train_total_loss"], {10})
+    assert service.seen == []
+
+
+def test_a_list_that_never_ends(service):
+    service.answer({**GOOD_METRICS, "nextPageToken": "again"})
+    assert call(service, "read metrics") == {"/train_total_loss": Curve.of([(10, 1.5)])}
+    assert len(service.seen) <= 2 * experiments.MAX_PAGES + 2
+
+
+def test_a_metric_that_is_no_number_is_no_zero(service):
+    for point in ({"step": "10", "tensor": {"value": ""}}, {"step": "10", "blobs": {}}, {"step": "10"}):
+        data = {**GOOD_METRICS["timeSeriesData"][0], "values": [point]}
+        service.answer({**GOOD_METRICS, "timeSeriesData": [data]})
+        assert "not numbers" in str(call(service, "read metrics"))
+
+
+def test_a_loss_that_is_no_number_is_known_as_such(service):
+    data = {**GOOD_METRICS["timeSeriesData"][0], "values": [{"step": "10", "scalar": {"value": "NaN"}}]}
+    service.answer({**GOOD_METRICS, "timeSeriesData": [data]})
+    assert math.isnan(call(service, "read metrics")["/train_total_loss"].at(10).value)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "expected"),
+    [
+        ({"a/F/AVERAGE": 1, "b/F/AVERAGE": 2}, {"a/F/AVERAGE": 1.0, "b/F/AVERAGE": 2.0}),
+        ({"a/F/AVERAGE": 1, "a/G/AVERAGE": 2}, {"F/AVERAGE": 1.0, "G/AVERAGE": 2.0}),
+        ({"F": 0.5, "G": True, "H": "1", "I": [1], "J": float("nan"), "K": 10**400}, {"F": 0.5}),
+    ],
+)
+def test_metrics_of_an_evaluation(service, metrics, expected):
+    results = {"summaryMetrics": {"metrics": metrics}}
+    service.answer({**GOOD_EVALUATION, "evaluationResults": results})
+    assert call(service, "get evaluation").metrics == expected
+
+
+def test_an_evaluation_that_was_not_asked_for(service):
+    service.answer({**GOOD_EVALUATION, "name": f"{PARENT}/evaluationRuns/4"})
+    assert "the answer is about" in str(call(service, "get evaluation"))
+
+
+@pytest.mark.parametrize("bad", [*BAD_NAMES, MODEL])
+def test_a_bad_evaluation_is_no_reason_to_lose_the_job(service, bad):
+    run = {"evaluationRun": bad, "checkpointId": bad}
+    service.answer({**GOOD_JOB, "evaluateDatasetRuns": [run]})
+    (found,) = call(service, "get job").evaluations
+    assert found.name is None

@@ -1,7 +1,9 @@
 """Suites that somebody got wrong, or wrote to do harm: each is refused with the file and the place, or is a suite."""
 
+import functools
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -10,12 +12,22 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gemini_tuning import yaml_file
+from gemini_tuning.resources import Answer
 from gemini_tuning.retraining import ProfileError, load_profile
-from gemini_tuning.smoke import patterns
-from gemini_tuning.smoke.assertions import TYPES, Assertion
-from gemini_tuning.smoke.suite import CASE_KEYS, DEFAULT_KEYS, SUITE_KEYS, Suite, SuiteError, load_suite, parse_suite
+from gemini_tuning.smoke import structure
+from gemini_tuning.smoke.assertions import MAX_FAULT, Assertion
+from gemini_tuning.smoke.suite import Suite, SuiteError, load_suite, parse_suite
 from tests.gemini_tuning.strategies import BAD_NAMES, DEEP, json_values, texts
 
+ASSERTION = structure.schema()["definitions"]["assertion"]
+KEYS = {
+    "suite": sorted(structure.schema()["properties"]),
+    "case": sorted(structure.schema()["definitions"]["case"]["properties"]),
+    "rows": sorted(structure.schema()["definitions"]["rows"]["properties"]),
+    "assertion": sorted(ASSERTION["properties"]),
+    "turn": ["role", "parts"],
+    "part": ["text", "file_uri", "mime_type"],
+}
 CASE = {"id": "a", "prompt": "Hi", "assert": [{"type": "contains", "value": "x"}]}
 FLOW = "cases: [{id: a, prompt: Hi, assert: [{type: is-json}]%s}]"
 BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -29,10 +41,11 @@ def read(text: str, source: str = "suites/bad.yaml") -> Suite | None:
     try:
         suite = parse_suite(text, source)
     except SuiteError as error:
-        assert str(error).startswith(f"{source}: ")
+        assert re.match(rf"{re.escape(source)}(:\d+)?: \S", str(error))
         assert len(str(error)) < MESSAGE_LIMIT
         return None
-    assert all(case.assertions and case.prompt.strip() and case.weight > 0 for case in suite.cases)
+    assert all(case.assertions and case.contents[-1].role == "user" and case.weight > 0 for case in suite.cases)
+    assert re.fullmatch("[0-9a-f]{64}", suite.fingerprint)
     return suite
 
 
@@ -60,38 +73,68 @@ def test_any_text(text):
 
 
 @given(json_values)
+@example({"x" * 5_000: [float("nan")]})
+@example({"\x85": None})
+@example({" ": [10**30]})
+@example({"cases": [{"id": "a\nb" * 2_000}]})
+@example(functools.reduce(lambda inner, _: {"x" * 150: inner}, range(40), float("inf")))
 def test_any_structure(value):
     read(_dumped(value))
 
 
-@given(
-    st.dictionaries(st.sampled_from(sorted(SUITE_KEYS)) | texts, json_values, max_size=3),
-    st.dictionaries(st.sampled_from(sorted(DEFAULT_KEYS)), json_values, max_size=2),
-    st.dictionaries(st.sampled_from(sorted(CASE_KEYS)), json_values, max_size=3),
-    st.dictionaries(st.sampled_from(["type", "value"]), json_values | st.sampled_from(sorted(TYPES)), max_size=2),
+def some(names: list[str], values=json_values, most: int = 3):
+    return st.dictionaries(st.sampled_from(names), values, max_size=most)
+
+
+# Templates and half-right structures come further than anything does.
+near_misses = json_values | st.sampled_from(
+    [
+        "{{ a }}",
+        "{{ b | x }}",
+        "gs://b/x.jsonl",
+        "none.csv",
+        "data/../x.csv",
+        {"a": "x"},
+        [{"text": "{{ a }}"}],
+        1,
+        True,
+    ]
 )
-def test_any_value_in_any_place(suite, defaults, case, assertion):
-    for more in (suite, {"defaults": defaults}, {"cases": [CASE, case]}):
+assertions = some(KEYS["assertion"], near_misses | st.sampled_from(structure.types()))
+turns = some(KEYS["turn"], near_misses | st.lists(some(KEYS["part"], near_misses), max_size=2))
+
+
+@given(
+    some(KEYS["suite"]) | st.dictionaries(texts, json_values, max_size=2),
+    some(KEYS["case"], near_misses),
+    some(KEYS["case"], near_misses),
+    assertions,
+    turns,
+    some(KEYS["rows"], near_misses),
+)
+def test_any_value_in_any_place(suite, defaults, case, assertion, turn, rows):
+    for more in (suite, {"defaults": defaults}, {"cases": [CASE, case]}, {"cases_from": rows}):
         read(_dumped({"cases": [CASE], **more}))
     read(_dumped({"cases": [{**CASE, **case}]}))
     read(_dumped({"cases": [{**CASE, "assert": [{"type": "regex", "value": "x"} | assertion]}]}))
+    read(_dumped({"cases": [{"id": "a", "assert": CASE["assert"], "contents": [turn]}]}))
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("cases: " + "[" * 10_000, "nested deeper"),
-        ("cases: " + "[" * 60 + "]" * 60, "line 1: nested deeper than 50 levels"),
-        ("x: &x [*x]", "line 1: an alias stands in what it means"),
+        ("cases: " + "[" * 60 + "]" * 60, "bad.yaml:1: nested deeper than 50 levels"),
+        ("x: &x [*x]", "bad.yaml:1: an alias stands in what it means"),
         (BOMB, "more than 100000 values, with aliases written out"),
         (BOMB + "cases: [*a9]", "with aliases written out"),
         ("a: &a {b: 1}\n" + "".join(f"- {n}" for n in range(3)), "not YAML"),
-        ("cases: []\ncases: []", "line 2: the key 'cases' is there twice"),
-        (FLOW % ", id: b", "line 1: the key 'id' is there twice"),
-        ("a: 2001-99-99", "not YAML"),
+        ("cases: []\ncases: []", "bad.yaml:2: the key 'cases' is there twice"),
+        (FLOW % ", id: b", "bad.yaml:1: the key 'id' is there twice"),
+        ("a: 2001-99-99", "bad.yaml: not YAML: a value does not fit its type: month must be in 1..12"),
         (FLOW % ", weight: 0x" + "", "weight"),
-        (FLOW % (", weight: 0x" + "f" * 6_000), "case 1 (a): weight: expected a number above 0"),
-        (FLOW % (", max_output_tokens: 0x" + "f" * 6_000), "case 1 (a): max_output_tokens"),
+        (FLOW % (", weight: 0x" + "f" * 6_000), "case 1 (a): weight: expected a number of at most 64 bits"),
+        (FLOW % (", max_output_tokens: 0x" + "f" * 6_000), "case 1 (a): max_output_tokens: expected a number of at"),
         (FLOW % (", temperature: 0x" + "f" * 6_000), "case 1 (a): temperature"),
         (FLOW % ", weight: 1.0e+300", "weight: expected a number above 0, at most"),
         (FLOW % ", max_output_tokens: 99999999999", "max_output_tokens: expected a whole number"),
@@ -156,8 +199,8 @@ def test_a_link_within_the_folder_is_a_suite(folder):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"description: ok\ncases: \xff\xfe", "line 2: not UTF-8"),
-        ("cases: []".encode("utf-16"), "line 1: not UTF-8"),
+        (b"description: ok\ncases: \xff\xfe", "bad.yaml:2: not UTF-8"),
+        ("cases: []".encode("utf-16"), "bad.yaml:1: not UTF-8"),
         (b"#" * (yaml_file.MAX_BYTES + 1), "more than 1000000 bytes"),
     ],
 )
@@ -185,29 +228,37 @@ def test_folders_and_pipes_are_no_suites(folder):
 # ------------------------------------------------------------------------------------- assertions
 
 
-@given(st.sampled_from([*TYPES, *(f"not-{kind}" for kind in TYPES)]), json_values, texts)
-def test_an_assertion_is_refused_or_can_be_checked(kind, value, answer):
-    assertion = Assertion(kind, value)
-    problem = assertion.problem()
-    if problem is None:
-        fault = assertion.check(answer, 5.0)
-        assert fault is None or fault.startswith((kind.removeprefix("not-"), kind))
-        assert fault is None or len(fault) < 1_000
-    else:
-        assert len(problem) < 1_500
+def case_with(assertion: dict) -> dict:
+    return {"cases": [{**CASE, "assert": [assertion]}], "judge": {"model": "m"}}
+
+
+@given(assertions, st.sampled_from(structure.types()), texts)
+def test_an_assertion_is_refused_or_can_be_checked(assertion, kind, answer):
+    suite = read(_dumped(case_with({**assertion, "type": kind})))
+    if suite is None:
+        return
+    case = suite.cases[0]
+    verdicts = [each.check(Answer(answer, 0.005, "STOP"), case.vars) for each in case.assertions]
+    assert [verdict.type for verdict in verdicts] == [kind]
+    assert all(0 <= verdict.score <= 1 and 0 < len(verdict.reason) < MAX_FAULT + 100 for verdict in verdicts)
+    grade = case.grade(verdicts)
+    assert grade.passed == verdicts[0].passed
+    assert grade.score == pytest.approx(verdicts[0].score)
 
 
 SCHEMA_KEYWORDS = (
     "type", "pattern", "enum", "required", "properties", "items", "multipleOf", "$ref", "$id", "anyOf",
     "additionalProperties", "patternProperties", "minLength", "$defs", "$dynamicRef", "uniqueItems",
+    "unevaluatedProperties",
 )  # fmt: skip
 
 
 @given(st.dictionaries(st.sampled_from(SCHEMA_KEYWORDS), json_values, max_size=3), json_values)
 def test_a_schema_is_refused_or_can_be_applied(schema, answer):
-    assertion = Assertion("is-json", schema)
-    if assertion.problem() is None:
-        assertion.check(json.dumps(answer), 5.0)
+    for kind in ("is-json", "not-contains-json"):
+        assertion = Assertion(kind, schema)
+        if assertion.value_problem() is None:
+            assertion.check(Answer(json.dumps(answer), 0.005))
 
 
 @pytest.mark.parametrize(
@@ -223,43 +274,29 @@ def test_a_schema_is_refused_or_can_be_applied(schema, answer):
     ],
 )
 def test_a_schema_that_would_fail_after_the_tuning_was_paid(schema, said):
-    assert said in Assertion("is-json", schema).problem()
+    assert said in Assertion("is-json", schema).value_problem()
+    if 5 not in schema.get("properties", {}):
+        refused = refusal(_dumped(case_with({"type": "is-json", "value": schema})))
+        assert re.match(r"suites/bad\.yaml:\d+: case 1 \(a\): assert 1: value: not a JSON Schema: ", refused)
 
 
-@pytest.mark.parametrize("kind", ["is-json", "not-is-json"])
-def test_a_schema_that_goes_round_in_circles_decides_nothing(kind):
-    assertion = Assertion(kind, {"$ref": "#"})
-    assert "cannot be decided" in (assertion.problem() or assertion.check("{}", 0))
-
-
-@pytest.mark.parametrize("kind", ["regex", "not-regex"])
-def test_a_regular_expression_that_would_not_end_decides_nothing(monkeypatch, kind):
-    monkeypatch.setattr(patterns, "MATCH_SECONDS", 0.05)
-    assertion = Assertion(kind, ENDLESS)
-    assert assertion.problem() is None
-    assert assertion.check("a" * 60 + "!", 0).startswith(f"{kind}: cannot be decided")
-
-
-def test_a_pattern_in_a_schema_ends_as_well(monkeypatch):
-    monkeypatch.setattr(patterns, "MATCH_SECONDS", 0.05)
-    fault = Assertion("is-json", {"pattern": ENDLESS}).check(json.dumps("a" * 60 + "!"), 0)
-    assert "cannot be decided" in fault
-
-
-ENDLESS = r"^(a|aa|aaa)+(a|aa)+$"
-
-
-@pytest.mark.parametrize("answer", [DEEP, "1" * 5_000, "NaN", "[Infinity]", "{}" * 3, "\ud800", "", "x" * 1_000_000])
+@pytest.mark.parametrize("answer", [DEEP, "1" * 5_000, "NaN", "[Infinity]", "{}" * 3, "\ud800", "x" * 1_000_000])
 def test_an_answer_that_is_no_json(answer):
-    fault = Assertion("is-json").check(answer, 0)
-    assert fault.startswith("is-json: ")
-    assert len(fault) < 1_000
+    verdict = Assertion("is-json").check(Answer(answer, 0))
+    assert verdict.reason.startswith("not JSON: ")
+    assert len(verdict.reason) < MAX_FAULT + 100
 
 
 def test_a_huge_answer_makes_no_huge_message():
-    answer = json.dumps({"team": "x" * 1_000_000})
-    for kind, value in (("equals", "y"), ("contains", "y"), ("is-json", {"properties": {"team": {"enum": ["a"]}}})):
-        assert len(Assertion(kind, value).check(answer, 0)) < 1_000
+    answer = Answer(json.dumps({"team": "x" * 1_000_000}), 0, finish_reason="x" * 5_000, blocked="x" * 5_000)
+    schema = {"properties": {"team": {"enum": ["a"]}}}
+    for kind, value in (
+        ("equals", "y"), ("contains", "y"), ("is-json", schema), ("contains-json", schema), ("not-regex", "x+"),
+        ("starts-with", "y"), ("finish-reason", "STOP"), ("safety-not-blocked", None), ("levenshtein", "y"),
+    ):  # fmt: skip
+        verdict = Assertion(kind, value).check(answer)
+        assert not verdict.passed
+        assert len(verdict.reason) < MAX_FAULT + 100
 
 
 # --------------------------------------------------------------------------------------- profiles

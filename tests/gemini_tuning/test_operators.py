@@ -1,12 +1,13 @@
 """The operators against the local Vertex AI, called as Airflow's task runner calls them."""
 
+import hashlib
+import json
 from dataclasses import replace
 
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException, AirflowTaskTimeout, TaskDeferred
-from support import LOCATION, LONG, SPEC, context, finished_job
+from support import DATA, LOCATION, LONG, SPEC, TaskStateStore, context, finished_job
 
-from gemini_tuning import hook as hook_module
 from gemini_tuning.exceptions import (
     CheckpointError,
     CopyModelError,
@@ -16,16 +17,14 @@ from gemini_tuning.exceptions import (
     TransientServiceError,
     VerificationError,
 )
+from gemini_tuning.files import Files
 from gemini_tuning.hook import GeminiTuningHook
 from gemini_tuning.operators import (
-    GeminiChooseCheckpointOperator,
     GeminiCopyModelOperator,
     GeminiCreateTuningJobOperator,
     GeminiListCheckpointsOperator,
     GeminiPreflightOperator,
     GeminiSetDefaultCheckpointOperator,
-    GeminiSmokeTestCheckpointOperator,
-    GeminiTuningReportOperator,
     GeminiVerifyModelCopyOperator,
 )
 from gemini_tuning.operators import base as base_module
@@ -61,7 +60,38 @@ def test_preflight_counts(vertex):
     assert found["training"]["examples"] == 140
     assert found["validation"]["examples"] == 36
     assert found["suite_cases"] == 24
+    assert found["training"]["uri"] == "gs://bucket/train.jsonl"
+    assert found["training"]["sha256"] == hashlib.sha256((DATA / "train.jsonl").read_bytes()).hexdigest()
     assert preflight(validation_dataset_uri=None, suite=None).execute(context())["validation"] is None
+
+
+def test_preflight_gives_each_run_folders_of_its_own_which_every_try_gets_again(vertex, tmp_path):
+    store = TaskStateStore()
+    run = "manual__2026-11-22T10:00:00+00:00"
+    found = preflight(report_uri=str(tmp_path)).execute(context(store=store, run_id=run))
+    assert found["results_uri"].startswith("gs://bucket/gemini_tuning_results/dag/manual__2026-11-22T10_00_00+00_00-")
+    assert found["report_uri"].startswith(f"{tmp_path}/dag/manual__")
+    assert preflight(report_uri=str(tmp_path)).execute(context(store=store, run_id=run)) == found
+    assert preflight().execute(context(run_id=run))["results_uri"] != found["results_uri"]
+    about = b"".join(Files(GeminiTuningHook()).read_lines(found["results_uri"] + "/run.json"))
+    assert json.loads(about) == {"dag_id": "dag", "run_id": run}
+
+
+@pytest.mark.parametrize("name", ["results_uri", "report_uri"])
+def test_preflight_refuses_a_folder_that_is_none(vertex, name):
+    with pytest.raises(InvalidInputError, match=f"Nothing was created. {name}: "):
+        preflight(**{name: "results"}).execute(context())
+
+
+def test_preflight_refuses_a_folder_that_can_not_be_written_to(vertex):
+    vertex.faults([{"method": "POST", "path": "/upload/", "status": 403, "message": "No objects for you."}])
+    with pytest.raises(PermanentServiceError, match=r"write gs://bucket/gemini_tuning_results/.*No objects for you"):
+        preflight().execute(context())
+
+
+def test_preflight_refuses_a_champion_that_is_not_there(vertex):
+    with pytest.raises(PermanentServiceError, match=r"get projects/p/locations/us-central1/endpoints/404"):
+        preflight(champion="projects/p/locations/us-central1/endpoints/404").execute(context())
 
 
 def test_preflight_names_the_lines_of_a_malformed_dataset(vertex):
@@ -81,6 +111,17 @@ def test_preflight_refuses_a_missing_file(vertex):
 def test_preflight_refuses_other_addresses(vertex):
     with pytest.raises(InvalidInputError, match="training_dataset_uri: '/etc/passwd' is not a gs://bucket/object"):
         preflight(training_dataset_uri="/etc/passwd").execute(context())
+
+
+def test_preflight_reads_the_suites_cases_in_cloud_storage(vertex, tmp_path):
+    suite = "defaults: {prompt: '{{ q }}', assert: [{type: number-equals, value: '{{ a }}'}]}\n"
+    (tmp_path / "sums.yaml").write_text(suite + "cases_from: {file: gs://bucket/sums.jsonl}")
+    vertex.put_object("gs://bucket/sums.jsonl", '{"q": "1+1", "a": 2}\n{"q": "2+2", "a": "4"}\n')
+    found = preflight(suite="sums", suite_folder=str(tmp_path)).execute(context())
+    assert found["suite_cases"] == 2
+    vertex.put_object("gs://bucket/sums.jsonl", '{"q": "1+1", "a": 2}\n{"q": "2+2", "a": "four"}\n')
+    with pytest.raises(SuiteError, match=r'^gs://bucket/sums\.jsonl:2: number-equals: expected a number, not "four"'):
+        preflight(suite="sums", suite_folder=str(tmp_path)).execute(context())
 
 
 def test_preflight_refuses_a_missing_suite(vertex):
@@ -190,88 +231,6 @@ def test_list_before_the_job_is_over(vertex):
     job = GeminiTuningHook().create_tuning_job(SPEC, project_id=None, location=LOCATION)
     with pytest.raises(CheckpointError, match="final when it is over"):
         listed(job)
-
-
-# ------------------------------------------------------------------------------------------ smoke test
-
-
-def smoke(checkpoint, **change):
-    arguments = {"suite": "ferry_support", "suite_folder": SUITES}
-    operator = GeminiSmokeTestCheckpointOperator(task_id="smoke", checkpoint=checkpoint, **{**arguments, **change})
-    return operator.execute(context())
-
-
-def test_smoke_scores_a_checkpoint(vertex):
-    checkpoints, _ = listed(finished_job(vertex))
-    result = smoke(checkpoints[0])
-    assert 0 <= result["score"] < 1
-    assert result["total"] == 24
-    assert result["passed"] == sum(case["passed"] for case in result["cases"])
-    assert all(case["answer"] and case["latency_ms"] > 0 for case in result["cases"])
-    assert {case["passed"] for case in result["cases"]} == {True, False}
-    assert all(case["failures"] for case in result["cases"] if not case["passed"])
-
-
-def test_smoke_of_a_checkpoint_without_an_endpoint(vertex):
-    result = smoke({"checkpoint_id": "1", "epoch": 1, "step": 9, "endpoint": None})
-    assert result["score"] is None
-    assert result["error"] == "it is not deployed to an endpoint"
-
-
-def test_smoke_of_an_endpoint_that_is_gone_has_no_score(vertex):
-    gone = f"projects/demo-project/locations/{LOCATION}/endpoints/404"
-    result = smoke({"checkpoint_id": "1", "epoch": 1, "step": 9, "endpoint": gone})
-    assert result["score"] is None
-    assert gone in result["error"]
-
-
-@pytest.mark.parametrize("status", [429, 503])
-def test_smoke_does_not_hold_an_outage_against_the_checkpoint(vertex, monkeypatch, status):
-    monkeypatch.setattr(hook_module, "PROMPT_ATTEMPTS", 1)
-    checkpoints, _ = listed(finished_job(vertex))
-    vertex.faults([{"path": "generateContent", "status": status, "times": 3}])
-    with pytest.raises(TransientServiceError, match=str(status)):
-        smoke(checkpoints[0])
-
-
-def test_smoke_with_refused_credentials_fails_the_task(vertex):
-    checkpoints, _ = listed(finished_job(vertex))
-    vertex.faults([{"path": "generateContent", "status": 403, "message": "No access for you."}])
-    with pytest.raises(PermanentServiceError, match=r"403.*No access for you"):
-        smoke(checkpoints[0])
-
-
-# ---------------------------------------------------------------------------------------------- choose
-
-
-def chosen(scores, default, minimum=0.5):
-    results = [
-        {"checkpoint_id": str(i), "epoch": i, "step": i, "score": s, "error": None} for i, s in enumerate(scores, 1)
-    ]
-    operator = GeminiChooseCheckpointOperator(
-        task_id="choose", results=results, default_checkpoint_id=default, min_pass_rate=minimum
-    )
-    ctx = context()
-    return operator.choose_branch(ctx), ctx["ti"].xcoms
-
-
-def test_choose_branches_on_what_is_to_be_done():
-    assert chosen([0.6, 0.9, 0.7], "3")[0] == "set_default"
-    assert chosen([0.6, 0.7, 0.9], "3")[0] == "copy_model"
-    assert chosen([0.1, 0.2, 0.3], "3")[0] == "report"
-
-
-def test_choose_pushes_the_decision_with_its_reason():
-    _, xcoms = chosen([0.6, 0.9], "2")
-    assert xcoms["winner"] == "2"
-    assert xcoms["decision"]["reason"].startswith("Checkpoint 2 (epoch 2) wins with 90.0%")
-    assert [c["checkpoint_id"] for c in xcoms["decision"]["ranking"]] == ["2", "1"]
-
-
-@pytest.mark.parametrize("minimum", [-0.1, 1.1, "high", None])
-def test_choose_refuses_a_minimum_that_makes_no_sense(minimum):
-    with pytest.raises(ValueError, match="min_pass_rate"):
-        chosen([0.5], "1", minimum)
 
 
 # ----------------------------------------------------------------------------------------- set default
@@ -436,43 +395,6 @@ def test_verify_names_the_differences(vertex):
     other = finished_job(vertex, replace(SPEC, epoch_count=2))
     with pytest.raises(VerificationError, match="checkpoint 3 is only in the copy"):
         verify(other, copied)
-
-
-# -------------------------------------------------------------------------------------------- report
-
-
-def test_report_of_a_promotion():
-    results = [
-        {"checkpoint_id": "1", "epoch": 1, "step": 9, "score": 0.9, "passed": 9, "total": 10, "error": None},
-        {"checkpoint_id": "2", "epoch": 2, "step": 18, "score": None, "passed": 0, "total": 10, "error": "a | b\nc"},
-    ]
-    decision = {"winner": "1", "reason": "Because.", "default_checkpoint_id": "2"}
-    pushed = GeminiTuningReportOperator(
-        task_id="report",
-        tuning_job="job",
-        model="model@1",
-        results=results,
-        decision=decision,
-        promotion={"default_before": "2", "default_after": "1"},
-        copy={"model": "copy@1", "checkpoints": 2, "default_checkpoint_id": "1"},
-    ).execute(context())
-    assert (pushed["winner"], pushed["default_before"], pushed["default_after"]) == ("1", "2", "1")
-    assert pushed["copy"] == "copy@1"
-    table = [[cell.strip() for cell in line.split(" | ")] for line in pushed["report"].splitlines() if "/10" in line]
-    assert table == [
-        ["| 1", "1", "9", "9/10", "90.0%", "winner                   |"],
-        ["| 2", "2", "18", "0/10", "-", "default before, a \\| b c |"],
-    ]
-    assert "2 before, 1 after (read back)" in pushed["report"]
-
-
-def test_report_when_nothing_was_changed():
-    decision = {"winner": None, "reason": "No checkpoint wins.", "default_checkpoint_id": "2"}
-    pushed = GeminiTuningReportOperator(
-        task_id="report", tuning_job="job", model="model@1", results=[], decision=decision
-    ).execute(context())
-    assert (pushed["winner"], pushed["default_after"], pushed["copy"]) == (None, "2", None)
-    assert "Nothing was changed" in pushed["report"]
 
 
 # --------------------------------------------------------------------------------------- what all share

@@ -2,6 +2,7 @@ import pytest
 
 from gemini_tuning.resources import (
     Checkpoint,
+    ContextName,
     JobError,
     Model,
     ResourceName,
@@ -40,6 +41,25 @@ def test_anything_but_a_full_name_is_refused_and_named(name, collection):
     with pytest.raises(ResourceNameError, match=r"full resource name|only models have") as caught:
         ResourceName.parse(name, collection)
     assert repr(name) in str(caught.value)
+
+
+def test_the_name_of_an_experiment_is_taken_apart():
+    text = "projects/1/locations/us-central1/metadataStores/default/contexts/tuning-experiment-2"
+    name = ContextName.parse(text)
+    assert (name.store, name.location, name.id) == (
+        text.partition("/contexts/")[0],
+        "us-central1",
+        "tuning-experiment-2",
+    )
+    assert str(name) == text
+
+
+@pytest.mark.parametrize(
+    "name", ["", JOB, None, 7, "projects/1/locations/l/metadataStores/d/contexts/x\n", "x" * 5_000]
+)
+def test_anything_but_the_name_of_an_experiment_is_refused(name):
+    with pytest.raises(ResourceNameError, match="metadataStores/STORE/contexts/ID"):
+        ContextName.parse(name)
 
 
 def test_states_lose_their_prefix():

@@ -16,6 +16,7 @@ from tests.vertex_emulator.schemas import check
 from vertex_emulator.process import Emulator
 
 VERSIONS = ("v1", "v1beta1")
+JOURNAL_KEEPS = 64 * 1024  # bytes of a reply
 
 
 class Allowed(NamedTuple):
@@ -180,6 +181,8 @@ def _check_body(entry: dict[str, Any], method: Method) -> Iterator[str]:
 
 
 def _check_reply(entry: dict[str, Any], method: Method) -> Iterator[str]:
+    if isinstance(entry["reply"], str) and len(entry["reply"].encode()) >= JOURNAL_KEEPS:
+        return  # cut: what is left is no JSON
     schema = method.description["response"]
     numbers = "enum-encoding=int" in entry.get("query", "") or "enum-encoding%3Dint" in entry.get("query", "")
     for part in _parts(entry["reply"]):

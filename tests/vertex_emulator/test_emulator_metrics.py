@@ -4,6 +4,7 @@ import pytest
 from google.api_core import exceptions
 from google.genai.types import CreateTuningJobConfig, TuningDataset, TuningValidationDataset
 
+from tests.vertex_emulator.examples import jsonl, pairs
 from vertex_emulator.metrics import Course, points
 
 TRAIN = ["/train_total_loss", "/train_fraction_of_correct_next_step_preds", "/train_num_predictions"]
@@ -31,11 +32,11 @@ def boards(settings):
         yield client
 
 
-def tune(client, validated=True, **config):
+def tune(client, training="gs://data/train.jsonl", validated=True, **config):
     validation = TuningValidationDataset(gcs_uri="gs://data/valid.jsonl") if validated else None
     return client.tunings.tune(
         base_model="gemini-2.5-flash",
-        training_dataset=TuningDataset(gcs_uri="gs://data/train.jsonl"),
+        training_dataset=TuningDataset(gcs_uri=training),
         config=CreateTuningJobConfig(validation_dataset=validation, **{"epoch_count": 6, **config}),
     )
 
@@ -119,6 +120,11 @@ def test_contexts_of_several_jobs(emulator, genai_client, metadata):
     assert metadata.get_context(name=run.name) == run
 
 
+def test_no_two_jobs_share_an_experiment(emulator, genai_client):
+    jobs = [tune(genai_client) for _ in range(40)]  # the clock stands
+    assert len({job.experiment for job in jobs}) == 40
+
+
 def test_reading_one_series(emulator, genai_client, metadata, boards):
     job = tune(genai_client)
     emulator.advance(3600)
@@ -129,6 +135,12 @@ def test_reading_one_series(emulator, genai_client, metadata, boards):
     data = boards.read_tensorboard_time_series_data({"tensorboard_time_series": series.name, "max_data_points": 5})
     steps = [point.step for point in data.time_series_data.values]
     assert len(steps) == 5 and steps[-1] == 54
+    whole = boards.read_tensorboard_time_series_data({"tensorboard_time_series": series.name, "max_data_points": -1})
+    assert [point.step for point in whole.time_series_data.values] == list(range(1, 55))
+    for wrong in (-2, 0):
+        # The client leaves a 0 out, so this one goes without it.
+        reply = emulator.request("GET", f"/v1/{series.name}:read?maxDataPoints={wrong}")
+        assert reply.status_code == 400, "Google's discovery document: a positive integer, or -1"
     pages = boards.list_tensorboard_time_series({"parent": run.name, "page_size": 4})
     assert [len(page.tensorboard_time_series) for page in pages.pages] == [4, 2]
 
@@ -158,3 +170,17 @@ def test_what_is_unknown(emulator, genai_client, metadata, boards):
 def test_points_are_thinned_out_evenly(steps, most, expected):
     course = Course(0.0, 1.0, 10, 1, 0.0, 1.0, 100, 1.0, None)
     assert [point.step for point in points(course, lambda _course, step: step, steps, most)] == expected
+
+
+def test_a_long_series_is_read_whole_only_when_asked(emulator, genai_client, metadata, boards):
+    emulator.put_object("gs://data/long.jsonl", jsonl(pairs(200)))
+    job = tune(genai_client, "gs://data/long.jsonl", validated=False, epoch_count=100)
+    emulator.advance(10**6)
+    found = curves(metadata, boards, job)["/train_total_loss"]
+    steps = int(genai_client.tunings.get(name=job.name).tuned_model.checkpoints[-1].step)
+    assert len(found) <= 1000 < steps == found[-1][0]
+    board = metadata.get_context(name=job.experiment).metadata["backing_tensorboard_resource"]
+    (run,) = boards.list_tensorboard_runs(parent=f"{board}/experiments/{job.experiment.rpartition('/')[2]}")
+    name = f"{run.name}/timeSeries/1"
+    whole = boards.read_tensorboard_time_series_data({"tensorboard_time_series": name, "max_data_points": -1})
+    assert [point.step for point in whole.time_series_data.values] == list(range(1, steps + 1))

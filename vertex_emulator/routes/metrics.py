@@ -82,11 +82,14 @@ def get_series(call: Call) -> Json:
 
 
 def read_series(call: Call) -> Json:
-    """Values of one time series."""
-    most = call.query("maxDataPoints") or str(MAX_POINTS)
-    if not most.isdigit() or int(most) == 0:
-        raise invalid_argument(f"Invalid value for max_data_points: {most}")
-    return {"timeSeriesData": _data(_one_series(call), call.now, int(most))}
+    """Values of one time series; -1 data points are all there are (discovery document)."""
+    asked = call.query("maxDataPoints") or str(MAX_POINTS)
+    series = _one_series(call)
+    if asked == "-1":
+        return {"timeSeriesData": _data(series, call.now, series.course.steps)}
+    if not asked.isdigit() or int(asked) == 0:
+        raise invalid_argument(f"Invalid value for max_data_points: {asked}")
+    return {"timeSeriesData": _data(series, call.now, int(asked))}
 
 
 def batch_read(call: Call) -> Json:

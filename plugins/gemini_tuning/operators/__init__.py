@@ -1,25 +1,28 @@
 """The steps of a tuning run as Airflow operators; the waiting step is in :mod:`gemini_tuning.sensors`."""
 
+from gemini_tuning.operators.approval import GeminiApproveCheckpointOperator
 from gemini_tuning.operators.cancel import GeminiCancelTuningJobOperator
-from gemini_tuning.operators.checkpoints import (
-    GeminiChooseCheckpointOperator,
-    GeminiListCheckpointsOperator,
-    GeminiSmokeTestCheckpointOperator,
-)
+from gemini_tuning.operators.checkpoints import GeminiListCheckpointsOperator
+from gemini_tuning.operators.choose import GeminiChooseCheckpointOperator
 from gemini_tuning.operators.copy_model import GeminiCopyModelOperator
 from gemini_tuning.operators.models import GeminiSetDefaultCheckpointOperator, GeminiVerifyModelCopyOperator
 from gemini_tuning.operators.preflight import GeminiPreflightOperator
 from gemini_tuning.operators.report import GeminiTuningReportOperator
+from gemini_tuning.operators.smoke_test import GeminiSmokeTestChampionOperator, GeminiSmokeTestCheckpointOperator
 from gemini_tuning.operators.tuning_job import GeminiCreateTuningJobOperator
+from gemini_tuning.operators.tuning_metrics import GeminiReadTuningMetricsOperator
 
 __all__ = [
+    "GeminiApproveCheckpointOperator",
     "GeminiCancelTuningJobOperator",
     "GeminiChooseCheckpointOperator",
     "GeminiCopyModelOperator",
     "GeminiCreateTuningJobOperator",
     "GeminiListCheckpointsOperator",
     "GeminiPreflightOperator",
+    "GeminiReadTuningMetricsOperator",
     "GeminiSetDefaultCheckpointOperator",
+    "GeminiSmokeTestChampionOperator",
     "GeminiSmokeTestCheckpointOperator",
     "GeminiTuningReportOperator",
     "GeminiVerifyModelCopyOperator",

@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+import json
+import re
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gemini_tuning.copy_spec import ModelCopySpec
 from gemini_tuning.exceptions import InvalidInputError
+from gemini_tuning.files import JSON, Files, folder_problem, joined
 from gemini_tuning.operators.base import GCP_FIELDS, GoogleCloudFields, optional_text
 from gemini_tuning.preflight import DatasetReport, check_training_dataset, check_validation_dataset
+from gemini_tuning.resources import serving_problem
 from gemini_tuning.smoke.suite import load_suite
 from gemini_tuning.tuning_spec import gcs_problem
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+DEFAULT_FOLDER = "gemini_tuning_results"
+FOLDER_KEY = "run_folder"  # in the task state store
+
 
 class GeminiPreflightOperator(GoogleCloudFields):
     """Refuse a run that is bound to fail, before anything is paid.
 
-    Looks for Params that the DAG does not have (Airflow accepts them silently), reads the smoke suite, and checks
-    the dataset files line by line.
+    Looks for Params that the DAG does not have (Airflow accepts them silently), reads the smoke suite, looks up the
+    champion, checks the dataset files line by line, and writes ``run.json`` into the folders of the results and the
+    report, so that a place that can't be written to shows now.
 
-    XCom: ``{"training": {"examples", "size_bytes", "warnings"}, "validation": {…} or None, "suite_cases": N}``.
+    XCom: ``{"training": {"uri", "examples", "size_bytes", "sha256", "warnings"}, "validation": {…} or None,
+    "suite_cases": N, "results_uri", "report_uri"}``; the last two are folders of this run's own.
 
     :param training_dataset_uri: ``gs://`` address of the training file. (templated)
     :param validation_dataset_uri: the same for validation. (templated)
@@ -30,8 +40,13 @@ class GeminiPreflightOperator(GoogleCloudFields):
     :param suite_folder: folder that the suite lies in. (templated)
     :param copy: the fields of :class:`~gemini_tuning.copy_spec.ModelCopySpec` for the copy at the end of the run, so
         that a mistake in them shows before the tuning is paid. (templated)
+    :param results_uri: folder under which the run gets one for its results: ``gs://bucket/folder`` or an absolute path;
+        ``None`` takes ``gemini_tuning_results`` beside the training file. (templated)
+    :param report_uri: the same for the report; ``None`` takes the folder of the results. (templated)
+    :param champion: full name of the endpoint or model in production. (templated)
     :raises InvalidInputError: with the file and the lines, or the field.
     :raises SuiteError: when the suite is not acceptable.
+    :raises PermanentServiceError: when something that is named is not there, or can't be read or written.
     """
 
     template_fields: Sequence[str] = (
@@ -41,6 +56,9 @@ class GeminiPreflightOperator(GoogleCloudFields):
         "suite",
         "suite_folder",
         "copy",
+        "results_uri",
+        "report_uri",
+        "champion",
     )
 
     def __init__(
@@ -51,6 +69,9 @@ class GeminiPreflightOperator(GoogleCloudFields):
         suite: str | None = None,
         suite_folder: str | None = None,
         copy: Mapping[str, Any] | None = None,
+        results_uri: str | None = None,
+        report_uri: str | None = None,
+        champion: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -59,6 +80,9 @@ class GeminiPreflightOperator(GoogleCloudFields):
         self.suite = suite
         self.suite_folder = suite_folder
         self.copy = copy
+        self.results_uri = results_uri
+        self.report_uri = report_uri
+        self.champion = champion
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Check everything and push what was counted."""
@@ -68,8 +92,14 @@ class GeminiPreflightOperator(GoogleCloudFields):
         for name in ("training_dataset_uri", "validation_dataset_uri"):
             if problem := gcs_problem(name, optional_text(getattr(self, name)), required=name.startswith("training")):
                 raise InvalidInputError(f"Nothing was created. {problem}.")
+        results_uri, report_uri = optional_text(self.results_uri), optional_text(self.report_uri)
+        folders = run_folders(self.training_dataset_uri, results_uri, report_uri)
         suite_name = optional_text(self.suite)
-        suite = load_suite(suite_name, self.suite_folder) if suite_name else None
+        suite = load_suite(suite_name, self.suite_folder, read_lines=self._lines) if suite_name else None
+        if champion := optional_text(self.champion):
+            if problem := serving_problem("champion", champion):
+                raise InvalidInputError(f"Nothing was created. {problem}.")
+            self.hook.get_serving_endpoint(champion)
         training = check_training_dataset(self._lines(self.training_dataset_uri))
         self._report(self.training_dataset_uri, training)
         validation = None
@@ -77,10 +107,26 @@ class GeminiPreflightOperator(GoogleCloudFields):
             validation = check_validation_dataset(self._lines(uri), training.examples)
             self._report(uri, validation)
         return {
-            "training": training.as_dict(),
-            "validation": validation.as_dict() if validation else None,
+            "training": {"uri": self.training_dataset_uri, **training.as_dict()},
+            "validation": {"uri": uri, **validation.as_dict()} if validation else None,
             "suite_cases": len(suite.cases) if suite else 0,
+            **self._make_folders(context, folders),
         }
+
+    def _make_folders(self, context: Context, folders: Mapping[str, str]) -> dict[str, str]:
+        """Give the run folders of its own, the same at each try; two Airflows may share a bucket, hence the id."""
+        from airflow.sdk.execution_time.context import NEVER_EXPIRE
+
+        store, ti = context["task_state_store"], context["ti"]
+        if (suffix := store.get(FOLDER_KEY)) is None:
+            suffix = uuid.uuid4().hex[:8]
+            store.set(FOLDER_KEY, suffix, retention=NEVER_EXPIRE)
+        run = {"dag_id": ti.dag_id, "run_id": ti.run_id}
+        name = f"{slug(run['run_id'])}-{suffix}"
+        made = {key: joined(folder, slug(run["dag_id"]), name) for key, folder in folders.items()}
+        for folder in sorted(set(made.values())):
+            Files(self.hook).write(joined(folder, "run.json"), json.dumps(run).encode(), JSON)
+        return made
 
     def _refuse_unknown_params(self, context: Context) -> None:
         conf = getattr(context["dag_run"], "conf", None) or {}
@@ -106,3 +152,20 @@ class GeminiPreflightOperator(GoogleCloudFields):
                 + (f"; and {more} more" if more else "")
                 + ". Nothing was created. Correct the file and run again."
             )
+
+
+def run_folders(training_dataset_uri: str, results_uri: str | None, report_uri: str | None) -> dict[str, str]:
+    """Return under which folders a run's results and report are kept.
+
+    :raises InvalidInputError: naming the parameter that names none.
+    """
+    results = results_uri or joined(training_dataset_uri.rpartition("/")[0], DEFAULT_FOLDER)
+    folders = {"results_uri": results, "report_uri": report_uri or results}
+    if problems := [problem for name, uri in folders.items() if (problem := folder_problem(name, uri))]:
+        raise InvalidInputError("Nothing was created. " + "; ".join(problems) + ".")
+    return folders
+
+
+def slug(name: str) -> str:
+    """Return a name as one part of a path."""
+    return re.sub(r"[^A-Za-z0-9_.+-]", "_", name).lstrip(".") or "_"

@@ -6,20 +6,43 @@ it can read a suite. Each type has a form with the prefix ``not-``.
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
 
-from gemini_tuning.smoke import patterns, schemas
-from gemini_tuning.wording import shortened, shown
+from gemini_tuning.resources import Answer
+from gemini_tuning.smoke.checks import json_values, measured, measures, patterns, python_functions, service
+from gemini_tuning.smoke.checks import text as texts
+from gemini_tuning.smoke.checks.findings import Finding, UndecidedError, short
+from gemini_tuning.wording import said
 
 NOT = "not-"
-MAX_FAULT = 500  # characters
-MAX_SHOWN = 80  # characters of a value
-# A check that cannot be done is a failure also of its not- form: nobody knows whether it holds.
-_UNDECIDED = (patterns.MatchTimeoutError, schemas.SchemaUnusableError)
+MAX_FAULT = 500  # characters of a reason
+RUBRIC = "llm-rubric"
+PYTHON = "python"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of one assertion.
+
+    :param type: the assertion's.
+    :param score: 0 to 1.
+    :param reason: what was seen, in words; at most :data:`MAX_FAULT` characters and a few.
+    """
+
+    type: str
+    passed: bool
+    score: float
+    reason: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return ``{"type", "passed", "score", "reason"}``."""
+        return {"type": self.type, "passed": self.passed, "score": round(self.score, 6), "reason": self.reason}
+
+    def __str__(self) -> str:
+        return f"{self.type}: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -28,110 +51,136 @@ class Assertion:
 
     :param type: one of :data:`TYPES`, or ``not-`` and one of them.
     :param value: what to compare with; its kind depends on the type.
+    :param threshold: edits for ``levenshtein``, else a score from 0 to 1.
+    :param weight: how much it counts in the case's score; above 0.
+    :param tolerance: of ``number-equals``, see :func:`~gemini_tuning.smoke.checks.final_number.allowed`.
+    :param function: of ``python``: what ``value`` names.
     """
 
     type: str
     value: Any = None
+    threshold: float | None = None
+    weight: float = 1.0
+    tolerance: float | Mapping[str, float] | None = None
+    function: python_functions.Function | None = field(default=None, compare=False, repr=False)
 
-    def check(self, text: str, latency_ms: float) -> str | None:
-        """Return why the answer fails, or ``None`` when it passes.
+    @property
+    def kind(self) -> str:
+        """The type without its ``not-``."""
+        return self.type.removeprefix(NOT)
 
-        :param text: the model's answer.
-        :param latency_ms: milliseconds it took.
+    @property
+    def negated(self) -> bool:
+        """Whether it is a ``not-`` form."""
+        return self.type.startswith(NOT)
+
+    @property
+    def needs_judge(self) -> bool:
+        """Whether a model has to be asked, see :meth:`~gemini_tuning.smoke.judge.Judge.judge`."""
+        return self.kind == RUBRIC
+
+    @property
+    def sees_vars(self) -> bool:
+        """Whether the case's vars reach it by themselves."""
+        return self.kind == PYTHON
+
+    def check(self, answer: Answer, variables: Mapping[str, str] = MappingProxyType({})) -> Verdict:
+        """Return whether an answer fulfils it. Safe in a thread, and over within seconds for an answer of any size.
+
+        :param variables: the case's vars.
         """
-        negated = self.type.startswith(NOT)
+        kind = TYPES[self.kind]
+        if kind.reads_text and not answer.text.strip():
+            # Not even its not- form holds: what is not there says nothing about the model's words.
+            return self.verdict(False, 0.0, f"the answer has no text (finish reason {answer.finish_reason or 'none'})")
         try:
-            fault = TYPES[self.type.removeprefix(NOT)].check(self.value, text, latency_ms)
-        except _UNDECIDED as error:
-            return shortened(f"{self.type}: cannot be decided: {error}", MAX_FAULT)
-        if not negated:
-            return None if fault is None else shortened(fault, MAX_FAULT)
-        return None if fault else f"{self.type}: {_short(self.value)} does hold"
+            return self.judged(kind.check(self, answer, variables))
+        except UndecidedError as error:
+            return self.undecided(str(error))
 
-    def problem(self) -> str | None:
-        """Return what is wrong with the assertion itself, or ``None``."""
-        kind = TYPES.get(self.type.removeprefix(NOT))
-        if kind is None:
-            names = ", ".join(TYPES)
-            return f"unknown assertion type {shown(self.type)}; known are {names}, each also with the prefix not-"
-        return kind.problem(self.value)
+    def judged(self, finding: Finding) -> Verdict:
+        """Return the verdict on what was found, turned round for a ``not-`` form."""
+        score = float(finding.holds) if finding.score is None else finding.score
+        return self.verdict(finding.holds != self.negated, 1 - score if self.negated else score, finding.saw)
+
+    def undecided(self, why: str) -> Verdict:
+        """Return the verdict when nobody knows: neither the assertion nor its ``not-`` form holds."""
+        return self.verdict(False, 0.0, f"cannot be decided: {why}")
+
+    def verdict(self, passed: bool, score: float, reason: str) -> Verdict:
+        """Return a verdict of this assertion, its reason cut."""
+        return Verdict(self.type, passed, score, said(reason, MAX_FAULT))
+
+    def value_problem(self) -> str | None:
+        """Return what is wrong with the value that the schema of suites cannot say, or ``None``."""
+        return TYPES[self.kind].problem(self.value)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what decides the verdict."""
+        return {
+            "type": self.type,
+            "value": self.value,
+            "threshold": self.threshold,
+            "weight": self.weight,
+            "tolerance": self.tolerance,
+        }
 
 
 @dataclass(frozen=True)
-class _Type:
-    check: Callable[[Any, str, float], str | None]
-    problem: Callable[[Any], str | None]
+class Kind:
+    """How a type is checked.
+
+    :param check: looks at an answer.
+    :param problem: says what is wrong with a value beyond its structure, which ``suite.schema.json`` has.
+    :param reads_text: whether it says something about the answer's text, so that there has to be one.
+    """
+
+    check: Callable[[Assertion, Answer, Mapping[str, str]], Finding]
+    problem: Callable[[Any], str | None] = lambda _: None
+    reads_text: bool = True
 
 
-def _short(value: object) -> str:
-    if isinstance(value, str):
-        value = value[: 2 * MAX_SHOWN]  # a huge answer need not be encoded to be cut
-    try:
-        text = json.dumps(value, ensure_ascii=False, default=str)
-    except (TypeError, ValueError, RecursionError):  # keys that JSON has not, ints of 5,000 digits
-        return shown(value)
-    return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "..."
+def _text_problem(value: object) -> str | None:
+    return None if isinstance(value, str) and value else f"expected a text, not {short(value)}"
 
 
-def _equals(value: str, text: str, _: float) -> str | None:
-    return None if text.strip() == value.strip() else f"equals: {_short(text)} is not {_short(value)}"
+def _texts_problem(value: object) -> str | None:
+    if not isinstance(value, list) or not value:
+        return f"expected a list of texts, not {short(value)}"
+    return next((problem for text in value if (problem := _text_problem(text))), None)
 
 
-def _contains(value: str, text: str, _: float) -> str | None:
-    return None if value in text else f"contains: {_short(value)} is not in the answer"
-
-
-def _regex(value: str, text: str, _: float) -> str | None:
-    return None if patterns.found(value, text) else f"regex: {_short(value)} does not match"
-
-
-def _is_json(schema: Mapping[str, Any] | None, text: str, _: float) -> str | None:
-    try:
-        parsed = json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        return f"is-json: {error}"
-    fault = schemas.fault(schema, parsed) if schema else None
-    return f"is-json: {fault}" if fault else None
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _max_latency(value: float, _: str, latency_ms: float) -> str | None:
-    return None if latency_ms <= value else f"max-latency: {latency_ms:.0f} ms is more than {value} ms"
-
-
-def _needs_text(value: object) -> str | None:
-    return None if isinstance(value, str) and value else f"value must be a text, not {_short(value)}"
-
-
-def _needs_regex(value: object) -> str | None:
-    if not isinstance(value, str):
-        return _needs_text(value)
+def _regex_problem(value: object) -> str | None:
+    if not isinstance(value, str) or not value:
+        return _text_problem(value)
     fault = patterns.problem(value)
-    return f"value {_short(value)} is not a regular expression: {fault}" if fault else None
+    return f"{short(value)} is not a regular expression: {fault}" if fault else None
 
 
-def _needs_schema(value: object) -> str | None:
-    if value is None:
-        return None
-    if not isinstance(value, Mapping):
-        return f"value must be a JSON Schema, not {_short(value)}"
-    fault = schemas.problem(value)
-    return f"value is not a JSON Schema: {shortened(fault, MAX_FAULT)}" if fault else None
+def _ask_a_judge(_: Assertion, __: Answer, ___: object) -> Finding:
+    raise UndecidedError("a judge has to be asked")
 
 
-def _needs_milliseconds(value: object) -> str | None:
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf:
-        return None
-    return f"value must be milliseconds above 0, not {_short(value)}"
-
-
-TYPES: Mapping[str, _Type] = {
-    "equals": _Type(_equals, _needs_text),
-    "contains": _Type(_contains, _needs_text),
-    "regex": _Type(_regex, _needs_regex),
-    "is-json": _Type(_is_json, _needs_schema),
-    "max-latency": _Type(_max_latency, _needs_milliseconds),
+TYPES: Mapping[str, Kind] = {
+    "equals": Kind(texts.equals, _text_problem),
+    "contains": Kind(texts.contains(ignore_case=False, enough=all), _text_problem),
+    "contains-any": Kind(texts.contains(ignore_case=False, enough=any), _texts_problem),
+    "contains-all": Kind(texts.contains(ignore_case=False, enough=all), _texts_problem),
+    "icontains": Kind(texts.contains(ignore_case=True, enough=all), _text_problem),
+    "icontains-any": Kind(texts.contains(ignore_case=True, enough=any), _texts_problem),
+    "icontains-all": Kind(texts.contains(ignore_case=True, enough=all), _texts_problem),
+    "starts-with": Kind(texts.starts_with, _text_problem),
+    "regex": Kind(texts.regex, _regex_problem),
+    "is-json": Kind(json_values.is_json, json_values.schema_problem),
+    "contains-json": Kind(json_values.contains_json, json_values.schema_problem),
+    "number-equals": Kind(measured.number_equals, measured.number_problem),
+    "levenshtein": Kind(measured.levenshtein, _text_problem),
+    "rouge-l": Kind(measured.measured(measures.rouge_l), measured.words_problem),
+    "f-score": Kind(measured.measured(measures.token_f1), measured.words_problem),
+    "max-latency": Kind(service.max_latency, reads_text=False),
+    "max-output-tokens": Kind(service.max_output_tokens, reads_text=False),
+    "finish-reason": Kind(service.finish_reason, _text_problem, reads_text=False),
+    "safety-not-blocked": Kind(service.safety_not_blocked, reads_text=False),
+    RUBRIC: Kind(_ask_a_judge, _text_problem),
+    PYTHON: Kind(python_functions.check, _text_problem, reads_text=False),
 }

@@ -1,118 +1,135 @@
-"""Asks one checkpoint all prompts of a suite, concurrently, and scores the answers."""
+"""Asks one checkpoint all prompts of a suite, concurrently, and judges the answers.
+
+A fixed number of workers takes the cases one after the other, so that neither tasks nor answers pile up; results go to
+the sink as they come. Verdicts are found in a thread: a slow pattern must not hold up the other prompts.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Awaitable, Callable, Container, Iterator
+from dataclasses import dataclass, field
 
-from gemini_tuning.resources import Answer, Checkpoint
-from gemini_tuning.smoke.suite import Case, Suite
-from gemini_tuning.wording import said, shortened
+from gemini_tuning.resources import Answer
+from gemini_tuning.smoke.assertions import Assertion, Verdict
+from gemini_tuning.smoke.cases import Case, Grade
+from gemini_tuning.smoke.suite import Suite
 
-MAX_ANSWER = 2_000  # characters of an answer that go to XCom; the assertions see all of it
+GIVE_UP_AFTER = 50  # prompts in a row, from the first, without an answer: then the endpoint is broken
 
 Ask = Callable[[Case], Awaitable[Answer]]
+JudgeAnswer = Callable[[Assertion, Case, Answer], Awaitable[Verdict]]
 
 
 class NoAnswerError(Exception):
     """One prompt got no answer; raised by ``ask`` when that spoils this case only."""
 
 
+class EndpointUnusableError(Exception):
+    """Not one prompt got an answer, which says nothing about the model."""
+
+
 @dataclass(frozen=True)
 class CaseResult:
-    """What came of one case.
+    """What came of one case, asked once.
 
-    :param failures: why it did not pass, one sentence an assertion; empty when it passed.
+    :param repeat: 1 for the first time it was asked.
+    :param verdicts: one for each assertion, in their order.
     :param error: why there is no answer.
     """
 
     case: Case
+    repeat: int
     answer: Answer | None
-    failures: tuple[str, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
     error: str | None = None
 
     @property
-    def passed(self) -> bool:
-        """Whether there is an answer and every assertion holds."""
-        return self.answer is not None and not self.failures
+    def grade(self) -> Grade:
+        """Whether it passed, and its score from 0 to 1; without an answer it did not."""
+        return Grade(False, 0.0) if self.answer is None else self.case.grade(self.verdicts)
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the form that goes to XCom; latency in milliseconds, a long answer cut with a note at its end."""
-        answer = self.answer
-        return {
-            "id": self.case.id,
-            "passed": self.passed,
-            "answer": shortened(answer.text, MAX_ANSWER) if answer else None,
-            "finish_reason": answer.finish_reason if answer else None,
-            "failures": list(self.failures),
-            "error": said(self.error) if self.error else None,
-            "latency_ms": round(answer.latency * 1000, 1) if answer else None,
-            "weight": self.case.weight,
-        }
+    @property
+    def why(self) -> str:
+        """Why it did not pass, in words."""
+        return self.error or "; ".join(verdict.reason for verdict in self.verdicts if not verdict.passed)
 
 
-async def run_suite(suite: Suite, ask: Ask, *, concurrency: int) -> list[CaseResult]:
-    """Ask all prompts of a suite and check the answers; results come in the suite's order.
+@dataclass
+class _Progress:
+    answered: int = 0
+    errors: list[str] = field(default_factory=list)
+
+    def add(self, result: CaseResult) -> None:
+        if result.answer is not None:
+            self.answered += 1
+        elif not self.answered:
+            self.errors.append(result.error or "no answer")
+            if len(self.errors) >= GIVE_UP_AFTER:
+                raise EndpointUnusableError(self.errors[0])
+
+
+async def run_suite(
+    suite: Suite,
+    ask: Ask,
+    sink: Callable[[CaseResult], None],
+    *,
+    concurrency: int,
+    judge: JudgeAnswer | None = None,
+    done: Container[tuple[str, int]] = frozenset(),
+) -> None:
+    """Ask all prompts of a suite and judge the answers.
 
     :param ask: sends one case's prompt and returns the answer, or raises :class:`NoAnswerError`. Any other error ends
         the run.
-    :param concurrency: how many prompts may be under way at once.
+    :param sink: takes each result as it comes, in no order.
+    :param concurrency: how many cases may be under way at once.
+    :param judge: asks the judge model about an answer, for assertions that need it.
+    :param done: case ids with their repeats that need not be asked again.
+    :raises EndpointUnusableError: when nothing at all is answered.
     """
-    limit = asyncio.Semaphore(concurrency)
+    work = _work(suite, done)
+    progress = _Progress(answered=sum((case.id, n) in done for case, n in _work(suite)))
 
-    async def one(case: Case) -> CaseResult:
-        async with limit:
-            try:
-                answer = await ask(case)
-            except NoAnswerError as error:
-                return CaseResult(case, None, error=str(error))
-        return CaseResult(case, answer, _failures(case, answer))
+    async def worker() -> None:
+        for case, repeat in work:
+            result = await _asked(case, repeat, ask, judge)
+            sink(result)
+            progress.add(result)
 
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(case)) for case in suite.cases]
+            for _ in range(concurrency):
+                group.create_task(worker())
     except ExceptionGroup as errors:
         raise errors.exceptions[0] from None
-    return [task.result() for task in tasks]
+    if not progress.answered and progress.errors:
+        raise EndpointUnusableError(progress.errors[0])
 
 
-def _failures(case: Case, answer: Answer) -> tuple[str, ...]:
-    if not answer.text.strip():
-        return (f"the answer has no text (finish reason {answer.finish_reason or 'not given'})",)
-    found = (assertion.check(answer.text, answer.latency * 1000) for assertion in case.assertions)
-    return tuple(failure for failure in found if failure is not None)
+def _work(suite: Suite, done: Container[tuple[str, int]] = frozenset()) -> Iterator[tuple[Case, int]]:
+    for case in suite.cases:
+        for repeat in range(1, case.repeat + 1):
+            if (case.id, repeat) not in done:
+                yield case, repeat
 
 
-def summarize(suite: Suite, checkpoint: Checkpoint, results: Sequence[CaseResult]) -> dict[str, Any]:
-    """Return a checkpoint's result as it goes to XCom.
-
-    ``score`` is the weighted pass rate, 0 to 1. It is ``None``, with ``error`` set, when no prompt was answered: then
-    the endpoint is broken, which says nothing about the model.
-    """
-    total = sum(result.case.weight for result in results)
-    passed = sum(result.case.weight for result in results if result.passed)
-    answered = any(result.answer for result in results)
-    return {
-        **checkpoint.as_dict(),
-        "suite": suite.name,
-        "score": round(passed / total, 6) if answered else None,
-        "passed": sum(result.passed for result in results),
-        "total": len(results),
-        "error": None if answered else said(next((r.error for r in results if r.error), "the suite has no case")),
-        "cases": [result.as_dict() for result in results],
-    }
+async def _asked(case: Case, repeat: int, ask: Ask, judge: JudgeAnswer | None) -> CaseResult:
+    try:
+        answer = await ask(case)
+    except NoAnswerError as error:
+        return CaseResult(case, repeat, None, error=str(error))
+    verdicts = await asyncio.to_thread(_verdicts, case, answer)
+    for number, assertion in enumerate(case.assertions):
+        if assertion.needs_judge and judge is not None:
+            verdicts[number] = await judge(assertion, case, answer)
+    return CaseResult(case, repeat, answer, tuple(verdicts))
 
 
-def unusable(suite: Suite, checkpoint: Checkpoint, reason: str) -> dict[str, Any]:
-    """Return the result of a checkpoint that could not be asked at all."""
-    return {
-        **checkpoint.as_dict(),
-        "suite": suite.name,
-        "score": None,
-        "passed": 0,
-        "total": len(suite.cases),
-        "error": said(reason),
-        "cases": [],
-    }
+def _verdicts(case: Case, answer: Answer) -> list[Verdict]:
+    return [
+        Verdict(assertion.type, False, 0.0, f"{assertion.type}: there is no judge")
+        if assertion.needs_judge
+        else assertion.check(answer, case.vars)
+        for assertion in case.assertions
+    ]

@@ -1,9 +1,13 @@
+"""The concurrent runner, without a service."""
+
 import asyncio
+import threading
 
 import pytest
 
-from gemini_tuning.resources import Answer, Checkpoint
-from gemini_tuning.smoke.runner import NoAnswerError, run_suite, summarize, unusable
+from gemini_tuning.resources import Answer
+from gemini_tuning.smoke import runner
+from gemini_tuning.smoke.runner import EndpointUnusableError, NoAnswerError, run_suite
 from gemini_tuning.smoke.suite import parse_suite
 
 SUITE = parse_suite(
@@ -16,42 +20,30 @@ SUITE = parse_suite(
     """,
     "three.yaml",
 )
-CHECKPOINT = Checkpoint("2", 2, 20, "projects/1/locations/l/endpoints/9")
+
+
+def suite(assertion, cases=1, **more):
+    parts = "".join(f", {key}: {value}" for key, value in more.items())
+    lines = "\n".join(f"- {{id: case-{n}, prompt: Hi{parts}, assert: [{assertion}]}}" for n in range(cases))
+    return parse_suite("cases:\n" + lines, "one.yaml")
 
 
 async def echo(case):
     return Answer(case.prompt, latency=0.25)
 
 
-def run(ask, concurrency=8):
-    return asyncio.run(run_suite(SUITE, ask, concurrency=concurrency))
+def run(asked=SUITE, ask=echo, concurrency=8, **options):
+    results = []
+    asyncio.run(run_suite(asked, ask, results.append, concurrency=concurrency, **options))
+    return {(result.case.id, result.repeat): result for result in results}
 
 
-def test_scores_are_weighted():
-    summary = summarize(SUITE, CHECKPOINT, run(echo))
-    assert (summary["passed"], summary["total"], summary["score"]) == (2, 3, 0.5)
-    assert summary["checkpoint_id"] == "2"
-    assert summary["error"] is None
-    assert summary["cases"][1] == {
-        "id": "b", "passed": False, "answer": "bad", "failures": ['contains: "ok" is not in the answer'],
-        "finish_reason": None, "error": None, "latency_ms": 250.0, "weight": 2.0,
+def test_each_case_has_its_verdicts_and_its_grade():
+    results = run()
+    assert {key: result.grade.passed for key, result in results.items()} == {
+        ("a", 1): True, ("b", 1): False, ("c", 1): True,
     }  # fmt: skip
-
-
-def test_results_keep_the_order_of_the_suite_whatever_comes_first():
-    released = {case.id: asyncio.Event() for case in SUITE.cases}
-
-    async def in_reverse(case):
-        if case.id == "c":
-            released["b"].set()
-        elif case.id == "b":
-            await released["b"].wait()
-            released["a"].set()
-        else:
-            await released["a"].wait()
-        return Answer("ok", 0.1)
-
-    assert [result.case.id for result in run(in_reverse)] == ["a", "b", "c"]
+    assert results["b", 1].why == '"ok" is not in the answer'
 
 
 def test_no_more_prompts_at_once_than_allowed():
@@ -65,49 +57,105 @@ def test_no_more_prompts_at_once_than_allowed():
         under_way -= 1
         return Answer("ok", 0.1)
 
-    run(counting, concurrency=2)
+    run(ask=counting, concurrency=2)
     assert most == 2
 
 
 def test_one_refused_prompt_spoils_one_case():
     async def refuses_b(case):
         if case.id == "b":
-            raise NoAnswerError("503")
+            raise NoAnswerError("400 no")
         return Answer("ok", 0.1)
 
-    summary = summarize(SUITE, CHECKPOINT, run(refuses_b))
-    assert summary["score"] == 0.5
-    assert summary["cases"][1]["error"] == "503"
-    assert summary["error"] is None
+    results = run(ask=refuses_b)
+    assert [key for key, result in results.items() if not result.grade.passed] == [("b", 1)]
+    assert results["b", 1].why == "400 no"
 
 
-def test_an_endpoint_that_answers_nothing_has_no_score():
-    async def refuses(case):
-        raise NoAnswerError("503 for all")
-
-    summary = summarize(SUITE, CHECKPOINT, run(refuses))
-    assert summary["score"] is None
-    assert summary["error"] == "503 for all"
+async def refuses(case):
+    raise NoAnswerError(f"404 {case.id}")
 
 
-def test_an_answer_without_text_fails_even_what_it_must_not_contain():
-    suite = parse_suite("cases: [{id: a, prompt: Hi, assert: [{type: not-contains, value: x}]}]", "one.yaml")
-
-    async def blocked(case):
-        return Answer(" ", 0.1, finish_reason="SAFETY")
-
-    (result,) = asyncio.run(run_suite(suite, blocked, concurrency=1))
-    assert result.failures == ("the answer has no text (finish reason SAFETY)",)
+def test_an_endpoint_that_answers_nothing_is_unusable():
+    with pytest.raises(EndpointUnusableError, match="404 a"):
+        run(ask=refuses, concurrency=1)
 
 
-def test_an_unexpected_error_ends_the_run():
+def test_a_broken_endpoint_is_given_up_early():
+    asked = []
+
+    async def counting(case):
+        asked.append(case.id)
+        raise NoAnswerError("404")
+
+    with pytest.raises(EndpointUnusableError):
+        run(suite("{type: is-json}", 500), ask=counting, concurrency=4)
+    assert len(asked) <= runner.GIVE_UP_AFTER + 4
+
+
+def test_with_an_earlier_answer_the_endpoint_is_not_unusable():
+    results = run(ask=refuses, done={("a", 1)})
+    assert set(results) == {("b", 1), ("c", 1)}
+
+
+def test_another_error_ends_the_run_as_it_is():
     async def breaks(case):
-        raise ZeroDivisionError
+        raise PermissionError("403")
 
-    with pytest.raises(ZeroDivisionError):
-        run(breaks)
+    with pytest.raises(PermissionError, match="403"):
+        run(ask=breaks)
 
 
-def test_a_checkpoint_that_cannot_be_asked():
-    result = unusable(SUITE, Checkpoint("1", 1, 10), "it is not deployed to an endpoint")
-    assert (result["score"], result["error"], result["total"]) == (None, "it is not deployed to an endpoint", 3)
+def test_what_is_done_is_not_asked_again():
+    assert set(run(done={("a", 1), ("c", 1)})) == {("b", 1)}
+
+
+def test_a_case_is_asked_as_often_as_it_says():
+    assert set(run(suite("{type: contains, value: Hi}", repeat=3))) == {("case-0", 1), ("case-0", 2), ("case-0", 3)}
+
+
+@pytest.mark.parametrize(
+    ("assertion", "passed"),
+    [
+        ("{type: not-contains, value: x}", False),
+        ("{type: not-regex, value: x}", False),
+        ("{type: finish-reason, value: SAFETY}", True),
+        ("{type: not-safety-not-blocked}", True),
+        ("{type: max-latency, value: 1000}", True),
+    ],
+)
+def test_an_answer_without_text_passes_only_where_the_text_is_not_tested(assertion, passed):
+    async def blocked(case):
+        return Answer("", 0.1, "SAFETY", blocked="SAFETY")
+
+    (result,) = run(suite(assertion), ask=blocked).values()
+    assert result.grade.passed is passed
+    if not passed:
+        assert "no text" in result.why
+
+
+def test_a_slow_assertion_does_not_block_the_loop(monkeypatch):
+    """Verdicts are found in other threads: prompts go on while one is looked for."""
+    loop_thread, found_in = threading.get_ident(), set()
+    check = runner._verdicts
+
+    def noting(case, answer):
+        found_in.add(threading.get_ident())
+        return check(case, answer)
+
+    monkeypatch.setattr(runner, "_verdicts", noting)
+    run()
+    assert found_in
+    assert loop_thread not in found_in
+
+
+def test_workers_are_as_many_as_may_be_under_way_not_as_many_as_cases():
+    most = 0
+
+    async def counting(case):
+        nonlocal most
+        most = max(most, len(asyncio.all_tasks()))
+        return Answer("ok", 0.1)
+
+    run(suite("{type: contains, value: ok}", 1_000), ask=counting, concurrency=4)
+    assert most <= 4 + 1

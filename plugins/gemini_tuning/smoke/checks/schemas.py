@@ -10,7 +10,7 @@ from referencing import Registry
 from referencing.exceptions import Unresolvable
 from referencing.jsonschema import DRAFT202012
 
-from gemini_tuning.smoke import patterns
+from gemini_tuning.smoke.checks import patterns, schema_keywords
 
 _REFERENCES = ("$ref", "$dynamicRef")
 # An empty registry: jsonschema's own would fetch a $ref from the web, or read file:///etc/passwd.
@@ -31,7 +31,9 @@ def problem(schema: Mapping[str, Any]) -> str | None:
         jsonschema.Draft202012Validator.check_schema(schema)
         return _reference_problem(schema) or _pattern_problem(schema)
     except jsonschema.SchemaError as error:
-        return f"{error.json_path}: {error.message}"
+        # Of alternatives that all failed, the one that lists what may stand there says most.
+        said = next((inner for inner in error.context or () if inner.validator == "enum"), error)
+        return f"{error.json_path}: {said.message}"
     except _BROKEN as error:
         return f"{type(error).__name__}: {error}"
 
@@ -42,8 +44,11 @@ def fault(schema: Mapping[str, Any], value: Any) -> str | None:
     :raises SchemaUnusableError: when the schema cannot be applied.
     """
     try:
-        for error in _Validator(schema, registry=_NOTHING_ELSE).iter_errors(value):
+        schema_keywords.start()
+        for error in schema_keywords.Validator(schema, registry=_NOTHING_ELSE).iter_errors(value):
             return f"{error.json_path}: {error.message}"
+    except (patterns.MatchTimeoutError, schema_keywords.TooMuchWorkError) as error:
+        raise SchemaUnusableError(str(error)) from error
     except (*_BROKEN, Unresolvable) as error:
         raise SchemaUnusableError(f"{type(error).__name__}: {error}") from error
     return None
@@ -75,17 +80,12 @@ def _reference_problem(schema: Mapping[str, Any]) -> str | None:
 
 
 def _pattern_problem(schema: Mapping[str, Any]) -> str | None:
+    keywords = {keyword for part in _parts(schema) for keyword in part}
+    if {"patternProperties", "unevaluatedProperties"} <= keywords:  # jsonschema would use Python's patterns
+        return "patternProperties and unevaluatedProperties do not go together here; use additionalProperties"
     for part in _parts(schema):
         named = part.get("patternProperties")
         for pattern in (part.get("pattern"), *(named if isinstance(named, Mapping) else ())):
             if isinstance(pattern, str) and (wrong := patterns.problem(pattern)):
                 return f"pattern {pattern!r}: {wrong}"
     return None
-
-
-def _pattern(_validator: Any, pattern: str, value: Any, _schema: Any) -> Iterator[jsonschema.ValidationError]:
-    if isinstance(value, str) and not patterns.found(pattern, value):
-        yield jsonschema.ValidationError(f"{value[:80]!r} does not match {pattern!r}")
-
-
-_Validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, {"pattern": _pattern})  # type: ignore[no-untyped-call]

@@ -1,0 +1,124 @@
+"""What was decided, as others read it: the report, a person who approves, the next task. Pure."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from gemini_tuning.wording import shortened
+
+Outcome = Literal["promote", "keep_champion", "nobody"]
+
+MAX_BYTES = 7_700  # of a decision on XCom with up to 10 checkpoints; the operator adds to it, up to 8 KB
+CHECKPOINTS = 10  # each further one may add a tenth of that
+# Sentences a side, characters of each, characters of the reason: the first that fits is taken.
+_SIZES = (
+    (12, 400, 1_500), (8, 240, 1_000), (8, 160, 800), (8, 120, 600), (7, 100, 500), (7, 80, 400), (6, 70, 350),
+    (5, 60, 300), (3, 50, 250), (2, 40, 200), (0, 0, 80),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """One checkpoint, with what speaks for and against it.
+
+    :param pass_rate: share of the cases passed, by weight, 0 to 1; ``None`` when it could not be asked.
+    :param pass_rate_interval: 95 % interval of it.
+    :param score: mean of the cases' scores, by weight, 0 to 1.
+    :param score_interval: 95 % interval of it.
+    :param passed_gates: whether it may be chosen, by the policy or by a person.
+    :param speaks_for: short sentences with figures, without their subject.
+    :param speaks_against: the same.
+    """
+
+    checkpoint_id: str
+    epoch: int | None
+    step: int | None
+    pass_rate: float | None
+    pass_rate_interval: tuple[float, float] | None
+    score: float | None
+    score_interval: tuple[float, float] | None
+    latency_p95_ms: float | None
+    train_loss: float | None
+    eval_loss: float | None
+    passed_gates: bool
+    speaks_for: tuple[str, ...]
+    speaks_against: tuple[str, ...]
+
+    def as_dict(self, sentences: int, characters: int) -> dict[str, Any]:
+        """Return the form that goes to XCom; the id is whole, as it is needed for what comes next."""
+        return {
+            "checkpoint_id": self.checkpoint_id,
+            "epoch": self.epoch,
+            "step": self.step,
+            "pass_rate": _rounded(self.pass_rate, 4),
+            "pass_rate_interval": _interval(self.pass_rate_interval),
+            "score": _rounded(self.score, 4),
+            "score_interval": _interval(self.score_interval),
+            "latency_p95_ms": _rounded(self.latency_p95_ms, 1),
+            "train_loss": _rounded(self.train_loss),
+            "eval_loss": _rounded(self.eval_loss),
+            "passed_gates": self.passed_gates,
+            "speaks_for": _first(self.speaks_for, sentences, characters),
+            "speaks_against": _first(self.speaks_against, sentences, characters),
+        }
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Which checkpoint wins.
+
+    :param winner: checkpoint id, or ``None`` when nothing is to be promoted.
+    :param outcome: ``promote``; ``keep_champion`` when there is a champion and nobody to replace it; ``nobody`` when
+        there is no champion and nobody is good enough.
+    :param reason: the decision in words.
+    :param assessments: all checkpoints, best first.
+    :param champion: the same of the current production model, when there is one.
+    :param overfitting: where it began, in words; ``None`` when the losses show none.
+    :param missing: evidence that was not there, one sentence each.
+    """
+
+    winner: str | None
+    outcome: Outcome
+    reason: str
+    assessments: tuple[Assessment, ...]
+    champion: Assessment | None = None
+    overfitting: str | None = None
+    missing: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the form that goes to XCom: plain JSON, under 8 KB with 10 checkpoints and the champion.
+
+        Every checkpoint stays with its figures. When the words are too many, the last sentences of each side go, and
+        the longest are cut.
+        """
+        room = MAX_BYTES * max(CHECKPOINTS, len(self.assessments)) // CHECKPOINTS
+        for size in _SIZES:
+            found = self._as_dict(*size)
+            if len(json.dumps(found)) < room:
+                break
+        return found
+
+    def _as_dict(self, sentences: int, characters: int, of_reason: int) -> dict[str, Any]:
+        return {
+            "winner": self.winner,
+            "outcome": self.outcome,
+            "reason": shortened(self.reason, of_reason),
+            "overfitting": shortened(self.overfitting, of_reason) if self.overfitting else None,
+            "missing": _first(self.missing, sentences, characters),
+            "champion": self.champion.as_dict(sentences, characters) if self.champion else None,
+            "checkpoints": [assessment.as_dict(sentences, characters) for assessment in self.assessments],
+        }
+
+
+def _first(texts: tuple[str, ...], sentences: int, characters: int) -> list[str]:
+    return [text if len(text) <= characters else f"{text[: characters - 1]}…" for text in texts[:sentences]]
+
+
+def _rounded(value: float | None, digits: int = 5) -> float | None:
+    return None if value is None else round(value, digits)
+
+
+def _interval(interval: tuple[float, float] | None) -> list[float] | None:
+    return None if interval is None else [round(bound, 4) for bound in interval]

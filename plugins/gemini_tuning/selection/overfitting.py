@@ -1,0 +1,139 @@
+"""Where a tuning began to overfit, by its losses. Pure.
+
+Named, never a gate: the loss is an average over tokens, and what a checkpoint is chosen for is how it answers.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gemini_tuning.selection.evidence import Contender, ResultError
+from gemini_tuning.selection.figures import label
+from gemini_tuning.wording import said, shown
+
+TOLERANCE = 0.01  # a rise of the eval loss by less than this share of it is noise
+MAX_MISSING = 8
+MAX_SENTENCE = 200  # characters
+
+
+@dataclass(frozen=True)
+class LossCurves:
+    """Losses over the steps of a job, in any order.
+
+    :param train: (step, loss).
+    :param eval: (step, loss) on the validation dataset.
+    :param missing: what could not be read and why, one sentence each.
+    """
+
+    train: tuple[tuple[int, float], ...] = ()
+    eval: tuple[tuple[int, float], ...] = ()
+    missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Where the eval loss was lowest before it rose while the train loss still fell.
+
+    :param step: of the lowest eval loss.
+    :param words: one sentence with figures.
+    """
+
+    step: int
+    words: str
+
+
+@dataclass(frozen=True)
+class _Point:
+    step: int
+    train: float
+    eval: float
+
+
+def curves_from(metrics: Mapping[str, Any]) -> LossCurves:
+    """Read what the task that reads the metrics pushed; a loss that is not finite is left out.
+
+    :param metrics: ``train_loss`` and ``eval_loss``: ``[[step, loss], …]``; ``missing``: sentences. None is required.
+    :raises ResultError: naming the field.
+    """
+    if not isinstance(metrics, Mapping):
+        raise ResultError(f"metrics: expected train_loss and eval_loss, not {shown(metrics)}")
+    missing = metrics.get("missing") or []
+    if not isinstance(missing, list | tuple):
+        raise ResultError(f"metrics: missing: expected a list, not {shown(missing)}")
+    return LossCurves(
+        train=_curve(metrics, "train_loss"),
+        eval=_curve(metrics, "eval_loss"),
+        missing=tuple(said(sentence, MAX_SENTENCE) for sentence in missing[:MAX_MISSING]),
+    )
+
+
+def find_turn(checkpoints: Sequence[Contender], curves: LossCurves | None = None) -> Turn | None:
+    """Find where overfitting began.
+
+    The losses at the checkpoints are looked at; the curves only when fewer than two checkpoints have both losses.
+
+    :returns: ``None`` when the losses show none, or there are too few.
+    """
+    points = _at_checkpoints(checkpoints)
+    if len(points) < 2 and curves is not None:
+        points = _at_evaluations(curves)
+    if len(points) < 2:
+        return None
+    lowest = min(points, key=lambda point: (point.eval, point.step))
+    last = points[-1]
+    if last.eval - lowest.eval <= TOLERANCE * abs(lowest.eval) or last.train >= lowest.train:
+        return None
+    return Turn(
+        lowest.step,
+        f"Overfitting after {_where(lowest.step, checkpoints)}: eval loss turned up from {lowest.eval:.4g} to "
+        f"{last.eval:.4g} at step {last.step} while train loss still fell from {lowest.train:.4g} to {last.train:.4g}.",
+    )
+
+
+def _at_checkpoints(checkpoints: Iterable[Contender]) -> list[_Point]:
+    points = [
+        _Point(c.step, c.train_loss, c.eval_loss)
+        for c in checkpoints
+        if c.step is not None and c.train_loss is not None and c.eval_loss is not None
+    ]
+    return sorted(points, key=lambda point: (point.step, point.eval))
+
+
+def _at_evaluations(curves: LossCurves) -> list[_Point]:
+    """Pair each eval loss with the train loss last known at its step."""
+    train = sorted(curves.train)
+    steps = [step for step, _ in train]
+    known = [(step, loss, bisect_right(steps, step)) for step, loss in sorted(curves.eval)]
+    return [_Point(step, train[before - 1][1], loss) for step, loss, before in known if before]
+
+
+def _where(step: int, checkpoints: Iterable[Contender]) -> str:
+    reached = [c for c in checkpoints if c.step is not None and c.step <= step]
+    if not reached:
+        return f"step {step}, before the first checkpoint"
+    last = max(reached, key=lambda c: c.age)
+    if last.step == step:
+        return f"{label(last)} (step {step})"
+    return f"step {step}, past {label(last)} (step {last.step})"
+
+
+def _curve(metrics: Mapping[str, Any], name: str) -> tuple[tuple[int, float], ...]:
+    points = metrics.get(name) or []
+    if not isinstance(points, list | tuple):
+        raise ResultError(f"metrics: {name}: expected a list of [step, loss], not {shown(points)}")
+    found = (_point(point, name) for point in points)
+    return tuple((step, loss) for step, loss in found if math.isfinite(loss))
+
+
+def _point(point: object, name: str) -> tuple[int, float]:
+    match point:
+        case [int() as step, int() | float() as loss] if not isinstance(step, bool) and not isinstance(loss, bool):
+            try:
+                return step, float(loss)
+            except OverflowError:
+                return step, math.inf
+    raise ResultError(f"metrics: {name}: {shown(point)} is not [step, loss]")

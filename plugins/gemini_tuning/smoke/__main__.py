@@ -1,0 +1,160 @@
+"""Smoke suites without a running Airflow: check one, or ask it of endpoints.
+
+``python -m gemini_tuning.smoke validate SUITE`` and ``python -m gemini_tuning.smoke run SUITE --endpoint NAME``, with
+``plugins/`` on ``PYTHONPATH``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from gemini_tuning.exceptions import ServiceError
+from gemini_tuning.files import GCS, Files, folder_problem, joined
+from gemini_tuning.resources import ResourceName
+from gemini_tuning.smoke.results import ResultsFile
+from gemini_tuning.smoke.runner import EndpointUnusableError
+from gemini_tuning.smoke.session import Session
+from gemini_tuning.smoke.suite import Suite, SuiteError, load_suite
+from gemini_tuning.smoke.summary import summarize
+
+if TYPE_CHECKING:
+    from gemini_tuning.hook import GeminiTuningHook
+
+FAILED, REFUSED = 1, 2  # exit codes: an endpoint is not good enough; bad input
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code."""
+    options = _parser().parse_args(arguments)
+    console = Console()
+    try:
+        suite = load_suite(options.suite, read_lines=lambda uri: _hook(options.gcp_conn_id).read_lines(uri))
+        if options.command == "validate":
+            return _validated(suite, console)
+        if not options.results.startswith(GCS):
+            options.results = str(Path(options.results).resolve())
+        if problem := folder_problem("--results", options.results):
+            raise ValueError(problem)
+        return _run(suite, options, console)
+    except (SuiteError, ServiceError, ValueError, OSError) as error:
+        print(error, file=sys.stderr)  # noqa: T201 - whole lines, for other programs to read
+        return REFUSED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m gemini_tuning.smoke", description="Smoke suites without Airflow.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    validate = commands.add_parser("validate", help="check a suite; nothing is asked")
+    run = commands.add_parser("run", help="ask endpoints all prompts of a suite")
+    for command in (validate, run):
+        command.add_argument("suite", help="path of a suite file")
+        command.add_argument(
+            "--gcp-conn-id",
+            default="google_cloud_default",
+            help="connection, from AIRFLOW_CONN_<ID>; without that variable Application Default Credentials are used",
+        )
+    run.add_argument(
+        "--endpoint", action="append", required=True, help="projects/P/locations/L/endpoints/ID; repeatable"
+    )
+    run.add_argument("--results", default="smoke_results", help="folder or gs:// prefix (smoke_results)")
+    run.add_argument("--concurrency", type=int, default=8, help="prompts at once (8)")
+    run.add_argument("--min-pass-rate", type=float, default=0.0, help="exit code 1 below it, 0 to 1 (0)")
+    return parser
+
+
+def _validated(suite: Suite, console: Console) -> int:
+    assertions = sum(len(case.assertions) for case in suite.cases)
+    console.print(f"{suite.name}: {len(suite.cases)} cases with {assertions} assertions")
+    return 0
+
+
+def _run(suite: Suite, options: argparse.Namespace, console: Console) -> int:
+    endpoints = [str(ResourceName.parse(name, "endpoints")) for name in options.endpoint]
+    if options.concurrency < 1:
+        raise ValueError(f"--concurrency: {options.concurrency} is not above 0")
+    hook = _hook(options.gcp_conn_id)
+    summaries = []
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+        for endpoint in endpoints:
+            summaries.append(_ask(hook, suite, endpoint, options, progress))
+    console.print(_table(summaries))
+    console.print("Results: " + " ".join(str(summary["results_uri"]) for summary in summaries), soft_wrap=True)
+    return 0 if all(_good(summary, options.min_pass_rate) for summary in summaries) else FAILED
+
+
+def _ask(
+    hook: GeminiTuningHook, suite: Suite, endpoint: str, options: argparse.Namespace, progress: Progress
+) -> dict[str, Any]:
+    name = ResourceName.parse(endpoint, "endpoints")
+    results = ResultsFile(Files(hook), joined(options.results, f"{suite.name}-{_slug(endpoint)}.jsonl"))
+    total = sum(case.repeat for case in suite.cases)
+    bar = progress.add_task(name.id, total=total)
+    session = Session(
+        hook, suite, endpoint, results,
+        concurrency=options.concurrency, project_id=name.project, location=name.location,
+    )  # fmt: skip
+    error = None
+    try:
+        asyncio.run(session.run(lambda _: progress.advance(bar)))
+    except EndpointUnusableError as unusable:
+        error = str(unusable)
+    progress.update(bar, completed=total)
+    contender = {"checkpoint_id": name.id, "epoch": None, "step": None, "endpoint": endpoint}
+    return summarize(suite, contender, results.lines, results.uri, error=error)
+
+
+def _good(summary: Mapping[str, Any], min_pass_rate: float) -> bool:
+    return summary["error"] is None and summary["pass_rate"] >= min_pass_rate and not summary["critical_failures"]
+
+
+def _table(summaries: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table()
+    for heading in ("endpoint", "passed", "pass rate (95 %)", "score", "critical failed", "p50 / p95 ms", "tokens"):
+        table.add_column(heading)
+    for summary in summaries:
+        if summary["error"]:
+            table.add_row(summary["checkpoint_id"], "-", "-", "-", "-", "-", summary["error"])
+            continue
+        low, high = summary["pass_rate_interval"]
+        latency, tokens = summary["latency_ms"] or {"p50": "-", "p95": "-"}, summary["tokens"]
+        table.add_row(
+            summary["checkpoint_id"],
+            f"{summary['passed']}/{summary['cases']}",
+            f"{summary['pass_rate']:.1%} ({low:.1%} to {high:.1%})",
+            f"{summary['score']:.1%}",
+            str(summary["critical_failures"]),
+            f"{latency['p50']} / {latency['p95']}",
+            f"{tokens['prompt']} + {tokens['output']}",
+        )
+    return table
+
+
+def _hook(gcp_conn_id: str) -> GeminiTuningHook:
+    from airflow.sdk import Connection
+
+    from gemini_tuning.hook import GeminiTuningHook
+
+    if f"AIRFLOW_CONN_{gcp_conn_id.upper()}" in os.environ:
+        return GeminiTuningHook(gcp_conn_id)
+    default = Connection(conn_id=gcp_conn_id, conn_type="google_cloud_platform", extra="{}")
+    return GeminiTuningHook(gcp_conn_id, connection=default)
+
+
+def _slug(endpoint: str) -> str:
+    return re.sub(r"[^a-z0-9-]+", "-", endpoint)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What the assertions of a suite look at, by kind. Pure."""

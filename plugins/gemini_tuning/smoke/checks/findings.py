@@ -1,0 +1,39 @@
+"""What a check finds out about an answer, and the words for values in it. Pure."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from gemini_tuning.wording import shown
+
+MAX_SHOWN = 80  # characters of a value
+
+
+class UndecidedError(Exception):
+    """Nobody knows whether the assertion holds, so neither it nor its ``not-`` form does."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found.
+
+    :param holds: whether the assertion holds, without its ``not-``.
+    :param saw: what was seen in the answer: true of the answer either way.
+    :param score: 0 to 1; ``None``: 1 when it holds, else 0.
+    """
+
+    holds: bool
+    saw: str
+    score: float | None = None
+
+
+def short(value: object) -> str:
+    """Return a value as JSON, cut to :data:`MAX_SHOWN`."""
+    if isinstance(value, str):
+        value = value[: 2 * MAX_SHOWN]  # a huge answer need not be encoded to be cut
+    try:
+        text = json.dumps(value, ensure_ascii=False, default=str)
+    except (TypeError, ValueError, RecursionError):  # keys that JSON has not, ints of 5,000 digits
+        return shown(value)
+    return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "..."

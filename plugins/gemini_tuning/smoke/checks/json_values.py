@@ -1,0 +1,92 @@
+"""Assertions on JSON in the answer. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from gemini_tuning.resources import Answer
+from gemini_tuning.smoke.checks import schemas
+from gemini_tuning.smoke.checks.findings import Finding, UndecidedError
+
+if TYPE_CHECKING:
+    from gemini_tuning.smoke.assertions import Assertion
+
+MAX_WORK = 10_000_000  # characters that the search for JSON reads, some of them many times
+DEEP = 10_000  # what a structure costs that is nested too deeply to be read
+# Where an object or an array may begin; most brackets in prose and in LaTeX are none.
+_BEGINNING = re.compile(r'{\s*["}]|\[\s*[\]\[{"\d\-tfn]')
+
+
+def is_json(assertion: Assertion, answer: Answer, _: object) -> Finding:
+    """Whether the answer is JSON, and fits the schema when there is one."""
+    try:
+        parsed = json.loads(answer.text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        return Finding(False, f"not JSON: {error}")
+    fault = _fault(assertion.value, parsed)
+    return Finding(False, fault) if fault else Finding(True, "the answer is JSON" + _that_fits(assertion.value))
+
+
+def contains_json(assertion: Assertion, answer: Answer, _: object) -> Finding:
+    """Whether JSON stands somewhere in the answer, and fits the schema when there is one.
+
+    Without a schema it must be an object: ``[1]`` may be a footnote.
+    """
+    first_fault = None
+    for value in _values(answer.text):
+        if not assertion.value and not isinstance(value, dict):
+            continue
+        fault = _fault(assertion.value, value)
+        if fault is None:
+            return Finding(True, "there is JSON in the answer" + _that_fits(assertion.value))
+        first_fault = first_fault or fault
+    return Finding(False, first_fault or "there is no JSON in the answer")
+
+
+def _values(text: str) -> Iterator[Any]:
+    """Yield the objects and arrays in a text; not those within one."""
+    decoder = json.JSONDecoder(parse_constant=_refuse_constant)
+    end, work = 0, 0
+    while beginning := _BEGINNING.search(text, end):
+        start = beginning.start()
+        try:
+            value, end = decoder.raw_decode(text, start)
+        except json.JSONDecodeError as error:
+            # The error counts the lines before it, which is work as well.
+            work, end = work + error.pos - start + error.pos // 20, start + 1
+        except (ValueError, RecursionError):  # NaN, or a number of 5,000 digits
+            work, end = work + DEEP, start + 1
+        else:
+            yield value
+        if work > MAX_WORK:
+            raise UndecidedError("the answer has too many brackets that lead nowhere")
+
+
+def _fault(schema: Mapping[str, Any] | None, value: Any) -> str | None:
+    if not schema:
+        return None
+    try:
+        return schemas.fault(schema, value)
+    except schemas.SchemaUnusableError as error:
+        raise UndecidedError(str(error)) from error
+
+
+def _that_fits(schema: object) -> str:
+    return " that fits the schema" if schema else ""
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def schema_problem(value: object) -> str | None:
+    """Return why a value is no JSON Schema, or ``None``; no value is fine."""
+    if value is None:
+        return None
+    if not isinstance(value, Mapping):
+        return "expected a JSON Schema"
+    fault = schemas.problem(value)
+    return f"not a JSON Schema: {fault}" if fault else None

@@ -1,0 +1,147 @@
+"""The results file of one checkpoint: JSONL, one line a case and repeat, kept where a retry finds it.
+
+Objects in Cloud Storage can't be appended to, so the whole is written again from time to time: what a killed task was
+answered in its last seconds is asked again, the rest is not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from gemini_tuning.exceptions import PermanentServiceError
+from gemini_tuning.files import JSONL, Files
+from gemini_tuning.smoke.cases import Case
+from gemini_tuning.smoke.runner import CaseResult
+from gemini_tuning.smoke.suite import Suite
+from gemini_tuning.wording import said, shortened
+
+SAVE_INTERVAL = 10.0  # seconds between two writes, or ten times as long as the last one took
+MAX_ANSWER = 100_000  # characters of an answer in a line; the assertions see all of it
+
+Key = tuple[str, int]
+
+
+def result_key(suite: Suite, case: Case, endpoint: str) -> str:
+    """Return what a result is filed under: it changes with the prompt, the assertions, the judge and the endpoint."""
+    judge = suite.judge if any(assertion.needs_judge for assertion in case.assertions) else None
+    return hashlib.sha256(f"{case.fingerprint}\0{endpoint}\0{judge}".encode()).hexdigest()[:16]
+
+
+def result_line(result: CaseResult, key: str) -> dict[str, Any]:
+    """Return a result as a line of the file; latency in milliseconds."""
+    case, answer, grade = result.case, result.answer, result.grade
+    return {
+        "case_id": case.id,
+        "repeat": result.repeat,
+        "key": key,
+        "passed": grade.passed,
+        "score": round(grade.score, 6),
+        "weight": case.weight,
+        "critical": case.critical,
+        "system_instruction": case.system_instruction,
+        "contents": [turn.as_dict() for turn in case.contents],
+        "answer": shortened(answer.text, MAX_ANSWER) if answer else None,
+        "finish_reason": answer.finish_reason if answer else None,
+        "blocked": answer.blocked if answer else None,
+        "verdicts": [
+            {"type": v.type, "passed": v.passed, "score": round(v.score, 6), "reason": v.reason}
+            for v in result.verdicts
+        ],
+        "error": said(result.error) if result.error else None,
+        "latency_ms": round(answer.latency * 1000, 1) if answer else None,
+        "prompt_tokens": answer.prompt_tokens if answer else None,
+        "output_tokens": answer.output_tokens if answer else None,
+    }
+
+
+class ResultsFile:
+    """Collects one checkpoint's results.
+
+    :param files: where the file is kept.
+    :param uri: its address.
+    """
+
+    def __init__(self, files: Files, uri: str) -> None:
+        self._files = files
+        self.uri = uri
+        self.lines: list[bytes] = []
+        self._saved = 0
+
+    def take_over(self, keys: Mapping[Key, str]) -> set[Key]:
+        """Keep the answers that an earlier try has got, and return whose they are.
+
+        :param keys: what is to be asked, with its :func:`result_key`. Lines of other cases, or of cases that have
+            changed since, and those without an answer are dropped.
+        """
+        kept: set[Key] = set()
+        for line in self._earlier_lines():
+            name = _answered(line, keys)
+            if name is not None and name not in kept:
+                kept.add(name)
+                self.lines.append(line)
+        self._saved = len(self.lines)
+        return kept
+
+    def add(self, line: Mapping[str, Any]) -> None:
+        """Append a line."""
+        self.lines.append(json.dumps(line, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
+
+    def save(self) -> None:
+        """Write all lines so far to the file's address."""
+        lines = list(self.lines)
+        self._files.write(self.uri, b"".join(lines), JSONL)
+        self._saved = len(lines)
+
+    @asynccontextmanager
+    async def saving(self, *, order: Sequence[Key]) -> AsyncIterator[None]:
+        """Save from time to time while the block runs, and at its end, however it ends.
+
+        :param order: that the lines have at the end; until then they stand as they came.
+        """
+        task = asyncio.create_task(self._save_often())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            places = {name: place for place, name in enumerate(order)}
+            self.lines.sort(key=lambda line: places[_name(json.loads(line))])
+            await asyncio.to_thread(self.save)
+
+    async def _save_often(self) -> None:
+        pause = SAVE_INTERVAL
+        while True:
+            await asyncio.sleep(pause)
+            if len(self.lines) > self._saved:
+                started = time.monotonic()
+                await asyncio.to_thread(self.save)
+                pause = max(SAVE_INTERVAL, 10 * (time.monotonic() - started))
+
+    def _earlier_lines(self) -> Iterator[bytes]:
+        try:
+            yield from self._files.read_lines(self.uri)
+        except FileNotFoundError:
+            return
+        except PermanentServiceError as error:
+            if error.code != 404:
+                raise
+
+
+def _answered(line: bytes, keys: Mapping[Key, str]) -> Key | None:
+    """Return whose answer a line of an earlier try holds; ``None`` when it is of no use."""
+    try:
+        result = json.loads(line)
+        name = _name(result)
+        return name if result["answer"] is not None and result["key"] == keys.get(name) else None
+    except (ValueError, TypeError, LookupError):  # half a line, or not ours
+        return None
+
+
+def _name(result: Mapping[str, Any]) -> Key:
+    return str(result["case_id"]), int(result["repeat"])

@@ -1,0 +1,104 @@
+"""How well prompts are sent side by side: ``make bench``.
+
+One emulator process whose endpoints take 200 ms for each answer; suites are asked with several limits. For each:
+seconds, against the bound of 1.2 * n / k * 0.2 s + 1 s; the longest time that the event loop did not answer; the median
+time of an answer; and how many bytes each case has cost. It fails when a bound is broken with up to 16 prompts at once:
+at 32 the process is busy most of the time, as google-genai computes for 4 ms on each prompt, so that is shown and not
+judged.
+"""
+
+import asyncio
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "plugins"), str(ROOT / "tests")]
+
+from support import fill, finished_job
+
+from gemini_tuning.files import Files
+from gemini_tuning.hook import GeminiTuningHook
+from gemini_tuning.smoke.results import ResultsFile
+from gemini_tuning.smoke.session import Session
+from gemini_tuning.smoke.suite import Suite, parse_suite
+from vertex_emulator.process import Emulator
+
+ANSWER_SECONDS = 0.2
+PLAN = ((50, 1), (400, 8), (800, 16), (1_600, 32), (3_200, 32))
+LONGEST_BLOCK = 0.1  # seconds
+JUDGED = 16  # prompts at once
+RESULTS = ROOT / ".bench" / "smoke_runner.json"
+
+
+def suite(cases: int) -> Suite:
+    """Return so many cases with one assertion each."""
+    lines = [
+        "defaults: {assert: [{type: not-contains, value: zebra}, {type: not-regex, value: '(?i)giraffe'}]}",
+        "cases:",
+    ]
+    return parse_suite(
+        "\n".join(lines + [f"- {{id: case-{n}, prompt: 'Question {n}'}}" for n in range(cases)]), "bench"
+    )
+
+
+async def longest_block(stop: asyncio.Event) -> float:
+    """Return the longest time that the loop kept a timer of 5 ms waiting, in seconds."""
+    longest = 0.0
+    while not stop.is_set():
+        started = time.perf_counter()
+        await asyncio.sleep(0.005)
+        longest = max(longest, time.perf_counter() - started - 0.005)
+    return longest
+
+
+async def measure(endpoint: str, cases: int, concurrency: int) -> dict[str, Any]:
+    """Ask a suite once."""
+    asked, stop = suite(cases), asyncio.Event()
+    watch = asyncio.create_task(longest_block(stop))
+    with tempfile.TemporaryDirectory() as folder:
+        results = ResultsFile(Files(), f"{folder}/results.jsonl")
+        hook = GeminiTuningHook()
+        session = Session(
+            hook, asked, endpoint, results, concurrency=concurrency, project_id=None, location="us-central1"
+        )
+        started = time.perf_counter()
+        await session.run()
+        seconds = time.perf_counter() - started
+    stop.set()
+    return {
+        "cases": cases,
+        "concurrency": concurrency,
+        "seconds": round(seconds, 2),
+        "bound": round(1.2 * cases / concurrency * ANSWER_SECONDS + 1, 2),
+        "longest_block": round(await watch, 3),
+        "answer_ms": median(json.loads(line)["latency_ms"] for line in results.lines),
+        "bytes_per_case": sum(map(len, results.lines)) // cases,
+    }
+
+
+def main() -> int:
+    """Measure, print, save; 1 when a bound was broken."""
+    with Emulator(speed=1_000_000) as emulator:
+        fill(emulator)
+        os.environ["AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT"] = json.dumps(emulator.connection())
+        endpoint = finished_job(emulator).endpoint
+        emulator.faults([{"path": "generateContent", "delay": ANSWER_SECONDS}])
+        rows = []
+        for cases, concurrency in PLAN:
+            row = asyncio.run(measure(endpoint, cases, concurrency))
+            rows.append(row)
+            print(json.dumps(row), flush=True)
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(rows, indent=2))
+    judged = [row for row in rows if row["concurrency"] <= JUDGED]
+    return int(any(row["seconds"] > row["bound"] or row["longest_block"] > LONGEST_BLOCK for row in judged))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,367 @@
+"""The report of a run: the document, its Markdown, and the step that writes both."""
+
+import json
+from types import SimpleNamespace
+
+import jsonschema
+import pytest
+from support import context
+
+from gemini_tuning.exceptions import InvalidInputError, PermanentServiceError
+from gemini_tuning.operators import GeminiTuningReportOperator
+from gemini_tuning.operators.report import run_facts
+from gemini_tuning.preflight import DatasetReport
+from gemini_tuning.reporting.approval import Offer, record
+from gemini_tuning.reporting.comparison import compare, comparison
+from gemini_tuning.reporting.report import SCHEMA, as_bytes, build
+from gemini_tuning.reporting.report_markdown import approval, render, summary
+from gemini_tuning.resources import Checkpoint
+from gemini_tuning.selection import Assessment, Decision
+from gemini_tuning.smoke.suite import parse_suite
+from gemini_tuning.smoke.summary import summarize
+from gemini_tuning.tuning_metrics import summary as metrics_summary
+from tests.gemini_tuning.reporting import run_values
+from tests.gemini_tuning.reporting.run_values import APPROVED, COPY, JOB, METRICS, MODEL, RESULTS, decision, everything
+
+VALIDATOR = jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8")))
+TIMED_OUT = {**APPROVED, "outcome": "timed out", "checkpoint_id": None, "by": None}
+REJECTED = {**APPROVED, "outcome": "rejected", "checkpoint_id": None}
+ANOTHER = {**APPROVED, "outcome": "another checkpoint", "checkpoint_id": "3"}
+
+
+def report(**change):
+    document = build(**everything(**change))
+    VALIDATOR.validate(document)
+    assert json.loads(as_bytes(document)) == document
+    return document
+
+
+def cells(lines):
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines if line.startswith("| ")]
+
+
+# ---------------------------------------------------------------------------------------- examples
+
+
+def test_the_examples_have_the_fields_that_the_steps_push():
+    found = Assessment("1", 1, 10, 0.5, (0.4, 0.6), 0.5, (0.4, 0.6), 1.0, 0.3, 0.4, True, ("x",), ())
+    pushed = Decision("1", "promote", "x", (found,)).as_dict()
+    assert {*pushed, "default_checkpoint_id", "policy"} == set(decision())
+    assert set(pushed["checkpoints"][0]) == set(decision()["checkpoints"][0])
+    suite = parse_suite("cases: [{id: a, prompt: Hi, assert: [{type: contains, value: x}]}]", "one.yaml")
+    checkpoint = Checkpoint("1", 1, 10, "e").as_dict()
+    assert set(summarize(suite, checkpoint, [], "gs://bucket/r.jsonl")) == set(RESULTS[0])
+    measured = metrics_summary([Checkpoint("1", 1, 10)], {}, {}, [])
+    assert set(measured) == set(METRICS)
+    assert set(measured["checkpoints"]["1"]) == set(METRICS["checkpoints"]["1"])
+    assert set(DatasetReport().as_dict()) | {"uri"} == set(run_values.DATASETS["training"])
+    assert set(record(Offer.of(decision()), "approved", "2")) == set(APPROVED)
+
+
+# ---------------------------------------------------------------------------------------- document
+
+
+def test_the_schema_is_one():
+    jsonschema.Draft202012Validator.check_schema(VALIDATOR.schema)
+    for broken in ({"schema_version": 2}, {"outcome": "fine"}, {"more": 1}, {"missing_evidence": None}):
+        with pytest.raises(jsonschema.ValidationError):
+            VALIDATOR.validate({**report(), **broken})
+
+
+def test_a_promotion_with_everything():
+    found = report()
+    assert found["outcome"] == "promoted"
+    assert found["promotion"] == {
+        "winner": "2",
+        "read_back": True,
+        "earlier_try": False,
+        "default_before": "3",
+        "default_after": "2",
+        "endpoint_before": f"{run_values.PARENT}/endpoints/3",
+        "endpoint_after": f"{run_values.PARENT}/endpoints/2",
+    }
+    assert found["approval"] == APPROVED
+    assert found["datasets"]["training"]["sha256"] == "ab" * 32
+    assert found["copy"]["model"] == COPY["model"]
+    assert found["losses"] == {"train": [[10, 0.5], [20, 0.3]], "eval": [[10, 0.6], [18, 0.45]]}
+    assert found["missing_evidence"] == ["no losses of checkpoint 3"]
+
+
+def test_each_checkpoint_has_what_each_step_said_of_it_in_the_order_of_the_decision():
+    best, second, last = report()["checkpoints"]
+    assert [c["checkpoint_id"] for c in (best, second, last)] == ["2", "3", "1"]
+    assert best["smoke_test"]["results_uri"] == "gs://bucket/results/checkpoint-2.jsonl"
+    assert best["smoke_test"]["passed"] == 22
+    assert best["losses"] == {
+        "train_loss": 0.3,
+        "eval_loss": 0.45,
+        "eval_accuracy": 0.8,
+        "from_step": {"eval_loss": 18},
+    }
+    assert best["evaluation"] == {"FLUENCY/AVERAGE": 4.5}
+    assert second["losses"] is None
+    assert last["assessment"]["speaks_against"] == ["pass rate 41.7% is below 80.0%"]
+
+
+@pytest.mark.parametrize(
+    ("change", "outcome", "winner", "after"),
+    [
+        ({}, "promoted", "2", "2"),
+        ({"approval": None}, "promoted", "2", "2"),
+        ({"approval": ANOTHER, "promotion": None}, "already default", "3", "3"),
+        ({"approval": None, "promotion": None, "decision": decision("3")}, "already default", "3", "3"),
+        ({"approval": REJECTED, "promotion": None}, "rejected", None, "3"),
+        ({"approval": TIMED_OUT, "promotion": None}, "timed out", None, "3"),
+        ({"approval": None, "promotion": None, "decision": decision(None)}, "nobody", None, "3"),
+        (
+            {"approval": None, "promotion": None, "decision": decision(None, outcome="keep_champion")},
+            "champion kept",
+            None,
+            "3",
+        ),
+        ({"approval": None, "promotion": None}, "not promoted", "2", "3"),
+    ],
+)
+def test_what_a_run_came_to(change, outcome, winner, after):
+    found = report(**change)
+    assert (found["outcome"], found["promotion"]["winner"]) == (outcome, winner)
+    assert (found["promotion"]["default_before"], found["promotion"]["default_after"]) == ("3", after)
+    assert render(found)
+
+
+@pytest.mark.parametrize(
+    ("change", "outcome"),
+    [
+        ({"decision": decision(None), "approval": None}, "nobody"),
+        ({"decision": decision(None)}, "nobody"),
+        ({"approval": REJECTED}, "rejected"),
+        ({"approval": TIMED_OUT}, "timed out"),
+    ],
+)
+def test_what_a_skipped_task_pushed_in_an_earlier_try_counts_for_no_more_than_that(change, outcome):
+    """Airflow keeps the XComs of a task that is skipped after it was cleared."""
+    found = report(**change)
+    assert (found["outcome"], found["promotion"]["winner"]) == (outcome, None)
+    assert found["approval"] == change.get("approval")
+    assert found["promotion"]["earlier_try"] is True
+    assert (found["promotion"]["default_before"], found["promotion"]["default_after"]) == ("3", "2")
+    assert "in an earlier try of this run, the default was set to checkpoint 2" in render(found)
+
+
+def test_an_approval_of_another_decision_does_not_count():
+    found = report(decision=decision("3"), promotion=None)
+    assert (found["outcome"], found["approval"], found["promotion"]["winner"]) == ("already default", None, "3")
+
+
+def test_what_nobody_pushed_is_named():
+    found = report(
+        datasets={"training": {"uri": "gs://bucket/train.jsonl", "examples": 1, "size_bytes": 2, "warnings": []}},
+        metrics=None,
+        results=RESULTS[:2],
+        decision=decision(missing=["no token counts"]),
+    )
+    assert found["missing_evidence"] == [
+        "no token counts",
+        "the training file's sha256",
+        "a smoke test of checkpoint 3",
+        "the losses: the job's metrics were not read",
+    ]
+    assert "what the training file was" in report(datasets=None)["missing_evidence"]
+
+
+def test_secrets_in_parameters_are_removed_by_name_and_by_look():
+    parameters = {
+        "labels": {"api_key": "hunter2", "team": "search"},
+        "db_password": "hunter2",
+        "description": "ya29.hunter2",
+        "kms_key_name": "projects/p/locations/l/keyRings/r/cryptoKeys/k",
+        "service_account": "tuner@project.iam",
+        "max_output_tokens": 7,
+        "metrics": [{"token": "hunter2"}],
+        "deep": [[[[[[{"password": "hunter2"}]]]]]],
+    }
+    run = report(run={**run_values.RUN, "parameters": parameters})["run"]
+    assert "hunter2" not in json.dumps(run)
+    assert run["parameters"]["labels"] == {"api_key": "[removed]", "team": "search"}
+    assert run["parameters"]["kms_key_name"] == parameters["kms_key_name"]
+    assert run["parameters"]["service_account"] == "tuner@project.iam"
+    assert run["parameters"]["max_output_tokens"] == 7
+
+
+# ---------------------------------------------------------------------------------------- markdown
+
+
+def test_the_table_of_the_checkpoints():
+    checkpoints = compare(RESULTS, decision(), METRICS)
+    table = cells(comparison(checkpoints, None, marks={"winner": "2", "default before": "3"}))
+    assert table[1] == [
+        "2", "2", "20", "91.7% (81.7% to 91.7%)", "0.917", "0", "101 ms / 321 ms", "0.45", "winner",
+        "answers all critical cases", "-",
+    ]  # fmt: skip
+    assert [row[8] for row in table[1:]] == ["winner", "default before", "-"]
+    assert table[3][9:] == ["-", "pass rate 41.7% is below 80.0%"]
+    assert len(cells(comparison(checkpoints, None, marks={}, reasons=False))[0]) == 9
+
+
+def test_a_checkpoint_that_could_not_be_asked_and_the_champion():
+    broken = run_values.summary(
+        "1", error="it is not | deployed", pass_rate=None, score=None, latency_ms=None, pass_rate_interval=None
+    )
+    found = report(
+        results=[broken], decision=decision(None, checkpoints=[], champion=run_values.assessment("9")),
+        champion=run_values.summary("9"), metrics=None,
+    )  # fmt: skip
+    _, first, champion = cells(summary(found))
+    assert first == ["1", "1", "10", "-", "-", "0", "-", "-", "it is not \\| deployed"]
+    assert champion[0] == "champion"
+    assert "What champion failed" in render(found)
+
+
+def test_the_markdown_says_it_all():
+    text = render(report())
+    for piece in (
+        "**The winner is the default now.**",
+        f"[{JOB}](https://console.cloud.google.com/vertex-ai/generative/language/locations/us-central1/tuning/",
+        "- Approval: ada (id 7) approved checkpoint 2 at 2026-11-20T09:30:00+00:00",
+        "- Default checkpoint: 3 before, 2 after (read back)",
+        "[projects/123/locations/europe-west4/models/8@1](https://console",
+        "with the same 3 checkpoints; its default is checkpoint 2",
+        "- for: answers all critical cases",
+        "- against: pass rate 41.7% is below 80.0%",
+        "(https://console.cloud.google.com/storage/browser/_details/bucket/results/checkpoint-2.jsonl)",
+        '{"FLUENCY/AVERAGE": 4.5}',
+        "- no losses of checkpoint 3",
+        "140 examples, 23000 bytes, sha256 " + "ab" * 32,
+        "- validation: none",
+        "- triggered by: ada",
+        "| epoch_count          | null",
+    ):
+        assert piece in text
+
+
+def test_a_rejection_says_that_nothing_is_promoted_and_who_said_so():
+    text = render(report(approval=REJECTED, promotion=None, copy=None))
+    assert "**Rejected: nothing is promoted.**" in text
+    assert "- Approval: ada (id 7) rejected at 2026-11-20T09:30:00+00:00" in text
+    assert "- Default checkpoint: 3, not changed" in text
+    assert "- Copy: none was made" in text
+
+
+def test_approvals_in_words():
+    assert approval(None) == approval({**APPROVED, "required": False}) == "not required"
+    assert approval(report(approval=TIMED_OUT)["approval"]) == "nobody answered in time (3600.0 s); that means reject"
+    assert approval(ANOTHER) == "ada (id 7) took another checkpoint, 3 in place of 2 at 2026-11-20T09:30:00+00:00"
+    assert approval({**APPROVED, "outcome": "nothing to approve"}) == "nothing to approve"
+
+
+def test_overfitting_is_named_or_not_known():
+    assert "Overfitting: from step 18 on" in render(report(decision=decision(overfitting="from step 18 on")))
+    assert "Overfitting: the losses show none" in render(report())
+    assert "Overfitting: not known, as there is no eval loss" in render(report(metrics=None))
+
+
+# ---------------------------------------------------------------------------------------- operator
+
+
+def operator(folder, **change):
+    arguments = everything(**change)
+    del arguments["run"]
+    return GeminiTuningReportOperator(task_id="report", report_uri=str(folder), **arguments)
+
+
+def test_both_files_and_their_addresses(tmp_path, capsys):
+    folder = tmp_path / "runs" / "run"
+    pushed = operator(folder).execute(context())
+    assert pushed == {
+        "winner": "2",
+        "outcome": "promoted",
+        "reason": "Checkpoint 2 wins.",
+        "tuned_model": MODEL,
+        "default_before": "3",
+        "default_after": "2",
+        "copy": COPY["model"],
+        "report_json": f"{folder}/report.json",
+        "report_markdown": f"{folder}/report.md",
+    }
+    document = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    VALIDATOR.validate(document)
+    assert (folder / "report.md").read_text(encoding="utf-8") == render(document)
+    assert {path.name for path in folder.iterdir()} == {"report.json", "report.md"}
+    assert "91.7% (81.7% to 91.7%)" in capsys.readouterr().out
+
+
+def test_a_run_that_promotes_nobody_has_a_report_as_well(tmp_path):
+    pushed = operator(tmp_path, decision=decision(None), approval=None, promotion=None, copy=None).execute(context())
+    assert (pushed["winner"], pushed["outcome"], pushed["default_after"], pushed["copy"]) == (None, "nobody", "3", None)
+    assert "No checkpoint wins." in (tmp_path / "report.md").read_text(encoding="utf-8")
+
+
+def test_cleared_it_replaces_the_files(tmp_path):
+    operator(tmp_path).execute(context())
+    operator(tmp_path, approval=REJECTED, promotion=None).execute(context())
+    assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["outcome"] == "rejected"
+    assert "Rejected" in (tmp_path / "report.md").read_text(encoding="utf-8")
+
+
+def test_in_cloud_storage(vertex):
+    from gemini_tuning.hook import GeminiTuningHook
+
+    pushed = operator("gs://bucket/reports/run/").execute(context())
+    assert pushed["report_json"] == "gs://bucket/reports/run/report.json"
+    hook = GeminiTuningHook()
+    VALIDATOR.validate(json.loads(b"".join(hook.read_lines(pushed["report_json"]))))
+    assert b"".join(hook.read_lines(pushed["report_markdown"])).startswith(b"# Report of a tuning run")
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_a_refused_file_says_where_why_and_what_to_do(vertex, status):
+    vertex.faults([{"path": "upload", "status": status, "message": "The bucket is closed."}])
+    with pytest.raises(PermanentServiceError) as caught:
+        operator("gs://bucket/reports/run").execute(context())
+    message = str(caught.value)
+    assert "gs://bucket/reports/run/report.json" in message
+    assert "The bucket is closed." in message
+    assert "The run's work is done" in message
+    assert "clear this task" in message
+    assert caught.value.code == status
+
+
+def test_a_folder_that_is_a_file(tmp_path):
+    (tmp_path / "taken").write_text("x")
+    with pytest.raises(OSError, match=r"Could not write .*/taken/report.json: .*clear this task"):
+        operator(tmp_path / "taken").execute(context())
+
+
+@pytest.mark.parametrize("folder", ["", "None", "reports", "gs://", "s3://bucket/x"])
+def test_what_is_no_folder(folder):
+    with pytest.raises(InvalidInputError, match=r"report_uri: .*clear this task"):
+        operator(folder).execute(context())
+
+
+def test_what_airflow_knows_of_the_run():
+    found = context(params={"epoch_count": 3, "suite": "s"}, conf={"epoch_count": 3})
+    assert run_facts(found)["triggered_by"] is None
+    found["dag_run"] = SimpleNamespace(
+        conf={"epoch_count": 3}, run_type=SimpleNamespace(value="manual"), triggering_user_name="ada"
+    )
+    assert run_facts(found) == {
+        "dag_id": "dag",
+        "run_id": "run",
+        "run_type": "manual",
+        "logical_date": None,
+        "run_after": None,
+        "start_date": None,
+        "triggered_by": "ada",
+        "parameters": {"epoch_count": 3, "suite": "s"},
+        "given_parameters": ["epoch_count"],
+    }
+
+
+def test_what_airflow_masks_in_logs_is_masked_in_the_report(tmp_path):
+    from airflow.sdk.log import mask_secret
+
+    mask_secret("correct-horse-battery")
+    operator(tmp_path).execute(context(params={"description": "use correct-horse-battery here"}))
+    text = (tmp_path / "report.json").read_text(encoding="utf-8") + (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "correct-horse-battery" not in text
+    assert "use *** here" in text

@@ -1,0 +1,32 @@
+"""Contenders for the tests of the policy, written as short as ``11101``."""
+
+from gemini_tuning.selection import CaseOutcome, Contender
+
+SCORES = {"1": 1.0, "0": 0.0, "h": 0.5, "H": 0.5}  # H: half marks, and passed all the same
+
+
+def outcomes(pattern: str, *, weights=None, critical=(), blocked=()) -> dict[str, CaseOutcome]:
+    """Cases c0, c1 … as the letters say: 1 passed, 0 failed, h half marks and failed, H half marks and passed."""
+    return {
+        f"c{place}": CaseOutcome(
+            passed=letter in "1H",
+            score=SCORES[letter],
+            weight=weights[place] if weights else 1.0,
+            critical=place in critical,
+            blocked=place in blocked,
+        )
+        for place, letter in enumerate(pattern)
+    }
+
+
+def contender(identifier: str, pattern: str, *, weights=None, critical=(), blocked=(), **more) -> Contender:
+    """A checkpoint whose epoch is its number and whose step ten times that, unless it is said otherwise."""
+    number = int(identifier) if identifier.isdigit() else None
+    facts = {"epoch": number, "step": number and 10 * number, **more}
+    found = outcomes(pattern, weights=weights, critical=critical, blocked=blocked)
+    return Contender(identifier, outcomes=found, **facts)
+
+
+def unusable(identifier: str, error: str = "it is not deployed to an endpoint") -> Contender:
+    """A checkpoint that could not be asked."""
+    return contender(identifier, "", error=error)

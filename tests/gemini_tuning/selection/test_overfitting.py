@@ -1,0 +1,135 @@
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gemini_tuning.selection import ResultError
+from gemini_tuning.selection.overfitting import LossCurves, curves_from, find_turn
+from tests.gemini_tuning.selection.policy_examples import contender
+from tests.gemini_tuning.strategies import HUGE_INT, json_values, spoiled
+
+GOOD = {"train_loss": [[10, 0.5], [20, 0.25]], "eval_loss": [[10, 0.75]], "missing": ["no accuracy"]}
+
+
+def checkpoints(*pairs):
+    """Checkpoints 1, 2 … at steps 10, 20 … with (train loss, eval loss)."""
+    return [contender(str(n), "1", train_loss=t, eval_loss=e) for n, (t, e) in enumerate(pairs, 1)]
+
+
+def turn(*pairs, curves=None) -> int | None:
+    found = find_turn(checkpoints(*pairs), curves)
+    return found and found.step
+
+
+def test_where_eval_loss_turned_up_while_train_loss_fell():
+    assert turn((0.9, 0.8), (0.6, 0.5), (0.4, 0.6), (0.2, 0.7)) == 20
+
+
+@pytest.mark.parametrize(
+    "losses",
+    [
+        [],
+        [(0.5, 0.5)],
+        [(0.9, 0.8), (0.6, 0.5), (0.2, 0.4)],  # it still falls
+        [(0.9, 0.8), (0.6, 0.5), (0.6, 0.7)],  # train loss does not fall
+        [(0.9, 0.8), (0.6, 0.5), (0.7, 0.7)],  # both rise: something else is wrong
+        [(0.9, 0.8), (0.6, 0.5), (0.5, 0.9), (0.2, 0.4)],  # it came down again
+        [(0.9, 0.8), (0.6, 0.5), (0.2, 0.504)],  # by less than 1 %: noise
+        [(0.9, None), (0.6, None), (0.2, None)],
+        [(None, 0.4), (None, 0.5), (None, 0.6)],
+        [(0.9, 0.4), (None, 0.5), (0.2, None)],
+    ],
+)
+def test_what_is_no_overfitting(losses):
+    assert turn(*losses) is None
+
+
+def test_of_equal_lows_the_first():
+    assert turn((0.9, 0.5), (0.6, 0.5), (0.2, 0.6)) == 10
+
+
+def test_steps_not_the_list_say_what_comes_after():
+    found = checkpoints((0.9, 0.8), (0.6, 0.5), (0.2, 0.7))
+    assert find_turn(found[::-1]) == find_turn(found) is not None
+
+
+def test_checkpoints_go_before_curves():
+    curves = LossCurves(train=((1, 0.9), (99, 0.1)), eval=((1, 0.1), (99, 0.9)))
+    assert turn((0.9, 0.8), (0.6, 0.5), curves=curves) is None
+    assert turn((0.9, None), (0.6, None), curves=curves) == 1
+
+
+@pytest.mark.parametrize(
+    ("low", "where"),
+    [
+        (20, "checkpoint 2 (step 20)"),
+        (25, "step 25, past checkpoint 2 (step 20)"),
+        (5, "step 5, before the first checkpoint"),
+    ],
+)
+def test_the_place_is_named_by_the_checkpoints(low, where):
+    curves = LossCurves(train=((1, 0.9), (50, 0.1)), eval=((low, 0.1), (60, 0.9)))
+    found = find_turn(checkpoints((None, None), (None, None)), curves)
+    assert found.words == (
+        f"Overfitting after {where}: eval loss turned up from 0.1 to 0.9 at step 60 while train loss still fell from "
+        "0.9 to 0.1."
+    )
+
+
+def test_an_evaluation_before_the_first_train_loss_says_nothing():
+    curves = LossCurves(train=((10, 0.9), (30, 0.1)), eval=((5, 0.01), (10, 0.2), (30, 0.9)))
+    assert find_turn([], curves).step == 10
+
+
+def test_reading_what_the_metrics_task_pushed():
+    assert curves_from(GOOD) == LossCurves(((10, 0.5), (20, 0.25)), ((10, 0.75),), ("no accuracy",))
+    assert curves_from({}) == curves_from({"train_loss": None, "eval_loss": None, "missing": None}) == LossCurves()
+
+
+def test_a_loss_that_is_no_number_any_more_is_left_out():
+    assert curves_from({"train_loss": [[1, math.nan], [2, math.inf], [3, HUGE_INT], [4, 1]]}).train == ((4, 1.0),)
+
+
+def test_words_of_others_are_few():
+    found = curves_from({"missing": ["x" * 10_000] * 100}).missing
+    assert len(found) == 8
+    assert all(len(sentence) < 300 for sentence in found)
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        (None, "metrics: expected train_loss and eval_loss, not None"),
+        ({"train_loss": 5}, "metrics: train_loss: expected a list of"),
+        ({"eval_loss": [[1, "2"]]}, "metrics: eval_loss: [1, '2'] is not [step, loss]"),
+        ({"eval_loss": [[1.5, 2]]}, "metrics: eval_loss: [1.5, 2] is not [step, loss]"),
+        ({"eval_loss": [[True, 2]]}, "metrics: eval_loss: [True, 2]"),
+        ({"eval_loss": ["12"]}, "metrics: eval_loss: '12'"),
+        ({"missing": "all"}, "metrics: missing: expected a list, not 'all'"),
+    ],
+)
+def test_metrics_that_are_none(bad, said):
+    with pytest.raises(ResultError) as caught:
+        curves_from(bad)
+    assert str(caught.value).startswith(said)
+
+
+@given(spoiled(GOOD) | json_values)
+def test_any_metrics(value):
+    try:
+        curves = curves_from(value)
+    except ResultError as error:
+        assert str(error).startswith("metrics: ")
+        assert len(str(error)) < 1_000
+        return
+    find_turn(checkpoints((None, None)), curves)
+
+
+losses = st.floats(-1e300, 1e300) | st.sampled_from([0.0, -0.0, 1e-300, 1e308])
+
+
+@given(st.lists(st.tuples(st.none() | losses, st.none() | losses), max_size=6))
+def test_any_losses(pairs):
+    found = find_turn(checkpoints(*pairs))
+    assert found is None or (found.step < 10 * len(pairs) and len(found.words) < 400)
