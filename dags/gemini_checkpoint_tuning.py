@@ -463,7 +463,7 @@ with DAG(
         champion=smoke_test_champion.output,
         champion_name=dag.param("champion"),
         metrics=read_metrics.output,
-        default_checkpoint_id=list_checkpoints.output["default_checkpoint_id"],
+        model=list_checkpoints.output["tuned_model"],
         min_pass_rate=dag.param("min_pass_rate"),
         max_latency_p95=dag.param("max_latency_p95_ms"),
         allow_blocked=dag.param("allow_blocked"),
@@ -489,9 +489,9 @@ with DAG(
     set_default = GeminiSetDefaultCheckpointOperator(
         task_id="set_default",
         model=list_checkpoints.output["tuned_model"],
-        # What a person has said counts, also when that was no.
-        checkpoint_id="{% set approval = ti.xcom_pull(task_ids='approve') %}"
-        "{{ approval['checkpoint_id'] if approval else ti.xcom_pull(task_ids='choose', key='winner') }}",
+        checkpoint_id=choose.output["winner"],
+        require_approval=dag.param("require_approval"),
+        approval=approve.output,
         tuning_job=create_tuning_job.output,
         trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
         **cloud,

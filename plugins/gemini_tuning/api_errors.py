@@ -28,7 +28,8 @@ _REQUEST = re.compile(r"\A[A-Z]+ https?://\S+: ")  # what google-api-core puts b
 NEXT_STEPS: Mapping[int, str] = {
     400: "Correct the request; repeating it cannot help.",
     401: "Check the credentials of the Airflow connection.",
-    403: "Grant the connection's account the missing role (roles/aiplatform.user, roles/storage.objectViewer).",
+    403: "Grant the connection's account the missing role (roles/aiplatform.user; for files in Cloud Storage "
+    "roles/storage.objectViewer to read, roles/storage.objectUser to write).",
     404: "Check the name, its project and its location.",
     429: "The project's quota is used up for now; try later or ask for more.",
 }

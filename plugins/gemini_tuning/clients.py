@@ -53,10 +53,11 @@ def renewing_token(call: C) -> C:
 
         @functools.wraps(call)
         async def acall(self: GoogleClients, *args: Any, **kwargs: Any) -> Any:
+            used = self.token
             try:
                 return await call(self, *args, **kwargs)
             except PermanentServiceError as error:
-                if error.code != 401 or not self.forget_token():
+                if error.code != 401 or not self.forget_token(used):
                     raise
             return await call(self, *args, **kwargs)
 
@@ -64,10 +65,11 @@ def renewing_token(call: C) -> C:
 
     @functools.wraps(call)
     def again(self: GoogleClients, *args: Any, **kwargs: Any) -> Any:
+        used = self.token
         try:
             return call(self, *args, **kwargs)
         except PermanentServiceError as error:
-            if error.code != 401 or not self.forget_token():
+            if error.code != 401 or not self.forget_token(used):
                 raise
         return call(self, *args, **kwargs)
 
@@ -120,12 +122,22 @@ class GoogleClients(GoogleBaseHook):
             raise InvalidInputError(problem)
         return str(project)
 
-    def forget_token(self) -> bool:
-        """Make the next request ask for a new token; return whether there was one to forget."""
+    @property
+    def token(self) -> str | None:
+        """The token that the next request would carry; ``None`` when there is none yet."""
+        return getattr(self._cached_credentials, "token", None)
+
+    def forget_token(self, used: str | None) -> bool:
+        """Make the next request ask for a new token; return whether another try makes sense.
+
+        :param used: that was at hand before the refused request. When many requests are refused at once, the first one
+            to notice forgets it; the others find it gone or renewed.
+        """
         credentials = self._cached_credentials
-        if credentials is None or not getattr(credentials, "token", None):
+        if credentials is None or not hasattr(credentials, "token"):
             return False
-        credentials.token = None
+        if used is None or credentials.token == used:
+            credentials.token = None
         return True
 
     async def aclose(self) -> None:

@@ -6,6 +6,7 @@ results would be written by another account than the one that reads the datasets
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -70,7 +71,7 @@ class Files:
             return
         path = _path(uri)
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")
+        part = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.part")
         part.write_bytes(content)
         part.replace(path)
 

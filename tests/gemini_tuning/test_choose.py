@@ -1,10 +1,12 @@
 """The step that chooses: results files and summaries in, a decision and a branch out."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from support import context
 
+from gemini_tuning.exceptions import CheckpointError
 from gemini_tuning.files import JSONL, Files
 from gemini_tuning.operators import GeminiChooseCheckpointOperator
 from gemini_tuning.selection import ResultError
@@ -36,15 +38,18 @@ def summary(folder, name, right, cases=20, critical=(), **change):
 
 
 @pytest.fixture
-def choose(tmp_path, vertex, monkeypatch):
+def choose(tmp_path, monkeypatch):
     """Runs the step with checkpoints of which so many cases passed; returns the branch and the XComs."""
+
+    hook = SimpleNamespace(get_model=lambda name: SimpleNamespace(default_checkpoint_id=name))  # the name says it
 
     def run(*right, default="3", champion=None, **change):
         results = [summary(tmp_path, str(i), count) for i, count in enumerate(right, 1)]
         if champion is not None:
             champion = summary(tmp_path, "champion", champion)
-        arguments = {"results": results, "champion": champion, "default_checkpoint_id": default, "min_pass_rate": 0.5}
+        arguments = {"results": results, "champion": champion, "model": default, "min_pass_rate": 0.5}
         operator = GeminiChooseCheckpointOperator(task_id="choose", **{**arguments, **change})
+        operator.__dict__["hook"] = hook
         monkeypatch.setattr(operator, "do_branch", lambda _, branch: branch)  # skips the others: Airflow's business
         ctx = context()
         return operator.execute(ctx), ctx["ti"].xcoms
@@ -115,6 +120,13 @@ def test_a_parameter_that_makes_no_sense_is_refused_with_its_name(choose, name, 
         choose(20, **{name: bad})
 
 
+def test_when_the_service_was_away_nothing_is_decided(choose, tmp_path):
+    away = summary(tmp_path, "1", 10, results_uri=None, error="it did not answer in 4 tries", away=True)
+    with pytest.raises(CheckpointError, match=r"No checkpoint could be asked.*Clear the smoke tests"):
+        choose(results=[away])
+    assert choose(results=[away, summary(tmp_path, "2", 20)])[1]["winner"] == "2"
+
+
 def test_a_latency_limit_bars_a_slow_checkpoint(choose):
     assert choose(20, max_latency_p95=150)[0] == "report"
     assert choose(20, max_latency_p95=250)[0] == "set_default"
@@ -134,5 +146,5 @@ def test_results_of_another_suite_are_not_compared(choose, tmp_path):
 
 def test_a_results_file_that_is_gone_is_named(choose, tmp_path):
     gone = summary(tmp_path, "1", 10, results_uri=f"{tmp_path}/gone.jsonl")
-    with pytest.raises(FileNotFoundError, match=r"gone\.jsonl"):
+    with pytest.raises(ResultError, match=r"gone\.jsonl is not there.*all workers see"):
         choose(results=[gone])

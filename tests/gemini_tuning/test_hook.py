@@ -293,6 +293,21 @@ def test_a_model_that_is_not_deployed_serves_nothing(hook, vertex):
         hook.get_serving_endpoint(job.model)
 
 
+def test_prompts_that_are_refused_together_are_all_asked_again(hook, vertex):
+    """The first to notice renews the token; the others must not take that for the end."""
+    job = finished_job(vertex)
+
+    async def ask_many():
+        await hook.agenerate(job.endpoint, "Hello?")
+        vertex.faults([{"path": "generateContent", "status": 401, "times": 8}])
+        try:
+            return await asyncio.gather(*(hook.agenerate(job.endpoint, f"Prompt {n}") for n in range(8)))
+        finally:
+            await hook.aclose()
+
+    assert len(asyncio.run(ask_many())) == 8
+
+
 def test_concurrent_prompts_share_one_client(hook, vertex):
     job = finished_job(vertex)
 

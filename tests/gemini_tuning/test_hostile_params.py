@@ -66,7 +66,7 @@ GOOD = {
     GeminiSmokeTestChampionOperator: {
         "champion": ENDPOINT, "suite": "one", "suite_folder": str(FOLDER), "results_uri": "/nowhere/results",
     },
-    GeminiChooseCheckpointOperator: {"results": [RESULT], "default_checkpoint_id": "1"},
+    GeminiChooseCheckpointOperator: {"results": [RESULT], "model": MODEL},
     GeminiSetDefaultCheckpointOperator: {"model": MODEL, "checkpoint_id": "1", "tuning_job": JOB},
     GeminiCopyModelOperator: {"model": MODEL, "destination_location": "us-central1", "deferrable": False},
     GeminiVerifyModelCopyOperator: {"source_model": MODEL, "model": MODEL},

@@ -254,6 +254,29 @@ def test_set_default_reads_back(vertex):
     }
 
 
+APPROVED = {"required": True, "outcome": "approved", "proposed": "1", "checkpoint_id": "1"}
+
+
+def test_set_default_takes_what_a_person_chose(vertex):
+    job = finished_job(vertex)
+    another = {**APPROVED, "outcome": "another checkpoint", "checkpoint_id": "2"}
+    assert set_default(job, "1", require_approval=True, approval=another)["default_after"] == "2"
+    assert set_default(job, "1", require_approval="true", approval=APPROVED)["default_after"] == "1"
+
+
+@pytest.mark.parametrize(
+    "approval",
+    [None, {}, {**APPROVED, "checkpoint_id": None}, {**APPROVED, "proposed": "2"}],
+    ids=["none", "empty", "rejected", "of another proposal"],
+)
+def test_set_default_without_the_approval_that_is_required_changes_nothing(vertex, approval):
+    """The task that asks may have been marked a success, or its answer may be to an earlier question."""
+    job = finished_job(vertex)
+    with pytest.raises(InvalidInputError, match=r"nobody has approved checkpoint 1.*nothing was changed"):
+        set_default(job, "1", require_approval=True, approval=approval)
+    assert not [r for r in vertex.requests() if r["method"] == "PATCH"]
+
+
 def test_set_default_leaves_the_default_alone_when_it_is_that_already(vertex):
     set_default(finished_job(vertex), "3")
     assert not [r for r in vertex.requests() if r["method"] == "PATCH"]

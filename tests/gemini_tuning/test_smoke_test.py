@@ -33,10 +33,10 @@ def job(vertex):
     return finished_job(vertex)
 
 
-def smoke(checkpoint, **change):
+def smoke(checkpoint, max_tries=3, **change):
     arguments = {"suite": "ferry_support", "suite_folder": SUITES, "results_uri": RESULTS, "location": LOCATION}
     operator = GeminiSmokeTestCheckpointOperator(task_id="smoke", checkpoint=checkpoint, **{**arguments, **change})
-    return operator.execute(context())
+    return operator.execute(context(max_tries=max_tries))
 
 
 def lines(summary):
@@ -107,6 +107,56 @@ def test_an_outage_is_not_held_against_the_checkpoint(vertex, job, monkeypatch, 
     vertex.faults([{"path": "generateContent", "status": status}])
     with pytest.raises(TransientServiceError, match=str(status)):
         smoke(job.checkpoints[0].as_dict())
+
+
+def test_after_the_last_try_a_checkpoint_that_is_out_of_reach_does_not_stop_the_others(vertex, job, monkeypatch):
+    monkeypatch.setattr(limit, "PATIENCE", 0.0)
+    vertex.faults([{"path": "generateContent", "status": 503}])
+    summary = smoke(job.checkpoints[0].as_dict(), max_tries=0)
+    assert summary["score"] is None
+    assert summary["away"] is True
+    assert "it did not answer in 1 tries" in summary["error"]
+
+
+def test_a_prompt_that_never_works_while_others_do_spoils_one_case(vertex, job, monkeypatch, tmp_path):
+    """Retrying the task could not help: the same prompt would fail again."""
+    monkeypatch.setattr(limit, "PATIENCE", 0.0)
+    (tmp_path / "s.yaml").write_text(
+        "cases:\n"
+        + "".join(
+            f"- {{id: c{n}, prompt: 'Number {n}?', assert: [{{type: not-contains, value: zebra}}]}}\n" for n in range(9)
+        )
+    )
+    ask = GeminiTuningHook.agenerate
+
+    async def never_the_third(self, target, contents, **options):
+        if "Number 3?" in str(contents):
+            raise TransientServiceError("504 too slow", resource=target, code=504)
+        return await ask(self, target, contents, **options)
+
+    monkeypatch.setattr(GeminiTuningHook, "agenerate", never_the_third)
+    monkeypatch.setattr(limit.AdaptiveLimit, "has_answered_since", lambda _, moment: moment > 0)
+    summary = smoke(job.checkpoints[0].as_dict(), suite="s", suite_folder=str(tmp_path), concurrency=8)
+    assert (summary["passed"], summary["unanswered"]) == (8, 1)
+    assert summary["failures"][0] == {"id": "c3", "reason": "504 too slow"}
+
+
+def test_an_endpoint_that_goes_away_half_way_is_unusable_not_bad(vertex, job):
+    vertex.faults([{"path": "generateContent", "status": 404, "skip": 10}])
+    summary = smoke(job.checkpoints[0].as_dict(), concurrency=1)
+    assert summary["score"] is None
+    assert "404" in summary["error"]
+
+
+def test_how_much_a_case_counts_is_not_taken_from_an_earlier_try(vertex, job, tmp_path):
+    """Else a case that was made critical meanwhile would not bar a checkpoint that fails it."""
+    text = "cases: [{id: a, prompt: Hi, weight: 1, critical: false, assert: [{type: contains, value: zebra}]}]"
+    for suite, failures in ((text, 0), (text.replace("false", "true").replace("weight: 1", "weight: 3"), 1)):
+        (tmp_path / "s.yaml").write_text(suite)
+        summary = smoke(job.checkpoints[0].as_dict(), suite="s", suite_folder=str(tmp_path))
+        assert summary["critical_failures"] == failures
+    assert len(prompts(vertex)) == 1
+    assert lines(summary)[0]["weight"] == 3
 
 
 def test_refused_credentials_fail_the_task(vertex, job):
@@ -205,6 +255,14 @@ def test_the_champion_answers_the_same_suite(vertex, job):
         assert summary["checkpoint_id"] == "champion"
         assert summary["endpoint"] == job.checkpoints[-1].endpoint
         assert (summary["score"], summary["suite_fingerprint"]) == (ours["score"], ours["suite_fingerprint"])
+
+
+def test_a_champion_that_left_a_prompt_unanswered_has_an_error(vertex, job):
+    """Counted as failures, unanswered prompts would make any checkpoint look better."""
+    vertex.faults([{"path": "generateContent", "status": 400, "times": 1}])
+    summary = champion(job.model)
+    assert summary["unanswered"] == 1
+    assert "1 of its prompts got no answer" in summary["error"]
 
 
 @pytest.mark.parametrize("none", [None, "", "None"])

@@ -41,9 +41,9 @@ class GeminiApproveCheckpointOperator(HITLOperator, BranchMixIn):
     time is a rejection. Meanwhile the task rests in ``awaiting_input``, where it holds neither a worker slot nor a
     triggerer. Who may answer is Airflow's business: the permission for the DAG, and ``assigned_users``.
 
-    A checkpoint that is not the default: branch to ``set_default_task_id``. It is the default already: to
-    ``copy_task_id``. Rejected, or nobody won: to ``no_winner_task_id``. Nobody is asked when approval is not required,
-    or when there is no winner.
+    A checkpoint is to be promoted: branch to ``set_default_task_id``, also when it is the default, as that may have
+    changed while the task waited. Rejected, or nobody won: to ``no_winner_task_id``. Nobody is asked when approval is
+    not required, or when there is no winner.
 
     An answer counts for what was asked: when the choice has changed since, the task fails and nothing is promoted.
     Cleared, the task asks again. As Airflow 3.3 keeps the text of a task's first request for good
@@ -67,7 +67,6 @@ class GeminiApproveCheckpointOperator(HITLOperator, BranchMixIn):
     :param timeout: seconds that there is time to answer. (templated)
     :param assigned_users: ``{"id", "name"}`` of those who may answer; ``None``: all who may for this DAG.
     :param set_default_task_id: direct downstream task.
-    :param copy_task_id: direct downstream task.
     :param no_winner_task_id: direct downstream task.
     :raises ValueError: when the decision can't be offered, or the answer was not offered.
     :raises InvalidInputError: when what is shown, or was, is not what is to be decided now.
@@ -104,7 +103,6 @@ class GeminiApproveCheckpointOperator(HITLOperator, BranchMixIn):
         subject: str = "Which checkpoint is to be promoted?",
         assigned_users: HITLUser | list[HITLUser] | None = None,
         set_default_task_id: str = "set_default",
-        copy_task_id: str = "copy_model",
         no_winner_task_id: str = "report",
         **kwargs: Any,
     ) -> None:
@@ -122,7 +120,6 @@ class GeminiApproveCheckpointOperator(HITLOperator, BranchMixIn):
         self.required = required
         self.timeout = timeout
         self.set_default_task_id = set_default_task_id
-        self.copy_task_id = copy_task_id
         self.no_winner_task_id = no_winner_task_id
 
     def execute(self, context: Context) -> Any:
@@ -177,7 +174,7 @@ class GeminiApproveCheckpointOperator(HITLOperator, BranchMixIn):
         return fingerprint(self.body, offer)
 
     def _default(self) -> str | None:
-        return optional_text(self.default_checkpoint_id) or text(self.decision.get("default_checkpoint_id"))
+        return text(self.decision.get("default_checkpoint_id")) or optional_text(self.default_checkpoint_id)
 
     def _timeout(self) -> float:
         return optional_seconds(self.timeout, "timeout") or DAY
@@ -189,8 +186,7 @@ class GeminiApproveCheckpointOperator(HITLOperator, BranchMixIn):
         )
         context["ti"].xcom_push(key="return_value", value=decided)  # here: skipping leaves by an exception
         context["ti"].xcom_push(key="winner", value=winner)
-        chosen = self.copy_task_id if winner == self._default() else self.set_default_task_id
-        self.do_branch(context, self.no_winner_task_id if winner is None else chosen)
+        self.do_branch(context, self.no_winner_task_id if winner is None else self.set_default_task_id)
         return decided
 
     def _refuse_to_show_an_old_request(self, context: Context) -> None:

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.bases.branch import BranchMixIn
 
+from gemini_tuning.exceptions import CheckpointError
 from gemini_tuning.files import Files
 from gemini_tuning.operators.base import GCP_FIELDS, GoogleCloudFields, as_list, flag, optional_float, optional_text
 from gemini_tuning.selection import (
     Assessment,
+    CaseOutcome,
     Contender,
     Decision,
     Policy,
@@ -43,7 +45,7 @@ class GeminiChooseCheckpointOperator(GoogleCloudFields, BranchMixIn):
     :param champion_name: the champion's full name: when it is given and ``champion`` is missing, nothing is promoted.
         (templated)
     :param metrics: what :class:`~gemini_tuning.operators.GeminiReadTuningMetricsOperator` pushed. (templated)
-    :param default_checkpoint_id: the default before. (templated)
+    :param model: full name of the tuned model: its default is read, as it may have changed since. (templated)
     :param min_pass_rate: 0 to 1, weighted share of the cases; no checkpoint below it can win. (templated)
     :param max_latency_p95: milliseconds; no checkpoint whose 95th percentile is above it can win. (templated)
     :param allow_blocked: whether a checkpoint may win although the service held back an answer. (templated)
@@ -55,6 +57,7 @@ class GeminiChooseCheckpointOperator(GoogleCloudFields, BranchMixIn):
     :param copy_task_id: direct downstream task.
     :param no_winner_task_id: direct downstream task.
     :raises ValueError: when a parameter is out of its range.
+    :raises CheckpointError: when no checkpoint could be asked because the service was away.
     :raises ResultError: when results can't be compared, naming the file and line, or the field.
     """
 
@@ -64,7 +67,7 @@ class GeminiChooseCheckpointOperator(GoogleCloudFields, BranchMixIn):
         "champion",
         "champion_name",
         "metrics",
-        "default_checkpoint_id",
+        "model",
         "min_pass_rate",
         "max_latency_p95",
         "allow_blocked",
@@ -77,7 +80,7 @@ class GeminiChooseCheckpointOperator(GoogleCloudFields, BranchMixIn):
         self,
         *,
         results: Iterable[Mapping[str, Any]],
-        default_checkpoint_id: str | None,
+        model: str,
         champion: Mapping[str, Any] | None = None,
         champion_name: str | None = None,
         metrics: Mapping[str, Any] | None = None,
@@ -95,7 +98,7 @@ class GeminiChooseCheckpointOperator(GoogleCloudFields, BranchMixIn):
     ) -> None:
         super().__init__(**kwargs)
         self.results = results
-        self.default_checkpoint_id = default_checkpoint_id
+        self.model = model
         self.champion = champion
         self.champion_name = champion_name
         self.metrics = metrics
@@ -113,21 +116,25 @@ class GeminiChooseCheckpointOperator(GoogleCloudFields, BranchMixIn):
     def execute(self, context: Context) -> Any:
         """Decide, push the decision, go on with one task and skip the others."""
         policy, approval = self.policy(), flag(self.require_approval, "require_approval")
-        contenders = [
-            self._contender(result, f"results, number {number}")
-            for number, result in enumerate(as_list(self.results, "results"), 1)
-        ]
+        results = as_list(self.results, "results")
+        contenders = [self._contender(result, f"results, number {number}") for number, result in enumerate(results, 1)]
+        if any(result.get("away") for result in results) and not any(contender.asked for contender in contenders):
+            raise CheckpointError(
+                "No checkpoint could be asked, because the service did not answer; that says nothing about them. Clear "
+                f"the smoke tests and what comes after them. {contenders[0].error}"
+            )
         champion = self._champion()
         decision = decide(contenders, policy, champion, curves_from(self.metrics) if self.metrics else None)
         self._tell(decision)
+        default = self.hook.get_model(self.model).default_checkpoint_id
         pushed = {
             **decision.as_dict(),
-            "default_checkpoint_id": self.default_checkpoint_id,
+            "default_checkpoint_id": default,
             "policy": asdict(policy),
         }
         context["ti"].xcom_push(key="decision", value=pushed)
         context["ti"].xcom_push(key="winner", value=decision.winner)
-        return self.do_branch(context, self._next(decision.winner, approval=approval))
+        return self.do_branch(context, self._next(decision.winner, default, approval=approval))
 
     def policy(self) -> Policy:
         """Return the rendered parameters as one value.
@@ -158,12 +165,21 @@ class GeminiChooseCheckpointOperator(GoogleCloudFields, BranchMixIn):
         if not isinstance(result, Mapping):
             raise ResultError(f"{where}: expected what the smoke test pushed, not {shown(result)}")
         uri = result.get("results_uri")
-        outcomes = outcomes_from_lines(Files(self.hook).read_lines(str(uri)), str(uri)) if uri else {}
+        outcomes = self._outcomes(str(uri), where) if uri else {}
         losses = self._losses(result.get("checkpoint_id"))
         try:
             return contender_from(result, outcomes, losses)
         except ResultError as error:
             raise ResultError(f"{where}: {error}") from None
+
+    def _outcomes(self, uri: str, where: str) -> dict[str, CaseOutcome]:
+        try:
+            return outcomes_from_lines(Files(self.hook).read_lines(uri), uri)
+        except FileNotFoundError as error:
+            raise ResultError(
+                f"{where}: {uri} is not there. A path must be one that all workers see; set results_uri to "
+                "gs://bucket/folder and run again."
+            ) from error
 
     def _losses(self, checkpoint_id: Any) -> Mapping[str, Any] | None:
         checkpoints = self.metrics.get("checkpoints") if isinstance(self.metrics, Mapping) else None
@@ -184,9 +200,9 @@ class GeminiChooseCheckpointOperator(GoogleCloudFields, BranchMixIn):
             for text in words:
                 self.log.info("%s: %s %s", name, sign, text)
 
-    def _next(self, winner: str | None, *, approval: bool) -> str:
+    def _next(self, winner: str | None, default: str | None, *, approval: bool) -> str:
         if winner is None:
             return self.no_winner_task_id
         if approval:
             return self.approve_task_id
-        return self.copy_task_id if winner == self.default_checkpoint_id else self.set_default_task_id
+        return self.copy_task_id if winner == default else self.set_default_task_id

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from gemini_tuning.exceptions import CheckpointError, VerificationError
-from gemini_tuning.operators.base import GCP_FIELDS, GoogleCloudFields, optional_text
+from gemini_tuning.exceptions import CheckpointError, InvalidInputError, VerificationError
+from gemini_tuning.operators.base import GCP_FIELDS, GoogleCloudFields, flag, optional_text
 from gemini_tuning.resources import Model, TuningJob, compare_checkpoints
 
 if TYPE_CHECKING:
@@ -75,14 +75,25 @@ class GeminiSetDefaultCheckpointOperator(SetsDefaultCheckpoint):
     found.
 
     :param model: full name of the model with its version. (templated)
-    :param checkpoint_id: the checkpoint to make the default. (templated)
+    :param checkpoint_id: the checkpoint to make the default, as the rules chose it. (templated)
     :param tuning_job: full name of the job that made the model; its endpoint is checked as well. (templated)
+    :param require_approval: whether a person has the last word; then nothing is set without one. (templated)
+    :param approval: what :class:`~gemini_tuning.operators.GeminiApproveCheckpointOperator` pushed: its checkpoint is
+        set, if it was approved in place of ``checkpoint_id``. (templated)
     :param read_back_timeout: seconds until the change has to show.
+    :raises InvalidInputError: when an approval is required and there is none for this checkpoint; nothing was changed.
     :raises CheckpointError: when the model has no such checkpoint.
     :raises VerificationError: when the change does not show.
     """
 
-    template_fields: Sequence[str] = (*GCP_FIELDS, "model", "checkpoint_id", "tuning_job")
+    template_fields: Sequence[str] = (
+        *GCP_FIELDS,
+        "model",
+        "checkpoint_id",
+        "tuning_job",
+        "require_approval",
+        "approval",
+    )
 
     def __init__(
         self,
@@ -90,6 +101,8 @@ class GeminiSetDefaultCheckpointOperator(SetsDefaultCheckpoint):
         model: str,
         checkpoint_id: str,
         tuning_job: str | None = None,
+        require_approval: bool | str = False,
+        approval: Mapping[str, Any] | None = None,
         read_back_timeout: float = 120,
         **kwargs: Any,
     ) -> None:
@@ -97,11 +110,13 @@ class GeminiSetDefaultCheckpointOperator(SetsDefaultCheckpoint):
         self.model = model
         self.checkpoint_id = checkpoint_id
         self.tuning_job = tuning_job
+        self.require_approval = require_approval
+        self.approval = approval
         self.read_back_timeout = read_back_timeout
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Set, read back, push before and after."""
-        checkpoint_id, tuning_job = str(self.checkpoint_id), optional_text(self.tuning_job)
+        checkpoint_id, tuning_job = self._approved(), optional_text(self.tuning_job)
         job_before = self.hook.get_tuning_job(tuning_job) if tuning_job else None
         before = self.hook.get_model(self.model)
         self.set_default(before, checkpoint_id)
@@ -114,6 +129,20 @@ class GeminiSetDefaultCheckpointOperator(SetsDefaultCheckpoint):
             "endpoint_before": job_before.endpoint if job_before else None,
             "endpoint_after": job_after.endpoint if job_after else None,
         }
+
+    def _approved(self) -> str:
+        """Return the checkpoint to set; a task that somebody marked a success has approved nothing."""
+        proposed = str(self.checkpoint_id)
+        if not flag(self.require_approval, "require_approval"):
+            return proposed
+        approval = self.approval if isinstance(self.approval, Mapping) else {}
+        chosen = optional_text(approval.get("checkpoint_id"))
+        if chosen is None or approval.get("proposed") != proposed:
+            raise InvalidInputError(
+                f"approval: nobody has approved checkpoint {proposed} or another in its place, and an approval is "
+                "required; nothing was changed. Clear the task that asks, and what comes after it."
+            )
+        return chosen
 
 
 class GeminiVerifyModelCopyOperator(SetsDefaultCheckpoint):

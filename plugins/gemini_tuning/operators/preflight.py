@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import uuid
@@ -14,7 +15,7 @@ from gemini_tuning.files import JSON, Files, folder_problem, joined
 from gemini_tuning.operators.base import GCP_FIELDS, GoogleCloudFields, optional_text
 from gemini_tuning.preflight import DatasetReport, check_training_dataset, check_validation_dataset
 from gemini_tuning.resources import serving_problem
-from gemini_tuning.smoke.suite import load_suite
+from gemini_tuning.smoke.suite import Judge, load_suite
 from gemini_tuning.tuning_spec import gcs_problem
 
 if TYPE_CHECKING:
@@ -27,9 +28,9 @@ FOLDER_KEY = "run_folder"  # in the task state store
 class GeminiPreflightOperator(GoogleCloudFields):
     """Refuse a run that is bound to fail, before anything is paid.
 
-    Looks for Params that the DAG does not have (Airflow accepts them silently), reads the smoke suite, looks up the
-    champion, checks the dataset files line by line, and writes ``run.json`` into the folders of the results and the
-    report, so that a place that can't be written to shows now.
+    Looks for Params that the DAG does not have (Airflow accepts them silently), reads the smoke suite, asks its judge
+    one word, looks up the champion, checks the dataset files line by line, and writes ``run.json`` into the folders of
+    the results and the report, so that a place that can't be written to shows now.
 
     XCom: ``{"training": {"uri", "examples", "size_bytes", "sha256", "warnings"}, "validation": {…} or None,
     "suite_cases": N, "results_uri", "report_uri"}``; the last two are folders of this run's own.
@@ -96,6 +97,8 @@ class GeminiPreflightOperator(GoogleCloudFields):
         folders = run_folders(self.training_dataset_uri, results_uri, report_uri)
         suite_name = optional_text(self.suite)
         suite = load_suite(suite_name, self.suite_folder, read_lines=self._lines) if suite_name else None
+        if suite and suite.judge:
+            self._ask_judge(suite.judge)
         if champion := optional_text(self.champion):
             if problem := serving_problem("champion", champion):
                 raise InvalidInputError(f"Nothing was created. {problem}.")
@@ -127,6 +130,23 @@ class GeminiPreflightOperator(GoogleCloudFields):
         for folder in sorted(set(made.values())):
             Files(self.hook).write(joined(folder, "run.json"), json.dumps(run).encode(), JSON)
         return made
+
+    def _ask_judge(self, judge: Judge) -> None:
+        """Ask the judge one word: that its name is wrong would otherwise show when the tuning is paid."""
+
+        async def ask() -> None:
+            try:
+                await self.hook.agenerate(
+                    judge.model,
+                    "Answer with the word yes.",
+                    max_output_tokens=50,
+                    project_id=optional_text(self.project_id),
+                    location=self.location,
+                )
+            finally:
+                await self.hook.aclose()
+
+        asyncio.run(ask())
 
     def _refuse_unknown_params(self, context: Context) -> None:
         conf = getattr(context["dag_run"], "conf", None) or {}

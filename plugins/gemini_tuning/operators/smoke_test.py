@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowSkipException
 
+from gemini_tuning.exceptions import TransientServiceError
 from gemini_tuning.files import Files, folder_problem, joined
 from gemini_tuning.operators.base import GCP_FIELDS, GoogleCloudFields, optional_int, optional_text
 from gemini_tuning.resources import Checkpoint, serving_problem
@@ -32,11 +33,11 @@ class AsksSuite(GoogleCloudFields):
     A retried task asks only what has no answer yet.
 
     XCom: ``{"checkpoint_id", "epoch", "step", "endpoint", "suite", "suite_fingerprint", "results_uri", "cases",
-    "answered", "passed", "pass_rate", "pass_rate_interval", "score", "score_interval", "critical_failed",
+    "answered", "unanswered", "passed", "pass_rate", "pass_rate_interval", "score", "score_interval", "critical_failed",
     "critical_failures", "blocked", "latency_ms": {"p50", "p95"}, "tokens": {"prompt", "output"}, "cost": {"amount",
-    "currency"} or None, "failures": [{"id", "reason"}], "error"}``: at most 1.5 KB; the prompts, the answers and their
-    verdicts are in the file at ``results_uri``. Rates and scores are 0 to 1, intervals are of 95 %, latencies in
-    milliseconds.
+    "currency"} or None, "failures": [{"id", "reason"}], "error", "away"}``: at most 1.5 KB; the prompts, the answers
+    and their verdicts are in the file at ``results_uri``. Rates and scores are 0 to 1, intervals are of 95 %,
+    latencies in milliseconds.
 
     :param suite: path of a suite file, or its name in ``suite_folder``; ``.yaml`` may be left out. (templated)
     :param suite_folder: folder that the suite must lie in. (templated)
@@ -65,7 +66,7 @@ class AsksSuite(GoogleCloudFields):
         self.results_uri = results_uri
         self.concurrency = concurrency
 
-    def ask_suite(self, contender: Mapping[str, Any]) -> dict[str, Any]:
+    def ask_suite(self, contender: Mapping[str, Any], context: Context) -> dict[str, Any]:
         """Ask an endpoint and sum up.
 
         :param contender: ``{"checkpoint_id", "epoch", "step", "endpoint"}``.
@@ -76,17 +77,23 @@ class AsksSuite(GoogleCloudFields):
         suite = load_suite(self.suite, self.suite_folder, read_lines=self.hook.read_lines)
         if not contender["endpoint"]:
             self.log.warning("Checkpoint %s is not deployed to an endpoint", contender["checkpoint_id"])
-            return summarize(suite, contender, [], None, error="it is not deployed to an endpoint")
+            summary = summarize(suite, contender, [], None, error="it is not deployed to an endpoint")
+            return {**summary, "away": False}
         results = ResultsFile(
             Files(self.hook), joined(self.results_uri, f"checkpoint-{contender['checkpoint_id']}.jsonl")
         )
-        error = None
+        error, away = None, False
         try:
             self._ask(suite, contender["endpoint"], results, concurrency)
         except EndpointUnusableError as unusable:
             error = str(unusable)
             self.log.warning("Checkpoint %s can't be asked: %s", contender["checkpoint_id"], error)
-        summary = summarize(suite, contender, results.lines, results.uri, error=error)
+        except TransientServiceError as transient:
+            if context["ti"].try_number <= (context["ti"].max_tries or 0):
+                raise  # Airflow tries again
+            error, away = f"it did not answer in {context['ti'].try_number} tries: {transient}", True
+            self.log.warning("Checkpoint %s: %s", contender["checkpoint_id"], error)
+        summary = {**summarize(suite, contender, results.lines, results.uri, error=error), "away": away}
         self.log.info(
             "Checkpoint %s: %s of %d passed, score %s: %s",
             contender["checkpoint_id"], summary["passed"], summary["cases"], summary["score"], results.uri,
@@ -127,7 +134,8 @@ class GeminiSmokeTestCheckpointOperator(AsksSuite):
 
     A checkpoint without an endpoint, or one whose endpoint refuses every prompt, gets no score and an error; the task
     succeeds, so that the other checkpoints can still win. A service that is away or over quota fails the task, so
-    that Airflow's retries apply: it would be wrong to hold that against the checkpoint. XCom, further parameters and
+    that Airflow's retries apply; after the last one the checkpoint gets no score either, and ``away`` is true, with
+    which the choice fails unless another checkpoint was asked. XCom, further parameters and
     errors: :class:`AsksSuite`.
 
     Example::
@@ -151,13 +159,14 @@ class GeminiSmokeTestCheckpointOperator(AsksSuite):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Run the suite and push the checkpoint's result."""
-        return self.ask_suite(Checkpoint.from_mapping(self.checkpoint).as_dict())
+        return self.ask_suite(Checkpoint.from_mapping(self.checkpoint).as_dict(), context)
 
 
 class GeminiSmokeTestChampionOperator(AsksSuite):
     """Ask the production model the prompts of the suite, so that the checkpoints can be compared with it.
 
-    Skipped when no champion is given. XCom, further parameters and errors: :class:`AsksSuite`; ``checkpoint_id`` is
+    Skipped when no champion is given. A champion that left a prompt unanswered has an error, so that nothing is
+    promoted over it. XCom, further parameters and errors: :class:`AsksSuite`; ``checkpoint_id`` is
     ``champion``.
 
     :param champion: full name of an endpoint, or of a model, whose default checkpoint must be deployed. (templated)
@@ -179,4 +188,10 @@ class GeminiSmokeTestChampionOperator(AsksSuite):
             raise ValueError(problem)
         endpoint = self.hook.get_serving_endpoint(champion)
         self.log.info("The champion %s is asked at %s", champion, endpoint)
-        return self.ask_suite({"checkpoint_id": CHAMPION, "epoch": None, "step": None, "endpoint": endpoint})
+        summary = self.ask_suite(
+            {"checkpoint_id": CHAMPION, "epoch": None, "step": None, "endpoint": endpoint}, context
+        )
+        if summary["unanswered"] and not summary["error"]:
+            # Counted as failures they would make any checkpoint look better than what is in production.
+            summary["error"] = f"{summary['unanswered']} of its prompts got no answer: {summary['results_uri']}"
+        return summary

@@ -150,7 +150,7 @@ def _promotion(promotion: Mapping[str, Any], decision: Mapping[str, Any], approv
 def _outcome(decision: Mapping[str, Any], approval: Json | None, promotion: Json) -> str:
     """Return in one word what the run came to."""
     if promotion["read_back"] and not promotion["earlier_try"]:
-        return "promoted"
+        return "promoted" if promotion["default_after"] != promotion["default_before"] else "already default"
     if approval and approval["outcome"] in REFUSED:
         return str(approval["outcome"])
     if promotion["winner"] is not None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -75,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _validated(suite: Suite, console: Console) -> int:
     assertions = sum(len(case.assertions) for case in suite.cases)
-    console.print(f"{suite.name}: {len(suite.cases)} cases with {assertions} assertions")
+    console.print(f"{suite.name}: {len(suite.cases)} cases with {assertions} assertions", markup=False)
     return 0
 
 
@@ -90,7 +91,8 @@ def _run(suite: Suite, options: argparse.Namespace, console: Console) -> int:
         for endpoint in endpoints:
             summaries.append(_ask(hook, suite, endpoint, options, progress))
     console.print(_table(summaries))
-    console.print("Results: " + " ".join(str(summary["results_uri"]) for summary in summaries), soft_wrap=True)
+    for summary in summaries:
+        console.print(f"Results: {summary['results_uri']}", soft_wrap=True, markup=False)
     return 0 if all(_good(summary, options.min_pass_rate) for summary in summaries) else FAILED
 
 
@@ -125,7 +127,7 @@ def _table(summaries: Sequence[Mapping[str, Any]]) -> Table:
         table.add_column(heading)
     for summary in summaries:
         if summary["error"]:
-            table.add_row(summary["checkpoint_id"], "-", "-", "-", "-", "-", summary["error"])
+            table.add_row(summary["checkpoint_id"], "-", "-", "-", "-", "-", escape(summary["error"]))
             continue
         low, high = summary["pass_rate_interval"]
         latency, tokens = summary["latency_ms"] or {"p50": "-", "p95": "-"}, summary["tokens"]

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -41,6 +43,7 @@ class AdaptiveLimit:
         self._under_way = 0
         self._round = 0
         self._changed = asyncio.Condition()
+        self._answered_at = -math.inf
 
     @property
     def allowed(self) -> int:
@@ -62,7 +65,15 @@ class AdaptiveLimit:
 
     def answered(self) -> None:
         """Say that the service has taken a request."""
+        self._answered_at = time.monotonic()
         self._allowed = min(self._allowed + 1 / self._allowed, float(self.most))
+
+    def has_answered_since(self, moment: float) -> bool:
+        """Return whether the service has taken a request since then.
+
+        :param moment: of :func:`time.monotonic`.
+        """
+        return self._answered_at > moment
 
     def over_quota(self, sent_in: int) -> None:
         """Say that the service has refused a request; of those sent in one round only the first counts.

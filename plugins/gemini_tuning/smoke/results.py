@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import logging
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from gemini_tuning.exceptions import PermanentServiceError
+from gemini_tuning.exceptions import PermanentServiceError, ServiceError
 from gemini_tuning.files import JSONL, Files
 from gemini_tuning.smoke.cases import Case
 from gemini_tuning.smoke.runner import CaseResult
@@ -25,6 +26,8 @@ SAVE_INTERVAL = 10.0  # seconds between two writes, or ten times as long as the 
 MAX_ANSWER = 100_000  # characters of an answer in a line; the assertions see all of it
 
 Key = tuple[str, int]
+
+log = logging.getLogger(__name__)
 
 
 def result_key(suite: Suite, case: Case, endpoint: str) -> str:
@@ -73,18 +76,20 @@ class ResultsFile:
         self.lines: list[bytes] = []
         self._saved = 0
 
-    def take_over(self, keys: Mapping[Key, str]) -> set[Key]:
+    def take_over(self, keys: Mapping[Key, str], cases: Mapping[str, Case]) -> set[Key]:
         """Keep the answers that an earlier try has got, and return whose they are.
 
         :param keys: what is to be asked, with its :func:`result_key`. Lines of other cases, or of cases that have
             changed since, and those without an answer are dropped.
+        :param cases: by their ids: how much a case counts is taken from here, and not from the earlier line.
         """
         kept: set[Key] = set()
         for line in self._earlier_lines():
-            name = _answered(line, keys)
-            if name is not None and name not in kept:
+            result = _answered(line, keys)
+            if result is not None and (name := _name(result)) not in kept:
                 kept.add(name)
-                self.lines.append(line)
+                case = cases[name[0]]
+                self.add({**result, "weight": case.weight, "critical": case.critical})
         self._saved = len(self.lines)
         return kept
 
@@ -104,23 +109,26 @@ class ResultsFile:
 
         :param order: that the lines have at the end; until then they stand as they came.
         """
-        task = asyncio.create_task(self._save_often())
+        over = asyncio.Event()
+        task = asyncio.create_task(self._save_often(over))
         try:
             yield
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            over.set()
+            await task  # two writes at once could leave the shorter one
             places = {name: place for place, name in enumerate(order)}
-            self.lines.sort(key=lambda line: places[_name(json.loads(line))])
+            self.lines = sorted(self.lines, key=lambda line: places[_name(json.loads(line))])
             await asyncio.to_thread(self.save)
 
-    async def _save_often(self) -> None:
+    async def _save_often(self, over: asyncio.Event) -> None:
         pause = SAVE_INTERVAL
-        while True:
-            await asyncio.sleep(pause)
+        while not await _is_set(over, pause):
             if len(self.lines) > self._saved:
                 started = time.monotonic()
-                await asyncio.to_thread(self.save)
+                try:
+                    await asyncio.to_thread(self.save)
+                except (ServiceError, OSError) as error:  # the next time, or the last one, will do or say so
+                    log.warning("The results so far could not be saved: %s", error)
                 pause = max(SAVE_INTERVAL, 10 * (time.monotonic() - started))
 
     def _earlier_lines(self) -> Iterator[bytes]:
@@ -133,12 +141,20 @@ class ResultsFile:
                 raise
 
 
-def _answered(line: bytes, keys: Mapping[Key, str]) -> Key | None:
-    """Return whose answer a line of an earlier try holds; ``None`` when it is of no use."""
+async def _is_set(event: asyncio.Event, seconds: float) -> bool:
+    """Wait for an event for a while."""
     try:
-        result = json.loads(line)
-        name = _name(result)
-        return name if result["answer"] is not None and result["key"] == keys.get(name) else None
+        await asyncio.wait_for(event.wait(), seconds)
+    except TimeoutError:
+        return False
+    return True
+
+
+def _answered(line: bytes, keys: Mapping[Key, str]) -> dict[str, Any] | None:
+    """Return the result in a line of an earlier try; ``None`` when it is of no use."""
+    try:
+        result: dict[str, Any] = json.loads(line)
+        return result if result["answer"] is not None and result["key"] == keys.get(_name(result)) else None
     except (ValueError, TypeError, LookupError):  # half a line, or not ours
         return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -13,13 +14,13 @@ from gemini_tuning.smoke.assertions import Assertion, Verdict
 from gemini_tuning.smoke.cases import Case
 from gemini_tuning.smoke.limit import AdaptiveLimit, patiently
 from gemini_tuning.smoke.results import Key, ResultsFile, result_key, result_line
-from gemini_tuning.smoke.runner import CaseResult, NoAnswerError, run_suite
+from gemini_tuning.smoke.runner import CaseResult, EndpointUnusableError, NoAnswerError, run_suite
 from gemini_tuning.smoke.suite import Suite
 
 if TYPE_CHECKING:
     from gemini_tuning.hook import GeminiTuningHook
 
-NO_ACCESS = (401, 403)
+NO_ACCESS, NOT_FOUND = (401, 403), 404
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ class Session:
         :raises TransientServiceError: when the service did not answer although each prompt was repeated.
         """
         keys = self._keys()
-        done = self.results.take_over(keys)
+        done = self.results.take_over(keys, {case.id: case for case in self.suite.cases})
         if done:
             log.info("An earlier try has %d of %d answers: %s", len(done), len(keys), self.results.uri)
         self._limit, self._judge_limit = AdaptiveLimit(self.concurrency), AdaptiveLimit(self.concurrency)
@@ -101,11 +102,16 @@ class Session:
             )
 
         contents = [turn.as_dict() for turn in case.contents]
+        started = time.monotonic()
         try:
             return await patiently(once, self._limit)
         except ServiceError as error:
-            if error.retryable or error.code in NO_ACCESS:
-                raise  # it says nothing about the checkpoint
+            if error.code == NOT_FOUND:
+                raise EndpointUnusableError(str(error)) from error
+            # A service that is away, or refuses our account, says nothing about the checkpoint; but when others were
+            # answered meanwhile, it is this prompt.
+            if error.code in NO_ACCESS or (error.retryable and not self._limit.has_answered_since(started)):
+                raise
             raise NoAnswerError(str(error)) from error
 
     async def _judged(self, assertion: Assertion, case: Case, answer: Answer) -> Verdict:
@@ -125,4 +131,9 @@ class Session:
                 self._judge_limit,
             )
 
-        return await judge.judge(assertion, case, answer, ask)
+        try:
+            return await judge.judge(assertion, case, answer, ask)
+        except ServiceError as error:
+            if error.retryable or error.code in (*NO_ACCESS, NOT_FOUND):
+                raise
+            return assertion.undecided(f"the judge {judge.model} refuses: {error}")

@@ -43,6 +43,7 @@ def summarize(
         "results_uri": results_uri,
         "cases": len(suite.cases),
         "answered": len(answered),
+        "unanswered": len(results) - len(answered),
         **_rates(evidence),
         "critical_failed": [shortened(case_id, MAX_ID) for case_id in evidence.failed_critical[:MAX_IDS]],
         "critical_failures": len(evidence.failed_critical),

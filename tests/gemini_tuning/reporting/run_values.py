@@ -41,6 +41,7 @@ def summary(checkpoint_id: str, passed: int = 20, **change: Any) -> dict[str, An
         "results_uri": f"gs://bucket/results/checkpoint-{checkpoint_id}.jsonl",
         "cases": 24,
         "answered": 24,
+        "unanswered": 0,
         "passed": passed,
         "pass_rate": share,
         "pass_rate_interval": [share - 0.1, share],

@@ -193,7 +193,7 @@ def test_it_asks_and_holds_nothing_meanwhile(airflow):
     ("answer", "outcome", "winner", "tasks"),
     [
         (APPROVE, "approved", "2", {"set_default"}),
-        (TAKE_3, "another checkpoint", "3", {"copy_model"}),
+        (TAKE_3, "another checkpoint", "3", {"set_default"}),
         (REJECT, "rejected", None, {"report"}),
     ],
 )
@@ -253,7 +253,7 @@ def test_an_answer_to_another_comparison_does_not_count(airflow):
 
 
 def test_the_default_comes_from_the_decision_when_it_is_not_given(airflow):
-    assert answered(airflow, event(TAKE_3), default_checkpoint_id=None)[0] == {"copy_model"}
+    assert answered(airflow, event(TAKE_3), default_checkpoint_id=None)[0] == {"set_default"}
 
 
 def test_without_a_winner_nobody_is_asked(airflow):
@@ -268,7 +268,7 @@ def test_without_a_winner_nobody_is_asked(airflow):
     assert airflow.sent == 0
 
 
-@pytest.mark.parametrize("winner, tasks", [("2", {"set_default"}), ("3", {"copy_model"})])
+@pytest.mark.parametrize("winner, tasks", [("2", {"set_default"}), ("3", {"set_default"})])
 def test_when_it_is_not_required_the_rules_decide(airflow, winner, tasks):
     approve = operator(decision=decision(winner), required="False")
     ran, xcoms = branch(approve.execute, run_context(approve))

@@ -1,6 +1,7 @@
 """How many prompts are under way at once, and what is done about 429 and lost answers."""
 
 import asyncio
+import time
 
 import pytest
 
@@ -132,6 +133,14 @@ def test_patience_ends_with_the_last_error(naps, monkeypatch):
     with pytest.raises(TransientServiceError, match=f"number {module.LEAST_ATTEMPTS}"):
         ask(answering(*errors))
     assert len(naps) == module.LEAST_ATTEMPTS - 1
+
+
+def test_it_knows_whether_the_service_has_answered_lately():
+    limit, before = AdaptiveLimit(1), time.monotonic()
+    assert not limit.has_answered_since(before - 1)
+    limit.answered()
+    assert limit.has_answered_since(before - 1)
+    assert not limit.has_answered_since(time.monotonic() + 1)
 
 
 def test_a_clear_refusal_is_not_repeated(naps):
