@@ -91,7 +91,7 @@ def test_approved(stack):
     assert answer(run, "Reject").status_code == 409
     assert run.finish() == "success"
 
-    approval = run.xcom(APPROVE, "approval")
+    approval = run.xcom(APPROVE)
     assert (approval["outcome"], approval["checkpoint_id"], approval["proposed"]) == ("approved", proposed, proposed)
     assert approval["by"]["name"] == stack.user
     assert approval["at"]
@@ -111,7 +111,7 @@ def test_another_checkpoint(stack):
     assert run.finish() == "success"
     report = run.xcom("report")
     assert taken == f"Take checkpoint {report['winner']} instead"
-    assert run.xcom(APPROVE, "approval")["outcome"] == "another checkpoint"
+    assert run.xcom(APPROVE)["outcome"] == "another checkpoint"
     assert default_of(stack, report) == report["winner"] != run.xcom("choose", "decision")["winner"]
 
 
@@ -136,7 +136,7 @@ def test_rejected_and_asked_again(stack):
 def test_nobody_answers(stack):
     run = asked(stack, approval_timeout_seconds=10)
     assert run.finish() == "success"
-    approval = run.xcom(APPROVE, "approval")
+    approval = run.xcom(APPROVE)
     assert (approval["outcome"], approval["by"], approval["timeout"]) == ("timed out", None, 10)
     report = run.xcom("report")
     assert (report["outcome"], default_of(stack, report)) == ("timed out", "6")
