@@ -44,6 +44,9 @@ class TaskInstance(SimpleNamespace):
     def xcom_push(self, key: str, value: Any) -> None:
         self.xcoms[key] = value
 
+    def xcom_pull(self, *, key: str) -> Any:
+        return self.xcoms.get(key)
+
 
 class TaskStateStore(dict):
     """Keeps what a task stores for its later tries; only what is JSON, as Airflow does."""

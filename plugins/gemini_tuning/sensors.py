@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from airflow.sdk import BaseSensorOperator, PokeReturnValue, conf
 from airflow.sdk.exceptions import AirflowSkipException
 
+from gemini_tuning import links, progress
 from gemini_tuning.exceptions import GeminiTuningError, ServiceError, TransientServiceError, TuningJobError
 from gemini_tuning.operators.base import GCP_FIELDS, optional_seconds
 from gemini_tuning.operators.deferral import BACKSTOP, WaitsInTrigger
@@ -19,6 +20,7 @@ from gemini_tuning.watching import TaskInstanceKey, ask_states, is_wanted, state
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+    from airflow.sdk.types import RuntimeTaskInstanceProtocol
 
 
 KILL_PATIENCE = 4.0  # seconds; a second later Airflow kills the process
@@ -34,7 +36,8 @@ class GeminiTuningJobSensor(WaitsInTrigger, BaseSensorOperator):
     its next try waits for the same job; when it is marked success, nothing is cancelled. What Airflow ends without
     telling us, :class:`~gemini_tuning.operators.GeminiCancelTuningJobOperator` cleans up.
 
-    XCom: ``{"name", "state", "model", "endpoint", "experiment", "create_time", "start_time", "end_time"}``.
+    XCom: ``{"name", "state", "model", "endpoint", "experiment", "create_time", "start_time", "end_time"}``. XCom
+    ``progress``, from the first look on: see :func:`gemini_tuning.progress.progress`.
 
     :param tuning_job: full name of the job. (templated)
     :param poll_interval: seconds between two looks at the job; ``None`` takes ``poke_interval``. (templated)
@@ -48,6 +51,7 @@ class GeminiTuningJobSensor(WaitsInTrigger, BaseSensorOperator):
     """
 
     template_fields: Sequence[str] = (*GCP_FIELDS, "tuning_job", "poll_interval", "deadline")
+    operator_extra_links = (links.TUNING_JOB, links.MODEL_OF_JOB, links.RUN_PAGE)
 
     def __init__(
         self,
@@ -65,7 +69,7 @@ class GeminiTuningJobSensor(WaitsInTrigger, BaseSensorOperator):
         self.deadline = deadline
         self.cancel_on_kill = cancel_on_kill
         self.deferrable = deferrable
-        self._task: TaskInstanceKey | None = None  # while it runs on a worker
+        self._task: RuntimeTaskInstanceProtocol | None = None  # while it runs on a worker
         self.deadline_seconds = self.timeout  # until execute() has read the rendered deadline
         self._shown = ""
 
@@ -113,6 +117,7 @@ class GeminiTuningJobSensor(WaitsInTrigger, BaseSensorOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Take over from the trigger."""
+        self._task = context["ti"]
         name = self.resource_of(event)
         if event["status"] == "deadline":
             return self._give_up(name)
@@ -134,11 +139,17 @@ class GeminiTuningJobSensor(WaitsInTrigger, BaseSensorOperator):
         if job.progress() != self._shown:
             self._shown = job.progress()
             self.log.info("%s", self._shown)
+            self._keep_progress(job)
         if job.has_ended:
             return PokeReturnValue(is_done=True, xcom_value=self._result(job))
         if time.time() > self._deadline_of(job):
             return PokeReturnValue(is_done=True, xcom_value=self._give_up(job.name))
         return PokeReturnValue(is_done=False)
+
+    def _keep_progress(self, job: TuningJob) -> None:
+        if self._task is not None:
+            losses = progress.losses_of(self._task.xcom_pull(key=progress.XCOM))
+            self._task.xcom_push(progress.XCOM, progress.progress(job, losses))
 
     def on_kill(self) -> None:
         """Cancel the job when the run gives it up while the task is on a worker.
@@ -178,6 +189,7 @@ class GeminiTuningJobSensor(WaitsInTrigger, BaseSensorOperator):
         return "It was asked to cancel."
 
     def _result(self, job: TuningJob) -> dict[str, Any]:
+        self._keep_progress(job)
         if not job.has_succeeded:
             raise TuningJobError(job.describe_failure())
         self.log.info("Tuning job %s: %s; tuned model %s", job.name, job.progress(), job.model)

@@ -20,6 +20,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from asgiref.sync import sync_to_async
 
 from gemini_tuning.exceptions import PermanentServiceError, TransientServiceError
+from gemini_tuning.progress import ProgressKeeper
 from gemini_tuning.watching import TaskInstanceKey, ask_states, is_wanted, state_of
 
 if TYPE_CHECKING:
@@ -137,6 +138,9 @@ class _PollingTrigger(BaseTrigger):
 class TuningJobTrigger(_PollingTrigger):
     """Wait for a tuning job; the log shows its state, and its epoch and step where the service gives them.
 
+    The same, with the losses, goes to the XCom ``progress`` of the task that waits: see
+    :func:`gemini_tuning.progress.progress`.
+
     :param cancel_on_kill: cancel the job when the run gives it up while this trigger waits: the task or the run is
         marked failed, the run times out or is deleted. When the task is cleared its next try takes the same job, and
         when it is marked success nothing is cancelled either.
@@ -145,6 +149,7 @@ class TuningJobTrigger(_PollingTrigger):
     def __init__(self, resource: str, *, cancel_on_kill: bool = True, **kwargs: Any) -> None:
         super().__init__(resource, **kwargs)
         self.cancel_on_kill = cancel_on_kill
+        self._progress: ProgressKeeper | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments."""
@@ -154,7 +159,15 @@ class TuningJobTrigger(_PollingTrigger):
     async def look(self, hook: GeminiTuningHook) -> tuple[bool, str]:
         """Return whether the job has ended, and its progress."""
         job = await hook.aget_tuning_job(self.resource)
+        if self._progress is None:
+            self._progress = ProgressKeeper(self.task_instance)
+        await self._progress.keep(hook, job)
         return job.has_ended, job.progress()
+
+    async def cleanup(self) -> None:
+        """Stop what runs beside the wait; Airflow calls this when the trigger is done, however it ended."""
+        if self._progress is not None:
+            await self._progress.aclose()
 
     async def on_kill(self) -> None:
         """Cancel the job, unless somebody still waits for it.

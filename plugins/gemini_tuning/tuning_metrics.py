@@ -79,6 +79,10 @@ class Curve:
         chosen += [last * number // (room + 1) for number in range(1, room + 1)]
         return [points[index] for index in sorted(set(chosen))]
 
+    def pairs(self, most: int, keep: Collection[int] = ()) -> list[list[float]]:
+        """Return the :meth:`thinned` points as they go to XCom: ``[[step, value], …]``."""
+        return [[step, _rounded(value)] for step, value in self.thinned(most, keep)]
+
 
 class _Room(NamedTuple):
     """How much of everything an XCom has room for."""
@@ -211,10 +215,7 @@ def _fitted(
             identifier: {**line, "evaluation": _first(line["evaluation"], room.metrics)}
             for identifier, line in lines.items()
         },
-        **{
-            name: [[step, _rounded(value)] for step, value in curves.get(name, Curve()).thinned(room.points, steps)]
-            for name in ("train_loss", "eval_loss")
-        },
+        **{name: curves.get(name, Curve()).pairs(room.points, steps) for name in ("train_loss", "eval_loss")},
         "missing": named,
     }
 

@@ -10,6 +10,7 @@ from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk.bases.branch import BranchMixIn
 from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
+from gemini_tuning import links
 from gemini_tuning.exceptions import InvalidInputError
 from gemini_tuning.operators.base import RETRY_POLICY, as_list, flag, optional_seconds, optional_text
 from gemini_tuning.reporting.approval import (
@@ -86,6 +87,7 @@ class GeminiApproveCheckpointOperator(HITLOperator, BranchMixIn):
         "required",
         "timeout",
     )
+    operator_extra_links = (links.TUNED_MODEL, links.RUN_PAGE)
 
     def __init__(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from gemini_tuning import links
 from gemini_tuning.exceptions import CheckpointError
 from gemini_tuning.operators.base import GCP_FIELDS, GoogleCloudFields
 from gemini_tuning.resources import Checkpoint, Model, TuningJob
@@ -28,6 +29,7 @@ class GeminiListCheckpointsOperator(GoogleCloudFields):
     """
 
     template_fields: Sequence[str] = (*GCP_FIELDS, "tuning_job")
+    operator_extra_links = (links.TUNING_JOB, links.TUNED_MODEL, links.RUN_PAGE)
 
     def __init__(self, *, tuning_job: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)

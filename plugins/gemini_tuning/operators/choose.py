@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.bases.branch import BranchMixIn
 
+from gemini_tuning import links
 from gemini_tuning.exceptions import CheckpointError
 from gemini_tuning.files import Files
 from gemini_tuning.operators.base import GCP_FIELDS, GoogleCloudFields, as_list, flag, optional_float, optional_text
@@ -75,6 +76,7 @@ class GeminiChooseCheckpointOperator(GoogleCloudFields, BranchMixIn):
         "require_improvement",
         "require_approval",
     )
+    operator_extra_links = (links.TUNED_MODEL, links.RUN_PAGE)
 
     def __init__(
         self,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import conf
 from airflow.sdk.exceptions import AirflowSkipException
 
+from gemini_tuning import links
 from gemini_tuning.copy_spec import ModelCopySpec
 from gemini_tuning.exceptions import (
     CopyModelError,
@@ -70,6 +71,7 @@ class GeminiCopyModelOperator(WaitsInTrigger, SubmitsOnce):
         "poll_interval",
         "deadline",
     )
+    operator_extra_links = (links.TUNED_MODEL, links.COPY, links.RUN_PAGE)
 
     def __init__(
         self,

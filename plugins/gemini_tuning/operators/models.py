@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from gemini_tuning import links
 from gemini_tuning.exceptions import CheckpointError, InvalidInputError, VerificationError
 from gemini_tuning.operators.base import GCP_FIELDS, GoogleCloudFields, flag, optional_text
 from gemini_tuning.resources import Model, TuningJob, compare_checkpoints
@@ -94,6 +95,7 @@ class GeminiSetDefaultCheckpointOperator(SetsDefaultCheckpoint):
         "require_approval",
         "approval",
     )
+    operator_extra_links = (links.TUNED_MODEL, links.RUN_PAGE)
 
     def __init__(
         self,
@@ -160,6 +162,7 @@ class GeminiVerifyModelCopyOperator(SetsDefaultCheckpoint):
     """
 
     template_fields: Sequence[str] = (*GCP_FIELDS, "source_model", "model", "default_checkpoint_id")
+    operator_extra_links = (links.SOURCE_MODEL, links.CHECKED_COPY, links.RUN_PAGE)
 
     def __init__(
         self,

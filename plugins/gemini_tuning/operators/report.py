@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from gemini_tuning import links
 from gemini_tuning.exceptions import InvalidInputError, ServiceError
 from gemini_tuning.files import GCS, JSON, MARKDOWN, Files, folder_problem, joined
 from gemini_tuning.operators.base import GCP_FIELDS, GoogleCloudFields, as_list, optional_text
@@ -62,6 +63,7 @@ class GeminiTuningReportOperator(GoogleCloudFields):
         "promotion",
         "copy",
     )
+    operator_extra_links = (links.TUNED_MODEL, links.RUN_PAGE)
 
     def __init__(
         self,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowSkipException
 
+from gemini_tuning import links
 from gemini_tuning.exceptions import TransientServiceError
 from gemini_tuning.files import Files, folder_problem, joined
 from gemini_tuning.operators.base import GCP_FIELDS, GoogleCloudFields, optional_int, optional_text
@@ -152,6 +153,7 @@ class GeminiSmokeTestCheckpointOperator(AsksSuite):
     """
 
     template_fields: Sequence[str] = (*AsksSuite.template_fields, "checkpoint")
+    operator_extra_links = (links.ENDPOINT, links.RUN_PAGE)
 
     def __init__(self, *, checkpoint: Mapping[str, Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -174,6 +176,7 @@ class GeminiSmokeTestChampionOperator(AsksSuite):
     """
 
     template_fields: Sequence[str] = (*AsksSuite.template_fields, "champion")
+    operator_extra_links = (links.CHAMPION, links.RUN_PAGE)
 
     def __init__(self, *, champion: str | None, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowRescheduleException
 
+from gemini_tuning import links
 from gemini_tuning.exceptions import CreateOutcomeUnknownError, InvalidInputError
 from gemini_tuning.operators.base import (
     GCP_FIELDS,
@@ -94,6 +95,7 @@ class GeminiCreateTuningJobOperator(SubmitsOnce):
         "service_account",
     )
     template_fields: Sequence[str] = (*GCP_FIELDS, *SPEC_FIELDS, "force_new_job")
+    operator_extra_links = (links.TUNING_JOB, links.RUN_PAGE)
 
     def __init__(
         self,

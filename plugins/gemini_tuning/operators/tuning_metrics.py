@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from gemini_tuning import links
 from gemini_tuning.exceptions import PermanentServiceError
 from gemini_tuning.operators.base import GCP_FIELDS, GoogleCloudFields, as_list, flag
 from gemini_tuning.resources import Checkpoint, EvaluationRun, ResourceNameError, TuningJob
@@ -44,6 +45,7 @@ class GeminiReadTuningMetricsOperator(GoogleCloudFields):
     """
 
     template_fields: Sequence[str] = (*GCP_FIELDS, "tuning_job", "checkpoints", "evaluation_expected")
+    operator_extra_links = (links.TUNING_JOB, links.RUN_PAGE)
 
     def __init__(
         self,
