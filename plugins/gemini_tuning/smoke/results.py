@@ -17,12 +17,14 @@ from typing import Any
 
 from gemini_tuning.exceptions import PermanentServiceError, ServiceError
 from gemini_tuning.files import JSONL, Files
+from gemini_tuning.smoke.assertions import Assertion
 from gemini_tuning.smoke.cases import Case
 from gemini_tuning.smoke.runner import CaseResult
 from gemini_tuning.smoke.suite import Suite
 from gemini_tuning.wording import said, shortened
 
 SAVE_INTERVAL = 10.0  # seconds between two writes, or ten times as long as the last one took
+MAX_EXPECTED = 2_000  # characters of what an assertion expects
 MAX_ANSWER = 100_000  # characters of an answer in a line; the assertions see all of it
 
 Key = tuple[str, int]
@@ -53,14 +55,22 @@ def result_line(result: CaseResult, key: str) -> dict[str, Any]:
         "finish_reason": answer.finish_reason if answer else None,
         "blocked": answer.blocked if answer else None,
         "verdicts": [
-            {"type": v.type, "passed": v.passed, "score": round(v.score, 6), "reason": v.reason}
-            for v in result.verdicts
+            {**verdict.as_dict(), "expected": _expected(assertion)}
+            for assertion, verdict in zip(case.assertions, result.verdicts, strict=False)  # none without an answer
         ],
         "error": said(result.error) if result.error else None,
         "latency_ms": round(answer.latency * 1000, 1) if answer else None,
         "prompt_tokens": answer.prompt_tokens if answer else None,
         "output_tokens": answer.output_tokens if answer else None,
     }
+
+
+def _expected(assertion: Assertion) -> str | None:
+    """Return what an assertion compares with."""
+    value = assertion.value
+    if value is None:
+        return None
+    return shortened(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str), MAX_EXPECTED)
 
 
 class ResultsFile:

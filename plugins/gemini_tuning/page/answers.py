@@ -1,0 +1,150 @@
+"""A case of the suite, and what each checkpoint answered, side by side with the differences marked. Pure."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gemini_tuning.reporting import pushed
+
+MAX_COMPARED = 4_000  # words of an answer; comparing takes time that grows with the square
+MAX_TEXT = 100_000  # characters
+_WORDS = re.compile(r"\s+|\w+|[^\w\s]")
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A piece of an answer.
+
+    :param kind: ``same``, or ``other`` where the reference says something else.
+    """
+
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer of one checkpoint.
+
+    :param segments: the answer's text; empty without an answer.
+    :param verdicts: ``{"type", "passed", "reason", "expected"}``.
+    :param error: why there is none.
+    """
+
+    contender: str
+    repeat: int
+    passed: bool
+    segments: Sequence[Segment]
+    verdicts: Sequence[Mapping[str, Any]]
+    error: str | None
+    finish_reason: str | None
+    latency_ms: float | None
+    is_reference: bool
+
+
+@dataclass(frozen=True)
+class Case:
+    """A case.
+
+    :param turns: ``(role, text)`` of the prompt.
+    :param expected: what each assertion asks for: ``(type, value)``.
+    :param reference: whose answer the others are compared with.
+    """
+
+    case_id: str
+    critical: bool
+    system_instruction: str | None
+    turns: Sequence[tuple[str, str]]
+    expected: Sequence[tuple[str, str]]
+    answers: Sequence[Answer]
+    reference: str | None
+
+
+def case(case_id: str, lines: Mapping[str, Sequence[Mapping[str, Any]]], winner: str | None) -> Case:
+    """Return a case with all answers.
+
+    :param lines: of the results files, by who answered.
+    :param winner: whose answer the others are compared with; without one, the first.
+    """
+    reference = winner if winner in lines else next(iter(lines), None)
+    first = lines[reference][0] if reference is not None and lines[reference] else {}
+    text = pushed.text(first.get("answer"), MAX_TEXT)
+    return Case(
+        case_id=case_id,
+        critical=first.get("critical") is True,
+        system_instruction=pushed.text(first.get("system_instruction"), MAX_TEXT),
+        turns=_turns(first.get("contents")),
+        expected=_expected(lines),
+        answers=[_answer(name, line, text, name == reference) for name, group in lines.items() for line in group],
+        reference=reference,
+    )
+
+
+def compare(reference: str, text: str) -> list[Segment]:
+    """Return a text in pieces: what the reference says too, and what it does not."""
+    before, after = (_WORDS.findall(value) for value in (reference, text))
+    if len(before) > MAX_COMPARED or len(after) > MAX_COMPARED:
+        return [Segment("same" if reference == text else "other", text)]
+    matcher = difflib.SequenceMatcher(None, before, after, autojunk=False)
+    segments = []
+    for tag, _, _, start, end in matcher.get_opcodes():
+        if start < end:
+            segments.append(Segment("same" if tag == "equal" else "other", "".join(after[start:end])))
+    return segments
+
+
+def _answer(name: str, line: Mapping[str, Any], reference: str | None, is_reference: bool) -> Answer:
+    text = pushed.text(line.get("answer"), MAX_TEXT)
+    same = [Segment("same", text)] if text else []
+    return Answer(
+        contender=name,
+        repeat=pushed.whole(line.get("repeat")) or 1,
+        passed=line.get("passed") is True,
+        segments=compare(reference, text) if text and reference and not is_reference else same,
+        verdicts=_verdicts(line),
+        error=pushed.text(line.get("error")),
+        finish_reason=pushed.text(line.get("finish_reason")),
+        latency_ms=pushed.number(line.get("latency_ms")),
+        is_reference=is_reference,
+    )
+
+
+def _verdicts(line: Mapping[str, Any]) -> list[dict[str, Any]]:
+    found = line.get("verdicts")
+    return [
+        {
+            "type": pushed.text(verdict.get("type")),
+            "passed": verdict.get("passed") is True,
+            "reason": pushed.text(verdict.get("reason")),
+            "expected": pushed.text(verdict.get("expected")),
+        }
+        for verdict in (found if isinstance(found, list) else [])
+        if isinstance(verdict, Mapping)
+    ]
+
+
+def _expected(lines: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[tuple[str, str]]:
+    """Return what the assertions ask for; a line without an answer has no verdicts."""
+    for group in lines.values():
+        for line in group:
+            if verdicts := _verdicts(line):
+                return [(str(verdict["type"]), verdict["expected"] or "") for verdict in verdicts]
+    return []
+
+
+def _turns(contents: object) -> list[tuple[str, str]]:
+    turns = contents if isinstance(contents, list) else []
+    return [(str(turn.get("role") or "user"), _text(turn.get("parts"))) for turn in turns if isinstance(turn, Mapping)]
+
+
+def _text(parts: object) -> str:
+    """Return the text of a turn; of a file its address."""
+    found = []
+    for part in parts if isinstance(parts, list) else []:
+        if isinstance(part, Mapping):
+            found.append(pushed.text(part.get("text") or part.get("file_uri"), MAX_TEXT) or "")
+    return "\n".join(found)

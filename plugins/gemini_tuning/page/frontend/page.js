@@ -1,0 +1,43 @@
+// What the page does beyond HTML: the chart, Airflow's theme, and ways out of the frame that Airflow shows it in.
+import "htmx.org";
+import { drawCharts } from "./chart.js";
+import { followTheme } from "./theme.js";
+import { copy, openExternal, openInAirflow, runPath, taskPath } from "./ways.js";
+
+followTheme(drawCharts);
+drawCharts();
+document.addEventListener("htmx:afterSettle", () => drawCharts());
+
+document.addEventListener("htmx:beforeSwap", (event) => {
+  // Errors come as small pages that say what to do: show them in place, not silently keep the old state.
+  if (event.detail.xhr.status >= 400) {
+    event.detail.shouldSwap = true;
+    event.detail.isError = false;
+    event.detail.selectOverride = "main > *";
+  }
+});
+
+// While somebody reads or types inside a part that is refreshed, it is left alone.
+document.addEventListener("htmx:beforeRequest", (event) => {
+  const part = event.detail.elt;
+  const busy = part.querySelector("details[open], dialog[open]") || (part.id === "matrix" && part.matches(":hover, :focus-within"));
+  const timed = !event.detail.requestConfig.triggeringEvent;
+  if (timed && busy) event.preventDefault();
+});
+
+document.addEventListener("htmx:afterSwap", (event) => {
+  const opens = event.detail.requestConfig?.elt?.dataset?.opens;
+  if (opens) document.getElementById(opens).showModal();
+});
+
+document.addEventListener("click", (event) => {
+  const target = event.target.closest("[data-copy], [data-external], [data-run], [data-overview]");
+  if (!target) return;
+  if (target.dataset.copy !== undefined) return void copy(target.dataset.copy);
+  const { runDag, run, task } = target.dataset;
+  const opened =
+    target.dataset.external !== undefined
+      ? openExternal(target.href)
+      : openInAirflow(run === undefined ? "/plugin/gemini-tuning" : task ? taskPath(runDag, run, task) : runPath(runDag, run));
+  if (opened) event.preventDefault();
+});

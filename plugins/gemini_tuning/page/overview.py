@@ -1,0 +1,132 @@
+"""One line for each tuning run. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from gemini_tuning.page import records
+from gemini_tuning.page.pace import Pace, pace_of
+from gemini_tuning.page.records import Run
+from gemini_tuning.reporting import pushed
+from gemini_tuning.reporting.console import console_link
+from gemini_tuning.resources import ResourceName, ResourceNameError
+
+JOB_ENDED = frozenset({"SUCCEEDED", "PARTIALLY_SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED"})
+
+
+@dataclass(frozen=True)
+class Line:
+    """A tuning run in the overview.
+
+    :param pace: how far the tuning job is; ``None`` before it begins and after it has ended.
+    :param score: share of the cases that the winner passed, 0 to 1.
+    :param default_now: of the tuned model, as the last run that changed it read it back.
+    :param copy: full name of the copy.
+    :param seconds: that the run has taken, so far.
+    """
+
+    dag_id: str
+    run_id: str
+    state: str
+    job_state: str | None
+    job: str | None
+    job_console: str | None
+    display_name: str
+    base_model: str
+    dataset: str | None
+    pace: Pace | None
+    checkpoints: int | None
+    winner: str | None
+    score: float | None
+    default_now: str | None
+    copy: str | None
+    copy_console: str | None
+    started: datetime | None
+    seconds: float | None
+    started_by: str
+
+
+def line(run: Run, defaults: Mapping[str, str], now: datetime) -> Line:
+    """Return the line of a run.
+
+    :param defaults: of :func:`defaults_now`.
+    """
+    known = run.mapping(records.WAIT, "progress")
+    base_model, display_name = records.model_names(run.conf, known)
+    job = pushed.text(known.get("name") or run.pushed(records.CREATE))
+    winner, score = _winner(run)
+    copy = pushed.text(run.mapping(records.COPY).get("model"))
+    model = pushed.text(run.pushed(records.CHECKPOINTS, "tuned_model") or known.get("model"))
+    return Line(
+        dag_id=run.dag_id,
+        run_id=run.run_id,
+        state=run.state,
+        job_state=pushed.text(known.get("state")),
+        job=job,
+        job_console=console_link(job),
+        display_name=display_name,
+        base_model=base_model,
+        dataset=pushed.text(run.conf.get("training_dataset_uri")),
+        pace=pace_of(known, _wait_began(run), now) if run.is_live and known.get("state") not in JOB_ENDED else None,
+        checkpoints=_number_of_checkpoints(run, known),
+        winner=winner,
+        score=score,
+        default_now=defaults.get(model_key(model)) or pushed.text(run.pushed(records.CHECKPOINTS, "default_checkpoint_id")),
+        copy=copy,
+        copy_console=console_link(copy),
+        started=run.start,
+        seconds=_seconds(run, now),
+        started_by=run.started_by or run.run_type,
+    )
+
+
+def defaults_now(promotions: Iterable[tuple[datetime, Mapping[str, Any]]]) -> dict[str, str]:
+    """Return each model's default checkpoint as it was last read back.
+
+    :param promotions: the newest first.
+    """
+    found: dict[str, str] = {}
+    for _, promotion in promotions:
+        default = pushed.text(promotion.get("default_after"))
+        if default is not None:
+            found.setdefault(model_key(pushed.text(promotion.get("model"))), default)
+    return found
+
+
+def model_key(model: str | None) -> str:
+    """Return what a model version is known by."""
+    try:
+        return str(ResourceName.parse(model or "", "models"))
+    except ResourceNameError:
+        return ""
+
+
+def _winner(run: Run) -> tuple[str | None, float | None]:
+    decision = run.mapping(records.CHOOSE, "decision")
+    promoted = pushed.text(run.mapping(records.SET_DEFAULT).get("default_after"))
+    winner = promoted or pushed.text(decision.get("winner"))
+    assessed = decision.get("checkpoints")
+    for found in assessed if isinstance(assessed, list) else []:
+        if isinstance(found, Mapping) and pushed.text(found.get("checkpoint_id")) == winner:
+            return winner, pushed.number(found.get("pass_rate"))
+    return winner, None
+
+
+def _wait_began(run: Run) -> datetime | None:
+    step = run.step(records.WAIT)
+    return step.start if step is not None else None
+
+
+def _number_of_checkpoints(run: Run, known: Mapping[str, Any]) -> int | None:
+    listed = run.pushed(records.CHECKPOINTS)
+    if isinstance(listed, list):
+        return len(listed)
+    so_far = known.get("checkpoints")
+    return len(so_far) if isinstance(so_far, list) else None
+
+
+def _seconds(run: Run, now: datetime) -> float | None:
+    return ((run.end or now) - run.start).total_seconds() if run.start else None

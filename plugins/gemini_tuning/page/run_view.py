@@ -1,0 +1,261 @@
+"""Everything that the page shows of one run, but for its answers. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from gemini_tuning.page import records
+from gemini_tuning.page.overview import Line, line, model_key
+from gemini_tuning.page.records import Run
+from gemini_tuning.reporting import pushed
+from gemini_tuning.reporting.comparison import champion as champion_entry
+from gemini_tuning.reporting.comparison import compare
+from gemini_tuning.reporting.console import console_link
+from gemini_tuning.selection.evidence import Contender
+from gemini_tuning.selection.overfitting import LossCurves, find_turn
+
+Json = dict[str, Any]
+Points = list[list[float | int]]
+
+
+@dataclass(frozen=True)
+class Losses:
+    """The chart.
+
+    :param checkpoints: ``{"checkpoint_id", "epoch", "step", "badges"}`` of those whose step is known.
+    :param turn: step after which the tuning overfits; ``None`` where the losses show none.
+    """
+
+    train: Points
+    eval: Points
+    checkpoints: list[Json]
+    turn: int | None
+
+    @property
+    def are_there(self) -> bool:
+        """Whether there is anything to draw."""
+        return bool(self.train or self.eval)
+
+    def rows(self) -> list[Json]:
+        """Return the chart as a table, by step."""
+        train, evals = ({int(step): value for step, value in points} for points in (self.train, self.eval))
+        marks = {mark["step"]: mark["checkpoint_id"] for mark in self.checkpoints}
+        return [
+            {"step": step, "train": train.get(step), "eval": evals.get(step), "checkpoint": marks.get(step)}
+            for step in sorted({*train, *evals, *marks})
+        ]
+
+    def as_dict(self) -> Json:
+        """Return what the script draws."""
+        return {"train": self.train, "eval": self.eval, "checkpoints": self.checkpoints, "turn": self.turn}
+
+
+@dataclass(frozen=True)
+class RunView:
+    """What the page shows.
+
+    :param head: the run's line of the overview.
+    :param error: why the tuning job failed.
+    :param checkpoints: as :func:`~gemini_tuning.reporting.comparison.compare` gives them, by their number, each with
+        ``badges`` and ``console``.
+    :param champion: the same of the model in production.
+    :param defaults: ``{"before", "after", "now"}``.
+    :param report: address of the Markdown report.
+    :param suite: ``{"name", "fingerprint"}``; ``None`` before a smoke test has ended.
+    :param waits_for_approval: the task that asks; ``None`` when nobody is asked now.
+    :param failed: steps that failed.
+    """
+
+    head: Line
+    run: Run
+    error: str | None
+    model: str | None
+    model_console: str | None
+    losses: Losses
+    checkpoints: list[Json]
+    champion: Json | None
+    decision: Json | None
+    missing: list[str]
+    approval: Json | None
+    defaults: Json
+    copy: Json | None
+    report: str | None
+    waits_for_approval: str | None
+    failed: list[str]
+
+    def everybody(self) -> list[Json]:
+        """Return the checkpoints, and after them the champion, each with a ``label``."""
+        rows = [{**entry, "label": entry["checkpoint_id"]} for entry in self.checkpoints]
+        return [*rows, {**self.champion, "label": "champion"}] if self.champion else rows
+
+    @property
+    def results(self) -> list[tuple[str, str]]:
+        """Who has a results file: ``(checkpoint id or "champion", address)``."""
+        entries = [(entry["checkpoint_id"], entry) for entry in self.checkpoints]
+        if self.champion:
+            entries.append(("champion", self.champion))
+        return [
+            (name, uri)
+            for name, entry in entries
+            if entry["smoke_test"] and (uri := entry["smoke_test"]["results_uri"]) is not None
+        ]
+
+    @property
+    def results_version(self) -> str:
+        """What changes when the results files are written anew."""
+        asking = (records.SMOKE_TEST, records.CHAMPION)
+        return repr([(step.map_index, step.end) for step in self.run.steps if step.operator in asking])
+
+
+def view(run: Run, defaults_now: Mapping[str, str], now: datetime) -> RunView:
+    """Return what the page shows of a run.
+
+    :param defaults_now: of :func:`~gemini_tuning.page.overview.defaults_now`.
+    """
+    known, decision = run.mapping(records.WAIT, "progress"), run.mapping(records.CHOOSE, "decision")
+    metrics, promotion = run.mapping(records.METRICS), run.mapping(records.SET_DEFAULT)
+    model = pushed.text(run.pushed(records.CHECKPOINTS, "tuned_model") or known.get("model"))
+    before = promotion.get("default_before", run.pushed(records.CHECKPOINTS, "default_checkpoint_id"))
+    defaults = {
+        "before": pushed.text(before),
+        "after": pushed.text(promotion.get("default_after")),
+        "now": defaults_now.get(model_key(model)) or pushed.text(before),
+    }
+    head = line(run, defaults_now, now)
+    checkpoints = _checkpoints(run, known, decision, metrics, head.winner, defaults)
+    approval = run.mapping(records.APPROVE)
+    return RunView(
+        head=head,
+        run=run,
+        error=pushed.text(known.get("error")),
+        model=model,
+        model_console=console_link(model),
+        losses=_losses(known, metrics, checkpoints),
+        checkpoints=checkpoints,
+        champion=_champion(run, decision),
+        decision=_decision(decision),
+        missing=pushed.joined([pushed.texts(metrics.get("missing")), pushed.texts(decision.get("missing"))]),
+        approval=_approval(approval),
+        defaults=defaults,
+        copy=_copy(run.mapping(records.VERIFY), run.mapping(records.COPY)),
+        report=pushed.text(run.mapping(records.REPORT).get("report_markdown")),
+        waits_for_approval=_waiting(run),
+        failed=[step.label or step.task_id for step in run.steps if step.state in ("failed", "upstream_failed")],
+    )
+
+
+def _checkpoints(
+    run: Run,
+    known: Mapping[str, Any],
+    decision: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    winner: str | None,
+    defaults: Mapping[str, str | None],
+) -> list[Json]:
+    results = [step.pushed.get(records.RETURN) for step in run.all_steps(records.SMOKE_TEST) if step.state != "skipped"]
+    entries = compare([result for result in results if isinstance(result, Mapping)], decision, metrics)
+    there = {entry["checkpoint_id"] for entry in entries}
+    for found in _listed(run, known):
+        if pushed.text(found.get("checkpoint_id")) not in there:
+            entries += compare([], {"checkpoints": [found]}, metrics)
+            entries[-1]["assessment"] = None
+    for entry in entries:
+        entry["console"] = console_link(entry["endpoint"])
+        entry["badges"] = _badges(entry["checkpoint_id"], winner, defaults)
+    return sorted(entries, key=_number)
+
+
+def _listed(run: Run, known: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the checkpoints that the run has listed, or that the job has so far."""
+    found = run.pushed(records.CHECKPOINTS) or known.get("checkpoints")
+    return [item for item in found if isinstance(item, Mapping)] if isinstance(found, list) else []
+
+
+def _badges(identifier: str, winner: str | None, defaults: Mapping[str, str | None]) -> list[str]:
+    badges = {
+        "winner": identifier == winner,
+        "default": identifier == defaults["now"],
+        "previous default": identifier == defaults["before"] != defaults["now"],
+    }
+    return [badge for badge, is_it in badges.items() if is_it]
+
+
+def _number(entry: Mapping[str, Any]) -> tuple[int, str]:
+    identifier = entry["checkpoint_id"]
+    return (int(identifier), "") if identifier.isdecimal() else (1 << 62, identifier)
+
+
+def _losses(known: Mapping[str, Any], metrics: Mapping[str, Any], checkpoints: Sequence[Json]) -> Losses:
+    """Return the curves as the run read them, else as they were while the job ran."""
+    train, evals = (
+        pushed.curve(metrics.get(name)) or pushed.curve(known.get(name)) for name in ("train_loss", "eval_loss")
+    )
+    marked = [
+        {key: entry[key] for key in ("checkpoint_id", "epoch", "step", "badges")}
+        for entry in checkpoints
+        if entry["step"] is not None
+    ]
+    turn = find_turn(
+        [_contender(entry) for entry in checkpoints],
+        LossCurves(train=tuple((int(s), v) for s, v in train), eval=tuple((int(s), v) for s, v in evals)),
+    )
+    return Losses(train=train, eval=evals, checkpoints=marked, turn=turn.step if turn else None)
+
+
+def _contender(entry: Mapping[str, Any]) -> Contender:
+    losses = entry["losses"] or {}
+    return Contender(
+        entry["checkpoint_id"],
+        epoch=entry["epoch"],
+        step=entry["step"],
+        train_loss=losses.get("train_loss"),
+        eval_loss=losses.get("eval_loss"),
+    )
+
+
+def _champion(run: Run, decision: Mapping[str, Any]) -> Json | None:
+    entry = champion_entry(run.mapping(records.CHAMPION), decision)
+    if entry is not None:
+        entry |= {"console": console_link(entry["endpoint"]), "badges": []}
+    return entry
+
+
+def _decision(decision: Mapping[str, Any]) -> Json | None:
+    if not decision:
+        return None
+    return {
+        **{key: pushed.text(decision.get(key)) for key in ("winner", "outcome", "reason", "overfitting")},
+        "policy": pushed.anything(decision.get("policy")),
+    }
+
+
+def _approval(approval: Mapping[str, Any]) -> Json | None:
+    """Return who decided; ``None`` when nobody had to."""
+    if not approval or approval.get("required") is not True:
+        return None
+    by = pushed.part(approval, "by")
+    return {
+        **{key: pushed.text(approval.get(key)) for key in ("outcome", "checkpoint_id", "proposed", "at")},
+        "by": pushed.text(by.get("name") or by.get("id")),
+    }
+
+
+def _copy(checked: Mapping[str, Any], made: Mapping[str, Any]) -> Json | None:
+    name = pushed.text(checked.get("model") or made.get("model"))
+    if name is None:
+        return None
+    return {
+        "model": name,
+        "console": console_link(name),
+        "checked": bool(checked),
+        "checkpoints": pushed.whole(checked.get("checkpoints")),
+        "default_checkpoint_id": pushed.text(checked.get("default_checkpoint_id")),
+    }
+
+
+def _waiting(run: Run) -> str | None:
+    step = run.step(records.APPROVE)
+    return step.task_id if step is not None and step.state == "awaiting_input" else None

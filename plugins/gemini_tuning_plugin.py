@@ -1,0 +1,41 @@
+"""What this project adds to Airflow's UI: a page with all tuning runs, and a tab on each DAG run.
+
+Airflow loads this file in every process, task processes too: nothing is imported here that only the API server needs.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any, ClassVar
+
+from airflow.plugins_manager import AirflowPlugin
+
+PREFIX = "/gemini-tuning"
+
+
+class GeminiTuningPlugin(AirflowPlugin):
+    """The page."""
+
+    name = "gemini_tuning"
+    external_views: ClassVar[list[Any]] = [
+        {
+            "name": "Gemini tuning",
+            "href": f"{PREFIX}/",
+            "destination": "nav",
+            "category": "browse",
+            "url_route": "gemini-tuning",
+        },
+        {
+            "name": "Tuning",
+            "href": f"{PREFIX}/run?dag_id={{DAG_ID}}&run_id={{RUN_ID}}",
+            "destination": "dag_run",
+            "url_route": "gemini-tuning-run",
+        },
+    ]
+
+    @cached_property
+    def fastapi_apps(self) -> list[Any]:  # type: ignore[override]
+        """The web application; only the API server asks for it."""
+        from gemini_tuning.page.app import create_app
+
+        return [{"app": create_app(), "url_prefix": PREFIX, "name": "Gemini tuning"}]
