@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 unexport PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo env test chaos lint lock clean bench
+.PHONY: help install demo env test chaos lint lock clean bench page
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -48,6 +48,9 @@ lint: $(STAMP) ## ruff and mypy
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+page: ## build the script and style of the page in Airflow's UI; needs Node, the page itself does not
+	cd plugins/gemini_tuning/page/frontend && npm ci --no-fund --no-audit && npm run build
 
 lock: $(STAMP) ## remake constraints.txt from requirements.txt with the newest versions
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --only-binary :all: \

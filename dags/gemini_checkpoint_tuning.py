@@ -378,7 +378,7 @@ with DAG(
     doc_md=__doc__,
     schedule=None,
     params=PARAMS,
-    tags=["gemini", "tuning"],
+    tags=["gemini", "tuning", "gemini-tuning"],
     default_args={"retries": 3},  # how long between them: [core] default_task_retry_delay
 ) as dag:
     # Templates and not dag.param(): in a mapped task that would give the DAG a new version at every parse, because

@@ -7,6 +7,7 @@ from gemini_tuning.operators.choose import GeminiChooseCheckpointOperator
 from gemini_tuning.operators.copy_model import GeminiCopyModelOperator
 from gemini_tuning.operators.models import GeminiSetDefaultCheckpointOperator, GeminiVerifyModelCopyOperator
 from gemini_tuning.operators.preflight import GeminiPreflightOperator
+from gemini_tuning.operators.prompt import GeminiPromptCheckpointsOperator
 from gemini_tuning.operators.report import GeminiTuningReportOperator
 from gemini_tuning.operators.smoke_test import GeminiSmokeTestChampionOperator, GeminiSmokeTestCheckpointOperator
 from gemini_tuning.operators.tuning_job import GeminiCreateTuningJobOperator
@@ -20,6 +21,7 @@ __all__ = [
     "GeminiCreateTuningJobOperator",
     "GeminiListCheckpointsOperator",
     "GeminiPreflightOperator",
+    "GeminiPromptCheckpointsOperator",
     "GeminiReadTuningMetricsOperator",
     "GeminiSetDefaultCheckpointOperator",
     "GeminiSmokeTestChampionOperator",

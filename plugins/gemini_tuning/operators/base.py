@@ -20,9 +20,11 @@ from gemini_tuning.exceptions import (
     VerificationError,
 )
 from gemini_tuning.resources import project_problem
-from gemini_tuning.wording import shown
+from gemini_tuning.wording import said, shown
 
 if TYPE_CHECKING:
+    from airflow.sdk import Context
+
     from gemini_tuning.hook import GeminiTuningHook
 
 T = TypeVar("T", dict[str, Any], list[Any])
@@ -52,6 +54,20 @@ RETRY_POLICY = ExceptionRetryPolicy(
 )
 
 
+ERROR_XCOM = "error"
+
+
+def as_callbacks(given: Any) -> list[Any]:
+    """Return callbacks as a list: Airflow takes none, one, or several."""
+    return list(given) if isinstance(given, Iterable) else [given] if given else []
+
+
+def keep_error(context: Context) -> None:
+    """Push why a task failed, as XCom ``error``: Airflow itself has it in the log only, the run's page shows it."""
+    if error := context.get("exception"):
+        context["ti"].xcom_push(ERROR_XCOM, said(str(error)))
+
+
 class GoogleCloudFields(BaseOperator):
     """The Google Cloud parameters that every step has, and the hook made of them.
 
@@ -72,6 +88,7 @@ class GoogleCloudFields(BaseOperator):
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("retry_policy", RETRY_POLICY)
+        kwargs["on_failure_callback"] = [*as_callbacks(kwargs.get("on_failure_callback")), keep_error]
         super().__init__(**kwargs)
         self.gcp_conn_id = gcp_conn_id
         self.impersonation_chain = impersonation_chain

@@ -6,6 +6,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow.sdk.exceptions import AirflowSkipException
+
 from gemini_tuning import links
 from gemini_tuning.exceptions import CheckpointError, InvalidInputError, VerificationError
 from gemini_tuning.operators.base import GCP_FIELDS, GoogleCloudFields, flag, optional_text
@@ -77,6 +79,7 @@ class GeminiSetDefaultCheckpointOperator(SetsDefaultCheckpoint):
 
     :param model: full name of the model with its version. (templated)
     :param checkpoint_id: the checkpoint to make the default, as the rules chose it. (templated)
+    :param optional: skip the task when no checkpoint is given, instead of failing.
     :param tuning_job: full name of the job that made the model; its endpoint is checked as well. (templated)
     :param require_approval: whether a person has the last word; then nothing is set without one. (templated)
     :param approval: what :class:`~gemini_tuning.operators.GeminiApproveCheckpointOperator` pushed: its checkpoint is
@@ -101,7 +104,8 @@ class GeminiSetDefaultCheckpointOperator(SetsDefaultCheckpoint):
         self,
         *,
         model: str,
-        checkpoint_id: str,
+        checkpoint_id: str | None,
+        optional: bool = False,
         tuning_job: str | None = None,
         require_approval: bool | str = False,
         approval: Mapping[str, Any] | None = None,
@@ -111,6 +115,7 @@ class GeminiSetDefaultCheckpointOperator(SetsDefaultCheckpoint):
         super().__init__(**kwargs)
         self.model = model
         self.checkpoint_id = checkpoint_id
+        self.optional = optional
         self.tuning_job = tuning_job
         self.require_approval = require_approval
         self.approval = approval
@@ -118,6 +123,8 @@ class GeminiSetDefaultCheckpointOperator(SetsDefaultCheckpoint):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Set, read back, push before and after."""
+        if self.optional and optional_text(self.checkpoint_id) is None:
+            raise AirflowSkipException(f"No checkpoint was given: the default of {self.model} stays as it is")
         checkpoint_id, tuning_job = self._approved(), optional_text(self.tuning_job)
         job_before = self.hook.get_tuning_job(tuning_job) if tuning_job else None
         before = self.hook.get_model(self.model)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gemini_tuning.reporting import pushed
@@ -30,6 +30,8 @@ class Segment:
 class Answer:
     """One answer of one checkpoint.
 
+    :param passed: ``None`` where nothing was asserted.
+
     :param segments: the answer's text; empty without an answer.
     :param verdicts: ``{"type", "passed", "reason", "expected"}``.
     :param error: why there is none.
@@ -37,7 +39,7 @@ class Answer:
 
     contender: str
     repeat: int
-    passed: bool
+    passed: bool | None
     segments: Sequence[Segment]
     verdicts: Sequence[Mapping[str, Any]]
     error: str | None
@@ -84,6 +86,19 @@ def case(case_id: str, lines: Mapping[str, Sequence[Mapping[str, Any]]], winner:
     )
 
 
+def prompted(conf: Mapping[str, Any], replies: Sequence[object]) -> Case:
+    """Return a prompt of one's own with its answers, as :class:`GeminiPromptCheckpointsOperator` pushed them.
+
+    :param conf: of the run that asked.
+    """
+    lines = {
+        pushed.text(reply.get("checkpoint_id")) or "unknown": [reply] for reply in replies if isinstance(reply, Mapping)
+    }
+    found = case("", lines, None)
+    prompt, system = (pushed.text(conf.get(key), MAX_TEXT) for key in ("prompt", "system_instruction"))
+    return replace(found, turns=[("user", prompt or "")], system_instruction=system)
+
+
 def compare(reference: str, text: str) -> list[Segment]:
     """Return a text in pieces: what the reference says too, and what it does not."""
     before, after = (_WORDS.findall(value) for value in (reference, text))
@@ -103,7 +118,7 @@ def _answer(name: str, line: Mapping[str, Any], reference: str | None, is_refere
     return Answer(
         contender=name,
         repeat=pushed.whole(line.get("repeat")) or 1,
-        passed=line.get("passed") is True,
+        passed=line.get("passed") is True if "passed" in line else None,
         segments=compare(reference, text) if text and reference and not is_reference else same,
         verdicts=_verdicts(line),
         error=pushed.text(line.get("error")),

@@ -46,8 +46,8 @@ CREATE TABLE cells AS
 CREATE INDEX cells_by_case ON cells (case_id);
 CREATE TABLE cases AS
     SELECT case_id, MIN(first) AS place,
-           MIN(1.0 * passed / asked) < MAX(1.0 * passed / asked) OR COUNT(*) < (SELECT COUNT(DISTINCT contender) FROM cells)
-               AS differs,
+           MIN(1.0 * passed / asked) < MAX(1.0 * passed / asked)
+               OR COUNT(*) < (SELECT COUNT(DISTINCT contender) FROM cells) AS differs,
            MIN(1.0 * passed / asked) < 1 AS fails,
            (SELECT MAX(critical) FROM answers WHERE answers.case_id = cells.case_id) AS critical
     FROM cells GROUP BY case_id;

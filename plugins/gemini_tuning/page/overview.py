@@ -49,7 +49,21 @@ class Line:
     started_by: str
 
 
-def line(run: Run, defaults: Mapping[str, str], now: datetime) -> Line:
+@dataclass(frozen=True)
+class Default:
+    """A model's default checkpoint, as far as Airflow has recorded it.
+
+    :param previous: what it was before it was last changed.
+    """
+
+    now: str | None = None
+    previous: str | None = None
+
+
+Defaults = Mapping[str, Default]
+
+
+def line(run: Run, defaults: Defaults, now: datetime) -> Line:
     """Return the line of a run.
 
     :param defaults: of :func:`defaults_now`.
@@ -74,7 +88,7 @@ def line(run: Run, defaults: Mapping[str, str], now: datetime) -> Line:
         checkpoints=_number_of_checkpoints(run, known),
         winner=winner,
         score=score,
-        default_now=defaults.get(model_key(model)) or pushed.text(run.pushed(records.CHECKPOINTS, "default_checkpoint_id")),
+        default_now=default_of(run, model, defaults).now,
         copy=copy,
         copy_console=console_link(copy),
         started=run.start,
@@ -83,17 +97,29 @@ def line(run: Run, defaults: Mapping[str, str], now: datetime) -> Line:
     )
 
 
-def defaults_now(promotions: Iterable[tuple[datetime, Mapping[str, Any]]]) -> dict[str, str]:
+def defaults_now(promotions: Iterable[Mapping[str, Any]]) -> dict[str, Default]:
     """Return each model's default checkpoint as it was last read back.
 
-    :param promotions: the newest first.
+    :param promotions: what setting a default pushed, the newest first.
     """
-    found: dict[str, str] = {}
-    for _, promotion in promotions:
-        default = pushed.text(promotion.get("default_after"))
-        if default is not None:
-            found.setdefault(model_key(pushed.text(promotion.get("model"))), default)
+    found: dict[str, Default] = {}
+    for promotion in promotions:
+        model = model_key(pushed.text(promotion.get("model")))
+        before, after = (pushed.text(promotion.get(key)) for key in ("default_before", "default_after"))
+        if after is None:
+            continue
+        if model not in found:
+            found[model] = Default(after, before if before != after else None)
+        elif found[model].previous is None and before != after == found[model].now:
+            found[model] = Default(after, before)
     return found
+
+
+def default_of(run: Run, model: str | None, defaults: Defaults) -> Default:
+    """Return the default of a run's model; before anybody has set one, the one that was listed."""
+    own = defaults_now([run.mapping(records.SET_DEFAULT)])
+    listed = pushed.text(run.pushed(records.CHECKPOINTS, "default_checkpoint_id"))
+    return defaults.get(model_key(model)) or own.get(model_key(model)) or Default(listed)
 
 
 def model_key(model: str | None) -> str:

@@ -32,9 +32,15 @@ def pace_of(known: Mapping[str, Any], since: datetime | None, now: datetime) -> 
     """
     if not known:
         return None
-    done, epochs, step = (pushed.whole(known.get(key)) for key in ("completed_epochs", "epoch_count", "completed_steps"))
+    done, epochs, step = (
+        pushed.whole(known.get(key)) for key in ("completed_epochs", "epoch_count", "completed_steps")
+    )
     share = min(done / epochs, 1.0) if done is not None and epochs else None
-    return Pace(share=share, seconds_left=_left(_time(known.get("at")), share, since, now), words=_words(known, done, epochs, step))
+    return Pace(
+        share=share,
+        seconds_left=_left(_time(known.get("at")), share, since, now),
+        words=_words(known, done, epochs, step),
+    )
 
 
 def _left(looked: datetime | None, share: float | None, since: datetime | None, now: datetime) -> float | None:

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from gemini_tuning import progress
 
 TAG = "gemini-tuning"  # of the DAGs whose runs are shown
+ACTIONS_TAG = "gemini-tuning-actions"  # of those that the page's actions start
 RETURN = "return_value"
 KEYS = (
     RETURN,
@@ -25,6 +26,7 @@ KEYS = (
     "winner",
     "tuned_model",
     "default_checkpoint_id",
+    "error",
 )
 LIVE = frozenset({"queued", "running"})
 MAX_SEARCHED = 2_000  # runs, the newest, that a search for a model looks through
@@ -41,6 +43,7 @@ APPROVE = "GeminiApproveCheckpointOperator"
 SET_DEFAULT = "GeminiSetDefaultCheckpointOperator"
 COPY = "GeminiCopyModelOperator"
 VERIFY = "GeminiVerifyModelCopyOperator"
+PROMPT = "GeminiPromptCheckpointsOperator"
 REPORT = "GeminiTuningReportOperator"
 
 
@@ -127,9 +130,9 @@ class Query:
     page_size: int = 25
 
 
-def tuning_dag_ids(session: Session) -> set[str]:
-    """Return the DAGs that carry our tag."""
-    return set(session.scalars(select(DagTag.dag_id).where(DagTag.name == TAG)))
+def dag_ids_tagged(session: Session, *tags: str) -> set[str]:
+    """Return the DAGs that carry one of these tags."""
+    return set(session.scalars(select(DagTag.dag_id).where(DagTag.name.in_(tags))))
 
 
 def find_runs(session: Session, dag_ids: Collection[str], query: Query) -> tuple[list[Run], bool]:
@@ -140,7 +143,7 @@ def find_runs(session: Session, dag_ids: Collection[str], query: Query) -> tuple
     wanted = _newest(dag_ids, query.states)
     first, size = (query.page - 1) * query.page_size, query.page_size
     if query.base_model or query.display_name:
-        ids = [run_id for run_id in _matching(session, wanted, query)][first : first + size + 1]
+        ids = list(_matching(session, wanted, query))[first : first + size + 1]
     else:
         ids = list(session.scalars(wanted.offset(first).limit(size + 1)))
     return load_runs(session, ids[:size]), len(ids) > size
@@ -162,10 +165,10 @@ def load_runs(session: Session, ids: Sequence[int]) -> list[Run]:
     return [_run(runs[run_id], steps, pushed.get(run_id, {})) for run_id in ids if run_id in runs]
 
 
-def promotions(session: Session, dag_ids: Collection[str]) -> Iterator[tuple[datetime, Mapping[str, Any]]]:
-    """Yield when and what each default was set to, the newest first, as far as Airflow has kept it."""
+def pushed_by(session: Session, dag_ids: Collection[str], operator: str) -> Iterator[Mapping[str, Any]]:
+    """Yield what the successful steps of an operator pushed, the newest first, as far as Airflow has kept it."""
     rows = session.execute(
-        select(XComModel.timestamp, XComModel.value)
+        select(XComModel.value)
         .join(
             TaskInstance,
             (TaskInstance.dag_id == XComModel.dag_id)
@@ -176,19 +179,19 @@ def promotions(session: Session, dag_ids: Collection[str]) -> Iterator[tuple[dat
         .where(
             XComModel.key == RETURN,
             XComModel.dag_id.in_(dag_ids),
-            TaskInstance.operator == SET_DEFAULT,
+            TaskInstance.operator == operator,
             TaskInstance.state == "success",
         )
         .order_by(XComModel.timestamp.desc())
         .limit(MAX_SEARCHED)
     )
-    return ((row.timestamp, row.value) for row in rows if isinstance(row.value, Mapping))
+    return (value for value in rows.scalars() if isinstance(value, Mapping))
 
 
 def _newest(dag_ids: Collection[str], states: Collection[str]) -> Select[Any]:
     wanted = select(DagRun.id).where(DagRun.dag_id.in_(dag_ids))
     if states:
-        wanted = wanted.where(DagRun._state.in_(states))  # noqa: SLF001 - `state` is a Python property
+        wanted = wanted.where(DagRun._state.in_(states))
     return wanted.order_by(DagRun.run_after.desc(), DagRun.id.desc())
 
 
@@ -221,7 +224,7 @@ def _runs() -> Select[Any]:
         DagRun.dag_id,
         DagRun.run_id,
         DagRun.run_type,
-        DagRun._state.label("state"),  # noqa: SLF001
+        DagRun._state.label("state"),
         DagRun.run_after,
         DagRun.start_date,
         DagRun.end_date,
@@ -253,7 +256,7 @@ def _steps(session: Session, runs: Sequence[tuple[str, str]]) -> dict[tuple[str,
             TaskInstance.map_index,
             TaskInstance.operator,
             TaskInstance.state,
-            TaskInstance._rendered_map_index.label("label"),  # noqa: SLF001
+            TaskInstance._rendered_map_index.label("label"),
             TaskInstance.start_date,
             TaskInstance.end_date,
         ).where(TaskInstance.dag_id.in_({dag_id for dag_id, _ in runs}), TaskInstance.run_id.in_(names))

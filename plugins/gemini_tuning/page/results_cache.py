@@ -20,9 +20,7 @@ MAX_KEPT = 20  # runs
 _LOCK = threading.Lock()
 
 
-def kept(
-    results: Sequence[tuple[str, str]], version: str, read_lines: Callable[[str], Iterable[bytes]]
-) -> Path:
+def kept(results: Sequence[tuple[str, str]], version: str, read_lines: Callable[[str], Iterable[bytes]]) -> Path:
     """Return the SQLite file with a run's results, made when it is not there yet.
 
     :param results: who answered, and the address of the file with the answers.

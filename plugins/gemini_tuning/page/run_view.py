@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from gemini_tuning.page import records
-from gemini_tuning.page.overview import Line, line, model_key
+from gemini_tuning.page.overview import Default, Defaults, Line, default_of, line, model_key
 from gemini_tuning.page.records import Run
 from gemini_tuning.reporting import pushed
 from gemini_tuning.reporting.comparison import champion as champion_entry
@@ -58,20 +58,20 @@ class RunView:
     """What the page shows.
 
     :param head: the run's line of the overview.
-    :param error: why the tuning job failed.
     :param checkpoints: as :func:`~gemini_tuning.reporting.comparison.compare` gives them, by their number, each with
         ``badges`` and ``console``.
     :param champion: the same of the model in production.
-    :param defaults: ``{"before", "after", "now"}``.
+    :param before: the default checkpoint before this run changed it, or found it.
+    :param after: the default that this run set; ``None`` when it set none.
+    :param default: of the model now.
+    :param copies: ``{"model", "console", "checked", "checkpoints", "default_checkpoint_id"}`` of the model.
     :param report: address of the Markdown report.
-    :param suite: ``{"name", "fingerprint"}``; ``None`` before a smoke test has ended.
     :param waits_for_approval: the task that asks; ``None`` when nobody is asked now.
-    :param failed: steps that failed.
+    :param errors: ``{"step", "said"}`` of what failed; ``said`` is ``None`` where only the log says why.
     """
 
     head: Line
     run: Run
-    error: str | None
     model: str | None
     model_console: str | None
     losses: Losses
@@ -80,11 +80,13 @@ class RunView:
     decision: Json | None
     missing: list[str]
     approval: Json | None
-    defaults: Json
-    copy: Json | None
+    before: str | None
+    after: str | None
+    default: Default
+    copies: list[Json]
     report: str | None
     waits_for_approval: str | None
-    failed: list[str]
+    errors: list[Json]
 
     def everybody(self) -> list[Json]:
         """Return the checkpoints, and after them the champion, each with a ``label``."""
@@ -110,27 +112,21 @@ class RunView:
         return repr([(step.map_index, step.end) for step in self.run.steps if step.operator in asking])
 
 
-def view(run: Run, defaults_now: Mapping[str, str], now: datetime) -> RunView:
+def view(run: Run, defaults: Defaults, copies: Iterable[Mapping[str, Any]], now: datetime) -> RunView:
     """Return what the page shows of a run.
 
-    :param defaults_now: of :func:`~gemini_tuning.page.overview.defaults_now`.
+    :param defaults: of :func:`~gemini_tuning.page.overview.defaults_now`.
+    :param copies: what the checks of copies pushed, in other runs too.
     """
     known, decision = run.mapping(records.WAIT, "progress"), run.mapping(records.CHOOSE, "decision")
     metrics, promotion = run.mapping(records.METRICS), run.mapping(records.SET_DEFAULT)
     model = pushed.text(run.pushed(records.CHECKPOINTS, "tuned_model") or known.get("model"))
-    before = promotion.get("default_before", run.pushed(records.CHECKPOINTS, "default_checkpoint_id"))
-    defaults = {
-        "before": pushed.text(before),
-        "after": pushed.text(promotion.get("default_after")),
-        "now": defaults_now.get(model_key(model)) or pushed.text(before),
-    }
-    head = line(run, defaults_now, now)
-    checkpoints = _checkpoints(run, known, decision, metrics, head.winner, defaults)
-    approval = run.mapping(records.APPROVE)
+    head = line(run, defaults, now)
+    default = default_of(run, model, defaults)
+    checkpoints = _checkpoints(_entries(run, known, decision, metrics), head.winner, default)
     return RunView(
         head=head,
         run=run,
-        error=pushed.text(known.get("error")),
         model=model,
         model_console=console_link(model),
         losses=_losses(known, metrics, checkpoints),
@@ -138,34 +134,47 @@ def view(run: Run, defaults_now: Mapping[str, str], now: datetime) -> RunView:
         champion=_champion(run, decision),
         decision=_decision(decision),
         missing=pushed.joined([pushed.texts(metrics.get("missing")), pushed.texts(decision.get("missing"))]),
-        approval=_approval(approval),
-        defaults=defaults,
-        copy=_copy(run.mapping(records.VERIFY), run.mapping(records.COPY)),
+        approval=_approval(run.mapping(records.APPROVE)),
+        before=pushed.text(promotion.get("default_before", run.pushed(records.CHECKPOINTS, "default_checkpoint_id"))),
+        after=pushed.text(promotion.get("default_after")),
+        default=default,
+        copies=_copies(model, run.mapping(records.COPY), [*copies, run.mapping(records.VERIFY)]),
         report=pushed.text(run.mapping(records.REPORT).get("report_markdown")),
         waits_for_approval=_waiting(run),
-        failed=[step.label or step.task_id for step in run.steps if step.state in ("failed", "upstream_failed")],
+        errors=errors(run),
     )
 
 
-def _checkpoints(
-    run: Run,
-    known: Mapping[str, Any],
-    decision: Mapping[str, Any],
-    metrics: Mapping[str, Any],
-    winner: str | None,
-    defaults: Mapping[str, str | None],
-) -> list[Json]:
+def errors(run: Run) -> list[Json]:
+    """Return what failed and why, without what failed only because of it."""
+    return [
+        {"step": step.label or step.task_id, "said": pushed.text(step.pushed.get("error"))}
+        for step in run.steps
+        if step.state == "failed"
+    ]
+
+
+def _entries(run: Run, known: Mapping[str, Any], decision: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[Json]:
     results = [step.pushed.get(records.RETURN) for step in run.all_steps(records.SMOKE_TEST) if step.state != "skipped"]
     entries = compare([result for result in results if isinstance(result, Mapping)], decision, metrics)
     there = {entry["checkpoint_id"] for entry in entries}
     for found in _listed(run, known):
         if pushed.text(found.get("checkpoint_id")) not in there:
-            entries += compare([], {"checkpoints": [found]}, metrics)
-            entries[-1]["assessment"] = None
-    for entry in entries:
-        entry["console"] = console_link(entry["endpoint"])
-        entry["badges"] = _badges(entry["checkpoint_id"], winner, defaults)
-    return sorted(entries, key=_number)
+            entry = compare([], {"checkpoints": [found]}, metrics)[0]
+            entries.append({**entry, "assessment": None})
+    return entries
+
+
+def _checkpoints(entries: Sequence[Json], winner: str | None, default: Default) -> list[Json]:
+    """Return the checkpoints by their number."""
+    return [
+        {
+            **entry,
+            "console": console_link(entry["endpoint"]),
+            "badges": _badges(entry["checkpoint_id"], winner, default),
+        }
+        for entry in sorted(entries, key=_number)
+    ]
 
 
 def _listed(run: Run, known: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -174,11 +183,11 @@ def _listed(run: Run, known: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [item for item in found if isinstance(item, Mapping)] if isinstance(found, list) else []
 
 
-def _badges(identifier: str, winner: str | None, defaults: Mapping[str, str | None]) -> list[str]:
+def _badges(identifier: str, winner: str | None, default: Default) -> list[str]:
     badges = {
         "winner": identifier == winner,
-        "default": identifier == defaults["now"],
-        "previous default": identifier == defaults["before"] != defaults["now"],
+        "default": identifier == default.now,
+        "previous default": identifier == default.previous != default.now,
     }
     return [badge for badge, is_it in badges.items() if is_it]
 
@@ -243,17 +252,25 @@ def _approval(approval: Mapping[str, Any]) -> Json | None:
     }
 
 
-def _copy(checked: Mapping[str, Any], made: Mapping[str, Any]) -> Json | None:
-    name = pushed.text(checked.get("model") or made.get("model"))
-    if name is None:
-        return None
-    return {
-        "model": name,
-        "console": console_link(name),
-        "checked": bool(checked),
-        "checkpoints": pushed.whole(checked.get("checkpoints")),
-        "default_checkpoint_id": pushed.text(checked.get("default_checkpoint_id")),
+def _copies(model: str | None, made: Mapping[str, Any], checked: Iterable[Mapping[str, Any]]) -> list[Json]:
+    """Return the copies of a model: those that were checked, and the run's own as soon as it is there."""
+    found = {
+        name: {
+            "model": name,
+            "console": console_link(name),
+            "checked": True,
+            "checkpoints": pushed.whole(copy.get("checkpoints")),
+            "default_checkpoint_id": pushed.text(copy.get("default_checkpoint_id")),
+        }
+        for copy in checked
+        if model is not None
+        and model_key(pushed.text(copy.get("source_model"))) == model_key(model)
+        and (name := pushed.text(copy.get("model"))) is not None
     }
+    own = pushed.text(made.get("model"))
+    if own is not None and own not in found:
+        found[own] = {"model": own, "console": console_link(own), "checked": False}
+    return list(found.values())
 
 
 def _waiting(run: Run) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 MINUTE, HOUR, DAY = 60, 3_600, 86_400
-NOTHING = "–"
+NOTHING = "–"  # noqa: RUF001 - a dash, as in a table
 
 
 def percent(share: float | None) -> str:
@@ -35,12 +35,13 @@ def duration(seconds: float | None) -> str:
 
 def moment(time: datetime | str | None) -> str:
     """Return a time in UTC."""
-    if isinstance(time, str):
-        try:
-            time = datetime.fromisoformat(time)
-        except ValueError:
-            return time
-    return NOTHING if time is None else time.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    if time is None:
+        return NOTHING
+    try:
+        found = datetime.fromisoformat(time) if isinstance(time, str) else time
+    except ValueError:
+        return str(time)
+    return found.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def short_name(name: str | None) -> str:

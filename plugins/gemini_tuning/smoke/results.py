@@ -70,7 +70,9 @@ def _expected(assertion: Assertion) -> str | None:
     value = assertion.value
     if value is None:
         return None
-    return shortened(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str), MAX_EXPECTED)
+    return shortened(
+        value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str), MAX_EXPECTED
+    )
 
 
 class ResultsFile:

@@ -1,11 +1,13 @@
 // What the page does beyond HTML: the chart, Airflow's theme, and ways out of the frame that Airflow shows it in.
 import "htmx.org";
+import { followActions } from "./actions.js";
 import { drawCharts } from "./chart.js";
 import { followTheme } from "./theme.js";
 import { copy, openExternal, openInAirflow, runPath, taskPath } from "./ways.js";
 
 followTheme(drawCharts);
 drawCharts();
+followActions();
 document.addEventListener("htmx:afterSettle", () => drawCharts());
 
 document.addEventListener("htmx:beforeSwap", (event) => {
@@ -34,10 +36,14 @@ document.addEventListener("click", (event) => {
   const target = event.target.closest("[data-copy], [data-external], [data-run], [data-overview]");
   if (!target) return;
   if (target.dataset.copy !== undefined) return void copy(target.dataset.copy);
-  const { runDag, run, task } = target.dataset;
+  const { runDag, run, task, plain } = target.dataset;
   const opened =
     target.dataset.external !== undefined
       ? openExternal(target.href)
-      : openInAirflow(run === undefined ? "/plugin/gemini-tuning" : task ? taskPath(runDag, run, task) : runPath(runDag, run));
+      : openInAirflow(
+          run === undefined ? "/plugin/gemini-tuning"
+          : task ? taskPath(runDag, run, task)
+          : runPath(runDag, run, plain === undefined),
+        );
   if (opened) event.preventDefault();
 });

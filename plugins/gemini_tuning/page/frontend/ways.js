@@ -10,10 +10,10 @@ function outside() {
 }
 
 // The path that Airflow itself is under, for example /airflow.
-const base = window.location.pathname.replace(/\/gemini-tuning\/.*$/, "");
+export const base = window.location.pathname.replace(/\/gemini-tuning\/.*$/, "");
 
-export const runPath = (dag, run) =>
-  `/dags/${encodeURIComponent(dag)}/runs/${encodeURIComponent(run)}/plugin/gemini-tuning-run`;
+export const runPath = (dag, run, tab = true) =>
+  `/dags/${encodeURIComponent(dag)}/runs/${encodeURIComponent(run)}${tab ? "/plugin/gemini-tuning-run" : ""}`;
 export const taskPath = (dag, run, task) =>
   `/dags/${encodeURIComponent(dag)}/runs/${encodeURIComponent(run)}/tasks/${encodeURIComponent(task)}/required_actions`;
 

@@ -1,0 +1,58 @@
+"""Ask every checkpoint of a tuned model one prompt, and push the answers side by side.
+
+The page of a tuning run starts it with the checkpoints filled in. Each answer is billed like any other prompt.
+"""
+
+from __future__ import annotations
+
+from airflow.sdk import DAG, Param
+
+from gemini_tuning.operators import GeminiPromptCheckpointsOperator
+
+CLOUD = "Google Cloud"
+
+with DAG(
+    dag_id="gemini_checkpoint_prompt",
+    description="Ask every checkpoint of a tuned model one prompt",
+    doc_md=__doc__,
+    schedule=None,
+    params={
+        "prompt": Param(type="string", minLength=1, maxLength=20_000, format="multiline", title="Prompt"),
+        "system_instruction": Param(
+            None, type=["null", "string"], maxLength=20_000, format="multiline", title="System instruction"
+        ),
+        "checkpoints": Param(
+            [],
+            type="array",
+            maxItems=50,
+            items={"type": "object", "required": ["checkpoint_id", "endpoint"]},
+            title="Checkpoints",
+            description='Who is asked: [{"checkpoint_id": "2", "endpoint": "projects/P/locations/L/endpoints/ID"}], as '
+            "list_checkpoints pushes them.",
+        ),
+        "gcp_conn_id": Param(
+            "google_cloud_default",
+            type="string",
+            section=CLOUD,
+            title="Airflow connection",
+            description="Of type Google Cloud.",
+        ),
+        "impersonation_chain": Param(
+            None,
+            type=["null", "string"],
+            section=CLOUD,
+            title="Act as",
+            description="Service account to impersonate.",
+        ),
+    },
+    tags=["gemini", "tuning", "gemini-tuning-actions"],
+    default_args={"retries": 1},
+) as dag:
+    GeminiPromptCheckpointsOperator(
+        task_id="prompt_checkpoints",
+        checkpoints=dag.param("checkpoints"),
+        prompt=dag.param("prompt"),
+        system_instruction=dag.param("system_instruction"),
+        gcp_conn_id=dag.param("gcp_conn_id"),
+        impersonation_chain="{{ params.impersonation_chain or '' }}",
+    )

@@ -1,0 +1,106 @@
+"""The step that asks every checkpoint a prompt of one's own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from gemini_tuning import links
+from gemini_tuning.exceptions import InvalidInputError, ServiceError
+from gemini_tuning.operators.base import GCP_FIELDS, GoogleCloudFields, as_list, optional_text
+from gemini_tuning.resources import Answer, Checkpoint
+from gemini_tuning.smoke.limit import AdaptiveLimit, patiently
+from gemini_tuning.wording import said, shortened
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+MAX_PROMPT = 20_000  # characters
+MAX_CHECKPOINTS = 50
+MAX_ANSWERS = 40_000  # characters of all answers together: they go to XCom
+AT_ONCE = 8
+
+
+class GeminiPromptCheckpointsOperator(GoogleCloudFields):
+    """Ask each checkpoint the same prompt, concurrently, and push the answers side by side.
+
+    XCom: a list of ``{"checkpoint_id", "endpoint", "answer", "finish_reason", "blocked", "latency_ms", "error"}``;
+    ``answer`` or ``error`` is ``None``; long answers are cut, all together have some 40 KB.
+
+    :param checkpoints: ``{"checkpoint_id", "endpoint"}`` of each, at most 50. (templated)
+    :param prompt: the text, at most 20,000 characters. (templated)
+    :param system_instruction: put before it. (templated)
+    :raises InvalidInputError: when there is no prompt, or no checkpoint with an endpoint; nothing was asked.
+    :raises ServiceError: when no checkpoint answered, the error of the first one.
+    """
+
+    template_fields: Sequence[str] = (*GCP_FIELDS, "checkpoints", "prompt", "system_instruction")
+    operator_extra_links = (links.RUN_PAGE,)
+
+    def __init__(
+        self,
+        *,
+        checkpoints: Iterable[Mapping[str, Any]],
+        prompt: str,
+        system_instruction: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.checkpoints = checkpoints
+        self.prompt = prompt
+        self.system_instruction = system_instruction
+
+    def execute(self, context: Context) -> list[dict[str, Any]]:
+        """Ask, wait for all, push."""
+        prompt = optional_text(self.prompt)
+        if prompt is None or len(prompt) > MAX_PROMPT:
+            raise InvalidInputError(f"prompt: expected 1 to {MAX_PROMPT:,} characters, not {len(prompt or '')}")
+        checkpoints = [Checkpoint.from_mapping(item) for item in as_list(self.checkpoints, "checkpoints")]
+        asked = [checkpoint for checkpoint in checkpoints if checkpoint.endpoint]
+        if not asked or len(asked) > MAX_CHECKPOINTS:
+            raise InvalidInputError(
+                f"checkpoints: expected 1 to {MAX_CHECKPOINTS} with an endpoint, not {len(asked)}; nothing was asked"
+            )
+        found = asyncio.run(self._ask_all(asked, prompt))
+        errors = [outcome for outcome in found if isinstance(outcome, ServiceError)]
+        if len(errors) == len(found):
+            raise errors[0]
+        room = MAX_ANSWERS // len(asked)
+        return [_pushed(checkpoint, outcome, room) for checkpoint, outcome in zip(asked, found, strict=True)]
+
+    async def _ask_all(self, checkpoints: Sequence[Checkpoint], prompt: str) -> list[Answer | ServiceError]:
+        limit = AdaptiveLimit(AT_ONCE)
+        try:
+            return await asyncio.gather(*(self._ask(checkpoint, prompt, limit) for checkpoint in checkpoints))
+        finally:
+            await self.hook.aclose()
+
+    async def _ask(self, checkpoint: Checkpoint, prompt: str, limit: AdaptiveLimit) -> Answer | ServiceError:
+        async def once() -> Answer:
+            return await self.hook.agenerate(
+                checkpoint.endpoint or "", prompt, system_instruction=optional_text(self.system_instruction)
+            )
+
+        try:
+            answer = await patiently(once, limit)
+        except ServiceError as error:
+            self.log.warning("Checkpoint %s: %s", checkpoint.checkpoint_id, error)
+            return error
+        self.log.info("Checkpoint %s answered in %.0f ms", checkpoint.checkpoint_id, answer.latency * 1000)
+        return answer
+
+
+def _pushed(checkpoint: Checkpoint, outcome: Answer | ServiceError, room: int) -> dict[str, Any]:
+    name = {"checkpoint_id": checkpoint.checkpoint_id, "endpoint": checkpoint.endpoint}
+    if isinstance(outcome, ServiceError):
+        nothing = dict.fromkeys(("answer", "finish_reason", "blocked", "latency_ms"))
+        return {**name, **nothing, "error": said(str(outcome))}
+    return {
+        **name,
+        "answer": shortened(outcome.text, room),
+        "finish_reason": outcome.finish_reason,
+        "blocked": outcome.blocked,
+        "latency_ms": round(outcome.latency * 1000, 1),
+        "error": None,
+    }

@@ -1,0 +1,85 @@
+"""Puts together what a page needs from Airflow's database, and from the results files when they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
+from sqlalchemy.orm import Session
+
+from gemini_tuning.files import GCS, Files
+from gemini_tuning.page import access, records, results_cache
+from gemini_tuning.page.actions import Actions
+from gemini_tuning.page.overview import Defaults, Line, defaults_now, line
+from gemini_tuning.page.run_view import RunView, view
+
+if TYPE_CHECKING:
+    from gemini_tuning.hook import GeminiTuningHook
+
+DEFAULT_CONNECTION = "google_cloud_default"
+
+
+def overview(session: Session, user: BaseUser, query: records.Query) -> tuple[list[Line], bool, set[str], set[str]]:
+    """Return the lines of a page, whether there are more, the DAGs that the user may read, and those that exist."""
+    tagged = records.dag_ids_tagged(session, records.TAG)
+    dag_ids = access.readable(user, tagged)
+    runs, more = records.find_runs(session, dag_ids, query)
+    defaults, now = _defaults(session, user), datetime.now(UTC)
+    return [line(run, defaults, now) for run in runs], more, dag_ids, tagged
+
+
+def run_view(session: Session, user: BaseUser, dag_id: str, run_id: str) -> RunView | None:
+    """Return what is shown of a run; ``None`` when there is none."""
+    run = records.get_run(session, dag_id, run_id)
+    if run is None:
+        return None
+    copies = records.pushed_by(session, _whose_records_count(session, user), records.VERIFY)
+    return view(run, _defaults(session, user), copies, datetime.now(UTC))
+
+
+def actions(session: Session, user: BaseUser, found: RunView) -> Actions:
+    """Return what somebody may do with a run's model."""
+    there = records.dag_ids_tagged(session, records.ACTIONS_TAG)
+    return Actions.of(found, lambda dag_id: dag_id in there and access.may_trigger(user, dag_id))
+
+
+def results(found: RunView) -> tuple[Path | None, str | None]:
+    """Return where a run's results are kept on this machine, or else why they are not.
+
+    This reads from Cloud Storage with the connection of the run, once; pages themselves never do.
+    """
+    if not found.results:
+        return None, None
+    try:
+        return results_cache.kept(found.results, found.results_version, _reader(found)), None
+    except Exception as error:  # whatever it is, the rest of the page is fine
+        return None, f"The results can't be read: {error}"
+
+
+def _defaults(session: Session, user: BaseUser) -> Defaults:
+    return defaults_now(records.pushed_by(session, _whose_records_count(session, user), records.SET_DEFAULT))
+
+
+def _whose_records_count(session: Session, user: BaseUser) -> set[str]:
+    """Return the DAGs that promote and copy, as far as the user may read them."""
+    return access.readable(user, records.dag_ids_tagged(session, records.TAG, records.ACTIONS_TAG))
+
+
+def _reader(found: RunView) -> Callable[[str], Iterable[bytes]]:
+    hook: GeminiTuningHook | None = None
+
+    def read_lines(uri: str) -> Iterable[bytes]:
+        nonlocal hook
+        if uri.startswith(GCS) and hook is None:
+            from gemini_tuning.hook import GeminiTuningHook
+
+            conf = found.run.conf
+            hook = GeminiTuningHook(
+                conf.get("gcp_conn_id") or DEFAULT_CONNECTION, conf.get("impersonation_chain") or None
+            )
+        return Files(hook).read_lines(uri)
+
+    return read_lines
