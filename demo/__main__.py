@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
+from urllib.parse import quote
 
 import httpx
 from rich.console import Console
@@ -20,6 +21,7 @@ from demo.view import Progress, View, checkpoint_table, task_states
 
 DATA = REPOSITORY / "demo" / "data"
 RUN_TIMEOUT = 900.0  # seconds
+RUN_PAGE = "gemini-tuning-run"  # the plugin's tab on a DAG run
 CONF = {
     "training_dataset_uri": f"gs://{BUCKET}/ferry_support/train.jsonl",
     "validation_dataset_uri": f"gs://{BUCKET}/ferry_support/validation.jsonl",
@@ -52,7 +54,7 @@ def main() -> int:
             tell(summary, stack, console)
             if not options.exit:
                 console.print(f"\nAirflow: {stack.airflow_url}  user {stack.user}  password {stack.password}")
-                console.print(f"This run: {run_address(stack, summary)}")
+                console.print(f"This run's page: {run_address(stack, summary)}")
                 console.print("Ctrl-C ends it.")
                 stay_up()
     except (DemoError, httpx.HTTPError, OSError) as error:
@@ -156,8 +158,8 @@ def tell(summary: dict[str, Any], stack: Stack, console: Console) -> None:
 
 
 def run_address(stack: Stack, summary: dict[str, Any]) -> str:
-    """Return the address of the run in Airflow's UI."""
-    return f"{stack.airflow_url}/dags/{DAG_ID}/runs/{summary['dag_run_id']}"
+    """Return the address of the run's page in Airflow's UI."""
+    return f"{stack.airflow_url}/dags/{DAG_ID}/runs/{quote(summary['dag_run_id'])}/plugin/{RUN_PAGE}"
 
 
 def _options() -> argparse.Namespace:

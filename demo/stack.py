@@ -43,6 +43,8 @@ class Stack:
     :param airflow_env: further environment variables for Airflow.
     :param jobs_in_flight: slots of the pool that holds back tuning jobs.
     :param triggerers: how many there are: ``triggerer``, ``triggerer-2`` and so on.
+    :param viewer: name and password of a second user, who may only look.
+    :param base_path: that Airflow is under, for example ``/team/airflow``.
     """
 
     home: Path
@@ -53,11 +55,13 @@ class Stack:
     airflow_env: Mapping[str, str] = field(default_factory=dict)
     jobs_in_flight: int = 4
     triggerers: int = 1
+    viewer: tuple[str, str] | None = None
+    base_path: str = ""
     user: str = "admin"
     password: str = field(default_factory=lambda: secrets.token_urlsafe(9))
 
     def __post_init__(self) -> None:
-        self.airflow_url = f"http://127.0.0.1:{self.airflow_port}"
+        self.airflow_url = f"http://127.0.0.1:{self.airflow_port}{self.base_path}"
         self.emulator_url = f"http://127.0.0.1:{self.emulator_port}"
         self.logs = self.home / "logs"
         self.api = AirflowApi(self.airflow_url, self.user, self.password)
@@ -209,7 +213,8 @@ class Stack:
         home = self.home / "airflow"
         home.mkdir()
         passwords = home / "passwords.json"
-        passwords.write_text(json.dumps({self.user: self.password}))
+        roles = {self.user: "admin", **({self.viewer[0]: "viewer"} if self.viewer else {})}
+        passwords.write_text(json.dumps({self.user: self.password, **dict([self.viewer] if self.viewer else [])}))
         passwords.chmod(0o600)
         return {
             **_base_environment(),
@@ -222,7 +227,7 @@ class Stack:
             "AIRFLOW__CORE__PARALLELISM": "4",
             "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "5",
             "AIRFLOW__CORE__FERNET_KEY": urlsafe_b64encode(secrets.token_bytes(32)).decode(),
-            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{self.user}:admin",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{user}:{role}" for user, role in roles.items()),
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.airflow_url}/execution/",
             "AIRFLOW__API__HOST": "127.0.0.1",

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from airflow.plugins_manager import AirflowPlugin
 
 PREFIX = "/gemini-tuning"
+HREF = "gemini-tuning/"  # relative: below whatever path Airflow is under
 
 
 class GeminiTuningPlugin(AirflowPlugin):
@@ -20,14 +21,14 @@ class GeminiTuningPlugin(AirflowPlugin):
     external_views: ClassVar[list[Any]] = [
         {
             "name": "Gemini tuning",
-            "href": f"{PREFIX}/",
+            "href": HREF,
             "destination": "nav",
             "category": "browse",
             "url_route": "gemini-tuning",
         },
         {
             "name": "Tuning",
-            "href": f"{PREFIX}/run?dag_id={{DAG_ID}}&run_id={{RUN_ID}}",
+            "href": f"{HREF}run?dag_id={{DAG_ID}}&run_id={{RUN_ID}}",
             "destination": "dag_run",
             "url_route": "gemini-tuning-run",
         },

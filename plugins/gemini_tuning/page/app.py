@@ -95,6 +95,7 @@ def create_app() -> FastAPI:
     app.middleware("http")(_with_headers)
     app.add_exception_handler(StarletteHTTPException, _friendly)
     app.add_exception_handler(RequestValidationError, _bad_request)
+    app.add_exception_handler(Exception, _our_fault)
     app.get("/", response_class=HTMLResponse)(show_overview)
     for path, endpoint in (
         ("/run", show_run),
@@ -190,6 +191,13 @@ async def _friendly(request: Request, error: Any) -> Response:
     """Return an error as a page that says what to do."""
     context = {"status": error.status_code, "detail": error.detail}
     return templates.TemplateResponse(request, "problem.html", context, error.status_code, headers=NOT_KEPT)
+
+
+async def _our_fault(request: Request, error: Exception) -> Response:
+    """Say that it is not the reader's fault; the server writes the error itself into its log."""
+    answer = await _friendly(request, HTTPException(500, "The page failed. The API server's log says why."))
+    answer.headers.update(HEADERS)
+    return answer
 
 
 async def _bad_request(request: Request, error: Any) -> Response:

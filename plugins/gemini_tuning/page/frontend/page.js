@@ -10,9 +10,11 @@ drawCharts();
 followActions();
 document.addEventListener("htmx:afterSettle", () => drawCharts());
 
+const isTimed = (event) => !event.detail.requestConfig.triggeringEvent;
+
 document.addEventListener("htmx:beforeSwap", (event) => {
-  // Errors come as small pages that say what to do: show them in place, not silently keep the old state.
-  if (event.detail.xhr.status >= 400) {
+  // Errors come as small pages that say what to do: show them in place. A refresh that fails is tried again instead.
+  if (event.detail.xhr.status >= 400 && (!isTimed(event) || event.detail.target.id === "matrix")) {
     event.detail.shouldSwap = true;
     event.detail.isError = false;
     event.detail.selectOverride = "main > *";
@@ -23,8 +25,7 @@ document.addEventListener("htmx:beforeSwap", (event) => {
 document.addEventListener("htmx:beforeRequest", (event) => {
   const part = event.detail.elt;
   const busy = part.querySelector("details[open], dialog[open]") || (part.id === "matrix" && part.matches(":hover, :focus-within"));
-  const timed = !event.detail.requestConfig.triggeringEvent;
-  if (timed && busy) event.preventDefault();
+  if (isTimed(event) && busy) event.preventDefault();
 });
 
 document.addEventListener("htmx:afterSwap", (event) => {
