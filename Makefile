@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 unexport PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo env test chaos lint lock clean bench page
+.PHONY: help install demo env test chaos lint lock clean bench page pictures
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -51,6 +51,9 @@ lint: $(STAMP) ## ruff and mypy
 
 page: ## build the script and style of the page in Airflow's UI; needs Node, the page itself does not
 	cd plugins/gemini_tuning/page/frontend && npm ci --no-fund --no-audit && npm run build
+
+pictures: $(STAMP) ## remake README's pictures; needs Chromium
+	@$(BIN)/python -m demo.pictures
 
 lock: $(STAMP) ## remake constraints.txt from requirements.txt with the newest versions
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --only-binary :all: \
