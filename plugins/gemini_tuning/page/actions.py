@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
+from gemini_tuning.page.overview import model_key
 from gemini_tuning.page.run_view import RunView
+from gemini_tuning.resources import ResourceName, ResourceNameError
 
 PROMOTION_DAG = "gemini_checkpoint_promotion"
 PROMPT_DAG = "gemini_checkpoint_prompt"
+MAX_CHECKPOINTS = 50  # that a prompt is sent to
+UNKNOWN = "unknown"  # of a checkpoint whose id nobody has pushed
+MAX_CHECKPOINT_ID = 64  # characters
 CLOUD_PARAMS = ("gcp_conn_id", "impersonation_chain")
 
 
@@ -50,7 +55,7 @@ class Actions:
 
         :param may_trigger: whether the person may trigger a DAG, and it exists.
         """
-        if view.model is None or view.run.is_live:
+        if view.run.is_live or not model_key(view.model):
             return cls()  # while it is under way the run itself sets the default
         promotes, prompts = may_trigger(PROMOTION_DAG), may_trigger(PROMPT_DAG)
         return cls(
@@ -66,13 +71,17 @@ def _set_default(view: RunView) -> dict[str, Action]:
     return {
         identifier: _promotion(view, "Set as default", identifier)
         for identifier in ids
-        if identifier != view.default.now
+        if identifier != view.default.now and _is_id(identifier)
     }
 
 
 def _roll_back(view: RunView) -> Action | None:
     previous = view.default.previous
-    return _promotion(view, f"Roll back to checkpoint {previous}", previous) if previous else None
+    return _promotion(view, f"Roll back to checkpoint {previous}", previous) if _is_id(previous) else None
+
+
+def _is_id(identifier: str | None) -> TypeGuard[str]:
+    return identifier is not None and identifier != UNKNOWN and 0 < len(identifier) <= MAX_CHECKPOINT_ID
 
 
 def _promotion(view: RunView, label: str, checkpoint_id: str) -> Action:
@@ -81,7 +90,7 @@ def _promotion(view: RunView, label: str, checkpoint_id: str) -> Action:
         label,
         f"Make checkpoint {checkpoint_id} the default of {view.model}? The default is checkpoint "
         f"{view.default.now or 'unknown'} now. Whoever uses the model without naming a checkpoint gets the new one.",
-        {**_conf(view), "checkpoint_id": checkpoint_id, **({"tuning_job": view.head.job} if view.head.job else {})},
+        {**_conf(view), "checkpoint_id": checkpoint_id, **_job(view)},
     )
 
 
@@ -100,7 +109,7 @@ def _prompt(view: RunView) -> Action | None:
         {"checkpoint_id": entry["checkpoint_id"], "endpoint": entry["endpoint"]}
         for entry in view.checkpoints
         if entry["endpoint"]
-    ]
+    ][:MAX_CHECKPOINTS]
     if not asked:
         return None
     names = ", ".join(entry["checkpoint_id"] for entry in asked)
@@ -116,6 +125,16 @@ def _conf(view: RunView) -> dict[str, Any]:
     return {**_cloud(view), "model": view.model}
 
 
+def _job(view: RunView) -> dict[str, str]:
+    """Return the job that made the model, where its name is one."""
+    try:
+        name = ResourceName.parse(view.head.job, "tuningJobs")
+    except ResourceNameError:
+        return {}
+    return {"tuning_job": str(name)} if name.id.isdecimal() else {}
+
+
 def _cloud(view: RunView) -> dict[str, Any]:
     """Return the connection that the run used."""
-    return {name: view.run.conf[name] for name in CLOUD_PARAMS if view.run.conf.get(name)}
+    given = {name: view.run.conf.get(name) for name in CLOUD_PARAMS}
+    return {name: value for name, value in given.items() if isinstance(value, str) and value}

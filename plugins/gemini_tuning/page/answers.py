@@ -10,7 +10,7 @@ from typing import Any
 
 from gemini_tuning.reporting import pushed
 
-MAX_COMPARED = 4_000  # words of an answer; comparing takes time that grows with the square
+MAX_COMPARED = 2_000  # words and gaps in which two answers may differ; at worst comparing them takes about a second
 MAX_TEXT = 100_000  # characters
 _WORDS = re.compile(r"\s+|\w+|[^\w\s]")
 
@@ -102,14 +102,28 @@ def prompted(conf: Mapping[str, Any], replies: Sequence[object]) -> Case:
 def compare(reference: str, text: str) -> list[Segment]:
     """Return a text in pieces: what the reference says too, and what it does not."""
     before, after = (_WORDS.findall(value) for value in (reference, text))
+    begin = _common(before, after)
+    end = _common(before[begin:][::-1], after[begin:][::-1])
+    middle = _middle(before[begin : len(before) - end], after[begin : len(after) - end])
+    pieces = [Segment("same", "".join(after[:begin])), *middle, Segment("same", "".join(after[len(after) - end :]))]
+    return [piece for piece in pieces if piece.text]
+
+
+def _common(before: Sequence[str], after: Sequence[str]) -> int:
+    """Return how many words are the same at the beginning."""
+    pairs = enumerate(zip(before, after, strict=False))
+    return next((place for place, (one, other) in pairs if one != other), min(len(before), len(after)))
+
+
+def _middle(before: Sequence[str], after: Sequence[str]) -> list[Segment]:
     if len(before) > MAX_COMPARED or len(after) > MAX_COMPARED:
-        return [Segment("same" if reference == text else "other", text)]
-    matcher = difflib.SequenceMatcher(None, before, after, autojunk=False)
-    segments = []
-    for tag, _, _, start, end in matcher.get_opcodes():
-        if start < end:
-            segments.append(Segment("same" if tag == "equal" else "other", "".join(after[start:end])))
-    return segments
+        return [Segment("other", "".join(after))]
+    # With autojunk a match does not begin at a word that is everywhere, such as a space: else two long answers that
+    # have nothing else in common would take minutes.
+    opcodes = difflib.SequenceMatcher(None, before, after, autojunk=True).get_opcodes()
+    return [
+        Segment("same" if tag == "equal" else "other", "".join(after[start:end])) for tag, _, _, start, end in opcodes
+    ]
 
 
 def _answer(name: str, line: Mapping[str, Any], reference: str | None, is_reference: bool) -> Answer:
@@ -147,13 +161,17 @@ def _expected(lines: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[tuple[st
     for group in lines.values():
         for line in group:
             if verdicts := _verdicts(line):
-                return [(str(verdict["type"]), verdict["expected"] or "") for verdict in verdicts]
+                return [(verdict["type"] or "", verdict["expected"] or "") for verdict in verdicts]
     return []
 
 
 def _turns(contents: object) -> list[tuple[str, str]]:
     turns = contents if isinstance(contents, list) else []
-    return [(str(turn.get("role") or "user"), _text(turn.get("parts"))) for turn in turns if isinstance(turn, Mapping)]
+    return [
+        (pushed.text(turn.get("role")) or "user", _text(turn.get("parts")))
+        for turn in turns
+        if isinstance(turn, Mapping)
+    ]
 
 
 def _text(parts: object) -> str:

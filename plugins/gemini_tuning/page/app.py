@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,11 +20,11 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from gemini_tuning.page import access, answers, matrix, reading, records, wording
 from gemini_tuning.page.run_view import RunView, errors
+from gemini_tuning.reporting import pushed
 
 HERE = Path(__file__).parent
 STATES = ("queued", "running", "success", "failed")
 MAX_NAME = 250  # characters of a DAG's or run's id in Airflow
-MAX_CASE_ID = 1_000
 
 # Answers of models are hostile text. Jinja escapes all of it; should some slip through, the browser runs no script and
 # loads nothing that is not ours.
@@ -95,7 +95,7 @@ def create_app() -> FastAPI:
     app.middleware("http")(_with_headers)
     app.add_exception_handler(StarletteHTTPException, _friendly)
     app.add_exception_handler(RequestValidationError, _bad_request)
-    app.add_exception_handler(Exception, _our_fault)
+    app.add_exception_handler(Exception, _broken)
     app.get("/", response_class=HTMLResponse)(show_overview)
     for path, endpoint in (
         ("/run", show_run),
@@ -152,7 +152,9 @@ def show_matrix(
     return _page(request, "_matrix.html", view=found, problem=problem, matrix=table, filters=matrix.FILTERS)
 
 
-def show_case(request: Request, found: RunDep, case_id: Annotated[str, Query(max_length=MAX_CASE_ID)]) -> Response:
+def show_case(
+    request: Request, found: RunDep, case_id: Annotated[str, Query(max_length=matrix.MAX_CASE_ID)]
+) -> Response:
     """Show the answers to a case side by side."""
     path, problem = reading.results(found)
     lines = matrix.answers(path, case_id) if path else {}
@@ -171,14 +173,24 @@ def show_action(request: Request, session: SessionDep, ref: Annotated[RunRef, De
         run=run,
         errors=errors(run),
         is_paused=bool(session.scalar(select(DagModel.is_paused).where(DagModel.dag_id == ref.dag_id))),
-        promotion=run.mapping(records.SET_DEFAULT),
-        copy=run.mapping(records.VERIFY),
+        promotion=_told(run, records.SET_DEFAULT, ("model", "default_before", "default_after")),
+        copy=_told(run, records.VERIFY, ("model", "checkpoints", "default_checkpoint_id")),
         case=answers.prompted(run.conf, replies) if isinstance(replies, list) else None,
     )
 
 
-def _page(request: Request, template: str, /, **context: Any) -> Response:
-    return templates.TemplateResponse(request, template, context, headers=NOT_KEPT)
+def _told(run: records.Run, operator: str, keys: Iterable[str]) -> dict[str, str | None]:
+    """Return what a step pushed as texts; empty when it pushed nothing."""
+    found = run.mapping(operator)
+    return {key: pushed.text(found.get(key)) for key in keys} if found else {}
+
+
+def _page(
+    request: Request, template: str, /, status: int = 200, headers: Mapping[str, str] = NOT_KEPT, **context: Any
+) -> Response:
+    """Return a page; half a character, which texts of others may have, becomes a question mark."""
+    found = templates.get_template(template).render(request=request, **context)
+    return HTMLResponse(found.encode("utf-8", "replace"), status, dict(headers))
 
 
 async def _with_headers(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
@@ -189,17 +201,16 @@ async def _with_headers(request: Request, call_next: Callable[[Request], Awaitab
 
 async def _friendly(request: Request, error: Any) -> Response:
     """Return an error as a page that says what to do."""
-    context = {"status": error.status_code, "detail": error.detail}
-    return templates.TemplateResponse(request, "problem.html", context, error.status_code, headers=NOT_KEPT)
-
-
-async def _our_fault(request: Request, error: Exception) -> Response:
-    """Say that it is not the reader's fault; the server writes the error itself into its log."""
-    answer = await _friendly(request, HTTPException(500, "The page failed. The API server's log says why."))
-    answer.headers.update(HEADERS)
-    return answer
+    headers = {**(error.headers or {}), **NOT_KEPT}
+    return _page(request, "problem.html", error.status_code, headers, code=error.status_code, detail=error.detail)
 
 
 async def _bad_request(request: Request, error: Any) -> Response:
     fields = ", ".join(sorted({str(part["loc"][-1]) for part in error.errors()}))
     return await _friendly(request, HTTPException(422, f"This address is not complete or not right: {fields}."))
+
+
+async def _broken(request: Request, _: Exception) -> Response:
+    """Return a page in place of a traceback; the server's log has that. The headers' middleware is passed by here."""
+    detail = "Something went wrong on the server. Its log says what; reload to try again."
+    return _page(request, "problem.html", 500, {**NOT_KEPT, **HEADERS}, code=500, detail=detail)

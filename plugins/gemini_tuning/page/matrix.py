@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 PAGE_SIZE = 50
-MAX_LABEL = 200  # characters of a case's id
+MAX_CASE_ID = 1_000  # characters; what a longer one goes on with is not looked at
+MAX_REPEAT = 1 << 63
 
 Filter = Literal["all", "differs", "fails", "critical"]
 _WHERE: Mapping[Filter, str] = {
@@ -33,7 +34,8 @@ FILTERS: Mapping[Filter, str] = {
 }
 
 _SCHEMA = """
-CREATE TABLE answers (contender INTEGER, case_id TEXT, repeat INTEGER, passed INTEGER, critical INTEGER, line BLOB);
+CREATE TABLE answers (contender INTEGER, case_id TEXT, repeat INTEGER, passed INTEGER, critical INTEGER,
+                      answered INTEGER, line TEXT);
 """
 # The order of the cases is that of the suite, which the first file has. A case differs when the checkpoints' shares of
 # passed repeats do.
@@ -41,7 +43,7 @@ _SUMMARIES = """
 CREATE INDEX answers_by_case ON answers (case_id, contender);
 CREATE TABLE cells AS
     SELECT case_id, contender, SUM(passed) AS passed, COUNT(*) AS asked, MIN(rowid) AS first,
-           MAX(json_extract(line, '$.answer') IS NULL) AS unanswered
+           1 - MIN(answered) AS unanswered
     FROM answers GROUP BY case_id, contender;
 CREATE INDEX cells_by_case ON cells (case_id);
 CREATE TABLE cases AS
@@ -121,7 +123,7 @@ def build(path: Path, files: Iterable[tuple[str, Callable[[], Iterable[bytes]]]]
         for number, (name, lines) in enumerate(files):
             names.append(name)
             rows = (found for line in lines() if (found := _answer(number, line)) is not None)
-            database.executemany("INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?)", rows)
+            database.executemany("INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
         database.executescript(_SUMMARIES)
         database.execute("CREATE TABLE contenders (number INTEGER, name TEXT)")
         database.executemany("INSERT INTO contenders VALUES (?, ?)", enumerate(names))
@@ -184,9 +186,14 @@ def _cells(database: sqlite3.Connection, case_id: str, names: Mapping[int, str])
 def _answer(contender: int, line: bytes) -> tuple[Any, ...] | None:
     """Return a line as a row; ``None`` when it is no result."""
     try:
-        result = json.loads(line)
+        text = line.decode("utf-8").strip()
+        result = json.loads(text)
         case_id, repeat = str(result["case_id"]), int(result["repeat"])
         passed, critical = result["passed"] is True, result["critical"] is True
-    except (ValueError, TypeError, LookupError):
+        answered = result.get("answer") is not None
+    except (ValueError, TypeError, LookupError, OverflowError, RecursionError):
         return None
-    return contender, case_id, repeat, passed, critical, line.decode("utf-8", "replace").strip()
+    if abs(repeat) >= MAX_REPEAT:  # SQLite can't count so far
+        return None
+    name = case_id[:MAX_CASE_ID].encode("utf-8", "replace").decode()  # JSON can name half a character, SQLite can't
+    return contender, name, repeat, passed, critical, answered, text

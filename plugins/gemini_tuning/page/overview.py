@@ -70,7 +70,7 @@ def line(run: Run, defaults: Defaults, now: datetime) -> Line:
     """
     known = run.mapping(records.WAIT, "progress")
     base_model, display_name = records.model_names(run.conf, known)
-    job = pushed.text(known.get("name") or run.pushed(records.CREATE))
+    job, job_state = pushed.text(known.get("name") or run.pushed(records.CREATE)), pushed.text(known.get("state"))
     winner, score = _winner(run)
     copy = pushed.text(run.mapping(records.COPY).get("model"))
     model = pushed.text(run.pushed(records.CHECKPOINTS, "tuned_model") or known.get("model"))
@@ -78,13 +78,13 @@ def line(run: Run, defaults: Defaults, now: datetime) -> Line:
         dag_id=run.dag_id,
         run_id=run.run_id,
         state=run.state,
-        job_state=pushed.text(known.get("state")),
+        job_state=job_state,
         job=job,
         job_console=console_link(job),
         display_name=display_name,
         base_model=base_model,
         dataset=pushed.text(run.conf.get("training_dataset_uri")),
-        pace=pace_of(known, _wait_began(run), now) if run.is_live and known.get("state") not in JOB_ENDED else None,
+        pace=pace_of(known, _wait_began(run), now) if run.is_live and job_state not in JOB_ENDED else None,
         checkpoints=_number_of_checkpoints(run, known),
         winner=winner,
         score=score,
@@ -106,7 +106,7 @@ def defaults_now(promotions: Iterable[Mapping[str, Any]]) -> dict[str, Default]:
     for promotion in promotions:
         model = model_key(pushed.text(promotion.get("model")))
         before, after = (pushed.text(promotion.get(key)) for key in ("default_before", "default_after"))
-        if after is None:
+        if after is None or not model:
             continue
         if model not in found:
             found[model] = Default(after, before if before != after else None)
@@ -123,7 +123,7 @@ def default_of(run: Run, model: str | None, defaults: Defaults) -> Default:
 
 
 def model_key(model: str | None) -> str:
-    """Return what a model version is known by."""
+    """Return what a model version is known by; an empty text when it is none."""
     try:
         return str(ResourceName.parse(model or "", "models"))
     except ResourceNameError:
@@ -134,7 +134,7 @@ def _winner(run: Run) -> tuple[str | None, float | None]:
     decision = run.mapping(records.CHOOSE, "decision")
     promoted = pushed.text(run.mapping(records.SET_DEFAULT).get("default_after"))
     winner = promoted or pushed.text(decision.get("winner"))
-    assessed = decision.get("checkpoints")
+    assessed = decision.get("checkpoints") if winner is not None else None
     for found in assessed if isinstance(assessed, list) else []:
         if isinstance(found, Mapping) and pushed.text(found.get("checkpoint_id")) == winner:
             return winner, pushed.number(found.get("pass_rate"))

@@ -35,7 +35,7 @@ def pace_of(known: Mapping[str, Any], since: datetime | None, now: datetime) -> 
     done, epochs, step = (
         pushed.whole(known.get(key)) for key in ("completed_epochs", "epoch_count", "completed_steps")
     )
-    share = min(done / epochs, 1.0) if done is not None and epochs else None
+    share = min(done / epochs, 1.0) if done is not None and done >= 0 and epochs and epochs > 0 else None
     return Pace(
         share=share,
         seconds_left=_left(_time(known.get("at")), share, since, now),
@@ -47,7 +47,7 @@ def _left(looked: datetime | None, share: float | None, since: datetime | None, 
     """Return the rest at the pace up to the last look: an epoch that is under way does not stretch it."""
     if not share or since is None or looked is None or looked <= since:
         return None
-    return max((since + (looked - since) / share - now).total_seconds(), 0.0)
+    return max((looked - since).total_seconds() / share - (now - since).total_seconds(), 0.0)
 
 
 def _words(known: Mapping[str, Any], done: int | None, epochs: int | None, step: int | None) -> str:

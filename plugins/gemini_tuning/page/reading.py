@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
 from sqlalchemy.orm import Session
 
-from gemini_tuning.files import GCS, Files
+from gemini_tuning.files import FILE, GCS, Files
 from gemini_tuning.page import access, records, results_cache
 from gemini_tuning.page.actions import Actions
 from gemini_tuning.page.overview import Defaults, Line, defaults_now, line
 from gemini_tuning.page.run_view import RunView, view
+from gemini_tuning.wording import said, shown
 
 if TYPE_CHECKING:
     from gemini_tuning.hook import GeminiTuningHook
@@ -42,7 +43,7 @@ def run_view(session: Session, user: BaseUser, dag_id: str, run_id: str) -> RunV
 
 def actions(session: Session, user: BaseUser, found: RunView) -> Actions:
     """Return what somebody may do with a run's model."""
-    there = records.dag_ids_tagged(session, records.ACTIONS_TAG)
+    there = records.dag_ids_to_start(session, records.ACTIONS_TAG)
     return Actions.of(found, lambda dag_id: dag_id in there and access.may_trigger(user, dag_id))
 
 
@@ -56,7 +57,7 @@ def results(found: RunView) -> tuple[Path | None, str | None]:
     try:
         return results_cache.kept(found.results, found.results_version, _reader(found)), None
     except Exception as error:  # whatever it is, the rest of the page is fine
-        return None, f"The results can't be read: {error}"
+        return None, f"The results can't be read: {said(error)}"
 
 
 def _defaults(session: Session, user: BaseUser) -> Defaults:
@@ -73,6 +74,8 @@ def _reader(found: RunView) -> Callable[[str], Iterable[bytes]]:
 
     def read_lines(uri: str) -> Iterable[bytes]:
         nonlocal hook
+        if not uri.startswith(GCS) and not Path(uri.removeprefix(FILE)).is_file():  # a device would never end
+            raise FileNotFoundError(f"there is no file {shown(uri)} on this machine")
         if uri.startswith(GCS) and hook is None:
             from gemini_tuning.hook import GeminiTuningHook
 

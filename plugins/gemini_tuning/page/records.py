@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from airflow.models.dag import DagTag
+from airflow.models.dag import DagModel, DagTag
 from airflow.models.dagrun import DagRun
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.xcom import XComModel
@@ -15,6 +15,7 @@ from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from gemini_tuning import progress
+from gemini_tuning.reporting.pushed import text
 
 TAG = "gemini-tuning"  # of the DAGs whose runs are shown
 ACTIONS_TAG = "gemini-tuning-actions"  # of those that the page's actions start
@@ -131,8 +132,14 @@ class Query:
 
 
 def dag_ids_tagged(session: Session, *tags: str) -> set[str]:
-    """Return the DAGs that carry one of these tags."""
+    """Return the DAGs that carry one of these tags, those too whose file is gone: their runs are still there."""
     return set(session.scalars(select(DagTag.dag_id).where(DagTag.name.in_(tags))))
+
+
+def dag_ids_to_start(session: Session, tag: str) -> set[str]:
+    """Return the DAGs with a tag that Airflow can start: their file is there."""
+    there = select(DagTag.dag_id).join(DagModel, DagModel.dag_id == DagTag.dag_id)
+    return set(session.scalars(there.where(DagTag.name == tag, DagModel.is_stale.is_(False))))
 
 
 def find_runs(session: Session, dag_ids: Collection[str], query: Query) -> tuple[list[Run], bool]:
@@ -143,7 +150,8 @@ def find_runs(session: Session, dag_ids: Collection[str], query: Query) -> tuple
     wanted = _newest(dag_ids, query.states)
     first, size = (query.page - 1) * query.page_size, query.page_size
     if query.base_model or query.display_name:
-        ids = list(_matching(session, wanted, query))[first : first + size + 1]
+        matching = dict.fromkeys(_matching(session, wanted, query))  # a run that waits for two jobs is one run
+        ids = list(matching)[first : first + size + 1]
     else:
         ids = list(session.scalars(wanted.offset(first).limit(size + 1)))
     return load_runs(session, ids[:size]), len(ids) > size
@@ -213,8 +221,8 @@ def model_names(conf: object, known: object) -> tuple[str, str]:
     asked = conf if isinstance(conf, Mapping) else {}
     told = known if isinstance(known, Mapping) else {}
     return (
-        str(told.get("base_model") or asked.get("base_model") or ""),
-        str(told.get("display_name") or asked.get("tuned_model_display_name") or ""),
+        text(told.get("base_model") or asked.get("base_model")) or "",
+        text(told.get("display_name") or asked.get("tuned_model_display_name")) or "",
     )
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import getpass
 import hashlib
 import os
 import stat
 import tempfile
 import threading
 import uuid
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -17,7 +17,8 @@ from gemini_tuning.page import matrix
 
 MAX_KEPT = 20  # runs
 
-_LOCK = threading.Lock()
+# Two people who open the same run at once need not read it twice; who opens another does not wait for them.
+_LOCKS = tuple(threading.Lock() for _ in range(64))
 
 
 def kept(results: Sequence[tuple[str, str]], version: str, read_lines: Callable[[str], Iterable[bytes]]) -> Path:
@@ -30,8 +31,10 @@ def kept(results: Sequence[tuple[str, str]], version: str, read_lines: Callable[
     folder = _folder()
     name = hashlib.sha256(repr((results, version)).encode()).hexdigest()[:32]
     path = folder / f"{name}.sqlite"
-    with _LOCK:  # two people who open the same run at once need not read it twice
-        if not path.exists():
+    with _LOCKS[zlib.crc32(name.encode()) % len(_LOCKS)]:
+        try:
+            os.utime(path)  # used now; not touch(), which would make an empty one should another process remove it
+        except FileNotFoundError:
             part = folder / f"{uuid.uuid4().hex}.part"
             try:
                 matrix.build(part, [(who, lambda uri=uri: read_lines(uri)) for who, uri in results])  # type: ignore[misc]
@@ -39,13 +42,12 @@ def kept(results: Sequence[tuple[str, str]], version: str, read_lines: Callable[
             finally:
                 part.unlink(missing_ok=True)
             _tidy(folder)
-        path.touch()
     return path
 
 
 def _folder() -> Path:
     """Return a folder that nobody else can read: the answers may be confidential."""
-    folder = Path(tempfile.gettempdir()) / f"gemini-tuning-page-{getpass.getuser()}"
+    folder = Path(tempfile.gettempdir()) / f"gemini-tuning-page-{os.getuid()}"  # in a container a user may have no name
     folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
@@ -54,7 +56,15 @@ def _folder() -> Path:
 
 
 def _tidy(folder: Path) -> None:
-    found = sorted(folder.glob("*.sqlite"), key=lambda path: path.stat().st_mtime, reverse=True)
+    found = sorted(folder.glob("*.sqlite"), key=_used, reverse=True)
     for path in found[MAX_KEPT:]:
         with contextlib.suppress(OSError):
             path.unlink()
+
+
+def _used(path: Path) -> float:
+    """Return when a file was last used; another process may remove it meanwhile."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0

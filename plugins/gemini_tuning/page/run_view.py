@@ -254,6 +254,7 @@ def _approval(approval: Mapping[str, Any]) -> Json | None:
 
 def _copies(model: str | None, made: Mapping[str, Any], checked: Iterable[Mapping[str, Any]]) -> list[Json]:
     """Return the copies of a model: those that were checked, and the run's own as soon as it is there."""
+    source = model_key(model)
     found = {
         name: {
             "model": name,
@@ -263,8 +264,8 @@ def _copies(model: str | None, made: Mapping[str, Any], checked: Iterable[Mappin
             "default_checkpoint_id": pushed.text(copy.get("default_checkpoint_id")),
         }
         for copy in checked
-        if model is not None
-        and model_key(pushed.text(copy.get("source_model"))) == model_key(model)
+        if source
+        and model_key(pushed.text(copy.get("source_model"))) == source
         and (name := pushed.text(copy.get("model"))) is not None
     }
     own = pushed.text(made.get("model"))

@@ -39,9 +39,9 @@ def moment(time: datetime | str | None) -> str:
         return NOTHING
     try:
         found = datetime.fromisoformat(time) if isinstance(time, str) else time
-    except ValueError:
+        return found.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    except (ValueError, OverflowError):
         return str(time)
-    return found.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def short_name(name: str | None) -> str:
