@@ -62,6 +62,7 @@ lock: $(STAMP) ## remake constraints.txt from requirements.txt with the newest v
 clean: ## remove .venv and what the demo wrote
 	rm -rf $(VENV) .demo .chaos .bench .mypy_cache .pytest_cache .ruff_cache
 
-bench: $(STAMP) ## how fast the emulator is, and prompts side by side; also writes .bench/*.json
+bench: $(STAMP) ## how fast the emulator, prompts side by side and the page are; also writes .bench/*.json
 	@$(BIN)/python tests/benchmarks/bench_vertex_emulator.py
 	@$(BIN)/python tests/benchmarks/bench_smoke_runner.py
+	@$(BIN)/python tests/benchmarks/bench_page.py

@@ -51,6 +51,11 @@ def shortened(text: str, limit: int = MAX_SAID) -> str:
     return text if len(text) <= limit else f"{text[:limit]}… (cut; {len(text)} characters in all)"
 
 
+def whole_characters(text: str) -> str:
+    """Return a text that UTF-8 can carry: half a character, which JSON can name, becomes a question mark."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def said(text: object, limit: int = MAX_SAID) -> str:
     """Return what a service said, fit for a message: secrets removed, cut to ``limit``."""
     whole = str(text)

@@ -11,6 +11,8 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.serialization.serialized_objects import DagSerialization
 
+from gemini_tuning.page import records
+
 REPOSITORY = Path(__file__).parents[2]
 DAG_FILES = sorted((REPOSITORY / "dags").glob("*.py"))
 
@@ -49,7 +51,10 @@ def dags():
 
 
 def test_the_dags_that_there_are(dags):
-    assert set(dags) == {"gemini_checkpoint_tuning", "gemini_retraining_ferry_support"}
+    tuning, actions = {"gemini_checkpoint_tuning"}, {"gemini_checkpoint_promotion", "gemini_checkpoint_prompt"}
+    assert set(dags) == {*tuning, *actions, "gemini_retraining_ferry_support"}
+    assert {dag_id for dag_id, dag in dags.items() if records.TAG in dag.tags} == tuning
+    assert {dag_id for dag_id, dag in dags.items() if records.ACTIONS_TAG in dag.tags} == actions
 
 
 def test_the_steps_of_the_pipeline_stand_in_the_documented_order(dags):

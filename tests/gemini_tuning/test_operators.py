@@ -5,6 +5,7 @@ import json
 from dataclasses import replace
 
 import pytest
+from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowSkipException, AirflowTaskTimeout, TaskDeferred
 from support import DATA, LOCATION, LONG, SPEC, TaskStateStore, context, finished_job
 
@@ -52,7 +53,7 @@ def preflight(**change):
         "suite": "ferry_support",
         "suite_folder": SUITES,
     }
-    return GeminiPreflightOperator(task_id="validate", **{**arguments, **change})
+    return GeminiPreflightOperator(**{"task_id": "validate", **arguments, **change})
 
 
 def test_preflight_counts(vertex):
@@ -277,6 +278,20 @@ def test_set_default_without_the_approval_that_is_required_changes_nothing(verte
     assert not [r for r in vertex.requests() if r["method"] == "PATCH"]
 
 
+@pytest.mark.parametrize("nothing", [None, "", "None", " "])
+def test_set_default_without_a_checkpoint_is_skipped_where_it_is_optional(vertex, nothing):
+    job = finished_job(vertex)
+    with pytest.raises(AirflowSkipException, match=f"the default of {job.model} stays as it is"):
+        set_default(job, nothing, optional=True)
+    with pytest.raises(CheckpointError, match="Nothing was changed"):
+        set_default(job, nothing)
+    assert not [r for r in vertex.requests() if r["method"] == "PATCH"]
+
+
+def test_set_default_with_a_checkpoint_is_not_skipped_though_it_is_optional(vertex):
+    assert set_default(finished_job(vertex), "1", optional=True)["default_after"] == "1"
+
+
 def test_set_default_leaves_the_default_alone_when_it_is_that_already(vertex):
     set_default(finished_job(vertex), "3")
     assert not [r for r in vertex.requests() if r["method"] == "PATCH"]
@@ -439,3 +454,40 @@ def test_errors_that_no_retry_helps_end_the_task():
         assert policy.evaluate(error, 1, 3).action.value == "fail"
     for error in (OSError("x"), TransientServiceError("x"), CreateOutcomeUnknownError("x"), AirflowTaskTimeout("x")):
         assert policy.evaluate(error, 1, 3).action.value == "default"
+
+
+def failed(error):
+    """Return what a failed task keeps of its error."""
+    ctx = context()
+    base_module.keep_error({**ctx, "exception": error})
+    return ctx["ti"].xcoms.get("error")
+
+
+def test_a_failed_task_keeps_why_without_secrets():
+    said = failed(PermanentServiceError("403: no. Authorization: Bearer ya29.secret-token" + " x" * 5_000))
+    assert said.startswith("403: no. Authorization: Bearer [removed]")
+    assert "secret-token" not in said
+    assert len(said) < 2_100
+    assert failed("half \ud800") == "half ?"  # Airflow would not take the half of a character
+    assert failed(None) is None
+
+
+def mine(_):
+    """A callback of the user's."""
+
+
+@pytest.mark.parametrize("given", [mine, [mine], (mine, mine), [], None])
+def test_a_users_own_callbacks_are_called_too(given):
+    operator = preflight(on_failure_callback=given)
+    own = given if isinstance(given, list | tuple) else [given] if given else []
+    assert operator.on_failure_callback == [*own, base_module.keep_error]
+
+
+def test_callbacks_that_a_dag_has_for_all_its_tasks_are_called_too():
+    """Who is to be told of a failure is mostly said there."""
+    with DAG("told", default_args={"on_failure_callback": mine}):
+        operator, own = preflight(), preflight(task_id="own", on_failure_callback=None)
+        mapped = GeminiPreflightOperator.partial(task_id="mapped", suite=None).expand(training_dataset_uri=["gs://b/c"])
+    assert operator.on_failure_callback == [mine, base_module.keep_error]
+    assert own.on_failure_callback == [base_module.keep_error]
+    assert mapped.unmap({"training_dataset_uri": "gs://b/c"}).on_failure_callback == [mine, base_module.keep_error]

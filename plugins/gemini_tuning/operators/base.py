@@ -20,7 +20,7 @@ from gemini_tuning.exceptions import (
     VerificationError,
 )
 from gemini_tuning.resources import project_problem
-from gemini_tuning.wording import said, shown
+from gemini_tuning.wording import said, shown, whole_characters
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -65,7 +65,7 @@ def as_callbacks(given: Any) -> list[Any]:
 def keep_error(context: Context) -> None:
     """Push why a task failed, as XCom ``error``: Airflow itself has it in the log only, the run's page shows it."""
     if error := context.get("exception"):
-        context["ti"].xcom_push(ERROR_XCOM, said(str(error)))
+        context["ti"].xcom_push(ERROR_XCOM, whole_characters(said(str(error))))
 
 
 class GoogleCloudFields(BaseOperator):
@@ -88,7 +88,8 @@ class GoogleCloudFields(BaseOperator):
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("retry_policy", RETRY_POLICY)
-        kwargs["on_failure_callback"] = [*as_callbacks(kwargs.get("on_failure_callback")), keep_error]
+        by_default = (kwargs.get("default_args") or {}).get("on_failure_callback")  # of the DAG: someone is to be told
+        kwargs["on_failure_callback"] = [*as_callbacks(kwargs.get("on_failure_callback", by_default)), keep_error]
         super().__init__(**kwargs)
         self.gcp_conn_id = gcp_conn_id
         self.impersonation_chain = impersonation_chain

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from gemini_tuning import links
 from gemini_tuning.exceptions import InvalidInputError, ServiceError
 from gemini_tuning.operators.base import GCP_FIELDS, GoogleCloudFields, as_list, optional_text
-from gemini_tuning.resources import Answer, Checkpoint
+from gemini_tuning.resources import Answer, Checkpoint, ResourceName
 from gemini_tuning.smoke.limit import AdaptiveLimit, patiently
-from gemini_tuning.wording import said, shortened
+from gemini_tuning.wording import MAX_SAID, said, shortened, shown, whole_characters
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -53,34 +53,31 @@ class GeminiPromptCheckpointsOperator(GoogleCloudFields):
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Ask, wait for all, push."""
-        prompt = optional_text(self.prompt)
-        if prompt is None or len(prompt) > MAX_PROMPT:
-            raise InvalidInputError(f"prompt: expected 1 to {MAX_PROMPT:,} characters, not {len(prompt or '')}")
-        checkpoints = [Checkpoint.from_mapping(item) for item in as_list(self.checkpoints, "checkpoints")]
-        asked = [checkpoint for checkpoint in checkpoints if checkpoint.endpoint]
-        if not asked or len(asked) > MAX_CHECKPOINTS:
-            raise InvalidInputError(
-                f"checkpoints: expected 1 to {MAX_CHECKPOINTS} with an endpoint, not {len(asked)}; nothing was asked"
-            )
-        found = asyncio.run(self._ask_all(asked, prompt))
+        prompt, system_instruction = _text(self.prompt, "prompt"), _text(self.system_instruction, "system_instruction")
+        if prompt is None:
+            raise InvalidInputError("prompt: there is none; nothing was asked")
+        asked = _to_ask(self.checkpoints)
+        found = asyncio.run(self._ask_all(asked, prompt, system_instruction))
         errors = [outcome for outcome in found if isinstance(outcome, ServiceError)]
         if len(errors) == len(found):
             raise errors[0]
         room = MAX_ANSWERS // len(asked)
         return [_pushed(checkpoint, outcome, room) for checkpoint, outcome in zip(asked, found, strict=True)]
 
-    async def _ask_all(self, checkpoints: Sequence[Checkpoint], prompt: str) -> list[Answer | ServiceError]:
+    async def _ask_all(
+        self, checkpoints: Sequence[Checkpoint], prompt: str, system_instruction: str | None
+    ) -> list[Answer | ServiceError]:
         limit = AdaptiveLimit(AT_ONCE)
         try:
-            return await asyncio.gather(*(self._ask(checkpoint, prompt, limit) for checkpoint in checkpoints))
+            return await asyncio.gather(*(self._ask(each, prompt, system_instruction, limit) for each in checkpoints))
         finally:
             await self.hook.aclose()
 
-    async def _ask(self, checkpoint: Checkpoint, prompt: str, limit: AdaptiveLimit) -> Answer | ServiceError:
+    async def _ask(
+        self, checkpoint: Checkpoint, prompt: str, system_instruction: str | None, limit: AdaptiveLimit
+    ) -> Answer | ServiceError:
         async def once() -> Answer:
-            return await self.hook.agenerate(
-                checkpoint.endpoint or "", prompt, system_instruction=optional_text(self.system_instruction)
-            )
+            return await self.hook.agenerate(checkpoint.endpoint or "", prompt, system_instruction=system_instruction)
 
         try:
             answer = await patiently(once, limit)
@@ -91,14 +88,40 @@ class GeminiPromptCheckpointsOperator(GoogleCloudFields):
         return answer
 
 
+def _text(value: object, name: str) -> str | None:
+    """Read a templated text of a person's own."""
+    text = optional_text(value)
+    if text is not None and (not isinstance(text, str) or len(text) > MAX_PROMPT):
+        raise InvalidInputError(
+            f"{name}: expected 1 to {MAX_PROMPT:,} characters, not {shown(value)}; nothing was asked"
+        )
+    return text
+
+
+def _to_ask(given: object) -> list[Checkpoint]:
+    """Return the checkpoints that have an endpoint; the name of one of Google's own models is none."""
+    try:
+        found = [Checkpoint.from_mapping(item) for item in as_list(given, "checkpoints")]
+        asked = [checkpoint for checkpoint in found if checkpoint.endpoint]
+        for checkpoint in asked:
+            ResourceName.parse(checkpoint.endpoint, "endpoints")
+    except ValueError as error:
+        raise InvalidInputError(f"{error}; nothing was asked") from error
+    if not asked or len(asked) > MAX_CHECKPOINTS:
+        raise InvalidInputError(
+            f"checkpoints: expected 1 to {MAX_CHECKPOINTS} with an endpoint, not {len(asked)}; nothing was asked"
+        )
+    return asked
+
+
 def _pushed(checkpoint: Checkpoint, outcome: Answer | ServiceError, room: int) -> dict[str, Any]:
     name = {"checkpoint_id": checkpoint.checkpoint_id, "endpoint": checkpoint.endpoint}
     if isinstance(outcome, ServiceError):
         nothing = dict.fromkeys(("answer", "finish_reason", "blocked", "latency_ms"))
-        return {**name, **nothing, "error": said(str(outcome))}
+        return {**name, **nothing, "error": whole_characters(said(outcome, min(room, MAX_SAID)))}
     return {
         **name,
-        "answer": shortened(outcome.text, room),
+        "answer": whole_characters(shortened(outcome.text, room)),
         "finish_reason": outcome.finish_reason,
         "blocked": outcome.blocked,
         "latency_ms": round(outcome.latency * 1000, 1),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from airflow.models.dag import DagModel, DagTag
@@ -150,8 +151,7 @@ def find_runs(session: Session, dag_ids: Collection[str], query: Query) -> tuple
     wanted = _newest(dag_ids, query.states)
     first, size = (query.page - 1) * query.page_size, query.page_size
     if query.base_model or query.display_name:
-        matching = dict.fromkeys(_matching(session, wanted, query))  # a run that waits for two jobs is one run
-        ids = list(matching)[first : first + size + 1]
+        ids = list(islice(_matching(session, wanted, query), first, first + size + 1))
     else:
         ids = list(session.scalars(wanted.offset(first).limit(size + 1)))
     return load_runs(session, ids[:size]), len(ids) > size
@@ -205,15 +205,21 @@ def _newest(dag_ids: Collection[str], states: Collection[str]) -> Select[Any]:
 
 def _matching(session: Session, wanted: Select[Any], query: Query) -> Iterable[int]:
     """Yield the runs whose models have these names; they stand in what the runs were given or have pushed."""
-    rows = session.execute(
-        wanted.add_columns(DagRun.conf, XComModel.value)
-        .outerjoin(XComModel, (XComModel.dag_run_id == DagRun.id) & (XComModel.key == progress.XCOM))
-        .limit(MAX_SEARCHED)
-    )
-    for run_id, conf, known in rows:
-        names = model_names(conf, known)
-        if query.base_model.lower() in names[0].lower() and query.display_name.lower() in names[1].lower():
+    runs = session.execute(wanted.add_columns(DagRun.conf).limit(MAX_SEARCHED)).all()
+    told: dict[int, list[object]] = {}  # not joined: SQLite would look at all runs' XComs of this key for each run
+    for run_id, known in session.execute(
+        select(XComModel.dag_run_id, XComModel.value).where(
+            XComModel.key == progress.XCOM, XComModel.dag_run_id.in_([run_id for run_id, _ in runs])
+        )
+    ):
+        told.setdefault(run_id, []).append(known)
+    for run_id, conf in runs:
+        if any(_are_wanted(model_names(conf, known), query) for known in told.get(run_id, [None])):
             yield run_id
+
+
+def _are_wanted(names: tuple[str, str], query: Query) -> bool:
+    return query.base_model.lower() in names[0].lower() and query.display_name.lower() in names[1].lower()
 
 
 def model_names(conf: object, known: object) -> tuple[str, str]:

@@ -162,7 +162,8 @@ def test_a_promotion_that_is_no_mapping_does_not_count(session, dag, junk):
     assert [each["model"] for each in pushed_by(session, {DAG}, records.SET_DEFAULT)] == [MODEL]
 
 
-def test_a_page_takes_as_many_queries_for_many_runs_as_for_one(session, dag):
+@pytest.mark.parametrize("query", [Query(), Query(display_name="ferry")])
+def test_a_page_takes_as_many_queries_for_many_runs_as_for_one(session, dag, query):
     fill(session, 1, conf=CONF)
 
     def queries():
@@ -172,7 +173,7 @@ def test_a_page_takes_as_many_queries_for_many_runs_as_for_one(session, dag):
             asked.append(args[2])
 
         event.listen(session.bind, "before_cursor_execute", listen)
-        find_runs(session, {DAG}, Query())
+        find_runs(session, {DAG}, query)
         event.remove(session.bind, "before_cursor_execute", listen)
         return len(asked)
 

@@ -1,0 +1,150 @@
+"""How long the page in Airflow's UI takes: ``make bench``.
+
+Airflow's own API application in this process, on an SQLite file with 500 finished runs and all that their tasks pushed;
+the newest run has the results of ten checkpoints of ten thousand cases each. For each page the median and the longest
+of some requests in milliseconds, one after another. The first look at the cases reads the results files; it is shown
+by itself. Nothing is judged: how long it takes depends on the machine.
+"""
+
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "plugins"), str(ROOT / "tests"), str(ROOT / "tests" / "gemini_tuning" / "page")]
+
+RUNS, REQUESTS = 500, 20
+CHECKPOINTS, CASES = 10, 10_000
+RESULTS = ROOT / ".bench" / "page.json"
+
+
+def prepare(home: str) -> None:
+    """Make an empty Airflow."""
+    os.environ |= {
+        "AIRFLOW_HOME": home,
+        "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "ada:admin",
+        "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
+        "AIRFLOW__API_AUTH__JWT_SECRET": "only for this benchmark, and long enough for its purpose " * 2,
+    }
+    tempfile.tempdir = home  # where the page keeps results
+    from airflow.utils.db import initdb
+
+    initdb()
+
+
+def fill(home: str) -> str:
+    """Insert the runs, the newest with results on this machine; return that one's id."""
+    import tuning_runs as runs
+    from airflow.utils.session import create_session
+
+    from gemini_tuning.page import records
+    from gemini_tuning.page.actions import PROMOTION_DAG, PROMPT_DAG
+
+    with create_session() as session:
+        runs.save_dag(session, runs.DAG, records.TAG)
+        for dag_id in (PROMOTION_DAG, PROMPT_DAG):
+            runs.save_dag(session, dag_id, records.ACTIONS_TAG)
+        curve = [[step, 1 / step] for step in range(1, 51)]
+        waited = replace(
+            runs.WAITED, pushed={"progress": {**runs.ENDED, "train_loss": curve, "eval_loss": curve}}
+        )  # as much as the task keeps
+        steps = [waited if step is runs.WAITED else step for step in runs.ALL if step not in runs.TESTED]
+        for number in range(RUNS - 1):
+            tested = runs.smoke_tests(*(runs.summary(str(n)) for n in range(1, CHECKPOINTS + 1)))
+            began = runs.BEGAN + timedelta(minutes=number)
+            runs.save(session, runs.run(*steps, *tested, run_id=f"run-{number}", run_after=began))
+        tested = runs.smoke_tests(
+            *(runs.summary(str(n), results_uri=write(home, n)) for n in range(1, CHECKPOINTS + 1))
+        )
+        runs.save(session, runs.run(*steps, *tested, run_id="newest", run_after=runs.BEGAN + timedelta(days=1)))
+    return "newest"
+
+
+def write(home: str, checkpoint: int) -> str:
+    """Write the results of a checkpoint; return where."""
+    import tuning_runs as runs
+
+    path = Path(home) / f"checkpoint-{checkpoint}.jsonl"
+    with path.open("w", encoding="utf-8") as file:
+        for number in range(CASES):
+            answer = f"The ferry of case {number} leaves at {(number + checkpoint) % 24}:00. " * 5
+            found = runs.result(f"case-{number}", (number + checkpoint) % 13 > 0, answer=answer)
+            file.write(json.dumps(found) + "\n")
+    return str(path)
+
+
+def sign_in() -> Any:
+    """Return somebody in front of Airflow."""
+    from airflow.api_fastapi.app import create_app, get_auth_manager
+    from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+    from starlette.testclient import TestClient
+
+    client = TestClient(create_app(apps="core"))
+    client.cookies.set("_token", get_auth_manager().generate_jwt(SimpleAuthManagerUser(username="ada", role="ADMIN")))
+    return client
+
+
+def pages(run_id: str) -> Iterator[tuple[str, str, dict[str, Any], int]]:
+    """Yield what is asked for: name, path, query, how often."""
+    import tuning_runs as runs
+
+    run = {"dag_id": runs.DAG, "run_id": run_id}
+    yield "/", "/", {}, REQUESTS
+    yield "/?base_model=flash", "/", {"base_model": "flash"}, REQUESTS
+    yield "/?base_model=flash, last page", "/", {"base_model": "flash", "page": RUNS // 25}, REQUESTS
+    yield "/run", "/run", run, REQUESTS
+    yield "/matrix, first look", "/matrix", run, 1
+    yield "/matrix", "/matrix", run, REQUESTS
+    yield "/matrix, differs, last page", "/matrix", {**run, "show": "differs", "page": CASES}, REQUESTS
+    yield "/case", "/case", {**run, "case_id": "case-5000"}, REQUESTS
+
+
+def measure(client: Any, name: str, path: str, query: dict[str, Any], times: int) -> dict[str, Any]:
+    """Ask for a page some times."""
+    took = []
+    for _ in range(times):
+        started = time.perf_counter()
+        response = client.get(f"/gemini-tuning{path}", params=query)
+        took.append((time.perf_counter() - started) * 1000)
+        assert response.status_code == 200, response.text
+    return {
+        "page": name,
+        "requests": times,
+        "median_ms": round(median(took), 1),
+        "max_ms": round(max(took), 1),
+        "bytes": len(response.content),
+    }
+
+
+def main() -> int:
+    """Measure, print, save."""
+    with tempfile.TemporaryDirectory() as home:
+        prepare(home)
+        run_id = fill(home)
+        client = sign_in()
+        client.get("/gemini-tuning/")  # the first request of a process imports and compiles
+        client.get("/gemini-tuning/run", params={"dag_id": "-", "run_id": "-"})
+        rows = []
+        for page in pages(run_id):
+            row = measure(client, *page)
+            rows.append(row)
+            print(json.dumps(row), flush=True)
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(rows, indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,144 @@
+"""The DAGs that the page's actions start: their forms, and what they do, against the local Vertex AI."""
+
+import jsonschema
+import pytest
+from airflow.dag_processing.dagbag import DagBag
+from airflow.serialization.serialized_objects import DagSerialization
+from support import REPOSITORY, fill, finished_job, use_connection
+
+from gemini_tuning.hook import GeminiTuningHook
+from vertex_emulator.process import Emulator
+
+PROMOTION, PROMPT = "gemini_checkpoint_promotion", "gemini_checkpoint_prompt"
+MODEL = "projects/p/locations/us-central1/models/1@1"
+CHECKPOINT = {"checkpoint_id": "1", "endpoint": "projects/p/locations/us-central1/endpoints/1"}
+
+
+@pytest.fixture(scope="module")
+def fast_emulator():
+    with Emulator(speed=500) as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def vertex(fast_emulator, monkeypatch):
+    fill(fast_emulator)
+    use_connection(monkeypatch, fast_emulator.connection())
+    return fast_emulator
+
+
+@pytest.fixture
+def job(vertex):
+    return finished_job(vertex)
+
+
+def read_dag(dag_id):
+    bag = DagBag(str(REPOSITORY / "dags" / f"{dag_id}.py"), bundle_name="dags-folder")
+    assert bag.import_errors == {}
+    return bag.dags[dag_id]
+
+
+def params():
+    """Return the Params as the form gets them: after serialization."""
+    dags = (DagSerialization.from_dict(DagSerialization.to_dict(read_dag(name))) for name in (PROMOTION, PROMPT))
+    return [(dag.dag_id, name, dag.params.get_param(name)) for dag in dags for name in dag.params]
+
+
+SCHEMAS = {(dag_id, name): param.schema for dag_id, name, param in params()}
+
+
+@pytest.mark.parametrize(("dag_id", "name", "param"), params())
+def test_every_param_can_be_shown_in_the_form(dag_id, name, param):
+    jsonschema.Draft7Validator.check_schema(param.schema)
+    assert param.schema["title"]
+    if name not in ("model", "prompt"):  # without which there is no run
+        jsonschema.validate(param.value, param.schema)
+
+
+@pytest.mark.parametrize(
+    ("dag_id", "name", "bad"),
+    [
+        (PROMOTION, "model", None),
+        (PROMOTION, "model", "models/1"),
+        (PROMOTION, "model", "projects/p/locations/l/models/1@1 "),
+        (PROMOTION, "model", "projects/p/locations/l/models/{{ 7 }}"),
+        (PROMOTION, "checkpoint_id", 2),
+        (PROMOTION, "checkpoint_id", "x" * 65),
+        (PROMOTION, "tuning_job", "projects/p/locations/l/tuningJobs/x"),
+        (PROMOTION, "copy_location", "Europe"),
+        (PROMPT, "prompt", ""),
+        (PROMPT, "prompt", "x" * 20_001),
+        (PROMPT, "system_instruction", ["x"]),
+        (PROMPT, "checkpoints", [{"checkpoint_id": "1"}]),
+        (PROMPT, "checkpoints", [CHECKPOINT] * 51),
+        (PROMPT, "checkpoints", "all"),
+    ],
+)
+def test_bad_values_are_refused(dag_id, name, bad):
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(bad, SCHEMAS[dag_id, name])
+
+
+def test_promotions_take_turns():
+    assert read_dag(PROMOTION).max_active_runs == 1
+
+
+def run(dag_id, **conf):
+    """Run a DAG; return its state, the tasks' states, and what they pushed."""
+    dag = read_dag(dag_id)
+    for task in dag.tasks:
+        task.retries = 0
+    dag_run = dag.test(run_conf=conf)
+    instances = {instance.task_id: instance for instance in dag_run.get_task_instances()}
+    pushed = {task_id: instance.xcom_pull(task_ids=task_id) for task_id, instance in instances.items()}
+    return str(dag_run.state), {task_id: str(each.state) for task_id, each in instances.items()}, pushed
+
+
+def default(model):
+    return GeminiTuningHook().get_model(model).default_checkpoint_id
+
+
+def test_a_checkpoint_becomes_the_default_and_is_rolled_back(airflow_db, job):
+    state, tasks, pushed = run(PROMOTION, model=job.model, checkpoint_id="1", tuning_job=job.name)
+    assert (state, tasks) == ("success", {"set_default": "success", "copy_model": "skipped", "verify_copy": "skipped"})
+    assert (pushed["set_default"]["default_before"], pushed["set_default"]["default_after"]) == ("3", "1")
+    assert default(job.model) == "1"
+    state, _, _ = run(PROMOTION, model=job.model, checkpoint_id="3")
+    assert (state, default(job.model)) == ("success", "3")
+
+
+def test_a_model_is_copied_and_its_default_stays(airflow_db, job):
+    state, tasks, pushed = run(PROMOTION, model=job.model, copy_location="europe-west4")
+    assert (state, tasks) == ("success", {"set_default": "skipped", "copy_model": "success", "verify_copy": "success"})
+    assert "/locations/europe-west4/models/" in pushed["verify_copy"]["model"]
+    assert default(job.model) == default(pushed["verify_copy"]["model"]) == "3"
+
+
+def test_a_promotion_with_nothing_to_do_does_nothing(airflow_db, job, vertex):
+    _, tasks, _ = run(PROMOTION, model=job.model)
+    assert set(tasks.values()) == {"skipped"}
+    assert not [r for r in vertex.requests() if r["method"] == "PATCH" or ":copy" in r["path"]]
+
+
+def test_an_unknown_checkpoint_changes_and_copies_nothing(airflow_db, job, vertex):
+    state, tasks, _ = run(PROMOTION, model=job.model, checkpoint_id="9", copy_location="europe-west4")
+    assert (state, tasks["set_default"], tasks["copy_model"]) == ("failed", "failed", "upstream_failed")
+    assert default(job.model) == "3"
+    assert not [r for r in vertex.requests() if ":copy" in r["path"]]
+
+
+def test_a_prompt_goes_to_all_checkpoints(airflow_db, job):
+    checkpoints = [{"checkpoint_id": c.checkpoint_id, "endpoint": c.endpoint} for c in job.checkpoints]
+    state, _, pushed = run(PROMPT, prompt="When does the ferry leave? {{ 7 * 7 }}", checkpoints=checkpoints)
+    assert state == "success"
+    assert [each["checkpoint_id"] for each in pushed["prompt_checkpoints"]] == ["1", "2", "3"]
+    assert all(each["answer"] for each in pushed["prompt_checkpoints"])
+
+
+def test_what_a_person_types_is_no_template(airflow_db, job, vertex):
+    """Else it could read Airflow's variables and connections."""
+    checkpoints = [{"checkpoint_id": c.checkpoint_id, "endpoint": c.endpoint} for c in job.checkpoints[:1]]
+    typed = "{{ 7 * 7 }} {{ conn.google_cloud_default }}"
+    run(PROMPT, prompt=typed, system_instruction=typed, checkpoints=checkpoints)
+    (asked,) = [r["body"] for r in vertex.requests() if r["path"].endswith(":generateContent")]
+    assert asked["contents"][0]["parts"] == asked["systemInstruction"]["parts"] == [{"text": typed}]
