@@ -97,6 +97,10 @@ def open_tab(page, stack, run):
     return page.frame_locator("iframe")
 
 
+def frame_of(page):
+    return page.frame_locator("iframe")
+
+
 def open_overview(page, stack):
     page.goto(f"{stack.airflow_url}/plugin/gemini-tuning")
     return page.frame_locator("iframe")
@@ -238,6 +242,8 @@ def test_another_default_is_set_read_back_and_rolled_back(stack, admin, finished
         expect(frame.locator("#action")).to_contain_text(f"{before} before, {wanted} after, read back")
         expect(row(frame, wanted).locator(".badge-default")).to_be_visible()
         assert default_at_the_service(stack, finished) == wanted
+    open_tab(admin, stack, Run(stack, newest(stack, PROMOTION), PROMOTION))
+    expect(frame_of(admin).get_by_text(f"{other} before, {winner} after, read back")).to_be_visible()
     (last, first) = sorted(
         stack.api.get(f"/dags/{PROMOTION}/dagRuns")["dag_runs"], key=lambda found: found["run_after"], reverse=True
     )

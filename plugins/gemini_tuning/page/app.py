@@ -137,6 +137,7 @@ def show_run(request: Request, user: GetUserDep, session: SessionDep, found: Run
         actions=reading.actions(session, user, found),
         may_answer=access.may_answer(user, found.head.dag_id),
         is_tuning=found.run.step(records.CREATE) is not None,
+        is_action=found.run.is_action,
     )
 
 

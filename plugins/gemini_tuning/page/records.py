@@ -93,6 +93,11 @@ class Run:
         """Whether it is not over."""
         return self.state in LIVE
 
+    @property
+    def is_action(self) -> bool:
+        """Whether it only does something with a model that another run has tuned."""
+        return self.step(CREATE) is None and any(self.step(operator) for operator in (SET_DEFAULT, PROMPT))
+
     def step(self, operator: str) -> Step | None:
         """Return the step of an operator, the first one if there are several."""
         return next(self.all_steps(operator), None)

@@ -57,7 +57,7 @@ export function followActions() {
   });
   // When the run has ended, the page shows what it changed.
   document.addEventListener("htmx:afterSettle", (event) => {
-    if (event.detail.target.id === "action" && event.detail.target.querySelector("[data-ended]")) {
+    if (event.detail.target.id === "action" && document.getElementById("live") && event.detail.target.querySelector("[data-ended]")) {
       htmx.ajax("GET", window.location.pathname + window.location.search, { target: "#live", select: "#live", swap: "outerHTML" });
     }
   });
