@@ -1,7 +1,7 @@
 """Set a checkpoint of a tuned model as its default, or roll back to an earlier one; copy the model.
 
-The page of a tuning run starts it with the fields filled in. Runs take turns, so that two people cannot undo each
-other unseen.
+The page of a tuning run starts it with the fields filled in. Defaults are set one after the other, so that two people
+cannot undo each other unseen; a copy that takes hours holds nobody up.
 """
 
 from __future__ import annotations
@@ -32,6 +32,14 @@ PARAMS = {
         title="Checkpoint",
         description="Id of the checkpoint to make the default; to roll back, that of the one before. Empty: the "
         "default stays.",
+    ),
+    "expected_default": Param(
+        None,
+        type=["null", "string"],
+        maxLength=64,
+        title="Default now",
+        description="Id of the checkpoint that is the default as far as you know. When it is another one by then, "
+        "nothing is changed. Empty: whatever it is.",
     ),
     "tuning_job": Param(
         None,
@@ -77,7 +85,6 @@ with DAG(
     doc_md=__doc__,
     schedule=None,
     params=PARAMS,
-    max_active_runs=1,
     tags=["gemini", "tuning", "gemini-tuning-actions"],
     default_args={"retries": 3},
 ) as dag:
@@ -92,7 +99,9 @@ with DAG(
         task_id="set_default",
         model=dag.param("model"),
         checkpoint_id=dag.param("checkpoint_id"),
+        expected_default=dag.param("expected_default"),
         optional=True,
+        max_active_tis_per_dag=1,
         tuning_job=dag.param("tuning_job"),
         **cloud,
     )

@@ -6,9 +6,9 @@ Nothing here may disturb the wait: what can't be read or kept is said once in th
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -26,12 +26,19 @@ XCOM = "progress"
 LOSSES = ("train_loss", "eval_loss")
 MAX_POINTS = 50  # of each curve
 
+READERS = 2  # threads that read losses, of all jobs that this process waits for
+
 Losses = Mapping[str, list[list[float]]]
+
+_READERS = ThreadPoolExecutor(READERS, thread_name_prefix="losses")
+_readers_busy = 0
 
 log = logging.getLogger(__name__)
 
 
-def progress(job: TuningJob, losses: Losses, now: datetime | None = None) -> dict[str, Any]:
+def progress(
+    job: TuningJob, losses: Losses, gcp_conn_id: str, impersonation_chain: str | Sequence[str] | None
+) -> dict[str, Any]:
     """Return what is kept, as plain JSON.
 
     For example::
@@ -40,11 +47,14 @@ def progress(job: TuningJob, losses: Losses, now: datetime | None = None) -> dic
          "phase": "TUNING", "completed_epochs": 3, "epoch_count": 6, "completed_steps": 31, "error": null,
          "model": "projects/…", "experiment": "projects/…", "start_time": "…",
          "checkpoints": [{"checkpoint_id", "epoch", "step", "endpoint"}, …],
-         "train_loss": [[1, 2.1], …], "eval_loss": [[1, 2.2], …], "at": "2026-11-22T10:00:00+00:00"}
+         "train_loss": [[1, 2.1], …], "eval_loss": [[1, 2.2], …], "at": "2026-11-22T10:00:00+00:00",
+         "gcp_conn_id": "google_cloud_default", "impersonation_chain": null}
 
     What the service does not tell (yet) is ``None`` or empty. ``at`` is the time of the look.
 
     :param losses: ``[[step, value], …]`` by the names in :data:`LOSSES`.
+    :param gcp_conn_id: the connection that the job is asked for with: the page's actions use the same.
+    :param impersonation_chain: as whom.
     """
     return {
         "name": job.name,
@@ -61,7 +71,9 @@ def progress(job: TuningJob, losses: Losses, now: datetime | None = None) -> dic
         "start_time": job.start_time,
         "checkpoints": [checkpoint.as_dict() for checkpoint in job.checkpoints],
         **{name: losses.get(name, []) for name in LOSSES},
-        "at": (now or datetime.now(UTC)).isoformat(timespec="seconds"),
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "gcp_conn_id": gcp_conn_id,
+        "impersonation_chain": impersonation_chain,
     }
 
 
@@ -73,7 +85,9 @@ def losses_of(kept: Any) -> Losses:
 class ProgressKeeper:
     """Keeps the progress of one job while a trigger waits for it.
 
-    The losses are read anew with every epoch, in the background: the wait goes on whatever becomes of that.
+    Everything is done in the background: the wait goes on whatever becomes of it, and a cancellation of the trigger
+    reaches the wait itself (what Airflow says with it gets lost in asgiref). The losses are read anew with every
+    epoch, by few threads of our own: those of the event loop are needed to ask for jobs and to cancel them.
 
     :param task: that the trigger waits for; ``None``, as in ``dag.test()``: nothing is kept.
     """
@@ -83,41 +97,50 @@ class ProgressKeeper:
         self._kept: dict[str, Any] = {}
         self._losses: Losses = {}
         self._read_at: tuple[int | None, int] | None = None
+        self._pushing: asyncio.Task[None] | None = None
         self._reading: asyncio.Task[None] | None = None
         self._complained: set[str] = set()
 
-    async def keep(self, hook: GeminiTuningHook, job: TuningJob) -> None:
-        """Keep what has changed."""
+    def keep(self, hook: GeminiTuningHook, job: TuningJob) -> None:
+        """Begin to keep what has changed; what comes while that is under way waits for the next look."""
         if self._task is None:
             return
         self._read_losses(hook, job)
-        found = progress(job, self._losses)
-        if {**found, "at": None} == {**self._kept, "at": None}:
-            return
-        try:
-            await sync_to_async(_push)(self._task, found)
-            self._kept = found
-        except Exception as error:
-            self._complain(f"The progress of {job.name} is not shown on the run's page: {error}")
+        found = progress(job, self._losses, hook.gcp_conn_id, hook.impersonation_chain)
+        if {**found, "at": None} != {**self._kept, "at": None} and _is_over(self._pushing):
+            self._pushing = asyncio.create_task(self._push(self._task, found))
 
     async def aclose(self) -> None:
-        """Stop reading."""
-        if self._reading is not None:
-            self._reading.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._reading
+        """Stop what is under way."""
+        under_way = [task for task in (self._pushing, self._reading) if task is not None]
+        for task in under_way:
+            task.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
+
+    async def _push(self, task: TaskInstanceKey, found: dict[str, Any]) -> None:
+        try:
+            await sync_to_async(_push)(task, found)
+            self._kept = found
+        except Exception as error:
+            self._complain(f"The progress of {found['name']} is not shown on the run's page: {error}")
 
     def _read_losses(self, hook: GeminiTuningHook, job: TuningJob) -> None:
+        global _readers_busy  # noqa: PLW0603 - the event loop is the only one to change it
         now = (job.completed_epochs, len(job.checkpoints))
         if not job.experiment or now == self._read_at or job.has_ended:
             return
-        if self._reading is None or self._reading.done():
+        if _is_over(self._reading) and _readers_busy < READERS:
             self._read_at = now
-            self._reading = asyncio.create_task(self._read(hook, job.experiment))
+            _readers_busy += 1
+            reading = asyncio.get_running_loop().run_in_executor(
+                _READERS, hook.read_curves, job.experiment, [SERIES[name] for name in LOSSES], ()
+            )
+            reading.add_done_callback(_reader_is_free)
+            self._reading = asyncio.create_task(self._read(reading))
 
-    async def _read(self, hook: GeminiTuningHook, experiment: str) -> None:
+    async def _read(self, reading: asyncio.Future[dict[str, Curve]]) -> None:
         try:
-            found = await asyncio.to_thread(hook.read_curves, experiment, [SERIES[name] for name in LOSSES], ())
+            found = await asyncio.shield(reading)  # the thread can't be stopped, and is busy until it is done
             self._losses = {name: found.get(SERIES[name], Curve()).pairs(MAX_POINTS) for name in LOSSES}
         except (GeminiTuningError, ResourceNameError) as error:
             self._complain(f"The losses are not shown while the job runs: {error}")
@@ -126,6 +149,17 @@ class ProgressKeeper:
         if message not in self._complained:
             self._complained.add(message)
             log.warning("%s", message)
+
+
+def _is_over(task: asyncio.Task[None] | None) -> bool:
+    return task is None or task.done()
+
+
+def _reader_is_free(reading: asyncio.Future[Any]) -> None:
+    global _readers_busy  # noqa: PLW0603
+    _readers_busy -= 1
+    if not reading.cancelled():
+        reading.exception()  # seen, also when nobody waits for it any more
 
 
 def _push(task: TaskInstanceKey, found: Mapping[str, Any]) -> None:

@@ -147,9 +147,15 @@ class GeminiTuningJobSensor(WaitsInTrigger, BaseSensorOperator):
         return PokeReturnValue(is_done=False)
 
     def _keep_progress(self, job: TuningJob) -> None:
-        if self._task is not None:
+        """Push how far the job is; that this fails must not fail the wait."""
+        if self._task is None:
+            return
+        try:
             losses = progress.losses_of(self._task.xcom_pull(key=progress.XCOM))
-            self._task.xcom_push(progress.XCOM, progress.progress(job, losses))
+            found = progress.progress(job, losses, self.gcp_conn_id, self.impersonation_chain)
+            self._task.xcom_push(progress.XCOM, found)
+        except Exception as error:
+            self.log.warning("The progress of %s is not shown on the run's page: %s", job.name, error)
 
     def on_kill(self) -> None:
         """Cancel the job when the run gives it up while the task is on a worker.

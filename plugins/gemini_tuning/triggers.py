@@ -161,7 +161,7 @@ class TuningJobTrigger(_PollingTrigger):
         job = await hook.aget_tuning_job(self.resource)
         if self._progress is None:
             self._progress = ProgressKeeper(self.task_instance)
-        await self._progress.keep(hook, job)
+        self._progress.keep(hook, job)
         return job.has_ended, job.progress()
 
     async def cleanup(self) -> None:

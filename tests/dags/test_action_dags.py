@@ -79,8 +79,9 @@ def test_bad_values_are_refused(dag_id, name, bad):
         jsonschema.validate(bad, SCHEMAS[dag_id, name])
 
 
-def test_promotions_take_turns():
-    assert read_dag(PROMOTION).max_active_runs == 1
+def test_defaults_are_set_one_after_the_other_and_no_copy_holds_them_up():
+    tasks = {task.task_id: task.max_active_tis_per_dag for task in read_dag(PROMOTION).tasks}
+    assert tasks == {"set_default": 1, "copy_model": None, "verify_copy": None}
 
 
 def run(dag_id, **conf):
@@ -105,6 +106,14 @@ def test_a_checkpoint_becomes_the_default_and_is_rolled_back(airflow_db, job):
     assert default(job.model) == "1"
     state, _, _ = run(PROMOTION, model=job.model, checkpoint_id="3")
     assert (state, default(job.model)) == ("success", "3")
+
+
+def test_a_default_that_somebody_else_has_changed_meanwhile_stays(airflow_db, job):
+    state, _, _ = run(PROMOTION, model=job.model, checkpoint_id="1", expected_default="2")
+    assert (state, default(job.model)) == ("failed", "3")
+    for _ in range(2):  # the second time as a retry would, after the first one's answer was lost
+        state, _, _ = run(PROMOTION, model=job.model, checkpoint_id="1", expected_default="3")
+        assert (state, default(job.model)) == ("success", "1")
 
 
 def test_a_model_is_copied_and_its_default_stays(airflow_db, job):

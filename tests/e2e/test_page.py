@@ -234,6 +234,8 @@ def test_another_default_is_set_read_back_and_rolled_back(stack, admin, finished
         (row(frame, other).get_by_role("button", name="Set as default"), other, winner),
         (frame.get_by_role("button", name=f"Roll back to checkpoint {winner}"), winner, other),
     ):
+        why = frame.locator("summary", has_text="why").first
+        why.click()  # what somebody reads stays open, and an action is shown all the same
         button.click()
         question = frame.get_by_role("dialog")
         expect(question).to_contain_text(f"Make checkpoint {wanted} the default of projects/")

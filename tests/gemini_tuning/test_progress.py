@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 import time
 from types import SimpleNamespace
 
@@ -37,9 +38,8 @@ async def keep(vertex, name, *seconds, task=TASK):
     try:
         for more in seconds:
             await asyncio.to_thread(vertex.advance, more)
-            await keeper.keep(hook, await hook.aget_tuning_job(name))
-            if keeper._reading is not None:
-                await keeper._reading
+            keeper.keep(hook, await hook.aget_tuning_job(name))
+            await asyncio.gather(*filter(None, (keeper._pushing, keeper._reading)))
     finally:
         await keeper.aclose()
         await hook.aclose()
@@ -95,23 +95,98 @@ def test_without_a_task_nothing_is_read_or_kept(vertex, kept):
     assert not [r for r in vertex.requests() if "tensorboards" in r["path"]]
 
 
+def waiting(name):
+    found = TuningJobTrigger(
+        name, gcp_conn_id="google_cloud_default", impersonation_chain=None, poll_interval=0.01,
+        deadline=time.time() + 60,
+    )  # fmt: skip
+    found.task_instance = TASK
+    return found
+
+
+async def event_of(trigger):
+    try:
+        async for event in trigger.run():
+            return event.payload
+    finally:
+        await trigger.cleanup()
+
+
 def test_a_trigger_keeps_the_progress_of_its_task(vertex, kept):
     async def wait(name):
-        waiting = TuningJobTrigger(
-            name, gcp_conn_id="google_cloud_default", impersonation_chain=None, poll_interval=0.01,
-            deadline=time.time() + 60,
-        )  # fmt: skip
-        waiting.task_instance = TASK
+        task = asyncio.create_task(event_of(waiting(name)))
+        while not kept:  # noqa: ASYNC110 - another thread adds to it
+            await asyncio.sleep(0.01)
+        await asyncio.to_thread(vertex.advance, LONG)
+        return await task
+
+    assert asyncio.run(wait(new_job()))["status"] == "ended"
+    assert kept[0][0] is TASK
+
+
+def test_an_airflow_that_hangs_holds_up_neither_the_wait_nor_a_cancellation(vertex, monkeypatch):
+    """Airflow tells by the cancellation's message whether somebody has given the task up."""
+    pushing, over = threading.Event(), threading.Event()
+
+    def hang(task, what):
+        pushing.set()
+        over.wait()
+
+    async def wait(name, *, cancelled):
+        task = asyncio.create_task(event_of(waiting(name)))
+        await asyncio.to_thread(pushing.wait)
+        if cancelled:
+            task.cancel("user-action")
+        else:
+            await asyncio.to_thread(vertex.advance, LONG)
         try:
-            async for event in waiting.run():
-                return event.payload
+            return await task
+        except asyncio.CancelledError as error:
+            return error.args
         finally:
-            await waiting.cleanup()
+            over.set()
+
+    monkeypatch.setattr(progress, "_push", hang)
+    assert asyncio.run(wait(new_job(), cancelled=True)) == ("user-action",)
+    pushing.clear(), over.clear()
+    assert asyncio.run(wait(new_job(), cancelled=False))["status"] == "ended"
+
+
+def test_losses_that_take_long_leave_the_loops_threads_to_others(vertex, kept, monkeypatch):
+    asked, over = [], threading.Event()
+
+    def hang(self, *_):
+        asked.append(1)
+        over.wait()
+        return {}
+
+    async def many(name):
+        hook = await GeminiTuningHook.acreate("google_cloud_default")
+        job, keepers = await hook.aget_tuning_job(name), [ProgressKeeper(TASK) for _ in range(40)]
+        for keeper in keepers:
+            keeper.keep(hook, job)
+        try:
+            return await asyncio.wait_for(asyncio.to_thread(lambda: "free"), 30)
+        finally:
+            over.set()
+            for keeper in keepers:
+                await keeper.aclose()
+            await hook.aclose()
 
     name = new_job()
+    vertex.advance(9)
+    monkeypatch.setattr(GeminiTuningHook, "read_curves", hang)
+    assert asyncio.run(many(name)) == "free"
+    assert len(asked) <= progress.READERS
+
+
+def test_the_sensor_does_not_fail_for_want_of_a_place_for_progress(vertex, caplog):
+    name = new_job()
     vertex.advance(LONG)
-    assert asyncio.run(wait(name))["status"] == "ended"
-    assert [what["state"] for _, what in kept] == ["SUCCEEDED"]
+    running = context()
+    running["ti"].xcoms = None  # nothing can be pushed
+    event = {"status": "ended", "resource": name}
+    assert GeminiTuningJobSensor(task_id="wait", tuning_job=name).execute_complete(running, event)["model"]
 
 
 def test_the_sensor_keeps_the_end_with_the_losses_that_were_there(vertex):

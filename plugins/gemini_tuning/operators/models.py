@@ -79,13 +79,16 @@ class GeminiSetDefaultCheckpointOperator(SetsDefaultCheckpoint):
 
     :param model: full name of the model with its version. (templated)
     :param checkpoint_id: the checkpoint to make the default, as the rules chose it. (templated)
+    :param expected_default: the checkpoint that the person saw as default; when the model has another one by now,
+        nothing is changed. ``None`` or empty: whatever it is. (templated)
     :param optional: skip the task when no checkpoint is given, instead of failing.
     :param tuning_job: full name of the job that made the model; its endpoint is checked as well. (templated)
     :param require_approval: whether a person has the last word; then nothing is set without one. (templated)
     :param approval: what :class:`~gemini_tuning.operators.GeminiApproveCheckpointOperator` pushed: its checkpoint is
         set, if it was approved in place of ``checkpoint_id``. (templated)
     :param read_back_timeout: seconds until the change has to show.
-    :raises InvalidInputError: when an approval is required and there is none for this checkpoint; nothing was changed.
+    :raises InvalidInputError: when an approval is required and there is none for this checkpoint, or the default is not
+        the expected one; nothing was changed.
     :raises CheckpointError: when the model has no such checkpoint.
     :raises VerificationError: when the change does not show.
     """
@@ -94,6 +97,7 @@ class GeminiSetDefaultCheckpointOperator(SetsDefaultCheckpoint):
         *GCP_FIELDS,
         "model",
         "checkpoint_id",
+        "expected_default",
         "tuning_job",
         "require_approval",
         "approval",
@@ -105,6 +109,7 @@ class GeminiSetDefaultCheckpointOperator(SetsDefaultCheckpoint):
         *,
         model: str,
         checkpoint_id: str | None,
+        expected_default: str | None = None,
         optional: bool = False,
         tuning_job: str | None = None,
         require_approval: bool | str = False,
@@ -115,6 +120,7 @@ class GeminiSetDefaultCheckpointOperator(SetsDefaultCheckpoint):
         super().__init__(**kwargs)
         self.model = model
         self.checkpoint_id = checkpoint_id
+        self.expected_default = expected_default
         self.optional = optional
         self.tuning_job = tuning_job
         self.require_approval = require_approval
@@ -128,6 +134,7 @@ class GeminiSetDefaultCheckpointOperator(SetsDefaultCheckpoint):
         checkpoint_id, tuning_job = self._approved(), optional_text(self.tuning_job)
         job_before = self.hook.get_tuning_job(tuning_job) if tuning_job else None
         before = self.hook.get_model(self.model)
+        self._require_expected(before, checkpoint_id)
         self.set_default(before, checkpoint_id)
         job_after = self.read_back(self.model, checkpoint_id, tuning_job, self.read_back_timeout)
         self.log.info("Read back: checkpoint %s is the default of %s", checkpoint_id, self.model)
@@ -138,6 +145,15 @@ class GeminiSetDefaultCheckpointOperator(SetsDefaultCheckpoint):
             "endpoint_before": job_before.endpoint if job_before else None,
             "endpoint_after": job_after.endpoint if job_after else None,
         }
+
+    def _require_expected(self, model: Model, checkpoint_id: str) -> None:
+        """Refuse to undo what somebody else has set meanwhile; another try finds what the first one has set."""
+        expected, default = optional_text(self.expected_default), model.default_checkpoint_id
+        if expected is not None and default not in (expected, checkpoint_id):
+            raise InvalidInputError(
+                f"expected_default: the default of {model.name} was checkpoint {expected} and is {default} by now: "
+                "somebody else has set it. Nothing was changed. Look at the model again, then decide."
+            )
 
     def _approved(self) -> str:
         """Return the checkpoint to set; a task that somebody marked a success has approved nothing."""

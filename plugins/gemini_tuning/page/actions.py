@@ -15,7 +15,6 @@ PROMPT_DAG = "gemini_checkpoint_prompt"
 MAX_CHECKPOINTS = 50  # that a prompt is sent to
 UNKNOWN = "unknown"  # of a checkpoint whose id nobody has pushed
 MAX_CHECKPOINT_ID = 64  # characters
-CLOUD_PARAMS = ("gcp_conn_id", "impersonation_chain")
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class Actions:
 
         :param may_trigger: whether the person may trigger a DAG, and it exists.
         """
-        if view.run.is_live or not model_key(view.model):
+        if view.run.is_live or view.run.has_several_jobs or not model_key(view.model):
             return cls()  # while it is under way the run itself sets the default
         promotes, prompts = may_trigger(PROMOTION_DAG), may_trigger(PROMPT_DAG)
         return cls(
@@ -90,7 +89,7 @@ def _promotion(view: RunView, label: str, checkpoint_id: str) -> Action:
         label,
         f"Make checkpoint {checkpoint_id} the default of {view.model}? The default is checkpoint "
         f"{view.default.now or 'unknown'} now. Whoever uses the model without naming a checkpoint gets the new one.",
-        {**_conf(view), "checkpoint_id": checkpoint_id, **_job(view)},
+        {**_conf(view), "checkpoint_id": checkpoint_id, **_expected(view), **_job(view)},
     )
 
 
@@ -98,8 +97,8 @@ def _copy(view: RunView) -> Action:
     return Action(
         PROMOTION_DAG,
         "Copy",
-        f"Copy {view.model}, with all checkpoints, to {{copy_location}} {{copy_project_id}}? Its default there is "
-        f"checkpoint {view.default.now or 'unknown'}, as here.",
+        f"Copy {view.model}, with all checkpoints, to {{copy_location}} {{copy_project_id}}? The copy keeps "
+        f"the model's default, checkpoint {view.default.now or 'unknown'} as far as is known.",
         _conf(view),
     )
 
@@ -125,6 +124,11 @@ def _conf(view: RunView) -> dict[str, Any]:
     return {**_cloud(view), "model": view.model}
 
 
+def _expected(view: RunView) -> dict[str, str]:
+    """Return the default that the person is told: when it is another one by then, nothing is changed."""
+    return {"expected_default": view.default.now} if _is_id(view.default.now) else {}
+
+
 def _job(view: RunView) -> dict[str, str]:
     """Return the job that made the model, where its name is one."""
     try:
@@ -136,5 +140,4 @@ def _job(view: RunView) -> dict[str, str]:
 
 def _cloud(view: RunView) -> dict[str, Any]:
     """Return the connection that the run used."""
-    given = {name: view.run.conf.get(name) for name in CLOUD_PARAMS}
-    return {name: value for name, value in given.items() if isinstance(value, str) and value}
+    return {name: value for name, value in view.run.connection.items() if value}

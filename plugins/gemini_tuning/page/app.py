@@ -143,21 +143,22 @@ def show_run(request: Request, user: GetUserDep, session: SessionDep, found: Run
 
 def show_matrix(
     request: Request,
+    session: SessionDep,
     found: RunDep,
     show: matrix.Filter = "all",
     page: Annotated[int, Query(ge=1)] = 1,
 ) -> Response:
     """Show a page of the cases and what each checkpoint made of them."""
-    path, problem = reading.results(found)
+    path, problem = reading.results(session, found)
     table = matrix.page(path, show, page) if path else None
     return _page(request, "_matrix.html", view=found, problem=problem, matrix=table, filters=matrix.FILTERS)
 
 
 def show_case(
-    request: Request, found: RunDep, case_id: Annotated[str, Query(max_length=matrix.MAX_CASE_ID)]
+    request: Request, session: SessionDep, found: RunDep, case_id: Annotated[str, Query(max_length=matrix.MAX_CASE_ID)]
 ) -> Response:
     """Show the answers to a case side by side."""
-    path, problem = reading.results(found)
+    path, problem = reading.results(session, found)
     lines = matrix.answers(path, case_id) if path else {}
     return _page(request, "_case.html", problem=problem, case=answers.case(case_id, lines, found.head.winner))
 

@@ -117,6 +117,9 @@ def defaults_now(promotions: Iterable[Mapping[str, Any]]) -> dict[str, Default]:
 
 def default_of(run: Run, model: str | None, defaults: Defaults) -> Default:
     """Return the default of a run's model; before anybody has set one, the one that was listed."""
+    step = run.step(records.SET_DEFAULT)
+    if step is not None and step.state == "failed" and model_key(model) not in defaults:
+        return Default()  # it may have been set, and only the reading back failed
     own = defaults_now([run.mapping(records.SET_DEFAULT)])
     listed = pushed.text(run.pushed(records.CHECKPOINTS, "default_checkpoint_id"))
     return defaults.get(model_key(model)) or own.get(model_key(model)) or Default(listed)

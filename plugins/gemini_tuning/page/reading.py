@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,15 +22,16 @@ if TYPE_CHECKING:
     from gemini_tuning.hook import GeminiTuningHook
 
 DEFAULT_CONNECTION = "google_cloud_default"
+RESULTS_FILE = re.compile(r"/checkpoint-[^/]+\.jsonl$")
 
 
 def overview(session: Session, user: BaseUser, query: records.Query) -> tuple[list[Line], bool, set[str], set[str]]:
     """Return the lines of a page, whether there are more, the DAGs that the user may read, and those that exist."""
     tagged = records.dag_ids_tagged(session, records.TAG)
-    dag_ids = access.readable(user, tagged)
-    runs, more = records.find_runs(session, dag_ids, query)
-    defaults, now = _defaults(session, user), datetime.now(UTC)
-    return [line(run, defaults, now) for run in runs], more, dag_ids, tagged
+    told = _readable(session, user)
+    runs, more = records.find_runs(session, tagged & told, query)
+    defaults, now = _defaults(session, told), datetime.now(UTC)
+    return [line(run, defaults, now) for run in runs], more, tagged & told, tagged
 
 
 def run_view(session: Session, user: BaseUser, dag_id: str, run_id: str) -> RunView | None:
@@ -37,8 +39,9 @@ def run_view(session: Session, user: BaseUser, dag_id: str, run_id: str) -> RunV
     run = records.get_run(session, dag_id, run_id)
     if run is None:
         return None
-    copies = records.pushed_by(session, _whose_records_count(session, user), records.VERIFY)
-    return view(run, _defaults(session, user), copies, datetime.now(UTC))
+    told = _readable(session, user)
+    copies = records.pushed_by(session, told, records.VERIFY)
+    return view(run, _defaults(session, told), copies, datetime.now(UTC))
 
 
 def actions(session: Session, user: BaseUser, found: RunView) -> Actions:
@@ -47,11 +50,14 @@ def actions(session: Session, user: BaseUser, found: RunView) -> Actions:
     return Actions.of(found, lambda dag_id: dag_id in there and access.may_trigger(user, dag_id))
 
 
-def results(found: RunView) -> tuple[Path | None, str | None]:
+def results(session: Session, found: RunView) -> tuple[Path | None, str | None]:
     """Return where a run's results are kept on this machine, or else why they are not.
 
     This reads from Cloud Storage with the connection of the run, once; pages themselves never do.
+
+    :param session: is closed, so that the reading holds no connection to the database.
     """
+    session.close()
     if not found.results:
         return None, None
     try:
@@ -60,12 +66,12 @@ def results(found: RunView) -> tuple[Path | None, str | None]:
         return None, f"The results can't be read: {said(error)}"
 
 
-def _defaults(session: Session, user: BaseUser) -> Defaults:
-    return defaults_now(records.pushed_by(session, _whose_records_count(session, user), records.SET_DEFAULT))
+def _defaults(session: Session, told: set[str]) -> Defaults:
+    return defaults_now(records.pushed_by(session, told, records.SET_DEFAULT))
 
 
-def _whose_records_count(session: Session, user: BaseUser) -> set[str]:
-    """Return the DAGs that promote and copy, as far as the user may read them."""
+def _readable(session: Session, user: BaseUser) -> set[str]:
+    """Return the DAGs that tune, promote or copy, as far as the user may read their runs."""
     return access.readable(user, records.dag_ids_tagged(session, records.TAG, records.ACTIONS_TAG))
 
 
@@ -74,14 +80,16 @@ def _reader(found: RunView) -> Callable[[str], Iterable[bytes]]:
 
     def read_lines(uri: str) -> Iterable[bytes]:
         nonlocal hook
+        if not RESULTS_FILE.search(uri):  # it comes from an XCom: whoever may write those must not read any file here
+            raise ValueError(f"{shown(uri)} is not the name of a results file")
         if not uri.startswith(GCS) and not Path(uri.removeprefix(FILE)).is_file():  # a device would never end
             raise FileNotFoundError(f"there is no file {shown(uri)} on this machine")
         if uri.startswith(GCS) and hook is None:
             from gemini_tuning.hook import GeminiTuningHook
 
-            conf = found.run.conf
+            connection = found.run.connection
             hook = GeminiTuningHook(
-                conf.get("gcp_conn_id") or DEFAULT_CONNECTION, conf.get("impersonation_chain") or None
+                connection["gcp_conn_id"] or DEFAULT_CONNECTION, connection["impersonation_chain"] or None
             )
         return Files(hook).read_lines(uri)
 

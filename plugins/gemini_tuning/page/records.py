@@ -49,6 +49,12 @@ PROMPT = "GeminiPromptCheckpointsOperator"
 REPORT = "GeminiTuningReportOperator"
 
 
+# A task's XComs are dropped when its next try begins, not when it is cleared: in other states they are old ones.
+PUSHED_NOW = frozenset(
+    {"running", "deferred", "awaiting_input", "up_for_retry", "up_for_reschedule", "restarting", "success", "failed"}
+)
+
+
 @dataclass(frozen=True)
 class Step:
     """A task of a run, or one of its mapped instances.
@@ -66,6 +72,10 @@ class Step:
     start: datetime | None
     end: datetime | None
     pushed: Mapping[str, Any] = field(default_factory=dict)
+
+    def get(self, key: str = RETURN) -> Any:
+        """Return what it pushed in its present try."""
+        return self.pushed.get(key) if self.state in PUSHED_NOW else None
 
 
 @dataclass(frozen=True)
@@ -94,6 +104,23 @@ class Run:
         return self.state in LIVE
 
     @property
+    def has_several_jobs(self) -> bool:
+        """Whether it tunes more than one model, which one page cannot keep apart."""
+        return len(list(self.all_steps(CREATE))) > 1
+
+    @property
+    def connection(self) -> dict[str, str | None]:
+        """Return ``gcp_conn_id`` and ``impersonation_chain``: as the wait used them, else as they were given."""
+        known = {**self.conf, **self.mapping(WAIT, progress.XCOM)}
+        chain = known.get("impersonation_chain")
+        names = [chain] if isinstance(chain, str) else chain if isinstance(chain, list) else []
+        conn_id = known.get("gcp_conn_id")
+        return {
+            "gcp_conn_id": conn_id if isinstance(conn_id, str) else None,
+            "impersonation_chain": ",".join(name for name in names if isinstance(name, str)) or None,
+        }
+
+    @property
     def is_action(self) -> bool:
         """Whether it only does something with a model that another run has tuned."""
         return self.step(CREATE) is None and any(self.step(operator) for operator in (SET_DEFAULT, PROMPT))
@@ -107,12 +134,9 @@ class Run:
         return (step for step in self.steps if step.operator == operator)
 
     def pushed(self, operator: str, key: str = RETURN) -> Any:
-        """Return what a step pushed; ``None`` where there is nothing, also of a step that was skipped this time.
-
-        Airflow keeps what an earlier try pushed when a later one is skipped.
-        """
+        """Return what a step pushed in its present try; ``None`` where there is nothing."""
         step = self.step(operator)
-        return step.pushed.get(key) if step is not None and step.state != "skipped" else None
+        return step.get(key) if step is not None else None
 
     def mapping(self, operator: str, key: str = RETURN) -> Mapping[str, Any]:
         """Return what a step pushed when it is a mapping, else an empty one."""

@@ -63,6 +63,8 @@ class RunView:
     :param champion: the same of the model in production.
     :param before: the default checkpoint before this run changed it, or found it.
     :param after: the default that this run set; ``None`` when it set none.
+    :param promotion: what became of setting the default: ``set``, ``failed``, ``left`` when the run is over without it,
+        else ``to come``.
     :param default: of the model now.
     :param copies: ``{"model", "console", "checked", "checkpoints", "default_checkpoint_id"}`` of the model.
     :param report: address of the Markdown report.
@@ -82,6 +84,7 @@ class RunView:
     approval: Json | None
     before: str | None
     after: str | None
+    promotion: str
     default: Default
     copies: list[Json]
     report: str | None
@@ -137,12 +140,21 @@ def view(run: Run, defaults: Defaults, copies: Iterable[Mapping[str, Any]], now:
         approval=_approval(run.mapping(records.APPROVE)),
         before=pushed.text(promotion.get("default_before", run.pushed(records.CHECKPOINTS, "default_checkpoint_id"))),
         after=pushed.text(promotion.get("default_after")),
+        promotion=_promotion_state(run),
         default=default,
         copies=_copies(model, run.mapping(records.COPY), [*copies, run.mapping(records.VERIFY)]),
         report=pushed.text(run.mapping(records.REPORT).get("report_markdown")),
         waits_for_approval=_waiting(run),
         errors=errors(run),
     )
+
+
+def _promotion_state(run: Run) -> str:
+    step = run.step(records.SET_DEFAULT)
+    state = step.state if step is not None else None
+    if state in ("success", "failed"):
+        return "set" if state == "success" else "failed"
+    return "to come" if run.is_live else "left"
 
 
 def errors(run: Run) -> list[Json]:
@@ -155,7 +167,7 @@ def errors(run: Run) -> list[Json]:
 
 
 def _entries(run: Run, known: Mapping[str, Any], decision: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[Json]:
-    results = [step.pushed.get(records.RETURN) for step in run.all_steps(records.SMOKE_TEST) if step.state != "skipped"]
+    results = [step.get() for step in run.all_steps(records.SMOKE_TEST)]
     entries = compare([result for result in results if isinstance(result, Mapping)], decision, metrics)
     there = {entry["checkpoint_id"] for entry in entries}
     for found in _listed(run, known):

@@ -49,6 +49,7 @@ def browser(airflow_app, session, tmp_path, monkeypatch):
     from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr("gemini_tuning.page.results_cache._FAILED", {})
     monkeypatch.setattr("tests.gemini_tuning.page.dag_rights.DagRights.refused", set())
 
     def sign_in(name: str | None = "ada", role: str = "ADMIN") -> Browser:

@@ -50,7 +50,7 @@ def check(actions, schemas):
 def test_all_checkpoints_but_the_default_can_be_made_the_default():
     found = of(*ALL).set_default
     assert list(found) == ["1", "3"]
-    assert found["1"].conf == {"model": MODEL, "checkpoint_id": "1", "tuning_job": JOB}
+    assert found["1"].conf == {"model": MODEL, "checkpoint_id": "1", "expected_default": "2", "tuning_job": JOB}
     assert f"Make checkpoint 1 the default of {MODEL}? The default is checkpoint 2 now." in found["1"].question
 
 
@@ -82,6 +82,17 @@ def test_the_connection_is_that_of_the_run():
         assert action.conf["gcp_conn_id"] == "other"
         assert action.conf["impersonation_chain"] == conf["impersonation_chain"]
         assert "project_id" not in action.conf  # the model's own
+
+
+def test_a_connection_that_the_wait_used_counts_more_than_what_was_given():
+    known = {**WAITED.pushed["progress"], "gcp_conn_id": "fixed", "impersonation_chain": ["a@p", "b@p"]}
+    for action in every(of(CREATED, replace(WAITED, pushed={"progress": known}), LISTS, conf={"gcp_conn_id": "other"})):
+        assert action.conf["gcp_conn_id"] == "fixed"
+        assert action.conf["impersonation_chain"] == "a@p,b@p"
+
+
+def test_a_run_that_tunes_two_models_offers_nothing():
+    assert of(*ALL, replace(CREATED, task_id="another")) == Actions()
 
 
 @pytest.mark.parametrize("state", ["queued", "running"])

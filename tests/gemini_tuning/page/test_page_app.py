@@ -77,7 +77,7 @@ def answered(saved, tmp_path):
         summaries = []
         folder = Path(tempfile.mkdtemp(dir=tmp_path))
         for number in checkpoints:
-            path = folder / f"results-{number}.jsonl"
+            path = folder / f"checkpoint-{number}.jsonl"
             path.write_bytes(b"".join(lines(results)))
             summaries.append(summary(number, results_uri=str(path)))
         saved(CREATED, WAITED, LISTS, *smoke_tests(*summaries), CHOSEN, PROMOTED, **change)
@@ -516,17 +516,23 @@ def test_a_case_that_nobody_was_asked_is_said_to_have_no_answer(browser, answere
 
 
 def test_results_that_are_gone_are_said_to_be_and_the_rest_of_the_page_is_fine(browser, saved):
-    summaries = [summary(number, results_uri=f"/nowhere/{number}.jsonl") for number in "123"]
+    summaries = [summary(number, results_uri=f"/nowhere/checkpoint-{number}.jsonl") for number in "123"]
     saved(CREATED, WAITED, LISTS, *smoke_tests(*summaries), CHOSEN)
     for path in ("/matrix", "/case"):
         page = html(browser().page(path, **PATHS[path]))
-        assert "The results can't be read: there is no file '/nowhere/1.jsonl' on this machine" in page.words
+        assert "The results can't be read: there is no file '/nowhere/checkpoint-1.jsonl' on this machine" in page.words
     assert "Checkpoint 2 wins." in html(browser().page("/run", **RUN)).words
 
 
-@pytest.mark.parametrize("device", ["/dev/zero", "/dev/stdin", "file:///dev/zero", "/tmp"])
-def test_what_is_no_file_is_not_read_without_end(browser, saved, device):
+@pytest.mark.parametrize("device", ["/dev/zero", "/dev/stdin", "file:///dev/zero", "/tmp", "/etc/passwd", "gs://b/x"])
+def test_what_is_no_results_file_is_not_read(browser, saved, device):
     saved(CREATED, LISTS, *smoke_tests(summary("1", results_uri=device)))
+    assert "is not the name of a results file" in html(browser().page("/matrix", **RUN)).words
+
+
+def test_a_device_is_not_read_without_end(browser, saved, tmp_path):
+    (tmp_path / "checkpoint-1.jsonl").symlink_to("/dev/zero")
+    saved(CREATED, LISTS, *smoke_tests(summary("1", results_uri=f"{tmp_path}/checkpoint-1.jsonl")))
     assert "there is no file" in html(browser().page("/matrix", **RUN)).words
 
 

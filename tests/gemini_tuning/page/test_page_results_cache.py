@@ -17,6 +17,7 @@ FILES = [("1", "gs://bucket/1.jsonl"), ("2", "gs://bucket/2.jsonl")]
 @pytest.fixture(autouse=True)
 def _folder(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(results_cache, "_FAILED", {})
 
 
 @pytest.fixture
@@ -44,14 +45,32 @@ def test_files_that_have_changed_are_read_again(read):
     assert len(read.asked) == 5
 
 
-def test_a_file_that_cannot_be_read_leaves_nothing_behind_and_is_tried_again(read):
+def test_a_file_that_cannot_be_read_leaves_nothing_behind_and_is_tried_again_later(read, monkeypatch):
     def broken(uri):
         raise OSError("gone")
 
     with pytest.raises(OSError, match="gone"):
         results_cache.kept(FILES, "1", broken)
     assert list(results_cache._folder().iterdir()) == []
+    with pytest.raises(OSError, match="gone"):  # a page that is refreshed must not ask all the time
+        results_cache.kept(FILES, "1", read)
+    assert read.asked == []
+    monkeypatch.setattr(results_cache, "REMEMBERED", 0.0)
     assert matrix.page(results_cache.kept(FILES, "1", read), "all", 1).rows
+
+
+def test_more_than_this_machine_keeps_is_refused(read, monkeypatch):
+    monkeypatch.setattr(results_cache, "MAX_BYTES", 10)
+    with pytest.raises(results_cache.TooMuchError):
+        results_cache.kept(FILES, "1", read)
+
+
+def test_what_a_process_that_is_gone_has_left_half_made_is_removed(read):
+    part = results_cache._folder() / "half.part"
+    part.touch()
+    os.utime(part, (1_000, 1_000))
+    results_cache.kept(FILES, "1", read)
+    assert not part.exists()
 
 
 def test_nobody_else_can_read_the_answers(read):

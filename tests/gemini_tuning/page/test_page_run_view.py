@@ -238,3 +238,30 @@ def test_no_field_of_a_checkpoint_is_trusted(junk):
 
 def test_the_runs_own_names_come_along():
     assert (shown().head.dag_id, shown().head.run_id) == (DAG, "manual__1")
+
+
+@pytest.mark.parametrize("state", [None, "scheduled", "queued", "upstream_failed", "removed", "skipped"])
+def test_a_cleared_run_shows_nothing_of_its_earlier_try(state):
+    """Airflow drops what a task pushed when its next try begins."""
+    found = shown(*(replace(old, state=state) for old in ALL))
+    assert (found.decision, found.approval, found.report, found.checkpoints, found.copies) == (None, None, None, [], [])
+    assert (found.head.winner, found.head.job, found.default, found.promotion) == (None, None, Default(), "to come")
+    assert not found.losses.are_there
+
+
+@pytest.mark.parametrize(
+    ("run_state", "step_state", "expected"),
+    [
+        ("running", None, "to come"),
+        ("running", "up_for_retry", "to come"),
+        ("success", "skipped", "left"),
+        ("failed", "upstream_failed", "left"),
+        ("success", "success", "set"),
+        ("failed", "failed", "failed"),
+    ],
+)
+def test_what_became_of_the_default_is_not_claimed_before_it_is_known(run_state, step_state, expected):
+    found = shown(LISTS, replace(PROMOTED, state=step_state), state=run_state)
+    assert found.promotion == expected
+    if expected == "failed":  # it may have been set, and only the reading back failed
+        assert found.default == Default()

@@ -31,7 +31,8 @@ async function start(form) {
   const dag = form.dataset.actionDag;
   const given = Object.fromEntries([...new FormData(form)].filter(([, value]) => value !== ""));
   const question = form.dataset.question.replace(/\{(\w+)\}/g, (_, name) => given[name] ?? "").replace(/ +\?/, "?");
-  if (!(await confirmed(question))) return;
+  if (form.inert || !(await confirmed(question))) return;
+  form.inert = true; // until the run is shown: a second click would be a second run
   const conf = { ...JSON.parse(form.dataset.actionConf), ...given };
   try {
     const response = await fetch(`${base}/api/v2/dags/${encodeURIComponent(dag)}/dagRuns`, {
@@ -45,6 +46,8 @@ async function start(form) {
     document.getElementById("action").scrollIntoView({ block: "nearest" });
   } catch (error) {
     say(`Airflow does not answer: ${error.message}`);
+  } finally {
+    form.inert = false;
   }
 }
 

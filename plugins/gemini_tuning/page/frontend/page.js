@@ -21,11 +21,24 @@ document.addEventListener("htmx:beforeSwap", (event) => {
   }
 });
 
-// While somebody reads or types inside a part that is refreshed, it is left alone.
+// While somebody reads or is somewhere inside a part that refreshes itself, it is left alone.
 document.addEventListener("htmx:beforeRequest", (event) => {
   const part = event.detail.elt;
-  const busy = part.querySelector("details[open], dialog[open]") || (part.id === "matrix" && part.matches(":hover, :focus-within"));
-  if (isTimed(event) && busy) event.preventDefault();
+  if (!part.matches("#live, #lines") || !isTimed(event)) return;
+  const scrolled = [...part.querySelectorAll(".scroll")].some((table) => table.scrollLeft > 0);
+  if (scrolled || part.querySelector("details[open]") || part.contains(document.activeElement)) event.preventDefault();
+});
+
+// A refresh that fails changes nothing; say so, or the page shows "running" for ever.
+for (const failure of ["htmx:responseError", "htmx:sendError"]) {
+  document.addEventListener(failure, (event) => {
+    const status = event.detail.xhr?.status;
+    const why = status === 401 ? "you are not signed in any more" : status ? `Airflow answers ${status}` : "Airflow does not answer";
+    if (isTimed(event)) document.getElementById("toasts").textContent = `Not up to date: ${why}. Reload the page.`;
+  });
+}
+document.addEventListener("htmx:afterSwap", (event) => {
+  if (isTimed(event)) document.getElementById("toasts").textContent = "";
 });
 
 document.addEventListener("htmx:afterSwap", (event) => {
