@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 unexport PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo env test chaos lint lock clean bench page pictures
+.PHONY: help install demo env test browser chaos lint lock clean bench page pictures
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -38,8 +38,14 @@ env: ## write .env, the secrets of docker-compose.yaml; never over an existing o
 	  os.write(os.open(".env", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), text.encode())'
 	@echo "Wrote .env. Next: docker compose up, then http://localhost:8080 as admin with AIRFLOW_ADMIN_PASSWORD."
 
-test: $(STAMP) lint ## lint, types, and all tests
+test: $(STAMP) lint browser ## lint, types, and all tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+browser: # finds Chromium, or installs Debian's; without it the browser tests are skipped, which CI does not allow
+	@command -v chromium chromium-browser google-chrome >/dev/null \
+	  || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+	       && apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } \
+	  || echo "make: no Chromium, so the browser tests are skipped; on Debian and Ubuntu: apt-get install chromium" >&2
 
 chaos: $(STAMP) ## a real Airflow and the emulator, disturbed at random; ROUNDS=5 SEED=s, a number repeats a round
 	@$(BIN)/python -m tests.chaos $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SEED),--seed $(SEED)) $(ARGS)
