@@ -20,9 +20,14 @@ WIDTH = 1280  # pixels
 CASE = "leaking-drum"  # critical, and the early checkpoints fail it
 
 
+def find_browser() -> str | None:
+    """Return where Chromium is."""
+    return next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
 def main() -> int:
     """Take the pictures and return the exit status."""
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    path = find_browser()
     if path is None:
         print("pictures: no Chromium on the PATH; on Debian: apt-get install chromium", file=sys.stderr)
         return 1

@@ -4,27 +4,13 @@ import jsonschema
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.serialization.serialized_objects import DagSerialization
-from support import REPOSITORY, fill, finished_job, use_connection
+from support import REPOSITORY, finished_job
 
 from gemini_tuning.hook import GeminiTuningHook
-from vertex_emulator.process import Emulator
 
 PROMOTION, PROMPT = "gemini_checkpoint_promotion", "gemini_checkpoint_prompt"
 MODEL = "projects/p/locations/us-central1/models/1@1"
 CHECKPOINT = {"checkpoint_id": "1", "endpoint": "projects/p/locations/us-central1/endpoints/1"}
-
-
-@pytest.fixture(scope="module")
-def fast_emulator():
-    with Emulator(speed=500) as emulator:
-        yield emulator
-
-
-@pytest.fixture
-def vertex(fast_emulator, monkeypatch):
-    fill(fast_emulator)
-    use_connection(monkeypatch, fast_emulator.connection())
-    return fast_emulator
 
 
 @pytest.fixture

@@ -2,9 +2,7 @@
 
 import pytest
 from airflow.dag_processing.dagbag import DagBag
-from support import REPOSITORY, fill, use_connection
-
-from vertex_emulator.process import Emulator
+from support import REPOSITORY
 
 CONF = {
     "training_dataset_uri": "gs://bucket/train.jsonl",
@@ -12,19 +10,6 @@ CONF = {
     "epoch_count": 6,
     "poll_interval": 1,
 }
-
-
-@pytest.fixture(scope="module")
-def fast_emulator():
-    with Emulator(speed=500) as emulator:
-        yield emulator
-
-
-@pytest.fixture
-def vertex(fast_emulator, monkeypatch):
-    fill(fast_emulator)
-    use_connection(monkeypatch, fast_emulator.connection())
-    return fast_emulator
 
 
 def read_dag():

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import threading
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -13,11 +12,11 @@ from playwright.sync_api import Page, expect, sync_playwright
 from runs import CONF, COPY, WAIT, Run, advance
 from support import DATA
 
+from demo.pictures import find_browser
 from demo.stack import BUCKET, Stack
 
 pytestmark = pytest.mark.airflow
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 HOSTILE = "<script>document.body.id='owned'</script><img src=x onerror=\"document.body.id='owned'\">'\"{{7*7}}"
 VIEWER = ("viewer", "viewer-password")
 PROMOTION, PROMPT = "gemini_checkpoint_promotion", "gemini_checkpoint_prompt"
@@ -38,7 +37,7 @@ def _fresh_service():
 
 @pytest.fixture(scope="module")
 def browser():
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    path = find_browser()
     if path is None:
         pytest.skip("no Chromium: apt-get install chromium")
     with sync_playwright() as playwright:
