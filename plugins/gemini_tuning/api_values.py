@@ -5,18 +5,20 @@ Google's clients are imported inside functions, as in :mod:`gemini_tuning.hook`.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from gemini_tuning.api_errors import UnusableAnswerError
+from gemini_tuning.api_errors import UnusableAnswerError, service_errors
 from gemini_tuning.exceptions import InvalidInputError
 from gemini_tuning.resources import (
     Answer,
     Checkpoint,
     EvaluationRun,
     JobError,
+    ListedJob,
     Model,
     Operation,
     ResourceName,
@@ -24,6 +26,7 @@ from gemini_tuning.resources import (
     checkpoint_id,
     may_be_same_project,
     operation_location,
+    share_done,
     short_state,
 )
 from gemini_tuning.tuning_spec import ADAPTER_SIZES, TuningJobSpec
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 MAX_WORD = 100  # characters of a state, a phase, a finish reason
 MAX_TEXT = 1_000  # characters of a display name or the name of an experiment
 MAX_COUNT = 2**63
+MAX_DIGITS = 19
 # The model was stopped by a filter, not by its own end or a limit.
 BLOCKING_FINISH_REASONS = frozenset(
     {"SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT"}
@@ -189,6 +193,65 @@ def tuning_job(job: types.TuningJob, *, asked: str | None = None, project: str |
         start_time=_time(job.start_time),
         end_time=_time(job.end_time),
     )
+
+
+def listed_jobs(answer: Any) -> tuple[list[ListedJob], str | None]:
+    """Return the tuning jobs of one page of a list, and the token of the next page.
+
+    Jobs without a usable name are left out: nobody can wait for them.
+    """
+    answer = _mapping(answer, "the list")
+    found = answer.get("tuningJobs") or []
+    if not isinstance(found, list):
+        raise UnusableAnswerError(f"the answer gives {shown(found)} as tuning jobs")
+    token = answer.get("nextPageToken")
+    jobs = [_listed_job(raw) for raw in found if isinstance(raw, Mapping) and isinstance(raw.get("name"), str)]
+    return jobs, token if isinstance(token, str) and token else None
+
+
+def _listed_job(raw: Mapping[str, Any]) -> ListedJob:
+    done, checkpoints = _inside(raw, "tuningJobMetadata"), _inside(raw, "tunedModel").get("checkpoints")
+    parameters = _inside(_inside(raw, "supervisedTuningSpec"), "hyperParameters")
+    saved = [c for c in checkpoints if isinstance(c, Mapping)] if isinstance(checkpoints, list) else []
+    epochs = _whole(done.get("completedEpochCount"))
+    ends = ((_whole(c.get("epoch")), _whole(c.get("step"))) for c in saved)
+    return ListedJob(
+        id=raw["name"].rpartition("/")[2],
+        facts=(str(raw.get("state")), str(raw.get("tuningJobState")), epochs, len(saved)),
+        share=share_done(
+            _whole(parameters.get("epochCount")),
+            epochs,
+            _whole(done.get("completedStepCount")),
+            next(((epoch, step) for epoch, step in ends if epoch and step), None),
+        ),
+        start_time=_moment(raw.get("startTime")),
+        read=functools.partial(_read_listed, raw),
+    )
+
+
+def _inside(raw: Mapping[str, Any], field: str) -> Mapping[str, Any]:
+    value = raw.get(field)
+    return value if isinstance(value, Mapping) else {}
+
+
+def _moment(value: Any) -> str | None:
+    try:
+        return _time(datetime.fromisoformat(value)) if isinstance(value, str) else None
+    except ValueError:
+        return None
+
+
+def _whole(value: Any) -> int | None:
+    """Return one of the numbers that come as text, as far as it is one; the whole job is checked when it is read."""
+    text = str(value) if isinstance(value, int | str) else ""
+    return int(text) if text.isdecimal() and len(text) < MAX_DIGITS else None
+
+
+def _read_listed(raw: Mapping[str, Any], asked: str) -> TuningJob:
+    from google.genai import types
+
+    with service_errors("read", asked):
+        return tuning_job(types.TuningJob.model_validate(raw), asked=asked)
 
 
 def _validation_dataset(job: types.TuningJob) -> str | None:

@@ -8,6 +8,7 @@ service refuses.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import threading
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import requests
     from airflow.sdk import Connection
     from google import genai
+    from google.auth.transport.requests import AuthorizedSession
     from google.cloud import storage
     from google.cloud.aiplatform_v1.services.metadata_service import MetadataServiceClient
     from google.cloud.aiplatform_v1.services.model_service import ModelServiceClient
@@ -254,14 +256,31 @@ class GoogleClients(GoogleBaseHook):
             client_options={"api_endpoint": endpoint} if endpoint else None,
         )
 
-    def _get_json(self, path: str, location: str, params: dict[str, Any] | None = None) -> Any:
-        """Read below ``/v1`` what no client of Google's reads as documented: operations and evaluation runs."""
-        from google.api_core.exceptions import from_http_response
+    def _session(self) -> AuthorizedSession:
+        """Return a session for what no client of Google's reads as documented, or as fast as needed."""
         from google.auth.transport.requests import AuthorizedSession
 
-        url = f"{self._vertex_endpoint(location)}/{API_VERSION}/{path}"
-        with AuthorizedSession(self.get_credentials()) as session:
-            response: requests.Response = session.get(url, params=params, timeout=REQUEST_TIMEOUT)
+        return AuthorizedSession(self.get_credentials())
+
+    def _get_json(
+        self,
+        path: str,
+        location: str,
+        params: dict[str, Any] | None = None,
+        *,
+        version: str = API_VERSION,
+        session: AuthorizedSession | None = None,
+        timeout: float = REQUEST_TIMEOUT,
+    ) -> Any:
+        """Read a resource as JSON.
+
+        :param session: kept by who reads several pages.
+        """
+        from google.api_core.exceptions import from_http_response
+
+        url = f"{self._vertex_endpoint(location)}/{version}/{path}"
+        with contextlib.nullcontext(session) if session else self._session() as open_session:
+            response: requests.Response = open_session.get(url, params=params, timeout=timeout)
         if response.status_code != 200:
             raise from_http_response(response)
         return response.json()

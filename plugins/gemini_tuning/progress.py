@@ -20,18 +20,20 @@ from gemini_tuning.tuning_metrics import SERIES, Curve
 
 if TYPE_CHECKING:
     from gemini_tuning.hook import GeminiTuningHook
-    from gemini_tuning.watching import TaskInstanceKey
+    from gemini_tuning.task_states import TaskInstanceKey
 
 XCOM = "progress"
 LOSSES = ("train_loss", "eval_loss")
 MAX_POINTS = 50  # of each curve
 
+PUSHES = 4  # under way at once: they queue for one connection to Airflow, as does the question whether to cancel
 READERS = 2  # threads that read losses, of all jobs that this process waits for
 
 Losses = Mapping[str, list[list[float]]]
 
 _READERS = ThreadPoolExecutor(READERS, thread_name_prefix="losses")
 _readers_busy = 0
+_pushes_under_way = 0
 
 log = logging.getLogger(__name__)
 
@@ -102,12 +104,13 @@ class ProgressKeeper:
         self._complained: set[str] = set()
 
     def keep(self, hook: GeminiTuningHook, job: TuningJob) -> None:
-        """Begin to keep what has changed; what comes while that is under way waits for the next look."""
+        """Begin to keep what has changed; what comes while much is under way waits for the next look."""
         if self._task is None:
             return
         self._read_losses(hook, job)
         found = progress(job, self._losses, hook.gcp_conn_id, hook.impersonation_chain)
-        if {**found, "at": None} != {**self._kept, "at": None} and _is_over(self._pushing):
+        is_new = {**found, "at": None} != {**self._kept, "at": None}
+        if is_new and _is_over(self._pushing) and _pushes_under_way < PUSHES:
             self._pushing = asyncio.create_task(self._push(self._task, found))
 
     async def aclose(self) -> None:
@@ -118,11 +121,15 @@ class ProgressKeeper:
         await asyncio.gather(*under_way, return_exceptions=True)
 
     async def _push(self, task: TaskInstanceKey, found: dict[str, Any]) -> None:
+        global _pushes_under_way  # noqa: PLW0603
+        _pushes_under_way += 1
         try:
             await sync_to_async(_push)(task, found)
             self._kept = found
         except Exception as error:
             self._complain(f"The progress of {found['name']} is not shown on the run's page: {error}")
+        finally:
+            _pushes_under_way -= 1
 
     def _read_losses(self, hook: GeminiTuningHook, job: TuningJob) -> None:
         global _readers_busy  # noqa: PLW0603 - the event loop is the only one to change it

@@ -7,9 +7,9 @@ Pure: no Airflow, no Google client, no clock, no network. Field names are the AP
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from gemini_tuning.wording import shortened, shown
 
@@ -246,6 +246,35 @@ class EvaluationRun:
     error: JobError | None = None
 
 
+class Share(NamedTuple):
+    """How much of a job is done.
+
+    :param done: 0 to 1.
+    :param is_exact: by the step; otherwise by the epochs that are complete, so that it rises in leaps.
+    """
+
+    done: float
+    is_exact: bool
+
+
+def share_done(
+    epoch_count: int | None, epochs: int | None, steps: int | None, step_of_epoch: tuple[int, int] | None
+) -> Share | None:
+    """Return how much of a tuning job is done, ``None`` where the service does not tell.
+
+    :param epoch_count: epochs to do.
+    :param epochs: that are complete.
+    :param steps: done so far.
+    :param step_of_epoch: an epoch and the step it ended with, as a checkpoint tells: so many steps has an epoch.
+    """
+    if not epoch_count or epochs is None:
+        return None
+    if steps is None or step_of_epoch is None:
+        return Share(min(epochs / epoch_count, 1.0), is_exact=False)
+    epoch, step = step_of_epoch
+    return Share(min(steps * epoch / step / epoch_count, 1.0), is_exact=True)
+
+
 @dataclass(frozen=True)
 class TuningJob:
     """A tuning job as one answer of the service shows it.
@@ -288,6 +317,12 @@ class TuningJob:
         return self.state in SUCCEEDED_STATES or self.state in FAILED_STATES
 
     @property
+    def share(self) -> Share | None:
+        """How much of the tuning is done."""
+        step_of_epoch = next(((c.epoch, c.step) for c in self.checkpoints if c.epoch and c.step), None)
+        return share_done(self.epoch_count, self.completed_epochs, self.completed_steps, step_of_epoch)
+
+    @property
     def is_stopping(self) -> bool:
         """Whether it has ended, or has been told to."""
         return self.has_ended or self.state == "CANCELLING"
@@ -320,6 +355,24 @@ class TuningJob:
                 "tune again; its checkpoints can be listed and deployed."
             )
         return f"Tuning job {self.name} is {self.state}{said}.{left}"
+
+
+@dataclass(frozen=True, slots=True)
+class ListedJob:
+    """A tuning job in a list, where reading the whole of each would take far longer than the list itself.
+
+    :param id: the last part of its name.
+    :param facts: state, phase, epochs done and number of checkpoints, to compare with those of an earlier list.
+    :param share: how much of it is done.
+    :param start_time: when it began to run, as ISO 8601 with a time zone.
+    :param read: reads the whole job, given the name that is asked for.
+    """
+
+    id: str
+    facts: tuple[object, ...]
+    share: Share | None
+    start_time: str | None
+    read: Callable[[str], TuningJob]
 
 
 @dataclass(frozen=True)

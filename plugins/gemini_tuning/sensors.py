@@ -16,7 +16,7 @@ from gemini_tuning.exceptions import GeminiTuningError, ServiceError, TransientS
 from gemini_tuning.operators.base import GCP_FIELDS, optional_seconds
 from gemini_tuning.operators.deferral import BACKSTOP, WaitsInTrigger
 from gemini_tuning.resources import TuningJob
-from gemini_tuning.watching import TaskInstanceKey, ask_states, is_wanted, state_of
+from gemini_tuning.task_states import TaskInstanceKey, ask_states, is_wanted, state_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -40,7 +40,9 @@ class GeminiTuningJobSensor(WaitsInTrigger, BaseSensorOperator):
     ``progress``, from the first look on: see :func:`gemini_tuning.progress.progress`.
 
     :param tuning_job: full name of the job. (templated)
-    :param poll_interval: seconds between two looks at the job; ``None`` takes ``poke_interval``. (templated)
+    :param poll_interval: seconds between two looks at the job; ``None`` takes ``poke_interval``. (templated) In the
+        triggerer a pause is up to five times as long while the end is far, and a quarter of it near the end; all jobs
+        that wait there share client and requests.
     :param deadline: seconds from the job's creation after which it is cancelled and the task fails; ``None`` takes
         ``timeout``. (templated)
     :param cancel_on_kill: cancel the job when the run gives it up.
@@ -96,10 +98,11 @@ class GeminiTuningJobSensor(WaitsInTrigger, BaseSensorOperator):
             self.log.warning("The service does not answer, waiting all the same: %s", error)
             self._defer(self.tuning_job, time.time() + self.deadline_seconds)
         if not job.has_ended:
-            self._defer(self.tuning_job, self._deadline_of(job))
+            self._keep_progress(job)
+            self._defer(self.tuning_job, self._deadline_of(job), looked_at=time.time())
         return self._result(job)
 
-    def _defer(self, name: str, deadline: float) -> NoReturn:
+    def _defer(self, name: str, deadline: float, *, looked_at: float | None = None) -> NoReturn:
         from gemini_tuning.triggers import TuningJobTrigger
 
         self.wait_in_trigger(
@@ -107,6 +110,7 @@ class GeminiTuningJobSensor(WaitsInTrigger, BaseSensorOperator):
             name,
             poll_interval=optional_seconds(self.poll_interval, "poll_interval") or self.poke_interval,
             deadline=deadline,
+            looked_at=looked_at,
             cancel_on_kill=self.cancel_on_kill,
         )
 
@@ -118,6 +122,7 @@ class GeminiTuningJobSensor(WaitsInTrigger, BaseSensorOperator):
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Take over from the trigger."""
         self._task = context["ti"]
+        self.deadline_seconds = optional_seconds(self.deadline, "deadline") or self.timeout
         name = self.resource_of(event)
         if event["status"] == "deadline":
             return self._give_up(name)
@@ -125,8 +130,9 @@ class GeminiTuningJobSensor(WaitsInTrigger, BaseSensorOperator):
             job = self.hook.get_tuning_job(name)
         except TransientServiceError as error:
             self.log.warning("The service does not answer any more, waiting on: %s", error)
-            seconds = optional_seconds(self.deadline, "deadline") or self.timeout
-            self._defer(name, time.time() + seconds)
+            self._defer(name, time.time() + self.deadline_seconds)
+        if not job.has_ended:  # the list that the trigger saw was ahead of the job itself
+            self._defer(name, self._deadline_of(job), looked_at=time.time())
         return self._result(job)
 
     def poke(self, context: Context) -> PokeReturnValue:

@@ -11,17 +11,21 @@ import asyncio
 import contextlib
 import importlib
 import json
-import random
 import time
 from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from asgiref.sync import sync_to_async
 
 from gemini_tuning.exceptions import PermanentServiceError, TransientServiceError
 from gemini_tuning.progress import ProgressKeeper
-from gemini_tuning.watching import TaskInstanceKey, ask_states, is_wanted, state_of
+from gemini_tuning.resources import Operation, TuningJob
+from gemini_tuning.task_states import TaskInstanceKey, ask_states, is_wanted, state_of
+from gemini_tuning.watching.copies import CopyWatcher
+from gemini_tuning.watching.shared import waiting_for
+from gemini_tuning.watching.tuning_jobs import TuningJobWatcher
+from gemini_tuning.watching.watcher import Watcher
 
 if TYPE_CHECKING:
     from gemini_tuning.hook import GeminiTuningHook
@@ -30,7 +34,6 @@ if TYPE_CHECKING:
 # take [workers] min_heartbeat_interval = 5 s (https://github.com/apache/airflow/issues/72716). So no event before this.
 SETTLE_SECONDS = 6.0
 KILL_PATIENCE = 25.0  # seconds; Airflow's own limit is [triggerer] on_kill_timeout = 30
-MAX_BACKOFF = 60.0  # seconds between two looks at a service that does not answer; more only where it asks for it
 EVENT_MESSAGE_LIMIT = 700  # bytes as JSON; Airflow keeps events in its database, ours stay below 1 KB
 
 _KILLS_UNDER_WAY: set[asyncio.Task[None]] = set()  # the event loop itself keeps weak references only
@@ -42,17 +45,21 @@ def _shortened(text: str) -> str:
     return text
 
 
-class _PollingTrigger(BaseTrigger):
-    """Look at one resource every ``poll_interval`` seconds until it is over or the deadline has passed.
+class _WaitingTrigger(BaseTrigger):
+    """Wait until one resource is over or the deadline has passed; all that wait share one look-out.
 
     Events: ``{"status": "ended", "resource"}``, ``{"status": "deadline", "resource"}``, or ``{"status": "error",
     "resource", "message", "code"}`` when the service refuses for good. A service that does not answer, or asks for
     patience, is asked again until the deadline, less and less often.
 
     :param resource: full name of what is waited for.
-    :param poll_interval: seconds between two looks.
+    :param poll_interval: seconds between two looks while nothing is known of the pace; up to four times as long far
+        from the end, down to a twelfth near it (:mod:`gemini_tuning.watching.cadence`).
     :param deadline: when to give up, in seconds since 1970 (UTC).
+    :param looked_at: when the task looked last and found it under way, in seconds since 1970 (UTC).
     """
+
+    watcher: ClassVar[type[Watcher[Any]]]
 
     def __init__(
         self,
@@ -62,6 +69,7 @@ class _PollingTrigger(BaseTrigger):
         impersonation_chain: str | Sequence[str] | None,
         poll_interval: float,
         deadline: float,
+        looked_at: float | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.resource = resource
@@ -69,7 +77,7 @@ class _PollingTrigger(BaseTrigger):
         self.impersonation_chain = impersonation_chain
         self.poll_interval = poll_interval
         self.deadline = deadline
-        self._failures = 0  # looks in a row that brought no answer
+        self.looked_at = looked_at
         self._shown = ""
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -82,60 +90,52 @@ class _PollingTrigger(BaseTrigger):
                 "impersonation_chain": self.impersonation_chain,
                 "poll_interval": self.poll_interval,
                 "deadline": self.deadline,
+                "looked_at": self.looked_at,
             },
         )
 
     @abc.abstractmethod
-    async def look(self, hook: GeminiTuningHook) -> tuple[bool, str]:
-        """Return whether the wait is over, and one line for the log."""
+    def seen(self, hook: GeminiTuningHook, resource: Any) -> None:
+        """Take note of what was seen."""
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, logging what changes, and yield one event."""
-        # Importing Google's clients takes seconds; in a thread it does not stop the other triggers.
-        module = await asyncio.to_thread(importlib.import_module, "gemini_tuning.hook")
-        hook = await module.GeminiTuningHook.acreate(self.gcp_conn_id, self.impersonation_chain)
         settled = time.monotonic() + SETTLE_SECONDS
         self.log.info("Waiting for %s", self.resource)
+        event = await self._event()
+        await asyncio.sleep(settled - time.monotonic())
+        yield TriggerEvent({"resource": self.resource, **event})
+
+    async def _event(self) -> dict[str, Any]:
+        waiting = waiting_for(
+            self.watcher,
+            self.resource,
+            gcp_conn_id=self.gcp_conn_id,
+            impersonation_chain=self.impersonation_chain,
+            poll_interval=self.poll_interval,
+            looked_ago=None if self.looked_at is None else time.time() - self.looked_at,
+            seen=self.seen,
+            unanswered=self._unanswered,
+        )
         try:
-            while True:
-                ended, pause = await self._look_patiently(hook)
-                remaining = self.deadline - time.time()
-                if ended or remaining <= 0:
-                    await asyncio.sleep(settled - time.monotonic())
-                    yield self._event("ended" if ended else "deadline")
-                    return
-                await asyncio.sleep(min(pause, remaining))
+            async with waiting as end, asyncio.timeout(self.deadline - time.time()):
+                await end
+        except TimeoutError:
+            return {"status": "deadline"}
         except PermanentServiceError as error:
-            await asyncio.sleep(settled - time.monotonic())
-            yield self._event("error", message=_shortened(str(error)), code=error.code)
-        finally:
-            await hook.aclose()
+            return {"status": "error", "message": _shortened(str(error)), "code": error.code}
+        return {"status": "ended"}
 
-    def _event(self, status: str, **more: Any) -> TriggerEvent:
-        return TriggerEvent({"status": status, "resource": self.resource, **more})
+    def _unanswered(self, error: TransientServiceError) -> None:
+        self._show(f"the service does not answer, asking again: {error}")
 
-    async def _look_patiently(self, hook: GeminiTuningHook) -> tuple[bool, float]:
-        """Look once; return whether the wait is over, and the seconds until the next look."""
-        try:
-            ended, line = await self.look(hook)
-            self._failures, pause = 0, self.poll_interval
-        except TransientServiceError as error:
-            self._failures += 1
-            ended, line = False, f"the service does not answer, asking again: {error}"
-            pause = self._backoff(error.retry_after)
+    def _show(self, line: str) -> None:
         if line != self._shown:
             self.log.info("%s", line)
             self._shown = line
-        return ended, pause
-
-    def _backoff(self, asked: float | None) -> float:
-        """Return how long to leave the service alone, in seconds: as it asks, else ever longer, with jitter."""
-        longest = max(self.poll_interval, MAX_BACKOFF)
-        pause = min(self.poll_interval * 2.0 ** min(self._failures, 20), longest)
-        return max(pause * random.uniform(0.5, 1.0), asked or 0.0)  # noqa: S311 - jitter
 
 
-class TuningJobTrigger(_PollingTrigger):
+class TuningJobTrigger(_WaitingTrigger):
     """Wait for a tuning job; the log shows its state, and its epoch and step where the service gives them.
 
     The same, with the losses, goes to the XCom ``progress`` of the task that waits: see
@@ -145,6 +145,8 @@ class TuningJobTrigger(_PollingTrigger):
         marked failed, the run times out or is deleted. When the task is cleared its next try takes the same job, and
         when it is marked success nothing is cancelled either.
     """
+
+    watcher = TuningJobWatcher
 
     def __init__(self, resource: str, *, cancel_on_kill: bool = True, **kwargs: Any) -> None:
         super().__init__(resource, **kwargs)
@@ -156,13 +158,12 @@ class TuningJobTrigger(_PollingTrigger):
         path, arguments = super().serialize()
         return path, {**arguments, "cancel_on_kill": self.cancel_on_kill}
 
-    async def look(self, hook: GeminiTuningHook) -> tuple[bool, str]:
-        """Return whether the job has ended, and its progress."""
-        job = await hook.aget_tuning_job(self.resource)
+    def seen(self, hook: GeminiTuningHook, resource: TuningJob) -> None:
+        """Log and keep the job's progress."""
         if self._progress is None:
             self._progress = ProgressKeeper(self.task_instance)
-        self._progress.keep(hook, job)
-        return job.has_ended, job.progress()
+        self._progress.keep(hook, resource)
+        self._show(resource.progress())
 
     async def cleanup(self) -> None:
         """Stop what runs beside the wait; Airflow calls this when the trigger is done, however it ended."""
@@ -219,10 +220,11 @@ class TuningJobTrigger(_PollingTrigger):
             await hook.aclose()
 
 
-class CopyModelTrigger(_PollingTrigger):
+class CopyModelTrigger(_WaitingTrigger):
     """Wait for the operation of a model copy."""
 
-    async def look(self, hook: GeminiTuningHook) -> tuple[bool, str]:
-        """Return whether the operation is done."""
-        operation = await hook.aget_operation(self.resource)
-        return operation.done, "done" if operation.done else "copying"
+    watcher = CopyWatcher
+
+    def seen(self, hook: GeminiTuningHook, resource: Operation) -> None:
+        """Log whether the operation is done."""
+        self._show("done" if resource.done else "copying")

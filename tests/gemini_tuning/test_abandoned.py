@@ -16,8 +16,8 @@ from gemini_tuning.exceptions import TuningJobError
 from gemini_tuning.hook import GeminiTuningHook
 from gemini_tuning.operators import GeminiCancelTuningJobOperator, GeminiCreateTuningJobOperator, cancel
 from gemini_tuning.sensors import GeminiTuningJobSensor
+from gemini_tuning.task_states import GONE, is_wanted, state_of
 from gemini_tuning.triggers import TuningJobTrigger
-from gemini_tuning.watching import GONE, is_wanted, state_of
 
 GIVEN_UP = ["failed", "skipped", "upstream_failed", "removed", GONE]
 WANTED = [None, "scheduled", "queued", "running", "restarting", "deferred", "up_for_retry", "success"]

@@ -111,7 +111,7 @@ def test_a_copy_in_another_location(hook, vertex):
     name = hook.copy_model(job.model, ModelCopySpec(model_id="ferry-copy"), location="europe-west4")
     assert not hook.get_operation(name).done
     vertex.advance(LONG)
-    operation = asyncio.run(hook.aget_operation(name))
+    operation = hook.get_operation(name, patient=False)
     assert operation.done
     assert operation.model.endswith("/locations/europe-west4/models/ferry-copy@1")
     copy = hook.get_model(operation.model)

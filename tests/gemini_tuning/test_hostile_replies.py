@@ -144,6 +144,10 @@ CALLS: dict[str, tuple[Callable[[Any], Any], type, str, dict[str, Any]]] = {
         lambda s: s.hook.find_tuning_jobs({"a": "b"}, project_id="p", location="us-central1"), list, PARENT,
         {"tuningJobs": [GOOD_JOB]},
     ),
+    "list jobs, page by page": (
+        lambda s: [job.read(JOB) for page in s.hook.tuning_job_pages("p", "us-central1") for job in page], list, PARENT,
+        {"tuningJobs": [GOOD_JOB]},
+    ),
     "list operations": (lambda s: s.hook.list_operations(MODEL), list, MODEL, {"operations": [GOOD_OPERATION]}),
     "serving endpoint of a model": (lambda s: s.hook.get_serving_endpoint(MODEL), str, MODEL, GOOD_SERVING_MODEL),
     "serving endpoint": (lambda s: s.hook.get_serving_endpoint(ENDPOINT), str, ENDPOINT, {"name": ENDPOINT}),

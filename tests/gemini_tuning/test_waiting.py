@@ -293,19 +293,6 @@ def test_the_log_shows_progress_once_when_it_changes(vertex, capsys):
     assert len(lines) == len(set(lines))
 
 
-@pytest.fixture
-def naps(monkeypatch):
-    """Do not sleep, and return how long it would have been."""
-    naps, sleep = [], asyncio.sleep
-
-    async def nap(seconds, *rest):
-        naps.append(seconds)
-        await sleep(0, *rest)
-
-    monkeypatch.setattr(triggers.asyncio, "sleep", nap)
-    return naps
-
-
 FAULTS = [
     {"status": 429},
     {"status": 500},
@@ -317,20 +304,11 @@ FAULTS = [
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=str)
-def test_no_fault_ends_a_wait_that_has_time_left(vertex, naps, fault):
+def test_no_fault_ends_a_wait_that_has_time_left(vertex, capsys, fault):
     name = finished_job(vertex).name
     vertex.faults([{"path": "tuningJobs/", "times": 4, **fault}])
     assert asyncio.run(event_of(trigger(name)))["status"] == "ended"
-    looks = naps[:-1]  # the last is for the scheduler
-    assert len(looks) >= 2  # aiohttp itself asks again once after a lost connection
-    assert looks[-1] > looks[0]
-
-
-def test_the_service_is_left_alone_for_as_long_as_it_asks(vertex, naps):
-    name = finished_job(vertex).name
-    vertex.faults([{"path": "tuningJobs/", "times": 1, "status": 429, "retry_after": 33}])
-    assert asyncio.run(event_of(trigger(name)))["status"] == "ended"
-    assert naps[0] == 33
+    assert "the service does not answer, asking again" in capsys.readouterr().out
 
 
 def test_a_token_that_expired_early_does_not_end_a_wait(vertex):
@@ -339,15 +317,15 @@ def test_a_token_that_expired_early_does_not_end_a_wait(vertex):
     assert asyncio.run(event_of(trigger(name)))["status"] == "ended"
 
 
-def test_waiting_for_a_service_that_is_away_grows_up_to_a_limit_with_jitter():
-    waiting = trigger("projects/1/locations/l/tuningJobs/2")
-    waiting.poll_interval = 10.0
-    pauses = []
-    for failures in range(1, 40):
-        waiting._failures = failures
-        pauses.append(waiting._backoff(None))
-    assert 10 <= pauses[0] <= 20
-    assert all(30 <= pause <= 60 for pause in pauses[10:])
-    assert len(set(pauses[10:])) > 20
-    waiting.poll_interval = 600.0
-    assert waiting._backoff(None) >= 300
+def test_a_job_that_a_list_calls_over_too_early_is_waited_for_again(vertex):
+    name = new_job().name
+    with pytest.raises(TaskDeferred) as caught:
+        sensor(name, deadline=3600).execute_complete(context(), {"status": "ended", "resource": name})
+    assert caught.value.trigger.resource == name
+
+
+def test_the_trigger_knows_that_the_task_has_just_looked(vertex):
+    before = time.time()
+    with pytest.raises(TaskDeferred) as caught:
+        sensor(new_job().name, poll_interval=3600).execute(context())
+    assert before <= caught.value.trigger.serialize()[1]["looked_at"] <= time.time()

@@ -14,7 +14,7 @@ from gemini_tuning.operators.tuning_job import SUBMISSION_XCOM
 from gemini_tuning.resources import TuningJob
 from gemini_tuning.run_labels import run_labels
 from gemini_tuning.submission import LOOK_FOR, SEND_WITHIN
-from gemini_tuning.watching import GONE, ask_states, is_wanted
+from gemini_tuning.task_states import GONE, ask_states, is_wanted
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

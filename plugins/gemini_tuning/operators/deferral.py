@@ -10,7 +10,7 @@ from gemini_tuning.exceptions import PermanentServiceError
 from gemini_tuning.operators.base import MAX_SECONDS, GoogleCloudFields
 
 if TYPE_CHECKING:
-    from gemini_tuning.triggers import _PollingTrigger
+    from gemini_tuning.triggers import _WaitingTrigger
 
 # Airflow's own deferral time-out fails the task without calling it, so it only backs up the trigger's deadline.
 BACKSTOP = timedelta(minutes=10)
@@ -20,14 +20,14 @@ class WaitsInTrigger(GoogleCloudFields):
     """An operator that defers to one of :mod:`gemini_tuning.triggers`."""
 
     def wait_in_trigger(
-        self, trigger: type[_PollingTrigger], resource: str, *, poll_interval: float, deadline: float, **more: Any
+        self, trigger: type[_WaitingTrigger], resource: str, *, poll_interval: float, deadline: float, **more: Any
     ) -> NoReturn:
         """Defer until the resource is over; the task goes on in ``execute_complete(context, event)``.
 
         The event names the resource: arguments of the deferral get lost in ``dag.test()``.
 
         :param resource: full name of what is waited for.
-        :param poll_interval: seconds between two looks.
+        :param poll_interval: seconds between two looks while nothing is known of the pace.
         :param deadline: when to give up, in seconds since 1970 (UTC).
         :param more: further arguments of the trigger.
         """

@@ -23,8 +23,8 @@ from gemini_tuning.operators.once import SubmissionMemory, SubmitsOnce, generati
 from gemini_tuning.resources import FAILED_STATES, TuningJob
 from gemini_tuning.run_labels import REQUEST, reserved, run_labels
 from gemini_tuning.submission import Submission
+from gemini_tuning.task_states import OVER, ask_states, runs_without_a_slot
 from gemini_tuning.tuning_spec import TuningJobSpec
-from gemini_tuning.watching import OVER, ask_states, runs_without_a_slot
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
