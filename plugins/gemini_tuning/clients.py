@@ -24,10 +24,7 @@ if TYPE_CHECKING:
     import requests
     from airflow.sdk import Connection
     from google import genai
-    from google.cloud import storage
-    from google.cloud.aiplatform_v1.services.metadata_service import MetadataServiceClient
-    from google.cloud.aiplatform_v1.services.model_service import ModelServiceClient
-    from google.cloud.aiplatform_v1.services.tensorboard_service import TensorboardServiceClient
+    from google.cloud.storage import Client
 
 TUNING_API_VERSION = "v1beta1"  # v1 does not tell epochs and steps done
 API_VERSION = "v1"
@@ -221,30 +218,23 @@ class GoogleClients(GoogleBaseHook):
             return f"https://aiplatform.{location}.rep.googleapis.com"
         return f"https://{location}-aiplatform.googleapis.com"
 
-    def _model_service(self, location: str) -> ModelServiceClient:
-        from google.cloud.aiplatform_v1.services.model_service import ModelServiceClient
+    def _post_json(self, path: str, location: str, body: dict[str, Any]) -> Any:
+        """Ask below ``/v1`` for what google-genai has no call for; sent once.
 
-        return ModelServiceClient(**self._rest(location))
+        google-cloud-aiplatform has one, but imports all services of Vertex AI with it: about a second of CPU in each
+        task, more than most tasks need for their work.
+        """
+        from google.api_core.exceptions import from_http_response
+        from google.auth.transport.requests import AuthorizedSession
 
-    def _metadata_service(self, location: str) -> MetadataServiceClient:
-        from google.cloud.aiplatform_v1.services.metadata_service import MetadataServiceClient
+        url = f"{self._vertex_endpoint(location)}/{API_VERSION}/{path}"
+        with AuthorizedSession(self.get_credentials()) as session:
+            response: requests.Response = session.post(url, json=body, timeout=REQUEST_TIMEOUT)
+        if response.status_code != 200:
+            raise from_http_response(response)
+        return response.json()
 
-        return MetadataServiceClient(**self._rest(location))
-
-    def _tensorboard_service(self, location: str) -> TensorboardServiceClient:
-        from google.cloud.aiplatform_v1.services.tensorboard_service import TensorboardServiceClient
-
-        return TensorboardServiceClient(**self._rest(location))
-
-    def _rest(self, location: str) -> dict[str, Any]:
-        """Return what the clients of google-cloud-aiplatform are made with."""
-        return {
-            "credentials": self.get_credentials(),
-            "transport": "rest",
-            "client_options": {"api_endpoint": self._vertex_endpoint(location)},
-        }
-
-    def _storage_client(self) -> storage.Client:
+    def _storage_client(self) -> Client:
         from google.cloud.storage import Client
 
         endpoint = self._endpoint(STORAGE_ENDPOINT_EXTRA)
@@ -255,7 +245,7 @@ class GoogleClients(GoogleBaseHook):
         )
 
     def _get_json(self, path: str, location: str, params: dict[str, Any] | None = None) -> Any:
-        """Read below ``/v1`` what no client of Google's reads as documented: operations and evaluation runs."""
+        """Read below ``/v1`` what google-genai does not: operations, experiments, evaluation runs."""
         from google.api_core.exceptions import from_http_response
         from google.auth.transport.requests import AuthorizedSession
 
