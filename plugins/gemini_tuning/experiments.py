@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, TypeVar
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeVar
 
 from tenacity import Retrying, retry_if_exception_type, stop_before_delay
 
@@ -32,6 +34,14 @@ _ID = re.compile(r"[A-Za-z0-9_-]+")  # what may become part of an address
 _READ = "read the metrics of"
 
 
+class _Place(NamedTuple):
+    """Where the metrics of an experiment are."""
+
+    board: ResourceName
+    run: str
+    series: Mapping[str, str] = MappingProxyType({})  # name of the metric by the series' full name
+
+
 class ExperimentReader(GoogleClients):
     """Reads the experiments and evaluations of tuning jobs; every read is repeated for a minute."""
 
@@ -48,10 +58,28 @@ class ExperimentReader(GoogleClients):
         """
         context = ContextName.parse(experiment)
         with service_errors(_READ, experiment):
+            try:
+                return self._read_curves(context, names, steps)
+            except PermanentServiceError:
+                if self._places.pop(experiment, None) is None:
+                    raise
+                return self._read_curves(context, names, steps)  # not where it was the last time
+
+    @cached_property
+    def _places(self) -> dict[str, _Place]:
+        """Where the metrics of experiments were found: who reads them with every epoch asks for the way once."""
+        return {}
+
+    def _read_curves(self, context: ContextName, names: Collection[str], steps: Collection[int]) -> dict[str, Curve]:
+        if (place := self._places.get(str(context))) is None:
             board = self._board(context)
-            run = f"{board}/experiments/{context.id}/runs/{self._run_id(context)}"
-            series = self._series(context, board.location, run, names)
-            return self._curves(context, board, series, steps) if series else {}
+            place = _Place(board, f"{board}/experiments/{context.id}/runs/{self._run_id(context)}")
+        if not set(names) <= set(place.series.values()):  # some are written later than others
+            place = place._replace(series=self._series(context, place, names))
+        wanted = {series: name for series, name in place.series.items() if name in names}
+        curves = self._curves(context, place.board, wanted, steps) if wanted else {}
+        self._places[str(context)] = place
+        return curves
 
     @renewing_token
     def get_evaluation_run(self, name: str) -> EvaluationRun:
@@ -86,14 +114,14 @@ class ExperimentReader(GoogleClients):
             self.log.warning("%s has %d runs; the newest, %s, is read", context, len(ids), ids[0])
         return ids[0]
 
-    def _series(self, context: ContextName, location: str, run: str, names: Collection[str]) -> dict[str, str]:
+    def _series(self, context: ContextName, place: _Place, names: Collection[str]) -> dict[str, str]:
         """Return the wanted time series of a run: name of the metric by the series' full name."""
-        listed = self._listed(context, f"{run}/timeSeries", location, "tensorboardTimeSeries")
+        listed = self._listed(context, f"{place.run}/timeSeries", place.board.location, "tensorboardTimeSeries")
         there = {str(item.get("displayName")): str(item.get("name")).rpartition("/")[2] for item in listed}
         if absent := [name for name in names if name not in there]:
-            self.log.warning("%s has no %s; it has %s", run, absent, shortened(", ".join(sorted(there))))
+            self.log.warning("%s has no %s; it has %s", place.run, absent, shortened(", ".join(sorted(there))))
         return {
-            f"{run}/timeSeries/{identifier}": name
+            f"{place.run}/timeSeries/{identifier}": name
             for name, identifier in there.items()
             if name in names and _ID.fullmatch(identifier)
         }
