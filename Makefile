@@ -71,7 +71,5 @@ lock: $(STAMP) ## remake constraints.txt from requirements.txt with the newest v
 clean: ## remove .venv and what the demo wrote
 	rm -rf $(VENV) .demo .chaos .bench .mypy_cache .pytest_cache .ruff_cache
 
-bench: $(STAMP) ## how fast the emulator, prompts side by side and the page are; also writes .bench/*.json
-	@$(BIN)/python tests/benchmarks/bench_vertex_emulator.py
-	@$(BIN)/python tests/benchmarks/bench_smoke_runner.py
-	@$(BIN)/python tests/benchmarks/bench_page.py
+bench: $(STAMP) ## this project beside what people use today; ONLY="parse waits" for some; results in .bench
+	@$(BIN)/python -m tests.benchmarks $(if $(ONLY),--only $(ONLY)) $(ARGS)

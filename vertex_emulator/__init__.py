@@ -31,7 +31,7 @@ ids are random, so that two emulators never give the same id to two things.
 
 Its own API, which needs no token (:mod:`vertex_emulator.routes.control`)::
 
-    GET    /_emulator/health       status, virtual time, speed, counts
+    GET    /_emulator/health       status, virtual time, speed, counts, requests so far
     GET    /_emulator/state        all resources
     GET    /_emulator/requests     the last requests, with bodies and replies of those to Vertex AI
     GET    /_emulator/key          the service-account key

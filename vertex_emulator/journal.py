@@ -18,6 +18,8 @@ class Journal:
 
     def __init__(self, size: int) -> None:
         self._entries: deque[dict[str, Any]] = deque(maxlen=size)
+        self.total = 0
+        """Requests so far, also those that are not remembered any more."""
 
     def add(
         self,
@@ -53,6 +55,7 @@ class Journal:
         if reply:
             entry["reply"] = reply[:_MAX_BODY]
         self._entries.append(entry)
+        self.total += 1
 
     def entries(self) -> list[dict[str, Any]]:
         """All that is remembered, oldest first."""
@@ -64,6 +67,7 @@ class Journal:
     def clear(self) -> None:
         """Forget everything."""
         self._entries.clear()
+        self.total = 0
 
 
 def _readable(body: bytes) -> Any:

@@ -29,6 +29,7 @@ from gemini_tuning.resources import (
     share_done,
     short_state,
 )
+from gemini_tuning.tuning_metrics import Curve
 from gemini_tuning.tuning_spec import ADAPTER_SIZES, TuningJobSpec
 from gemini_tuning.wording import said, shown
 
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
 MAX_WORD = 100  # characters of a state, a phase, a finish reason
 MAX_TEXT = 1_000  # characters of a display name or the name of an experiment
 MAX_COUNT = 2**63
-MAX_DIGITS = 19
+MAX_DIGITS = 20  # of a 64-bit number with its sign
+NO_NUMBERS = ("NaN", "Infinity", "-Infinity")  # as protocol buffers write them in JSON
 # The model was stopped by a filter, not by its own end or a limit.
 BLOCKING_FINISH_REASONS = frozenset(
     {"SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT"}
@@ -200,13 +202,8 @@ def listed_jobs(answer: Any) -> tuple[list[ListedJob], str | None]:
 
     Jobs without a usable name are left out: nobody can wait for them.
     """
-    answer = _mapping(answer, "the list")
-    found = answer.get("tuningJobs") or []
-    if not isinstance(found, list):
-        raise UnusableAnswerError(f"the answer gives {shown(found)} as tuning jobs")
-    token = answer.get("nextPageToken")
-    jobs = [_listed_job(raw) for raw in found if isinstance(raw, Mapping) and isinstance(raw.get("name"), str)]
-    return jobs, token if isinstance(token, str) and token else None
+    found, token = page(answer, "tuningJobs")
+    return [_listed_job(raw) for raw in found if isinstance(raw.get("name"), str)], token
 
 
 def _listed_job(raw: Mapping[str, Any]) -> ListedJob:
@@ -355,12 +352,13 @@ def _default(value: str | None) -> str | None:
         raise UnusableAnswerError(str(error)) from None
 
 
-def model_name(value: Any) -> str:
-    """Return the full name of a model, as the service gave it.
+def original_model(model: Any) -> str | None:
+    """Return the full name of the model that a model, in the API's JSON, is a copy of; ``None`` when it is none.
 
-    :raises UnusableAnswerError: when it is none.
+    :raises UnusableAnswerError: when it is no full name.
     """
-    return str(_name(value, "models", "the model"))
+    original = _mapping(_mapping(model, "the model").get("originalModelInfo"), "originalModelInfo").get("model")
+    return _optional_name(original, "models", "the model")
 
 
 def operation_name(value: Any) -> str:
@@ -373,6 +371,14 @@ def operation_name(value: Any) -> str:
     except ValueError as error:
         raise UnusableAnswerError(f"the answer names the operation wrongly: {error}") from None
     return str(value)
+
+
+def started_operation(raw: Any) -> str:
+    """Return the name of an operation that was just started, from its JSON.
+
+    :raises UnusableAnswerError: when it is none.
+    """
+    return operation_name(_mapping(raw, "the operation").get("name"))
 
 
 def operation(raw: Any, *, asked: str | None = None) -> Operation:
@@ -405,12 +411,8 @@ def operations(answer: Any) -> tuple[list[Operation], str | None]:
 
     Operations that made something else than a model are left out.
     """
-    answer = _mapping(answer, "the list")
-    found = answer.get("operations") or []
-    if not isinstance(found, list):
-        raise UnusableAnswerError(f"the answer gives {shown(found)} as operations")
-    token = answer.get("nextPageToken")
-    return [operation(raw) for raw in found if _is_of_a_copy(raw)], token if isinstance(token, str) and token else None
+    found, token = page(answer, "operations")
+    return [operation(raw) for raw in found if _is_of_a_copy(raw)], token
 
 
 def _is_of_a_copy(raw: Any) -> bool:
@@ -489,3 +491,71 @@ def default_endpoint(model: Any, *, asked: str) -> str | None:
         if entry.get("checkpointId") == default:
             return _optional_name(entry.get("endpoint"), "endpoints", "an endpoint")
     return None
+
+
+def page(answer: Any, field: str) -> tuple[list[Mapping[str, Any]], str | None]:
+    """Return what one page of a list has, and the token of the next page."""
+    answer = _mapping(answer, "the list")
+    token = answer.get("nextPageToken")
+    return _mappings(answer.get(field), field), token if isinstance(token, str) and token else None
+
+
+def _mappings(value: Any, what: str) -> list[Mapping[str, Any]]:
+    if not isinstance(value or [], list):
+        raise UnusableAnswerError(f"the answer gives {shown(value)} as {what}")
+    return [_mapping(item, f"one of {what}") for item in value or []]
+
+
+def tensorboard_of(context: Any) -> str | None:
+    """Return the TensorBoard that an experiment, in the API's JSON, names."""
+    metadata = _mapping(_mapping(context, "the experiment").get("metadata"), "metadata")
+    board = metadata.get("backing_tensorboard_resource")
+    if not board:
+        return None
+    return str(_name(board, "tensorboards", "the TensorBoard"))
+
+
+def series_data(answer: Any) -> dict[str, Curve]:
+    """Return the curves of a batch read by the ids of their time series."""
+    found = _mappings(_mapping(answer, "the metrics").get("timeSeriesData"), "timeSeriesData")
+    return {str(data.get("tensorboardTimeSeriesId")): _curve(data) for data in found}
+
+
+def one_series(answer: Any) -> Curve:
+    """Return the curve of a read of one time series."""
+    return _curve(_mapping(_mapping(answer, "the metric").get("timeSeriesData"), "timeSeriesData"))
+
+
+def _curve(data: Mapping[str, Any]) -> Curve:
+    """Return the scalars of a time series, in the order in which they were written."""
+    points = _mappings(data.get("values"), "values")
+    if any(point.get("scalar") is None for point in points):
+        raise UnusableAnswerError(f"the answer gives {shown(data.get('valueType'))} as a metric, not numbers")
+    written = sorted(points, key=lambda point: written_at(point.get("wallTime")))
+    scalars = ((point.get("step"), _mapping(point["scalar"], "a scalar").get("value")) for point in written)
+    return Curve.of((_step(step), _number(value)) for step, value in scalars)
+
+
+def written_at(value: Any) -> str:
+    """Return a time of the API so that times sort; their fractions of a second differ in length."""
+    return str(value or "").rstrip("Z")
+
+
+def _step(value: Any) -> int:
+    """Return a 64-bit number, which JSON has as a text; nothing stands for zero."""
+    text = str(0 if value is None else value)
+    if len(text) > MAX_DIGITS or not text.removeprefix("-").isascii() or not text.removeprefix("-").isdigit():
+        raise UnusableAnswerError(f"the answer gives {shown(value)} as a step")
+    return int(text)
+
+
+def _number(value: Any) -> float:
+    """Return a float, which JSON has as a text where it is none: NaN, Infinity; nothing stands for zero."""
+    if value in NO_NUMBERS:
+        return float(value)
+    if not isinstance(value, int | float | None) or isinstance(value, bool):
+        raise UnusableAnswerError(f"the answer gives {shown(value)} as a metric, not a number")
+    try:
+        return float(value or 0)
+    except OverflowError:
+        raise UnusableAnswerError(f"the answer gives {shown(value)} as a metric") from None

@@ -2,31 +2,27 @@
 
 The way to the metrics, as Google's own client goes it: the experiment is a context of Vertex ML Metadata and names a
 TensorBoard; its run is another context; the TensorBoard has a run of the same id, with a time series for each metric.
-Google's clients are imported inside functions, as in :mod:`gemini_tuning.hook`.
+It is asked over plain HTTP: :meth:`~gemini_tuning.clients.GoogleClients._post_json` says why.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
-from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Collection, Mapping
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeVar
 
 from tenacity import Retrying, retry_if_exception_type, stop_before_delay
 
 from gemini_tuning import api_values
-from gemini_tuning.api_errors import UnusableAnswerError, service_errors
+from gemini_tuning.api_errors import service_errors
 from gemini_tuning.backoff import backoff
-from gemini_tuning.clients import REQUEST_TIMEOUT, GoogleClients, renewing_token
+from gemini_tuning.clients import GoogleClients, renewing_token
 from gemini_tuning.exceptions import PermanentServiceError, TransientServiceError
 from gemini_tuning.resources import ContextName, EvaluationRun, ResourceName
 from gemini_tuning.tuning_metrics import Curve
-from gemini_tuning.wording import shortened, shown
-
-if TYPE_CHECKING:
-    from google.cloud.aiplatform_v1.services.metadata_service import MetadataServiceClient
-    from google.cloud.aiplatform_v1.services.tensorboard_service import TensorboardServiceClient
-    from google.cloud.aiplatform_v1.types import TimeSeriesData
+from gemini_tuning.wording import shortened
 
 T = TypeVar("T")
 
@@ -36,8 +32,14 @@ PAGE_SIZE = 100
 ALL_POINTS = -1  # "can be set to -1 to return all data" (timeSeries.read)
 _ID = re.compile(r"[A-Za-z0-9_-]+")  # what may become part of an address
 _READ = "read the metrics of"
-# Read once, without the clients' own repeating: it is repeated here.
-_ONCE: Mapping[str, Any] = {"retry": None, "timeout": REQUEST_TIMEOUT}
+
+
+class _Place(NamedTuple):
+    """Where the metrics of an experiment are."""
+
+    board: ResourceName
+    run: str
+    series: Mapping[str, str] = MappingProxyType({})  # name of the metric by the series' full name
 
 
 class ExperimentReader(GoogleClients):
@@ -56,12 +58,28 @@ class ExperimentReader(GoogleClients):
         """
         context = ContextName.parse(experiment)
         with service_errors(_READ, experiment):
-            with self._metadata_service(context.location) as metadata:
-                board = _board(metadata, context)
-                run = f"{board}/experiments/{context.id}/runs/{self._run_id(metadata, context)}"
-            with self._tensorboard_service(board.location) as tensorboards:
-                series = self._series(tensorboards, context, run, names)
-                return self._curves(tensorboards, context, series, steps) if series else {}
+            try:
+                return self._read_curves(context, names, steps)
+            except PermanentServiceError:
+                if self._places.pop(experiment, None) is None:
+                    raise
+                return self._read_curves(context, names, steps)  # not where it was the last time
+
+    @cached_property
+    def _places(self) -> dict[str, _Place]:
+        """Where the metrics of experiments were found: who reads them with every epoch asks for the way once."""
+        return {}
+
+    def _read_curves(self, context: ContextName, names: Collection[str], steps: Collection[int]) -> dict[str, Curve]:
+        if (place := self._places.get(str(context))) is None:
+            board = self._board(context)
+            place = _Place(board, f"{board}/experiments/{context.id}/runs/{self._run_id(context)}")
+        if not set(names) <= set(place.series.values()):  # some are written later than others
+            place = place._replace(series=self._series(context, place, names))
+        wanted = {series: name for series, name in place.series.items() if name in names}
+        curves = self._curves(context, place.board, wanted, steps) if wanted else {}
+        self._places[str(context)] = place
+        return curves
 
     @renewing_token
     def get_evaluation_run(self, name: str) -> EvaluationRun:
@@ -73,17 +91,20 @@ class ExperimentReader(GoogleClients):
         # google-genai and google-cloud-aiplatform's generated clients have no such call.
         return _patiently("get", name, lambda: api_values.evaluation_run(self._get_json(name, location), asked=name))
 
-    def _run_id(self, metadata: MetadataServiceClient, context: ContextName) -> str:
+    def _board(self, context: ContextName) -> ResourceName:
+        """Return the TensorBoard behind an experiment."""
+        found = _patiently(_READ, str(context), lambda: self._get_json(str(context), context.location))
+        if (board := api_values.tensorboard_of(found)) is None:
+            raise PermanentServiceError(f"{context} names no TensorBoard.", resource=str(context))
+        return ResourceName.parse(board, "tensorboards")
+
+    def _run_id(self, context: ContextName) -> str:
         """Return the id of the experiment's run: that of the run's context without the experiment's before it."""
         wanted = f'schema_title="system.ExperimentRun" AND parent_contexts:"{context}"'
-        request = {"parent": context.store, "filter": wanted, "page_size": PAGE_SIZE}
-        contexts = _patiently(
-            _READ, str(context), lambda: _listed(metadata.list_contexts(request, **_ONCE).pages, "contexts")
-        )
-        newest = sorted(contexts, key=lambda found: str(found.create_time), reverse=True)
-        ids: list[str] = [
-            run for found in newest if _ID.fullmatch(run := found.name.partition(f"/contexts/{context.id}-")[2])
-        ]
+        contexts = self._listed(context, f"{context.store}/contexts", context.location, "contexts", filter=wanted)
+        newest = sorted(contexts, key=lambda found: api_values.written_at(found.get("createTime")), reverse=True)
+        names = [str(found.get("name")).partition(f"/contexts/{context.id}-")[2] for found in newest]
+        ids = [run for run in names if _ID.fullmatch(run)]
         if not ids:
             raise PermanentServiceError(
                 f"{context} has no run: the job ended before its tuning began, or its metrics were deleted.",
@@ -93,53 +114,39 @@ class ExperimentReader(GoogleClients):
             self.log.warning("%s has %d runs; the newest, %s, is read", context, len(ids), ids[0])
         return ids[0]
 
-    def _series(
-        self, tensorboards: TensorboardServiceClient, context: ContextName, run: str, names: Collection[str]
-    ) -> dict[str, str]:
+    def _series(self, context: ContextName, place: _Place, names: Collection[str]) -> dict[str, str]:
         """Return the wanted time series of a run: name of the metric by the series' full name."""
-        request = {"parent": run, "page_size": PAGE_SIZE}
-
-        def read() -> list[Any]:
-            return _listed(tensorboards.list_tensorboard_time_series(request, **_ONCE).pages, "tensorboard_time_series")
-
-        there = {item.display_name: item.name.rpartition("/")[2] for item in _patiently(_READ, str(context), read)}
+        listed = self._listed(context, f"{place.run}/timeSeries", place.board.location, "tensorboardTimeSeries")
+        there = {str(item.get("displayName")): str(item.get("name")).rpartition("/")[2] for item in listed}
         if absent := [name for name in names if name not in there]:
-            self.log.warning("%s has no %s; it has %s", run, absent, shortened(", ".join(sorted(there))))
+            self.log.warning("%s has no %s; it has %s", place.run, absent, shortened(", ".join(sorted(there))))
         return {
-            f"{run}/timeSeries/{identifier}": name
+            f"{place.run}/timeSeries/{identifier}": name
             for name, identifier in there.items()
             if name in names and _ID.fullmatch(identifier)
         }
 
     def _curves(
-        self,
-        tensorboards: TensorboardServiceClient,
-        context: ContextName,
-        series: Mapping[str, str],
-        steps: Collection[int],
+        self, context: ContextName, board: ResourceName, series: Mapping[str, str], steps: Collection[int]
     ) -> dict[str, Curve]:
-        board = next(iter(series)).partition("/experiments/")[0]
-        request = {"tensorboard": board, "time_series": list(series)}
-
         def read() -> dict[str, Curve]:
-            reply = tensorboards.batch_read_tensorboard_time_series_data(request, **_ONCE)
-            return {data.tensorboard_time_series_id: _curve(data) for data in reply.time_series_data}
+            wanted = {"timeSeries": list(series)}
+            return api_values.series_data(self._get_json(f"{board}:batchRead", board.location, wanted))
 
         samples = _patiently(_READ, str(context), read)
         curves = {}
         for full_name, name in series.items():
             sample = samples.get(full_name.rpartition("/")[2], Curve())
             if sample.points and sample.lacks(steps):
-                sample = self._whole(tensorboards, context, full_name) or sample
+                sample = self._whole(context, board.location, full_name) or sample
             curves[name] = sample
         return curves
 
-    def _whole(self, tensorboards: TensorboardServiceClient, context: ContextName, series: str) -> Curve | None:
+    def _whole(self, context: ContextName, location: str, series: str) -> Curve | None:
         """Return all points of a series, or ``None`` where the service refuses."""
-        request = {"tensorboard_time_series": series, "max_data_points": ALL_POINTS}
 
         def read() -> Curve:
-            return _curve(tensorboards.read_tensorboard_time_series_data(request, **_ONCE).time_series_data)
+            return api_values.one_series(self._get_json(f"{series}:read", location, {"maxDataPoints": ALL_POINTS}))
 
         try:
             return _patiently(_READ, str(context), read)
@@ -149,17 +156,23 @@ class ExperimentReader(GoogleClients):
             self.log.warning("Only a sample of %s can be read: %s", series, error)
             return None
 
+    def _listed(
+        self, context: ContextName, path: str, location: str, field: str, **query: str
+    ) -> list[Mapping[str, Any]]:
+        """Return all of a list, as far as it ends."""
 
-def _board(metadata: MetadataServiceClient, context: ContextName) -> ResourceName:
-    """Return the TensorBoard behind an experiment."""
-    found = _patiently(_READ, str(context), lambda: metadata.get_context(name=str(context), **_ONCE))
-    board = dict(found.metadata or {}).get("backing_tensorboard_resource")
-    if not board:
-        raise PermanentServiceError(f"{context} names no TensorBoard.", resource=str(context))
-    try:
-        return ResourceName.parse(board, "tensorboards")
-    except ValueError as error:
-        raise UnusableAnswerError(f"the answer names the TensorBoard wrongly: {error}") from None
+        def read() -> list[Mapping[str, Any]]:
+            found: list[Mapping[str, Any]] = []
+            page: dict[str, Any] = {"pageSize": PAGE_SIZE, **query}
+            for _ in range(MAX_PAGES):
+                items, token = api_values.page(self._get_json(path, location, page), field)
+                found += items
+                if token is None:
+                    break
+                page["pageToken"] = token
+            return found
+
+        return _patiently(_READ, str(context), read)
 
 
 def _patiently(action: str, resource: str, read: Callable[[], T]) -> T:
@@ -175,16 +188,3 @@ def _patiently(action: str, resource: str, read: Callable[[], T]) -> T:
         stop=stop_before_delay(METRICS_PATIENCE),
         reraise=True,
     )(once)
-
-
-def _listed(pages: Iterable[Any], field: str) -> list[Any]:
-    return [item for page in islice(pages, MAX_PAGES) for item in getattr(page, field)]
-
-
-def _curve(data: TimeSeriesData) -> Curve:
-    """Return the scalars of a time series."""
-    scalars = [point for point in data.values if "scalar" in point]
-    if len(scalars) < len(data.values):
-        raise UnusableAnswerError(f"the answer gives {shown(data.value_type)} as a metric, not numbers")
-    written = sorted(scalars, key=lambda point: str(point.wall_time))
-    return Curve.of((point.step, point.scalar.value) for point in written)

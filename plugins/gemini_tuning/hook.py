@@ -228,22 +228,19 @@ class GeminiTuningHook(ExperimentReader):
         :raises CreateOutcomeUnknownError: when the request left and no answer came back.
         :raises NotSentError: when it would have left after ``not_after``.
         """
-        from google.cloud.aiplatform_v1.types import CopyModelRequest
-
         parent = f"projects/{self.project(spec.project_id)}/locations/{location}"
-        request = CopyModelRequest(parent=parent, source_model=source_model)
+        body: dict[str, Any] = {"sourceModel": source_model}
         if spec.model_id:
-            request.model_id = spec.model_id
+            body["modelId"] = spec.model_id
         if spec.parent_model:
-            request.parent_model = spec.parent_model
+            body["parentModel"] = spec.parent_model
         if spec.kms_key_name:
-            request.encryption_spec.kms_key_name = spec.kms_key_name
-        client = self._model_service(location)
+            body["encryptionSpec"] = {"kmsKeyName": spec.kms_key_name}
+        self._vertex_endpoint(location)  # refuses a bad location before anything is taken for sent
         if not_after is not None and time.time() > not_after:
             raise NotSentError(f"The copy of {source_model} was not asked for: too much time had passed.")
         with creating(f"copy of {source_model} in {parent}"):
-            operation = client.copy_model(request=request, timeout=REQUEST_TIMEOUT)
-            return api_values.operation_name(operation.operation.name)
+            return api_values.started_operation(self._post_json(f"{parent}/models:copy", location, body))
 
     @renewing_token
     def get_operation(self, name: str, *, patient: bool = True) -> Operation:
@@ -288,12 +285,9 @@ class GeminiTuningHook(ExperimentReader):
 
         :param name: full name of the copy; without ``@version`` its default version.
         """
+        location = ResourceName.parse(name, "models").location
         with service_errors("get", name):
-            model = self._model_service(ResourceName.parse(name, "models").location).get_model(
-                name=name, timeout=REQUEST_TIMEOUT
-            )
-            original = model.original_model_info.model
-            return api_values.model_name(original) if original else None
+            return api_values.original_model(self._get_json(name, location))
 
     @renewing_token
     def get_serving_endpoint(self, name: str) -> str:

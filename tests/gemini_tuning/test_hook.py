@@ -483,7 +483,7 @@ def test_the_host_follows_the_resource(hook, monkeypatch, location, host):
     monkeypatch.delitem(hook.extras, "aiplatform.endpoint")
     name = ResourceName.parse(f"projects/p/locations/{location}/models/1", "models")
     assert hook._client_for(name, "v1")._api_client._http_options.base_url == f"https://{host}/"
-    assert hook._model_service(location).api_endpoint.removeprefix("https://") == host
+    assert hook._vertex_endpoint(location) == f"https://{host}"
 
 
 @pytest.mark.parametrize(

@@ -164,6 +164,7 @@ CREATES = ("create", "copy")
 
 def call(service, name: str) -> Any:
     """Make a call; return its value, or the error that it was right to raise."""
+    service.hook._places.clear()  # each call finds its own way
     action, kind, resource, _ = CALLS[name]
     try:
         value = action(service)

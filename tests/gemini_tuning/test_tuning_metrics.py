@@ -446,3 +446,20 @@ def test_the_evaluation_of_the_only_checkpoint_may_not_name_it(vertex):
     assert len(raw) == len(found["checkpoints"]) == 1
     (line,) = found["checkpoints"].values()
     assert line["evaluation"]
+
+
+def test_the_way_to_the_metrics_is_asked_for_once(vertex):
+    job, hook = finished_job(vertex), GeminiTuningHook()
+    first = hook.read_curves(job.experiment, [TRAIN, EVAL], ())
+    before = len(vertex.requests())
+    assert hook.read_curves(job.experiment, [TRAIN, EVAL], ()) == first
+    assert [request["path"].rpartition(":")[2] for request in vertex.requests()[before:]] == ["batchRead"]
+
+
+def test_metrics_that_are_not_where_they_were_are_looked_for_anew(vertex):
+    job, hook = finished_job(vertex), GeminiTuningHook()
+    first = hook.read_curves(job.experiment, [TRAIN, EVAL], ())
+    place = hook._places[job.experiment]
+    gone = {f"{name}0": metric for name, metric in place.series.items()}
+    hook._places[job.experiment] = place._replace(series=gone)
+    assert hook.read_curves(job.experiment, [TRAIN, EVAL], ()) == first

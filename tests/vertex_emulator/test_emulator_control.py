@@ -34,6 +34,7 @@ def test_health(emulator, genai_client):
         "operations": 0,
         "buckets": 1,
     }
+    assert health["requests"] == len(emulator.requests())
 
 
 def test_state_and_reset(emulator, genai_client):

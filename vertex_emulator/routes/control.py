@@ -14,7 +14,7 @@ _MEGAYEAR = 1e13
 
 
 def health(call: Call) -> Json:
-    """Whether it serves, what time it is here, the seed that makes another run alike, how many resources there are."""
+    """Whether it serves, its time, the seed that makes another run alike, and counts of resources and requests."""
     world = call.world
     return {
         "status": "ok",
@@ -22,6 +22,7 @@ def health(call: Call) -> Json:
         "speed": world.clock.speed,
         "seed": world.seed,
         "counts": world.counts(),
+        "requests": world.journal.total,
     }
 
 

@@ -1,0 +1,93 @@
+"""Parse time and memory of the DAG files, over a bare `airflow.sdk` DAG
+
+Each file is read in a fresh process with warm bytecode: the process reads a bare DAG first, then the file; what is
+counted is what the second adds, in time and in resident memory. So the import of Airflow itself counts for nobody. The
+files take turns. *second bare DAG* is the error of the method.
+
+The peer is what a DAG with the Google provider's tuning operator imports: `peers/provider_tuning_dag.py` says where it
+comes from. A DAG file is read again and again by the DAG processor, and once more at the start of each task.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from tests.benchmarks.table import Row
+
+ROOT = Path(__file__).resolve().parents[2]
+PEERS = Path(__file__).resolve().parent / "peers"
+OURS = sorted((ROOT / "dags").glob("*.py"))
+PROVIDER, BARE = PEERS / "provider_tuning_dag.py", PEERS / "bare_dag.py"
+REPETITIONS = 15
+MOST_SECONDS, MOST_MEGABYTES, LEAST_RATIO = 0.15, 10.0, 5.0
+
+READ = """
+import importlib.util, json, os, resource, sys, time
+
+def read(path):
+    spec = importlib.util.spec_from_file_location(path.rpartition("/")[2][:-3], path)
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize() / 1e6
+
+read(sys.argv[1])
+before = time.perf_counter(), time.process_time(), resident()
+read(sys.argv[2])
+after = time.perf_counter(), time.process_time(), resident()
+print(json.dumps([b - a for a, b in zip(before, after)]))
+"""
+
+
+def measure(*, small: bool) -> list[Row]:
+    """Read the files in turns."""
+    files = [BARE, *OURS, PROVIDER]
+    found: dict[Path, list[list[float]]] = defaultdict(list)
+    with tempfile.TemporaryDirectory() as home:
+        for path in files:
+            added(path, home)  # writes the bytecode
+        for _ in range(1 if small else REPETITIONS):
+            for path in files:
+                found[path].append(added(path, home))
+    rows = [_row(found, BARE, 0, "s", name="second bare DAG"), _row(found, BARE, 2, "MB", name="second bare DAG")]
+    for path in OURS:
+        rows.append(_row(found, path, 0, "s", None if small else MOST_SECONDS))
+        rows.append(_row(found, path, 1, "s of CPU"))
+        rows.append(_row(found, path, 2, "MB", None if small else MOST_MEGABYTES))
+    return rows
+
+
+def added(path: Path, home: str) -> list[float]:
+    """Return what reading a file adds in a fresh process: seconds, seconds of CPU, megabytes."""
+    unwanted = ("AIRFLOW", "PYTHONDONTWRITE", "PYTHONPATH")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
+    env |= {
+        "AIRFLOW_HOME": home,
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "PYTHONPATH": str(ROOT / "plugins"),  # where Airflow puts them
+    }
+    command = [sys.executable, "-W", "ignore", "-c", READ, str(BARE), str(path)]
+    done = subprocess.run(command, env=env, cwd=home, stdout=subprocess.PIPE, text=True, check=True)
+    figures: list[float] = json.loads(done.stdout.splitlines()[-1])
+    return figures
+
+
+def _row(
+    found: dict[Path, list[list[float]]], path: Path, figure: int, unit: str, most: float | None = None, name: str = ""
+) -> Row:
+    """Return a row of one figure; the peer is the provider's."""
+    ours, peer = ([values[figure] for values in found[which]] for which in (path, PROVIDER))
+    judged: dict[str, Any] = {}
+    if most is not None:
+        met = median(ours) <= most and median(peer) >= LEAST_RATIO * median(ours)
+        judged = {"bar": f"≤ {most:g} {unit}, and {LEAST_RATIO:g} times less", "met": met}
+    return Row(name or path.stem, unit, ours, () if name else peer, **judged)
