@@ -351,7 +351,7 @@ PARAMS = {
         maximum=3600,
         section=WAITING,
         title="Seconds between two looks",
-        description="At the tuning job and at the copy.",
+        description="At the tuning job and at the copy. Less often while a job's end is far, more often near it.",
     ),
     "deadline_seconds": Param(
         24 * 3600,

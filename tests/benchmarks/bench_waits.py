@@ -1,9 +1,10 @@
 """One triggerer that holds 100, 1,000 and 10,000 waits
 
 A process runs the triggers as Airflow's triggerer does, with its own `TriggerRunner.run_trigger`, for as many tuning
-jobs at the local Vertex AI, at its real speed, for a little over two minutes; some jobs end in that time. Ours shares
-one look-out; the peer is one trigger for each job with a client of its own that looks every 60 s, as the provider's
-trigger for batch jobs does it, but with google-genai's async client, so that it does not block the event loop.
+jobs at the local Vertex AI, at its real speed, for a little over two minutes. The jobs have been under way for some
+minutes, and end all over the next ten. Ours shares one look-out; the peer is one trigger for each job with a client of
+its own that looks every 60 s, as the provider's trigger for batch jobs does it, but with google-genai's async client,
+so that it does not block the event loop.
 
 Memory is what the process has grown by when all wait, over the number of waits: everything counts, Airflow's own share
 too. Lag is how late a timer of 10 ms fires. API calls are the service's count of what it is asked a minute after all
@@ -24,7 +25,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 from statistics import median
@@ -39,7 +40,7 @@ TRAINING = "gs://bucket/train.jsonl"
 SIZES = {100: 3, 1_000: 2, 10_000: 2}  # waits: repetitions
 PEER_SIZES = (100, 1_000)
 POLL = 60.0  # seconds
-EPOCHS = (2, 60)  # so that jobs end all over ten minutes
+BEFORE, AFTER = 30, 40  # epochs that jobs are under way when the waits begin, and that the longest goes on
 MOST_KB, MOST_LAG, LEAST_FEWER, LEAST_SOONER = 20.0, 100.0, 20.0, 4.0
 
 
@@ -49,7 +50,7 @@ class Scale:
 
     poll: float = POLL
     hold: float = 135.0
-    epoch: float = 10.0
+    epoch: float = 15.0
 
 
 FULL, SMALL = Scale(), Scale(poll=4.0, hold=16.0, epoch=0.5)
@@ -111,9 +112,14 @@ def _p99(values: list[float]) -> float:
 
 def _run(side: str, waits: int, scale: Scale) -> Found:
     """Make the jobs, have a process wait for them, and look at what the service saw."""
-    with Emulator(speed=1, seconds_per_epoch=scale.epoch) as emulator, tempfile.TemporaryDirectory() as folder:
+    before = BEFORE * scale.epoch
+    with (
+        Emulator(speed=1, seconds_per_epoch=scale.epoch, clock_start=_ago(before)) as emulator,
+        tempfile.TemporaryDirectory() as folder,
+    ):
         emulator.put_object(TRAINING, (DATA / "train.jsonl").read_text(encoding="utf-8"))
         _create(emulator, waits)
+        emulator.advance(before)
         path = Path(folder) / "jobs.json"
         path.write_text(json.dumps([job["name"] for job in emulator.state()["tuningJobs"]]), encoding="utf-8")
         environment = os.environ | {
@@ -137,6 +143,10 @@ def _run(side: str, waits: int, scale: Scale) -> Found:
     return Found(found["kilobytes"], found["calls"], found["lag"], late)
 
 
+def _ago(seconds: float) -> str:
+    return datetime.fromtimestamp(time.time() - seconds, UTC).isoformat()
+
+
 def _create(emulator: Emulator, count: int) -> None:
     """Make jobs of different lengths."""
     dice = Random(7)
@@ -146,7 +156,7 @@ def _create(emulator: Emulator, count: int) -> None:
                 "baseModel": "gemini-2.5-flash",
                 "supervisedTuningSpec": {
                     "trainingDatasetUri": TRAINING,
-                    "hyperParameters": {"epochCount": str(dice.randint(*EPOCHS))},
+                    "hyperParameters": {"epochCount": str(BEFORE + dice.randint(1, AFTER))},
                 },
             }
         )
