@@ -28,10 +28,10 @@ $(STAMP): requirements.txt constraints.txt
 demo: $(STAMP) ## the whole pipeline in a real Airflow; ARGS=--exit ends by itself, ARGS=--help lists the options
 	@$(BIN)/python -m demo $(ARGS)
 
-env: ## write .env, the secrets of docker-compose.yaml; never over an existing one
+env: ## write .env, the secrets and the profile of docker-compose.yaml; never over an existing one
 	@test ! -e .env || { echo "make: .env is there already and stays as it is; for new secrets: docker compose down -v, then delete it" >&2; exit 1; }
 	@$(PYTHON) -c 'import base64, os, secrets as s; \
-	  text = f"POSTGRES_PASSWORD={s.token_hex(24)}\n"; \
+	  text = f"COMPOSE_PROFILES=emulator\nPOSTGRES_PASSWORD={s.token_hex(24)}\nREDIS_PASSWORD={s.token_hex(24)}\n"; \
 	  text += f"AIRFLOW_FERNET_KEY={base64.urlsafe_b64encode(s.token_bytes(32)).decode()}\n"; \
 	  text += f"AIRFLOW_JWT_SECRET={s.token_hex(64)}\nAIRFLOW_API_SECRET_KEY={s.token_hex(32)}\n"; \
 	  text += f"AIRFLOW_ADMIN_PASSWORD={s.token_urlsafe(12)}\n"; \
