@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 unexport PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo env test browser chaos lint lock clean bench page pictures
+.PHONY: help install demo env test browser test-cluster datastores chaos lint lock clean bench page pictures
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -47,6 +47,12 @@ browser: # finds Chromium, or installs Debian's; without it the browser tests ar
 	       && apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } \
 	  || echo "make: no Chromium, so the browser tests are skipped; on Debian and Ubuntu: apt-get install chromium" >&2
 
+test-cluster: $(STAMP) datastores ## docker-compose.yaml without containers: 20 runs, of which a worker and a triggerer die
+	$(BIN)/python -m pytest tests/cluster $(ARGS)
+
+datastores: # finds PostgreSQL and Redis, or installs Debian's
+	@bash tests/cluster/datastores.sh
+
 chaos: $(STAMP) ## a real Airflow and the emulator, disturbed at random; ROUNDS=5 SEED=s, a number repeats a round
 	@$(BIN)/python -m tests.chaos $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
@@ -69,7 +75,7 @@ lock: $(STAMP) ## remake constraints.txt from requirements.txt with the newest v
 	  --no-emit-index-url --no-header --no-annotate requirements.txt -o constraints.txt
 
 clean: ## remove .venv and what the demo wrote
-	rm -rf $(VENV) .demo .chaos .bench .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .demo .chaos .cluster .bench .mypy_cache .pytest_cache .ruff_cache
 
 bench: $(STAMP) ## how fast the emulator, prompts side by side and the page are; also writes .bench/*.json
 	@$(BIN)/python tests/benchmarks/bench_vertex_emulator.py
