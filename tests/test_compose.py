@@ -175,7 +175,7 @@ def test_all_that_stays_up_is_watched_and_comes_back():
             continue
         assert service["restart"] == "unless-stopped", name
         assert service["healthcheck"]["timeout"] == "30s", name
-        assert service["healthcheck"]["start_period"] == "60s", name
+        assert service["healthcheck"]["start_period"] == ("180s" if name in AIRFLOW else "60s"), name
 
 
 def test_dependencies_exist_and_wait_for_what_the_service_can_tell():
