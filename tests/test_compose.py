@@ -174,8 +174,11 @@ def test_all_that_stays_up_is_watched_and_comes_back():
             assert service["restart"] == "no"
             continue
         assert service["restart"] == "unless-stopped", name
-        assert service["healthcheck"]["timeout"] == "30s", name
-        assert service["healthcheck"]["start_period"] == ("180s" if name in AIRFLOW else "60s"), name
+        check = service["healthcheck"]
+        expected = ("60s", "180s") if name in AIRFLOW else ("30s", "60s")
+        assert (check["timeout"], check["start_period"]) == expected, name
+        if "jobs check" in str(check["test"]):
+            assert (check["interval"], check["start_interval"]) == ("5m", "15s"), f"{name}: each costs seconds of CPU time"
 
 
 def test_dependencies_exist_and_wait_for_what_the_service_can_tell():
