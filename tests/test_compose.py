@@ -178,7 +178,7 @@ def test_all_that_stays_up_is_watched_and_comes_back():
         expected = ("60s", "180s") if name in AIRFLOW else ("30s", "60s")
         assert (check["timeout"], check["start_period"]) == expected, name
         if "jobs check" in str(check["test"]):
-            assert (check["interval"], check["start_interval"]) == ("5m", "15s"), f"{name}: each costs seconds of CPU time"
+            assert (check["interval"], check["start_interval"]) == ("5m", "15s"), f"{name}: seconds of CPU time each"
 
 
 def test_dependencies_exist_and_wait_for_what_the_service_can_tell():
