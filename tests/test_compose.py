@@ -14,6 +14,7 @@ import yaml
 
 from demo.__main__ import CONF, DATA
 from demo.stack import BUCKET, Stack
+from tests.cluster import compose
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TEXT = (REPOSITORY / "docker-compose.yaml").read_text(encoding="utf-8")
@@ -218,15 +219,15 @@ def test_every_part_of_airflow_has_the_same_keys_database_and_code():
 def test_airflow_runs_as_in_the_demo(tmp_path, monkeypatch):
     monkeypatch.setattr(Stack, "emulator", lambda *_: {})
     demo = Stack(tmp_path)._airflow_environment()
-    compose = SERVICES["airflow-apiserver"]["environment"]
+    ours = SERVICES["airflow-apiserver"]["environment"]
     for name in (
         "AIRFLOW__CORE__LOAD_EXAMPLES",
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL",
     ):
-        assert compose[name] == demo[name]
-    assert compose["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"] == "http://airflow-apiserver:8080/execution/"
+        assert ours[name] == demo[name]
+    assert ours["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"] == "http://airflow-apiserver:8080/execution/"
 
 
 def test_the_demo_s_data_goes_where_its_run_looks_for_it():
@@ -335,3 +336,45 @@ def test_make_env_leaves_an_existing_file_alone(tmp_path):
     assert "make: .env is there already" in done.stderr
     assert "Traceback" not in done.stderr
     assert (tmp_path / ".env").read_text() == "POSTGRES_PASSWORD=mine\n"
+
+
+# ------------------------------------------------------------------------------------------------ make test-cluster
+
+
+FILLED = {name: f"a-{name}" for name in REQUIRED} | {"COMPOSE_PROFILES": "emulator"}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("$${HOSTNAME} costs $$5", "${HOSTNAME} costs $5"),
+        ("http://localhost:${PORT:-8080}", "http://localhost:8080"),
+        ("${EMPTY:-8080}|${EMPTY}|${EMPTY:+/path}", "8080||"),
+        ("${SET:-8080}|${SET}|${SET:+/path}|${SET:?say it}", "1|1|/path|1"),
+    ],
+)
+def test_variables_are_filled_in_as_docker_compose_does(text, expected):
+    assert compose.interpolate({"a": [text, 3]}, {"SET": "1", "EMPTY": ""}) == {"a": [expected, 3]}
+
+
+@pytest.mark.parametrize("name", sorted(SECRETS))
+def test_a_missing_secret_is_refused(name):
+    with pytest.raises(ValueError, match=f"{name}: run make env first"):
+        compose.read({**FILLED, name: ""})
+
+
+def test_services_of_another_profile_are_left_out_and_the_others_start_after_what_they_need():
+    for profile, absent in (("emulator", "google-credentials"), ("google", "vertex-emulator")):
+        services = compose.read({**FILLED, "COMPOSE_PROFILES": profile})["services"]
+        assert set(SERVICES) - set(services) == {absent}
+        order = [name for name, _ in compose.in_order(services)]
+        assert order.index("postgres") < order.index("airflow-init") < order.index("airflow-worker")
+
+
+def test_commands_are_what_the_images_would_run():
+    services = compose.read(FILLED)["services"]
+    assert compose.command(services["airflow-worker"]) == ["airflow", "celery", "worker"]
+    assert compose.command(services["airflow-init"])[:2] == ["bash", "-euc"]
+    assert compose.command(services["vertex-emulator"])[:3] == ["python", "-m", "vertex_emulator"]
+    assert compose.command(services["redis"])[0] == "redis-server"
+    assert compose.command(services["redis"])[-1] == "a-REDIS_PASSWORD"
