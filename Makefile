@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 unexport PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo env test browser chaos lint lock clean bench page pictures
+.PHONY: help install demo env test browser test-cluster datastores chaos lint lock clean bench page pictures
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -28,10 +28,10 @@ $(STAMP): requirements.txt constraints.txt
 demo: $(STAMP) ## the whole pipeline in a real Airflow; ARGS=--exit ends by itself, ARGS=--help lists the options
 	@$(BIN)/python -m demo $(ARGS)
 
-env: ## write .env, the secrets of docker-compose.yaml; never over an existing one
+env: ## write .env, the secrets and the profile of docker-compose.yaml; never over an existing one
 	@test ! -e .env || { echo "make: .env is there already and stays as it is; for new secrets: docker compose down -v, then delete it" >&2; exit 1; }
 	@$(PYTHON) -c 'import base64, os, secrets as s; \
-	  text = f"POSTGRES_PASSWORD={s.token_hex(24)}\n"; \
+	  text = f"COMPOSE_PROFILES=emulator\nPOSTGRES_PASSWORD={s.token_hex(24)}\nREDIS_PASSWORD={s.token_hex(24)}\n"; \
 	  text += f"AIRFLOW_FERNET_KEY={base64.urlsafe_b64encode(s.token_bytes(32)).decode()}\n"; \
 	  text += f"AIRFLOW_JWT_SECRET={s.token_hex(64)}\nAIRFLOW_API_SECRET_KEY={s.token_hex(32)}\n"; \
 	  text += f"AIRFLOW_ADMIN_PASSWORD={s.token_urlsafe(12)}\n"; \
@@ -46,6 +46,12 @@ browser: # finds Chromium, or installs Debian's; without it the browser tests ar
 	  || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
 	       && apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } \
 	  || echo "make: no Chromium, so the browser tests are skipped; on Debian and Ubuntu: apt-get install chromium" >&2
+
+test-cluster: $(STAMP) datastores ## docker-compose.yaml without containers: 20 runs, of which a worker and a triggerer die
+	$(BIN)/python -m pytest tests/cluster $(ARGS)
+
+datastores: # finds PostgreSQL and Redis, or installs Debian's
+	@bash tests/cluster/datastores.sh
 
 chaos: $(STAMP) ## a real Airflow and the emulator, disturbed at random; ROUNDS=5 SEED=s, a number repeats a round
 	@$(BIN)/python -m tests.chaos $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SEED),--seed $(SEED)) $(ARGS)
@@ -69,7 +75,7 @@ lock: $(STAMP) ## remake constraints.txt from requirements.txt with the newest v
 	  --no-emit-index-url --no-header --no-annotate requirements.txt -o constraints.txt
 
 clean: ## remove .venv and what the demo wrote
-	rm -rf $(VENV) .demo .chaos .bench .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .demo .chaos .cluster .bench .mypy_cache .pytest_cache .ruff_cache
 
 bench: $(STAMP) ## this project beside what people use today; ONLY="parse waits" for some; results in .bench
 	@$(BIN)/python -m tests.benchmarks $(if $(ONLY),--only $(ONLY)) $(ARGS)

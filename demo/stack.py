@@ -96,7 +96,9 @@ class Stack:
             # Each serves the logs of its triggers. The API server asks one port only, and finds the others' on disk.
             port = {"AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port())}
             self._start(f"triggerer-{number}", _airflow("triggerer"), env | port)
-        self._wait_for_airflow()
+        self.wait_for_airflow()
+        pool = {"name": POOL, "slots": self.jobs_in_flight, "include_deferred": True}
+        self.api.http.post("/api/v2/pools", json=pool).raise_for_status()
 
     def stop(self) -> None:
         """Stop everything: all are told to end, then each is waited for."""
@@ -177,7 +179,7 @@ class Stack:
     def _start_emulator(self) -> None:
         command = [sys.executable, "-m", "vertex_emulator", "--port", str(self.emulator_port)]
         command += ["--speed", str(self.speed), *self.emulator_options]
-        self._start(EMULATOR, command, _base_environment())
+        self._start(EMULATOR, command, base_environment())
         wait_until("the local Vertex AI", self.emulator_healthy, list(self.processes.values()), 30)
 
     def emulator_healthy(self) -> bool:
@@ -188,14 +190,16 @@ class Stack:
             return False
         return True
 
-    def _wait_for_airflow(self) -> None:
+    def wait_for_airflow(self) -> None:
+        """Wait until Airflow is healthy and has read the DAGs, and sign in.
+
+        :raises DemoError: naming what is missing.
+        """
         processes = list(self.processes.values())
         wait_until("a healthy Airflow", self.airflow_healthy, processes, START_TIMEOUT)
         self.api.login()
         # The first call of the Execution API builds its application; doing it now spares the first task.
         self.api.http.get("/execution/health")
-        pool = {"name": POOL, "slots": self.jobs_in_flight, "include_deferred": True}
-        self.api.http.post("/api/v2/pools", json=pool).raise_for_status()
         wait_until(f"the DAG {DAG_ID}", self._dag_is_read, processes, START_TIMEOUT)
 
     def airflow_healthy(self) -> bool:
@@ -217,7 +221,7 @@ class Stack:
         passwords.write_text(json.dumps({self.user: self.password, **dict([self.viewer] if self.viewer else [])}))
         passwords.chmod(0o600)
         return {
-            **_base_environment(),
+            **base_environment(),
             "AIRFLOW_HOME": str(home),
             "AIRFLOW__CORE__DAGS_FOLDER": str(REPOSITORY / "dags"),
             "AIRFLOW__CORE__PLUGINS_FOLDER": str(REPOSITORY / "plugins"),
@@ -252,7 +256,7 @@ def _airflow(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "airflow", *arguments]
 
 
-def _base_environment() -> dict[str, str]:
+def base_environment() -> dict[str, str]:
     """Return this process's environment without what would change Airflow or Google's clients."""
     unwanted = ("AIRFLOW", "GOOGLE_", "GCE_", "GCLOUD_", "CLOUDSDK_", "STORAGE_EMULATOR", "PYTHONDONTWRITE", "VERTEX_")
     env = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}

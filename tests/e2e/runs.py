@@ -99,7 +99,7 @@ class Run:
     def process(self, task_id: str) -> psutil.Process | None:
         """Return the process that a task runs in; its parent supervises it."""
         title = f"airflow worker -- {self.task(task_id)['id']}"
-        for process in self.stack.processes["scheduler"].family():
+        for process in [one for part in self.stack.processes.values() for one in part.family()]:
             try:
                 if " ".join(process.cmdline()).startswith(title):
                     return process
