@@ -5,19 +5,36 @@ Airflow loads this file in every process, task processes too: nothing is importe
 
 from __future__ import annotations
 
+import sys
 from functools import cached_property
 from typing import Any, ClassVar
 
+from airflow.configuration import conf
+from airflow.listeners import hookimpl
 from airflow.plugins_manager import AirflowPlugin
 
 PREFIX = "/gemini-tuning"
 HREF = "gemini-tuning/"  # relative: below whatever path Airflow is under
 
 
+class _Preload:
+    """With ``[gemini_tuning] preload``, a scheduler that forks the tasks imports for them what they need."""
+
+    @hookimpl
+    def on_starting(self, component: Any) -> None:
+        """Airflow calls this before the scheduler starts its executor; also elsewhere, and in each task process."""
+        forks_tasks = sys.argv[1:2] == ["scheduler"] and "LocalExecutor" in conf.get("core", "executor")
+        if forks_tasks and conf.getboolean("gemini_tuning", "preload", fallback=False):
+            from gemini_tuning.preload import preload
+
+            preload()
+
+
 class GeminiTuningPlugin(AirflowPlugin):
     """The page."""
 
     name = "gemini_tuning"
+    listeners: ClassVar[list[Any]] = [_Preload()]
     external_views: ClassVar[list[Any]] = [
         {
             "name": "Gemini tuning",

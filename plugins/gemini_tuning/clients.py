@@ -205,8 +205,8 @@ class GoogleClients(GoogleBaseHook):
                 api_version=api_version,
                 timeout=int(timeout * 1000),
                 retry_options=types.HttpRetryOptions(attempts=attempts),
-                client_args={**_tls(), **(client_args or {})},
-                async_client_args=_tls(),
+                client_args={**tls(), **(client_args or {})},
+                async_client_args=tls(),
             ),
         )
 
@@ -259,7 +259,7 @@ class GoogleClients(GoogleBaseHook):
 
 
 @functools.cache
-def _tls() -> dict[str, Any]:
+def tls() -> dict[str, Any]:
     """Return one TLS context for all clients of this process, under the names by which their transports know it.
 
     google-genai makes three for each client, 50 ms of CPU apiece. None where a client certificate is set up:
