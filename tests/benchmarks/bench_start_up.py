@@ -3,8 +3,8 @@
 In a real Airflow (LocalExecutor, warm bytecode), three DAGs of one task each run in turns, alone: ours creates a tuning
 job, the provider's creates a tuning job, and *bare* sends one request with nothing but the standard library. Counted is
 the time from the fork of the task process, which Airflow keeps as the task's start, to its first request in the
-service's journal that is not for a token. The service refuses the create (400), so that the provider's operator does not
-wait. What `bare` takes is Airflow's own: reading the DAG file, asking for the task's context.
+service's journal that is not for a token. The service refuses the create (400), so that the provider's operator does
+not wait. What `bare` takes is Airflow's own: reading the DAG file, asking for the task's context.
 """
 
 from __future__ import annotations

@@ -49,7 +49,8 @@ def main(project: str, folder: str, suite_file: str) -> None:
     )
     assert client.models.get(model=job.tuned_model.model).default_checkpoint_id == best
     copy = copy_model(project, job.tuned_model.model)
-    there = genai.Client(vertexai=True, project=project, location=COPY_LOCATION).models.get(model=copy)
+    client_there = genai.Client(vertexai=True, project=project, location=COPY_LOCATION)
+    there = client_there.models.get(model=copy)
     assert [c.checkpoint_id for c in there.checkpoints] == [c.checkpoint_id for c in model.checkpoints]
     report = json.dumps({"winner": best, "scores": scores, "copy": copy})
     Blob.from_uri(f"{folder}/report.json", client=files).upload_from_string(report)
