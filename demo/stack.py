@@ -245,7 +245,7 @@ class Stack:
             "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
             "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
             "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",  # a task's end may be noticed one interval late
-            "AIRFLOW__GEMINI_TUNING__PRELOAD": "True",
+            "AIRFLOW__GEMINI_TUNING__PRELOAD": "True",  # the tasks are forked from the scheduler
             "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
             "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": json.dumps(self.emulator("GET", "/connection")),
             **self.airflow_env,

@@ -1,4 +1,4 @@
-"""How long the page in Airflow's UI takes: ``make bench``.
+"""How long the page in Airflow's UI takes
 
 Airflow's own API application in this process, on an SQLite file with 500 finished runs and all that their tasks pushed;
 the newest run has the results of ten checkpoints of ten thousand cases each. For each page the median and the longest
@@ -15,15 +15,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from statistics import median
 from typing import Any
 
+from tests.benchmarks.table import Row
+
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "plugins"), str(ROOT / "tests"), str(ROOT / "tests" / "gemini_tuning" / "page")]
+sys.path.insert(0, str(ROOT / "tests" / "gemini_tuning" / "page"))
 
 RUNS, REQUESTS = 500, 20
 CHECKPOINTS, CASES = 10, 10_000
-RESULTS = ROOT / ".bench" / "page.json"
 
 
 def prepare(home: str) -> None:
@@ -44,7 +44,7 @@ def prepare(home: str) -> None:
     initdb()
 
 
-def fill(home: str) -> str:
+def fill(home: str, count: int, cases: int) -> str:
     """Insert the runs, the newest with results on this machine; return that one's id."""
     import tuning_runs as runs
     from airflow.utils.session import create_session
@@ -61,24 +61,24 @@ def fill(home: str) -> str:
             runs.WAITED, pushed={"progress": {**runs.ENDED, "train_loss": curve, "eval_loss": curve}}
         )  # as much as the task keeps
         steps = [waited if step is runs.WAITED else step for step in runs.ALL if step not in runs.TESTED]
-        for number in range(RUNS - 1):
+        for number in range(count - 1):
             tested = runs.smoke_tests(*(runs.summary(str(n)) for n in range(1, CHECKPOINTS + 1)))
             began = runs.BEGAN + timedelta(minutes=number)
             runs.save(session, runs.run(*steps, *tested, run_id=f"run-{number}", run_after=began))
         tested = runs.smoke_tests(
-            *(runs.summary(str(n), results_uri=write(home, n)) for n in range(1, CHECKPOINTS + 1))
+            *(runs.summary(str(n), results_uri=write(home, n, cases)) for n in range(1, CHECKPOINTS + 1))
         )
         runs.save(session, runs.run(*steps, *tested, run_id="newest", run_after=runs.BEGAN + timedelta(days=1)))
     return "newest"
 
 
-def write(home: str, checkpoint: int) -> str:
+def write(home: str, checkpoint: int, cases: int) -> str:
     """Write the results of a checkpoint; return where."""
     import tuning_runs as runs
 
     path = Path(home) / f"checkpoint-{checkpoint}.jsonl"
     with path.open("w", encoding="utf-8") as file:
-        for number in range(CASES):
+        for number in range(cases):
             answer = f"The ferry of case {number} leaves at {(number + checkpoint) % 24}:00. " * 5
             found = runs.result(f"case-{number}", (number + checkpoint) % 13 > 0, answer=answer)
             file.write(json.dumps(found) + "\n")
@@ -96,55 +96,39 @@ def sign_in() -> Any:
     return client
 
 
-def pages(run_id: str) -> Iterator[tuple[str, str, dict[str, Any], int]]:
+def pages(run_id: str, count: int, cases: int) -> Iterator[tuple[str, str, dict[str, Any], int]]:
     """Yield what is asked for: name, path, query, how often."""
     import tuning_runs as runs
 
     run = {"dag_id": runs.DAG, "run_id": run_id}
     yield "/", "/", {}, REQUESTS
     yield "/?base_model=flash", "/", {"base_model": "flash"}, REQUESTS
-    yield "/?base_model=flash, last page", "/", {"base_model": "flash", "page": RUNS // 25}, REQUESTS
+    yield "/?base_model=flash, last page", "/", {"base_model": "flash", "page": max(count // 25, 1)}, REQUESTS
     yield "/run", "/run", run, REQUESTS
     yield "/matrix, first look", "/matrix", run, 1
     yield "/matrix", "/matrix", run, REQUESTS
-    yield "/matrix, differs, last page", "/matrix", {**run, "show": "differs", "page": CASES}, REQUESTS
-    yield "/case", "/case", {**run, "case_id": "case-5000"}, REQUESTS
+    yield "/matrix, differs, last page", "/matrix", {**run, "show": "differs", "page": cases}, REQUESTS
+    yield "/case", "/case", {**run, "case_id": f"case-{cases // 2}"}, REQUESTS
 
 
-def measure(client: Any, name: str, path: str, query: dict[str, Any], times: int) -> dict[str, Any]:
+def ask(client: Any, name: str, path: str, query: dict[str, Any], times: int, *, most: int) -> Row:
     """Ask for a page some times."""
     took = []
-    for _ in range(times):
+    for _ in range(min(times, most)):
         started = time.perf_counter()
         response = client.get(f"/gemini-tuning{path}", params=query)
         took.append((time.perf_counter() - started) * 1000)
         assert response.status_code == 200, response.text
-    return {
-        "page": name,
-        "requests": times,
-        "median_ms": round(median(took), 1),
-        "max_ms": round(max(took), 1),
-        "bytes": len(response.content),
-    }
+    return Row(name, "ms", took, note=f"{len(response.content)} bytes")
 
 
-def main() -> int:
-    """Measure, print, save."""
+def measure(*, small: bool) -> list[Row]:
+    """Ask for all pages."""
+    runs, cases, times = (5, 50, 1) if small else (RUNS, CASES, REQUESTS)
     with tempfile.TemporaryDirectory() as home:
         prepare(home)
-        run_id = fill(home)
+        run_id = fill(home, runs, cases)
         client = sign_in()
         client.get("/gemini-tuning/")  # the first request of a process imports and compiles
         client.get("/gemini-tuning/run", params={"dag_id": "-", "run_id": "-"})
-        rows = []
-        for page in pages(run_id):
-            row = measure(client, *page)
-            rows.append(row)
-            print(json.dumps(row), flush=True)
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(rows, indent=2))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        return [ask(client, *page, most=times) for page in pages(run_id, runs, cases)]

@@ -1,4 +1,4 @@
-"""How well prompts are sent side by side: ``make bench``.
+"""How well prompts are sent side by side
 
 One emulator process whose endpoints take 200 ms for each answer; suites are asked with several limits. For each:
 seconds, against the bound of 1.2 * n / k * 0.2 s + 1 s; the longest time that the event loop did not answer; the median
@@ -10,15 +10,10 @@ judged.
 import asyncio
 import json
 import os
-import sys
 import tempfile
 import time
-from pathlib import Path
 from statistics import median
 from typing import Any
-
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "plugins"), str(ROOT / "tests")]
 
 from support import fill, finished_job
 
@@ -27,13 +22,14 @@ from gemini_tuning.hook import GeminiTuningHook
 from gemini_tuning.smoke.results import ResultsFile
 from gemini_tuning.smoke.session import Session
 from gemini_tuning.smoke.suite import Suite, parse_suite
+from tests.benchmarks.table import Row
 from vertex_emulator.process import Emulator
 
 ANSWER_SECONDS = 0.2
+SMALL_PLAN = ((8, 4),)
 PLAN = ((50, 1), (400, 8), (800, 16), (1_600, 32), (3_200, 32))
 LONGEST_BLOCK = 0.1  # seconds
 JUDGED = 16  # prompts at once
-RESULTS = ROOT / ".bench" / "smoke_runner.json"
 
 
 def suite(cases: int) -> Suite:
@@ -57,7 +53,7 @@ async def longest_block(stop: asyncio.Event) -> float:
     return longest
 
 
-async def measure(endpoint: str, cases: int, concurrency: int) -> dict[str, Any]:
+async def ask(endpoint: str, cases: int, concurrency: int) -> dict[str, Any]:
     """Ask a suite once."""
     asked, stop = suite(cases), asyncio.Event()
     watch = asyncio.create_task(longest_block(stop))
@@ -82,23 +78,25 @@ async def measure(endpoint: str, cases: int, concurrency: int) -> dict[str, Any]
     }
 
 
-def main() -> int:
-    """Measure, print, save; 1 when a bound was broken."""
+def rows(small: bool) -> list[dict[str, Any]]:
+    """Ask all suites."""
     with Emulator(speed=1_000_000) as emulator:
         fill(emulator)
         os.environ["AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT"] = json.dumps(emulator.connection())
         endpoint = finished_job(emulator).endpoint
         emulator.faults([{"path": "generateContent", "delay": ANSWER_SECONDS}])
-        rows = []
-        for cases, concurrency in PLAN:
-            row = asyncio.run(measure(endpoint, cases, concurrency))
-            rows.append(row)
-            print(json.dumps(row), flush=True)
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(rows, indent=2))
-    judged = [row for row in rows if row["concurrency"] <= JUDGED]
-    return int(any(row["seconds"] > row["bound"] or row["longest_block"] > LONGEST_BLOCK for row in judged))
+        return [asyncio.run(ask(endpoint, cases, at_once)) for cases, at_once in (SMALL_PLAN if small else PLAN)]
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def measure(*, small: bool) -> list[Row]:
+    """Ask all suites, and judge."""
+    found = []
+    for row in rows(small):
+        name = f"{row['cases']} prompts, {row['concurrency']} at once"
+        judged = not small and row["concurrency"] <= JUDGED
+        in_time = row["seconds"] <= row["bound"] if judged else None
+        free = row["longest_block"] <= LONGEST_BLOCK if judged else None
+        found.append(Row(name, "s", [row["seconds"]], bar=f"≤ {row['bound']} s", met=in_time))
+        note = f"an answer took {row['answer_ms']} ms; {row['bytes_per_case']} bytes a case"
+        found.append(Row("longest block", "s", [row["longest_block"]], bar=f"≤ {LONGEST_BLOCK} s", met=free, note=note))
+    return found

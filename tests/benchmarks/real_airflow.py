@@ -22,10 +22,11 @@ Span = tuple[float, float]
 
 
 @contextmanager
-def real_airflow(*names: str) -> Iterator[Stack]:
+def real_airflow(*names: str, preload: bool = True) -> Iterator[Stack]:
     """Start Airflow as the demo does, with further DAG files, and the local Vertex AI at demo pace.
 
     :param names: of files in ``airflow_dags``.
+    :param preload: whether the scheduler imports for the tasks, the peer's too, as the demo has it.
     """
     port = free_port()
     service = f"http://127.0.0.1:{port}"
@@ -39,6 +40,7 @@ def real_airflow(*names: str) -> Iterator[Stack]:
             "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
             "GOOGLE_VERTEX_BASE_URL": f"{service}/vertex.googleapis.com",  # the provider's operators know no other way
             "BENCH_SERVICE": service,
+            "AIRFLOW__GEMINI_TUNING__PRELOAD": str(preload),
         }
         with Stack(Path(folder) / "stack", emulator_port=port, airflow_env=env) as stack:
             stack.upload(DATA, "ferry_support")
