@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
+import os
 import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO
 
 import psutil
 
 MARKER = ".gemini-demo"
+_CLAIMED: set[int] = set()  # ports that this process has been given
 
 
 class DemoError(Exception):
@@ -214,7 +218,31 @@ def require_free_port(port: int, option: str) -> None:
 
 
 def free_port() -> int:
-    """Return a loopback port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a loopback port that is free, and that no other call gets while this process lives.
+
+    What is going to listen there starts only later: without the claim two Airflows that start side by side could get
+    the same one.
+    """
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        if _claim(port):
+            return port
+
+
+@functools.cache
+def _claims() -> BinaryIO:
+    return (Path(tempfile.gettempdir()) / f"gemini-tuning-ports-{os.getuid()}").open("ab")
+
+
+def _claim(port: int) -> bool:
+    """Lock one byte of a file that all processes of this user share; the system lets go of it when this one ends."""
+    if port in _CLAIMED:
+        return False
+    try:
+        fcntl.lockf(_claims(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except OSError:
+        return False
+    _CLAIMED.add(port)
+    return True

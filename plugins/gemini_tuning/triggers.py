@@ -15,6 +15,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow.sdk import conf
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from asgiref.sync import sync_to_async
 
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
     from gemini_tuning.hook import GeminiTuningHook
 
 # Airflow fails a task whose trigger fires before the scheduler has heard that the deferring process ended, which can
-# take [workers] min_heartbeat_interval = 5 s (https://github.com/apache/airflow/issues/72716). So no event before this.
-SETTLE_SECONDS = 6.0
+# take one such interval (https://github.com/apache/airflow/issues/72716). So no event before that, and some.
+SETTLE_SECONDS = conf.getfloat("workers", "min_heartbeat_interval", fallback=5.0) + 2.0
 KILL_PATIENCE = 25.0  # seconds; Airflow's own limit is [triggerer] on_kill_timeout = 30
 EVENT_MESSAGE_LIMIT = 700  # bytes as JSON; Airflow keeps events in its database, ours stay below 1 KB
 

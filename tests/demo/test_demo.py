@@ -25,6 +25,14 @@ def demo(*arguments, timeout=300):
     )
 
 
+def test_a_free_port_is_given_to_nobody_else_while_its_process_lives():
+    ours = free_port()
+    code = f"from demo.processes import _claim; print(_claim({ours}), _claim({ours} - 1))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"]
+    assert len({free_port() for _ in range(50)} - {ours}) == 50
+
+
 @pytest.mark.airflow
 def test_the_demo_promotes_a_checkpoint_that_is_not_the_last(tmp_path):
     home = tmp_path / "home"
