@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
-from rapidfuzz import fuzz, process
 
 from gemini_tuning.smoke.assertions import NOT
 from gemini_tuning.wording import shortened, shown
@@ -145,6 +144,8 @@ def types() -> list[str]:
 
 
 def _suggestion(word: str, known: Sequence[str]) -> str:
+    from rapidfuzz import fuzz, process
+
     best = process.extractOne(word, known, scorer=fuzz.WRatio, score_cutoff=LIKE)
     return f" (did you mean {best[0]}?)" if best else ""
 

@@ -6,8 +6,6 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from rapidfuzz.distance import LCSseq, Levenshtein
-
 MAX_PAIRS = 10**10  # of tokens that the longest common subsequence compares (64 at once)
 _WORD = re.compile(r"[^\W_]+")
 _PUNCTUATION = re.compile(r"[^\w\s]|_")
@@ -20,6 +18,8 @@ class TooLongError(Exception):
 
 def edit_distance(one: str, other: str, most: int) -> int:
     """Return the Levenshtein distance in characters, or ``most`` + 1 when it is more than ``most``."""
+    from rapidfuzz.distance import Levenshtein
+
     return Levenshtein.distance(one, other, score_cutoff=most)
 
 
@@ -33,6 +33,8 @@ def rouge_l(expected: str, answer: str) -> float:
     wanted, got = _WORD.findall(expected.casefold()), _WORD.findall(answer.casefold())
     if len(wanted) * len(got) > MAX_PAIRS:
         raise TooLongError(f"{len(wanted)} and {len(got)} words are too many to compare")
+    from rapidfuzz.distance import LCSseq
+
     return _f1(LCSseq.similarity(wanted, got), wanted, got)
 
 

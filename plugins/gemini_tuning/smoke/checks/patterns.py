@@ -1,13 +1,12 @@
 """Regular expressions that end: a pattern or an answer can make one run for years, and nothing can stop Python's own.
 
-The ``regex`` package reads the same patterns and gives up after a time.
+The ``regex`` package reads the same patterns and gives up after a time. It is imported where it is used: every DAG
+file that names our operators imports this module.
 """
 
 from __future__ import annotations
 
 from typing import Any
-
-import regex
 
 MATCH_SECONDS = 2.0  # an honest pattern needs microseconds
 MAX_PATTERN = 10_000  # characters
@@ -19,6 +18,8 @@ class MatchTimeoutError(Exception):
 
 def problem(pattern: str) -> str | None:
     """Return why this is no regular expression, or ``None``."""
+    import regex
+
     if len(pattern) > MAX_PATTERN:
         return f"more than {MAX_PATTERN} characters"
     try:
@@ -33,6 +34,8 @@ def found(pattern: str, text: str) -> Any:
 
     :raises MatchTimeoutError: after :data:`MATCH_SECONDS`.
     """
+    import regex
+
     try:
         return regex.search(pattern, text, timeout=MATCH_SECONDS)
     except TimeoutError:
