@@ -433,26 +433,53 @@ def _code(value: Any) -> int:
     return value if isinstance(value, int) else 0
 
 
-def answer(response: types.GenerateContentResponse, latency: float) -> Answer:
-    """Return a response of google-genai as our plain value.
+def answer(raw: Any, latency: float) -> Answer:
+    """Return the JSON of a ``GenerateContentResponse`` as our plain value.
 
     :param latency: seconds the whole answer took.
     """
-    candidates, usage, feedback = response.candidates or [], response.usage_metadata, response.prompt_feedback
-    finish_reason = _word(candidates[0].finish_reason) or None if candidates else None
+    raw = _mapping(raw, "the answer")
+    candidate = next(iter(_mappings(raw.get("candidates"), "candidates")), {})
+    usage = _mapping(raw.get("usageMetadata"), "usageMetadata")
+    finish_reason = _word(candidate.get("finishReason")) or None
+    blocked = _word(_mapping(raw.get("promptFeedback"), "promptFeedback").get("blockReason")) or None
     return Answer(
-        text=response.text or "",
+        text=_text(_mapping(candidate.get("content"), "content")),
         latency=latency,
         finish_reason=finish_reason,
-        prompt_tokens=_count(usage.prompt_token_count, "tokens of the prompt") if usage else None,
-        output_tokens=_count(usage.candidates_token_count, "tokens of the answer") if usage else None,
-        blocked=(_word(feedback.block_reason) or None if feedback else None)
-        or (finish_reason if finish_reason in BLOCKING_FINISH_REASONS else None),
+        prompt_tokens=_number_of(usage.get("promptTokenCount"), "tokens of the prompt"),
+        output_tokens=_number_of(usage.get("candidatesTokenCount"), "tokens of the answer"),
+        blocked=blocked or (finish_reason if finish_reason in BLOCKING_FINISH_REASONS else None),
     )
 
 
-def contents(turns: str | Sequence[Mapping[str, Any]]) -> list[types.Content]:
-    """Return a prompt as google-genai wants it.
+def to_be_continued(raw: Any) -> bool:
+    """Return whether the JSON of a ``GenerateContentResponse`` is one piece of a long answer."""
+    candidates = raw.get("candidates") if isinstance(raw, Mapping) else None
+    first = candidates[0] if isinstance(candidates, list) and candidates else None
+    return isinstance(first, Mapping) and bool(first.get("continuationToken"))
+
+
+def _text(content: Mapping[str, Any]) -> str:
+    """Return what was said, without what the model thought before."""
+    parts = _mappings(content.get("parts"), "parts")
+    texts = [part["text"] for part in parts if part.get("text") is not None and part.get("thought") is not True]
+    if odd := [text for text in texts if not isinstance(text, str)]:
+        raise UnusableAnswerError(f"the answer gives {shown(odd[0])} as a text")
+    return "".join(texts)
+
+
+def _number_of(value: Any, what: str) -> int | None:
+    if value is None:
+        return None
+    number = _whole(value)
+    if number is None or isinstance(value, bool):
+        raise UnusableAnswerError(f"the answer gives {shown(value)} as {what}")
+    return _count(number, what)
+
+
+def contents(turns: str | Sequence[Mapping[str, Any]]) -> types.Content | list[types.Content]:
+    """Return a prompt as google-genai wants it; a list of one takes it thirty times as long to look at.
 
     :param turns: one text, or ``{"role", "parts": [{"text"} or {"file_uri", "mime_type"}]}``.
     """
@@ -460,7 +487,8 @@ def contents(turns: str | Sequence[Mapping[str, Any]]) -> list[types.Content]:
 
     if isinstance(turns, str):
         turns = [{"role": "user", "parts": [{"text": turns}]}]
-    return [types.Content(role=turn["role"], parts=[_part(part) for part in turn["parts"]]) for turn in turns]
+    made = [types.Content(role=turn["role"], parts=[_part(part) for part in turn["parts"]]) for turn in turns]
+    return made[0] if len(made) == 1 else made
 
 
 def _part(part: Mapping[str, Any]) -> types.Part:

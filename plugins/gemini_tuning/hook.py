@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import time
 import warnings
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -348,13 +349,19 @@ class GeminiTuningHook(ExperimentReader):
             temperature=temperature,
             max_output_tokens=max_output_tokens,
             automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),  # it logs a line a prompt
+            should_return_http_response=True,  # reading it into google-genai's types takes longer than all the rest
         )
         with service_errors("prompt", target):
             started = time.monotonic()
-            response = await client.aio.models.generate_content(
-                model=target, contents=api_values.contents(contents), config=config
-            )
-            return api_values.answer(response, time.monotonic() - started)
+            prompt = api_values.contents(contents)
+            response = await client.aio.models.generate_content(model=target, contents=prompt, config=config)
+            http = response.sdk_http_response
+            raw = json.loads((http and http.body) or "{}")
+            if api_values.to_be_continued(raw):  # rare; the client goes on by itself, but only where it may read
+                config.should_return_http_response = None
+                response = await client.aio.models.generate_content(model=target, contents=prompt, config=config)
+                raw = response.model_dump(mode="json", by_alias=True, exclude_none=True)
+            return api_values.answer(raw, time.monotonic() - started)
 
     async def _async_client(self, key: tuple[str, str, str, int, float]) -> genai.Client:
         """Return a client for the event loop; making it reads a connection and a key, so that is done elsewhere.

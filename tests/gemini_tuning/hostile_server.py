@@ -1,7 +1,7 @@
 """A server on loopback that answers every call with the one thing a test gave it; tokens it hands out properly."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -43,11 +43,15 @@ class HostileServer:
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.http.server_port}"
 
-    def answer(self, body: Any, *, status: int = 200, kind: str = "application/json", times: int = 1) -> None:
+    def answer(
+        self, body: Any, *, status: int = 200, kind: str = "application/json", times: int = 1, first: Iterable[Any] = ()
+    ) -> None:
         """Set what comes next.
 
         :param times: how often the body is repeated, so that nobody has to hold a huge one.
+        :param first: bodies that come before it, one a call.
         """
+        self.first = [_bytes(each) for each in first]
         self.body, self.status, self.kind, self.times = _bytes(body), status, kind, times
         self.seen.clear()
 
@@ -56,6 +60,9 @@ class HostileServer:
             self._send(call, 200, "application/json", _bytes({"access_token": TOKEN, "expires_in": 3600}))
             return
         self.seen.append((call.command, call.path))
+        if self.first:
+            self._send(call, self.status, self.kind, self.first.pop(0))
+            return
         body = self.body.replace(ECHO.encode(), (call.headers.get("Authorization") or "").encode())
         self._send(call, self.status, self.kind, body, self.times)
 

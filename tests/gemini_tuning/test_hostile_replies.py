@@ -509,3 +509,50 @@ def test_a_bad_evaluation_is_no_reason_to_lose_the_job(service, bad):
     service.answer({**GOOD_JOB, "evaluateDatasetRuns": [run]})
     (found,) = call(service, "get job").evaluations
     assert found.name is None
+
+
+def answered(*parts: Any, **more: Any) -> dict[str, Any]:
+    return {"candidates": [{"content": {"role": "model", "parts": list(parts)}, "finishReason": "STOP", **more}]}
+
+
+def test_a_long_answer_is_read_to_its_end(service):
+    """The service may give an answer in pieces; google-genai asks for the next with what the last one carries."""
+    piece = answered({"text": "The boat "}, finishReason="CONTINUATION", continuationToken="bW9yZQ==")
+    service.answer(answered({"text": "leaves at nine."}), first=[piece, piece])
+    answer = call(service, "prompt")
+    assert (answer.text, answer.finish_reason) == ("The boat leaves at nine.", "STOP")
+    assert len(service.seen) == 3  # once more from the start: the first answer was read by us, not by the client
+
+
+@pytest.mark.parametrize(
+    ("reply", "text"),
+    [
+        ({}, ""),
+        ({"candidates": []}, ""),
+        (answered(), ""),
+        (answered({"text": "Hm.", "thought": True}, {"text": "Nine"}, {"text": " o'clock"}), "Nine o'clock"),
+        (answered({"functionCall": {"name": "f"}}, {"text": "Nine"}), "Nine"),
+    ],
+)
+def test_what_an_answer_says(service, reply, text):
+    service.answer(reply)
+    assert call(service, "prompt").text == text
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        [],
+        {"candidates": {"0": {}}},
+        answered({"text": 7}),
+        answered({"text": ["a"]}),
+        {"usageMetadata": {"promptTokenCount": "many"}},
+        {"usageMetadata": {"candidatesTokenCount": -1}},
+        {"usageMetadata": {"candidatesTokenCount": True}},
+    ],
+)
+def test_what_is_no_answer(service, reply):
+    service.answer(reply)
+    error = call(service, "prompt")
+    assert isinstance(error, ServiceError)
+    assert ENDPOINT in str(error)
