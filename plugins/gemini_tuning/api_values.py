@@ -214,7 +214,7 @@ def _listed_job(raw: Mapping[str, Any]) -> ListedJob:
     ends = ((_whole(c.get("epoch")), _whole(c.get("step"))) for c in saved)
     return ListedJob(
         id=raw["name"].rpartition("/")[2],
-        facts=(str(raw.get("state")), str(raw.get("tuningJobState")), epochs, len(saved)),
+        facts=(str(raw.get("state")), str(raw.get("tuningJobState")), len(saved)),
         share=share_done(
             _whole(parameters.get("epochCount")),
             epochs,

@@ -362,7 +362,7 @@ class ListedJob:
     """A tuning job in a list, where reading the whole of each would take far longer than the list itself.
 
     :param id: the last part of its name.
-    :param facts: state, phase, epochs done and number of checkpoints, to compare with those of an earlier list.
+    :param facts: state, phase and number of checkpoints, to compare with those of an earlier list.
     :param share: how much of it is done.
     :param start_time: when it began to run, as ISO 8601 with a time zone.
     :param read: reads the whole job, given the name that is asked for.

@@ -1,11 +1,9 @@
 """Parse time and memory of the DAG files, over a bare `airflow.sdk` DAG
 
-Each file is read in a fresh process with warm bytecode: the process reads a bare DAG first, then the file; what is
-counted is what the second adds, in time and in resident memory. So the import of Airflow itself counts for nobody. The
-files take turns. *second bare DAG* is the error of the method.
-
-*In a DAG processor* is the same in a process that has what Airflow forks those from that read DAG files: there
-Airflow's database models are loaded already, and `TriggerDagRunOperator`, which imports them, costs next to nothing.
+Each file is read with Airflow's own `BundleDagBag`, as the DAG processor and each task process do it, in a fresh process
+with warm bytecode: a bare DAG first, then the file; what is counted is what the second adds, in time and in resident
+memory. So the import of Airflow itself counts for nobody. The files take turns. *second bare DAG* is the error of the
+method.
 
 The peer is what a DAG with the Google provider's tuning operator imports: `peers/provider_tuning_dag.py` says where it
 comes from. A DAG file is read again and again by the DAG processor, and once more at the start of each task.
@@ -29,22 +27,22 @@ ROOT = Path(__file__).resolve().parents[2]
 PEERS = Path(__file__).resolve().parent / "peers"
 OURS = sorted((ROOT / "dags").glob("*.py"))
 PROVIDER, BARE = PEERS / "provider_tuning_dag.py", PEERS / "bare_dag.py"
-REPETITIONS, REPETITIONS_IN_PROCESSOR = 15, 5
-FRESH, PROCESSOR = "airflow.sdk", "airflow.dag_processing.processor"
+REPETITIONS = 15
 MOST_SECONDS, MOST_MEGABYTES, LEAST_RATIO = 0.15, 10.0, 5.0
 
 READ = """
-import importlib, importlib.util, json, os, resource, sys, time
+import json, os, resource, sys, time
+from airflow.dag_processing.dagbag import BundleDagBag
 
 def read(path):
-    spec = importlib.util.spec_from_file_location(path.rpartition("/")[2][:-3], path)
-    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    folder = os.path.dirname(path)
+    bag = BundleDagBag(path, safe_mode=False, load_op_links=False, bundle_path=folder, bundle_name="dags")
+    assert bag.dags and not bag.import_errors, bag.import_errors
 
 def resident():
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * resource.getpagesize() / 1e6
 
-importlib.import_module(sys.argv[3])
 read(sys.argv[1])
 before = time.perf_counter(), time.process_time(), resident()
 read(sys.argv[2])
@@ -55,29 +53,28 @@ print(json.dumps([b - a for a, b in zip(before, after)]))
 
 def measure(*, small: bool) -> list[Row]:
     """Read the files in turns."""
-    fresh = _in_turns(FRESH, [BARE, *OURS, PROVIDER], 1 if small else REPETITIONS)
-    rows = [_row(fresh, BARE, 0, "s", name="second bare DAG"), _row(fresh, BARE, 2, "MB", name="second bare DAG")]
+    found = _in_turns([BARE, *OURS, PROVIDER], 1 if small else REPETITIONS)
+    rows = [_row(found, BARE, 0, "s", name="second bare DAG"), _row(found, BARE, 2, "MB", name="second bare DAG")]
     for path in OURS:
-        rows.append(_row(fresh, path, 0, "s", None if small else MOST_SECONDS))
-        rows.append(_row(fresh, path, 1, "s of CPU"))
-        rows.append(_row(fresh, path, 2, "MB", None if small else MOST_MEGABYTES))
-    processor = _in_turns(PROCESSOR, [*OURS, PROVIDER], 1 if small else REPETITIONS_IN_PROCESSOR)
-    return rows + [_row(processor, path, 0, "s", name=f"{path.stem}, in a DAG processor") for path in OURS]
+        rows.append(_row(found, path, 0, "s", None if small else MOST_SECONDS))
+        rows.append(_row(found, path, 1, "s of CPU"))
+        rows.append(_row(found, path, 2, "MB", None if small else MOST_MEGABYTES))
+    return rows
 
 
-def _in_turns(base: str, files: list[Path], times: int) -> dict[Path, list[list[float]]]:
-    """Read the files in turns, each in a fresh process that has imported something."""
+def _in_turns(files: list[Path], times: int) -> dict[Path, list[list[float]]]:
+    """Read the files in turns, each in a fresh process."""
     found: dict[Path, list[list[float]]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as home:
         for path in files:
-            added(path, home, base)  # writes the bytecode
+            added(path, home)  # writes the bytecode
         for _ in range(times):
             for path in files:
-                found[path].append(added(path, home, base))
+                found[path].append(added(path, home))
     return found
 
 
-def added(path: Path, home: str, base: str) -> list[float]:
+def added(path: Path, home: str) -> list[float]:
     """Return what reading a file adds in a fresh process: seconds, seconds of CPU, megabytes."""
     unwanted = ("AIRFLOW", "PYTHONDONTWRITE", "PYTHONPATH")
     env = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
@@ -86,7 +83,7 @@ def added(path: Path, home: str, base: str) -> list[float]:
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "PYTHONPATH": str(ROOT / "plugins"),  # where Airflow puts them
     }
-    command = [sys.executable, "-W", "ignore", "-c", READ, str(BARE), str(path), base]
+    command = [sys.executable, "-W", "ignore", "-c", READ, str(BARE), str(path)]
     done = subprocess.run(command, env=env, cwd=home, stdout=subprocess.PIPE, text=True, check=True)
     figures: list[float] = json.loads(done.stdout.splitlines()[-1])
     return figures

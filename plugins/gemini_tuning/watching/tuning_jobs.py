@@ -130,7 +130,10 @@ class TuningJobWatcher(Watcher[TuningJob]):
         self._pages = read * 2 if wanted and read == most else read
 
     def _read_page(self, source: Generator[list[ListedJob]], now: float) -> list[tuple[ListedJob, News]] | None:
-        """Read a page in a thread; of jobs that nobody waits for or that are as before, only the state is read."""
+        """Read a page in a thread; of jobs that nobody waits for or that are as before, only the state is read.
+
+        Reading a whole job takes longer than its part of the page, so epochs are told once in a ``poll_interval``.
+        """
         page = next(source, None)
         if page is None:
             return None

@@ -78,7 +78,7 @@ class SimulatedService:
 
     @staticmethod
     def _listed(job):
-        facts = (job.state, job.completed_epochs)
+        facts = (job.state,)
         return ListedJob(job.name.rpartition("/")[2], facts, job.share, job.start_time, lambda _: job)
 
     async def aclose(self):
