@@ -1,10 +1,10 @@
 """Parse time and memory of the DAG files, over a bare `airflow.sdk` DAG
 
-Each file is read with Airflow's own `BundleDagBag`, as the DAG processor and each task process do it, in a fresh process
-with warm bytecode: a bare DAG first, then the file; what is counted is what the second adds, in time and in resident
-memory. So the import of Airflow itself counts for nobody, nor does the collection of Airflow's own garbage: what it has
-loaded is frozen, as in the DAG processor before it forks. The files take turns. *second bare DAG* is the error of the
-method.
+Each file is read with Airflow's own `BundleDagBag`, as the DAG processor and each task process do it, in a fresh
+process with warm bytecode: a bare DAG first, then the file; what is counted is what the second adds, in time and in
+resident memory. So the import of Airflow itself counts for nobody, nor does the collection of Airflow's own garbage:
+what it has loaded is frozen, as in the DAG processor before it forks. The files take turns. *second bare DAG* is the
+error of the method.
 
 The peer is what a DAG with the Google provider's tuning operator imports: `peers/provider_tuning_dag.py` says where it
 comes from. A DAG file is read again and again by the DAG processor, and once more at the start of each task.
