@@ -28,7 +28,7 @@ from gemini_tuning.clients import (
 from gemini_tuning.copy_spec import ModelCopySpec
 from gemini_tuning.exceptions import NotSentError, PermanentServiceError
 from gemini_tuning.experiments import ExperimentReader
-from gemini_tuning.preflight import MAX_LINE_BYTES
+from gemini_tuning.files import MAX_LINE
 from gemini_tuning.resources import (
     Answer,
     ListedJob,
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
 READ_PATIENCE = 60.0  # seconds that the read of an operation is repeated
 LIST_PAGE_SIZE = 100
 READ_BUFFER = 1 << 20  # bytes
-MAX_LINE = MAX_LINE_BYTES
 
 
 @contextmanager
@@ -55,6 +54,15 @@ def _stable() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The SDK's tuning implementation is experimental")
         yield
+
+
+def _no_more_than(size: int, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    left = size
+    for piece in pieces:
+        left -= len(piece)
+        if left < 0:
+            raise UnusableAnswerError(f"more came than the {size} bytes that the object has")
+        yield piece
 
 
 class GeminiTuningHook(ExperimentReader):
@@ -379,19 +387,28 @@ class GeminiTuningHook(ExperimentReader):
 
         :param uri: ``gs://bucket/object``.
         """
+        with self._object(uri) as (stream, size):
+            yield from _no_more_than(size, iter(lambda: stream.readline(MAX_LINE), b""))
+
+    def read_blocks(self, uri: str) -> Iterator[bytes]:
+        """Stream a Cloud Storage object in pieces of a megabyte.
+
+        :param uri: ``gs://bucket/object``.
+        """
+        with self._object(uri) as (stream, size):
+            yield from _no_more_than(size, iter(lambda: stream.read(READ_BUFFER), b""))
+
+    @contextmanager
+    def _object(self, uri: str) -> Iterator[tuple[io.BufferedReader, int]]:
+        """Open an object; yields it with its size in bytes."""
         from google.cloud.storage import Blob
 
         with service_errors("read", uri):
             blob = Blob.from_uri(uri, client=self._storage_client())
             blob.reload()  # a proxy that sends a page shows itself here; later the client would read it for ever
-            left = int(blob.size or 0)
             with blob.open("rb") as stream:
-                buffered = io.BufferedReader(stream, READ_BUFFER)  # the blob itself would be read byte by byte
-                while line := buffered.readline(MAX_LINE):
-                    left -= len(line)
-                    if left < 0:
-                        raise UnusableAnswerError(f"more came than the {blob.size} bytes that the object has")
-                    yield line
+                # The blob itself would be read byte by byte.
+                yield io.BufferedReader(stream, READ_BUFFER), int(blob.size or 0)
 
     @renewing_token
     def write_object(self, uri: str, content: bytes, content_type: str) -> None:

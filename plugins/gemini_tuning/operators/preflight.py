@@ -13,7 +13,7 @@ from gemini_tuning.copy_spec import ModelCopySpec
 from gemini_tuning.exceptions import InvalidInputError
 from gemini_tuning.files import JSON, Files, folder_problem, joined
 from gemini_tuning.operators.base import GCP_FIELDS, GoogleCloudFields, optional_text
-from gemini_tuning.preflight import DatasetReport, check_training_dataset, check_validation_dataset
+from gemini_tuning.preflight.datasets import DatasetReport, check_training_dataset, check_validation_dataset
 from gemini_tuning.resources import serving_problem
 from gemini_tuning.smoke.suite import Judge, load_suite
 from gemini_tuning.tuning_spec import gcs_problem
@@ -32,8 +32,10 @@ class GeminiPreflightOperator(GoogleCloudFields):
     one word, looks up the champion, checks the dataset files line by line, and writes ``run.json`` into the folders of
     the results and the report, so that a place that can't be written to shows now.
 
-    XCom: ``{"training": {"uri", "examples", "size_bytes", "sha256", "warnings"}, "validation": {…} or None,
-    "suite_cases": N, "results_uri", "report_uri"}``; the last two are folders of this run's own.
+    XCom: ``{"training": {"uri", "examples", "size_bytes", "sha256", "tokens", "found", "warnings"}, "validation": {…}
+    or None, "suite_cases": N, "results_uri", "report_uri"}``; the last two are folders of this run's own. ``tokens``
+    are estimates: ``input`` and ``output`` in all, ``min``, ``median``, ``p95`` and ``max`` of an example; ``found``
+    counts what is odd: ``repeated``, ``leaked``, ``truncated``, ``few``, ``byte_order_mark``.
 
     :param training_dataset_uri: ``gs://`` address of the training file. (templated)
     :param validation_dataset_uri: the same for validation. (templated)
@@ -103,11 +105,11 @@ class GeminiPreflightOperator(GoogleCloudFields):
             if problem := serving_problem("champion", champion):
                 raise InvalidInputError(f"Nothing was created. {problem}.")
             self.hook.get_serving_endpoint(champion)
-        training = check_training_dataset(self._lines(self.training_dataset_uri))
+        training = check_training_dataset(self.hook.read_blocks(self.training_dataset_uri))
         self._report(self.training_dataset_uri, training)
         validation = None
         if uri := optional_text(self.validation_dataset_uri):
-            validation = check_validation_dataset(self._lines(uri), training.examples)
+            validation = check_validation_dataset(self.hook.read_blocks(uri), training)
             self._report(uri, validation)
         return {
             "training": {"uri": self.training_dataset_uri, **training.as_dict()},

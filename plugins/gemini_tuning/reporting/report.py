@@ -15,6 +15,7 @@ from gemini_tuning.wording import said
 
 Json = dict[str, Any]
 
+TOKENS = ("input", "output", "min", "median", "p95", "max")
 SCHEMA_VERSION = 1
 SCHEMA = Path(__file__).with_name("report.schema.json")
 REFUSED = ("rejected", "timed out")
@@ -104,6 +105,8 @@ def _dataset(data: Mapping[str, Any]) -> Json | None:
     return {
         **{key: pushed.text(data.get(key)) or None for key in ("uri", "sha256", "generation")},
         **{key: pushed.whole(data.get(key)) for key in ("examples", "size_bytes")},
+        "tokens": {key: pushed.whole(pushed.part(data, "tokens").get(key)) for key in TOKENS},
+        "found": {key: count for key, value in pushed.part(data, "found").items() if (count := pushed.whole(value))},
         "warnings": pushed.texts(data.get("warnings")),
     }
 

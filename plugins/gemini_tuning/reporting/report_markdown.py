@@ -193,6 +193,10 @@ def _datasets(report: Report) -> list[str]:
             continue
         size = f"{_or_dash(data['examples'])} examples, {_or_dash(data['size_bytes'])} bytes"
         lines.append(f"- {part}: {place(data['uri'])}, {size}, sha256 {_or_dash(data['sha256'])}")
+        if (tokens := data["tokens"])["input"] is not None:
+            sums = f"{tokens['input']} tokens in, {_or_dash(tokens['output'])} out"
+            lines.append(f"- {part}, estimated: {sums}; an example has {_or_dash(tokens['min'])} to "
+                         f"{_or_dash(tokens['max'])}, half of them up to {_or_dash(tokens['median'])}")  # fmt: skip
         lines += [f"- {part}: {plain(warning)}" for warning in data["warnings"]]
     return lines
 

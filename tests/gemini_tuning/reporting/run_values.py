@@ -21,6 +21,8 @@ DATASETS = {
         "examples": 140,
         "size_bytes": 23_000,
         "sha256": "ab" * 32,
+        "tokens": {"input": 4_000, "output": 1_500, "min": 20, "median": 38, "p95": 60, "max": 90},
+        "found": {"repeated": 2},
         "warnings": [],
     },
     "validation": None,

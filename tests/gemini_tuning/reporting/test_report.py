@@ -10,7 +10,7 @@ from support import context
 from gemini_tuning.exceptions import InvalidInputError, PermanentServiceError
 from gemini_tuning.operators import GeminiTuningReportOperator
 from gemini_tuning.operators.report import run_facts
-from gemini_tuning.preflight import DatasetReport
+from gemini_tuning.preflight.datasets import DatasetReport
 from gemini_tuning.reporting.approval import Offer, record
 from gemini_tuning.reporting.comparison import compare, comparison
 from gemini_tuning.reporting.report import SCHEMA, as_bytes, build
