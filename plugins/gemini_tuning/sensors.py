@@ -123,6 +123,8 @@ class GeminiTuningJobSensor(WaitsInTrigger, BaseSensorOperator):
         """Take over from the trigger."""
         self._task = context["ti"]
         self.deadline_seconds = optional_seconds(self.deadline, "deadline") or self.timeout
+        if not self.is_for(self.tuning_job, event):
+            return self._look_then_defer()
         name = self.resource_of(event)
         if event["status"] == "deadline":
             return self._give_up(name)

@@ -343,6 +343,19 @@ def test_copy_defers_and_goes_on(vertex):
     assert "/locations/europe-west4/models/" in result["model"]
 
 
+@pytest.mark.parametrize("status", ["ended", "deadline", "error"])
+def test_copy_waits_on_when_it_is_woken_by_the_end_of_another_wait(vertex, status):
+    """Airflow can deliver the event of an earlier trigger that had the same number; seen on SQLite."""
+    job, ctx = finished_job(vertex), context()
+    with pytest.raises(TaskDeferred):
+        copy(job).execute(ctx)
+    event = {"status": status, "resource": job.name, "message": "Not found.", "code": 404}
+    with pytest.raises(TaskDeferred) as caught:
+        copy(job).execute_complete(ctx, event)
+    assert caught.value.trigger.serialize()[1]["resource"] == ctx["ti"].xcoms["operation"]
+    assert len([request for request in vertex.requests() if request["path"].endswith("models:copy")]) == 1
+
+
 def test_copy_without_deferring(vertex, monkeypatch):
     operator = copy(finished_job(vertex), deferrable=False, poll_interval=0.01, deadline=30)
     ask = GeminiTuningHook.get_operation

@@ -61,6 +61,18 @@ def test_a_job_that_is_over_is_not_waited_for(vertex):
     json.dumps(pushed)
 
 
+@pytest.mark.parametrize("status", ["ended", "deadline", "error"])
+def test_the_end_of_another_wait_is_not_taken_for_this_ones(vertex, status):
+    """Airflow can deliver the event of an earlier trigger that had the same number; seen on SQLite."""
+    other, name = finished_job(vertex).name, new_job().name
+    with pytest.raises(TaskDeferred) as caught:
+        sensor(name).execute_complete(
+            context(), {"status": status, "resource": other, "message": "Not found.", "code": 404}
+        )
+    assert caught.value.trigger.serialize()[1]["resource"] == name
+    assert not [request for request in vertex.requests() if request["path"].endswith(":cancel")]
+
+
 def test_a_job_under_way_is_deferred_to_a_small_trigger_without_secrets(vertex):
     job = new_job()
     name, created = job.name, datetime.fromisoformat(job.create_time).timestamp()

@@ -121,6 +121,9 @@ class GeminiCopyModelOperator(WaitsInTrigger, SubmitsOnce):
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Take over from the trigger."""
+        operation = context["ti"].xcom_pull(key="operation")
+        if operation and not self.is_for(operation, event):
+            return self.execute(context)
         return self._result(self.hook.get_operation(self.resource_of(event)))
 
     def read(self, name: str) -> Operation:

@@ -44,6 +44,19 @@ class WaitsInTrigger(GoogleCloudFields):
             timeout=timedelta(seconds=min(max(deadline - time.time(), 0), MAX_SECONDS)) + BACKSTOP,
         )
 
+    def is_for(self, resource: str, event: dict[str, Any]) -> bool:
+        """Whether an event is about what this task waits for; if not, it has to wait on.
+
+        SQLite gives the number of a trigger that is gone to the next one, and a triggerer that is late with the event
+        of the old one then wakes the task of the new one.
+
+        :param resource: full name of what this task waits for.
+        """
+        if event["resource"] == resource:
+            return True
+        self.log.warning("Woken by the end of another wait, for %s; waiting on for %s", event["resource"], resource)
+        return False
+
     @staticmethod
     def resource_of(event: dict[str, Any]) -> str:
         """Return the name of what was waited for, or raise what the service told the trigger.
