@@ -1,39 +1,72 @@
-"""Tune again on a schedule: one DAG for each profile in ``config/retraining``, paused until someone wants it.
+"""Tune again on a schedule or on new data: one DAG for each profile in ``config/retraining``, paused at first.
 
-Each starts a run of ``gemini_checkpoint_tuning`` with the profile's Params and waits for it without a worker slot.
+Each starts a run of ``gemini_checkpoint_tuning`` with the profile's Params and waits for it without a worker slot. A
+run whose data and parameters are those of the last one that ended well is skipped.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
-from airflow.sdk import DAG
+from airflow.sdk import DAG, Param, TriggerRule
 
-from gemini_tuning.retraining import load_profile
+from gemini_tuning.dag_params import tuning_params
+from gemini_tuning.operators import GeminiPlanRetrainingOperator, GeminiWaitForTuningRunOperator
+from gemini_tuning.retraining.profiles import load_profiles
+from gemini_tuning.retraining.schedules import check_params, memory_of, refused, schedule_of
 
-PROFILES = Path(__file__).parent / "config" / "retraining"
+CONFIG = Path(__file__).parent / "config"
+FORCE = Param(
+    False,
+    type="boolean",
+    title="Although nothing has changed",
+    description="Tune also when data and parameters are those of the last run that ended well.",
+)
 
-for path in sorted(PROFILES.glob("*.yaml")):
-    profile = load_profile(path)
+profiles, errors = load_profiles(
+    CONFIG / "retraining", check=partial(check_params, params=tuning_params(CONFIG / "smoke"))
+)
+refused_profiles = refused(errors)
+
+for profile in profiles:
+    memory = memory_of(profile)
     with DAG(
         dag_id=f"gemini_retraining_{profile.name}",
         description=profile.description,
         doc_md=__doc__,
-        schedule=profile.schedule,
+        schedule=schedule_of(profile),
         catchup=False,
         max_active_runs=1,
         is_paused_upon_creation=True,
+        params={"force": FORCE},
         tags=["gemini", "tuning", "retraining"],
+        default_args={"retries": 3},
     ):
-        TriggerDagRunOperator(
-            task_id="tune",
-            trigger_dag_id="gemini_checkpoint_tuning",
-            # The same run id on a second try: Airflow then refuses to start, and to pay, a second run.
-            trigger_run_id="{{ dag.dag_id }}__{{ run_id }}",
-            conf=dict(profile.params),
-            wait_for_completion=True,
-            deferrable=True,
-            poke_interval=30,
-            retries=0,
+        plan = GeminiPlanRetrainingOperator(
+            task_id="plan",
+            tuning_params=dict(profile.params),
+            go_on_from=profile.go_on_from.value,
+            memory=memory,
+            tuning_run_id="{{ dag.dag_id }}__{{ run_id }}",
+            force="{{ params.force }}",
+            gcp_conn_id=profile.connection[0],
+            impersonation_chain=profile.connection[1],
         )
+        start_tuning_run = TriggerDagRunOperator(
+            task_id="start_tuning_run",
+            trigger_dag_id="gemini_checkpoint_tuning",
+            # The same run id at each try: Airflow then does not start, and nobody pays for, a second run.
+            trigger_run_id=plan.output["tuning_run_id"],
+            conf=plan.output["conf"],
+            skip_when_already_exists=True,
+            openlineage_inject_parent_info=False,  # it would add a parameter that the tuning DAG does not know
+        )
+        wait_for_tuning_run = GeminiWaitForTuningRunOperator(
+            task_id="wait_for_tuning_run",
+            tuning_run_id=plan.output["tuning_run_id"],
+            memory=memory,
+            trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,  # start_tuning_run skips when an earlier try did it
+        )
+        plan >> start_tuning_run >> wait_for_tuning_run

@@ -20,6 +20,7 @@ from gemini_tuning.resources import (
     JobError,
     ListedJob,
     Model,
+    ObjectVersion,
     Operation,
     ResourceName,
     TuningJob,
@@ -519,6 +520,14 @@ def default_endpoint(model: Any, *, asked: str) -> str | None:
         if entry.get("checkpointId") == default:
             return _optional_name(entry.get("endpoint"), "endpoints", "an endpoint")
     return None
+
+
+def object_version(blob: Any) -> ObjectVersion:
+    """Read what Cloud Storage's client has read of an object; what it hands on is the service's, of any type."""
+    generation, size, checksum = blob.generation, blob.size, blob.crc32c
+    if not isinstance(generation, int) or not isinstance(size, int) or not isinstance(checksum, str):
+        raise UnusableAnswerError(f"an object with the generation {shown(generation)} and the CRC32C {shown(checksum)}")
+    return ObjectVersion(generation, size, checksum[:MAX_WORD])
 
 
 def page(answer: Any, field: str) -> tuple[list[Mapping[str, Any]], str | None]:

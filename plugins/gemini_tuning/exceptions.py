@@ -75,6 +75,10 @@ class TuningJobError(GeminiTuningError):
     """The tuning job ended without success, or was not over at its deadline."""
 
 
+class TuningRunError(GeminiTuningError):
+    """The run of the tuning DAG that a retraining has started failed."""
+
+
 class CopyModelError(GeminiTuningError):
     """The copy operation ended with an error, or was not over at its deadline."""
 

@@ -33,6 +33,7 @@ from gemini_tuning.resources import (
     Answer,
     ListedJob,
     Model,
+    ObjectVersion,
     Operation,
     ResourceName,
     TuningJob,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 READ_PATIENCE = 60.0  # seconds that the read of an operation is repeated
 LIST_PAGE_SIZE = 100
 READ_BUFFER = 1 << 20  # bytes
+MAX_OBJECTS = 10_000  # in a folder that is looked at as a whole
 
 
 @contextmanager
@@ -409,6 +411,32 @@ class GeminiTuningHook(ExperimentReader):
             with blob.open("rb") as stream:
                 # The blob itself would be read byte by byte.
                 yield io.BufferedReader(stream, READ_BUFFER), int(blob.size or 0)
+
+    @renewing_token
+    def object_versions(self, uri: str) -> dict[str, ObjectVersion]:
+        """Return what an object is now, or each object in a folder, by address.
+
+        :param uri: ``gs://bucket/object``, or ``gs://bucket/folder/``.
+        :raises PermanentServiceError: with the code 404 when there is no such object; an empty folder is none.
+        """
+        from google.cloud.storage import Blob
+
+        with service_errors("look at", uri):
+            client = self._storage_client()
+            if not uri.endswith("/"):
+                blob = Blob.from_uri(uri, client=client)
+                blob.reload(timeout=REQUEST_TIMEOUT)
+                return {uri: api_values.object_version(blob)}
+            bucket, _, prefix = uri.removeprefix("gs://").partition("/")
+            found = client.list_blobs(bucket, prefix=prefix, max_results=MAX_OBJECTS + 1, timeout=REQUEST_TIMEOUT)
+            versions = {f"gs://{bucket}/{blob.name}": api_values.object_version(blob) for blob in found}
+        if len(versions) > MAX_OBJECTS:
+            raise PermanentServiceError(
+                f"{uri} holds more than {MAX_OBJECTS} objects. Watch a smaller folder, or one object that names the "
+                "others.",
+                resource=uri,
+            )
+        return versions
 
     @renewing_token
     def write_object(self, uri: str, content: bytes, content_type: str) -> None:

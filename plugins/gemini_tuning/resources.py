@@ -418,6 +418,19 @@ class Operation:
 
 
 @dataclass(frozen=True)
+class ObjectVersion:
+    """One object of Cloud Storage as it is now.
+
+    :param generation: another one each time that the object is written.
+    :param checksum: of the content, CRC32C in base64; the same for the same content.
+    """
+
+    generation: int
+    size_bytes: int
+    checksum: str
+
+
+@dataclass(frozen=True)
 class Answer:
     """A model's answer to one prompt.
 

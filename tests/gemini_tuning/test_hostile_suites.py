@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gemini_tuning import yaml_file
 from gemini_tuning.resources import Answer
-from gemini_tuning.retraining import ProfileError, load_profile
+from gemini_tuning.retraining.profiles import ProfileError, load_profile
 from gemini_tuning.smoke import structure
 from gemini_tuning.smoke.assertions import MAX_FAULT, Assertion
 from gemini_tuning.smoke.suite import Suite, SuiteError, load_suite, parse_suite

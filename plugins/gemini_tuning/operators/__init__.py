@@ -9,6 +9,7 @@ from gemini_tuning.operators.models import GeminiSetDefaultCheckpointOperator, G
 from gemini_tuning.operators.preflight import GeminiPreflightOperator
 from gemini_tuning.operators.prompt import GeminiPromptCheckpointsOperator
 from gemini_tuning.operators.report import GeminiTuningReportOperator
+from gemini_tuning.operators.retraining import GeminiPlanRetrainingOperator, GeminiWaitForTuningRunOperator
 from gemini_tuning.operators.smoke_test import GeminiSmokeTestChampionOperator, GeminiSmokeTestCheckpointOperator
 from gemini_tuning.operators.tuning_job import GeminiCreateTuningJobOperator
 from gemini_tuning.operators.tuning_metrics import GeminiReadTuningMetricsOperator
@@ -20,6 +21,7 @@ __all__ = [
     "GeminiCopyModelOperator",
     "GeminiCreateTuningJobOperator",
     "GeminiListCheckpointsOperator",
+    "GeminiPlanRetrainingOperator",
     "GeminiPreflightOperator",
     "GeminiPromptCheckpointsOperator",
     "GeminiReadTuningMetricsOperator",
@@ -28,4 +30,5 @@ __all__ = [
     "GeminiSmokeTestCheckpointOperator",
     "GeminiTuningReportOperator",
     "GeminiVerifyModelCopyOperator",
+    "GeminiWaitForTuningRunOperator",
 ]

@@ -17,6 +17,7 @@ from gemini_tuning.exceptions import (
     GaveUpError,
     PermanentServiceError,
     TuningJobError,
+    TuningRunError,
     VerificationError,
 )
 from gemini_tuning.resources import project_problem
@@ -42,6 +43,7 @@ RETRY_POLICY = ExceptionRetryPolicy(
                 PermanentServiceError,
                 GaveUpError,
                 TuningJobError,
+                TuningRunError,
                 CopyModelError,
                 CheckpointError,
                 VerificationError,

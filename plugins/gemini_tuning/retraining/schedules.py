@@ -1,0 +1,98 @@
+"""Profiles as Airflow understands them: schedules, watched data, and one import error for what is not acceptable."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from airflow.sdk import DAG, Asset, AssetAny, AssetOrTimeSchedule, AssetWatcher, CronTriggerTimetable, Param
+from airflow.sdk.bases.timetable import BaseTimetable
+from airflow.sdk.definitions.asset import BaseAsset
+
+from gemini_tuning.object_watch import GcsObjectChangeTrigger
+from gemini_tuning.retraining.profiles import ProfileError, RetrainingProfile, refusal
+from gemini_tuning.wording import said
+
+REFUSED_DAG_ID = "gemini_retraining_refused_profiles"
+
+
+def schedule_of(profile: RetrainingProfile) -> BaseTimetable | BaseAsset:
+    """Return what starts a profile's runs: time, an asset, watched data, or time or data.
+
+    :raises ProfileError: naming the field that Airflow refuses.
+    """
+    assets = [_watched(uri, profile) for uri in profile.watch]
+    if name := profile.schedule.asset:
+        assets.append(Asset.ref(uri=name) if "://" in name else Asset.ref(name=name))
+    timetable = _timetable(profile)
+    if timetable is None:
+        return AssetAny(*assets)
+    return AssetOrTimeSchedule(timetable=timetable, assets=AssetAny(*assets)) if assets else timetable
+
+
+def check_params(profile: RetrainingProfile, params: Mapping[str, Param]) -> None:
+    """Refuse what the tuning DAG would refuse.
+
+    :param params: the tuning DAG's.
+    :raises ProfileError: naming the Param.
+    """
+    for name, value in profile.params.items():
+        if name not in params:
+            known = ", ".join(sorted(params))
+            raise refusal(profile.path, f"params.{name}: the tuning DAG has no such Param; it has: {known}")
+        if isinstance(value, str) and "{{" in value:
+            continue  # rendered when the run begins, and checked then
+        param = params[name]
+        try:
+            Param(param.value, **param.schema).resolve(value)
+        except (ValueError, TypeError) as error:  # a ParamValidationError is a ValueError
+            raise refusal(profile.path, f"params.{name}: {said(str(error).splitlines()[0], 300)}") from None
+
+
+def memory_of(profile: RetrainingProfile) -> Asset:
+    """Return the asset whose state tells a profile's next run what the last one did; each run that ends updates it."""
+    return Asset(name=f"gemini_retraining_{profile.name}")
+
+
+class RefusedProfiles(DAG):
+    """A DAG that Airflow refuses: the only way to show an import error and yet have the file's other DAGs."""
+
+    def validate(self) -> None:
+        """Refuse."""
+        raise ProfileError(self.description or "")
+
+
+def refused(errors: Sequence[ProfileError]) -> DAG | None:
+    """Return what shows the errors among Airflow's import errors; ``None`` when there are none."""
+    text = "; ".join(str(error) for error in errors)
+    return RefusedProfiles(dag_id=REFUSED_DAG_ID, description=text, schedule=None) if errors else None
+
+
+def _watched(uri: str, profile: RetrainingProfile) -> Asset:
+    connection, account = profile.connection
+    trigger = GcsObjectChangeTrigger(uri, gcp_conn_id=connection, impersonation_chain=account)
+    return Asset(name=uri, uri=uri, watchers=[AssetWatcher(name=uri, trigger=trigger)])
+
+
+def _timetable(profile: RetrainingProfile) -> BaseTimetable | None:
+    schedule = profile.schedule
+    try:
+        if schedule.cron:
+            timetable: BaseTimetable = CronTriggerTimetable(schedule.cron, timezone=schedule.timezone)
+        elif schedule.timetable:
+            timetable = _made(schedule.timetable, schedule.arguments)
+        else:
+            return None
+        timetable.validate()
+    except Exception as error:  # anybody's timetable may raise anything
+        raise refusal(profile.path, f"schedule: {said(error, 300)}") from error
+    return timetable
+
+
+def _made(name: str, arguments: Mapping[str, Any]) -> BaseTimetable:
+    module, _, class_name = name.rpartition(".")
+    made = getattr(importlib.import_module(module), class_name)(**arguments)
+    if not isinstance(made, BaseTimetable):
+        raise TypeError(f"{name} is not a timetable")
+    return made
