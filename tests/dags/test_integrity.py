@@ -94,22 +94,16 @@ def test_a_teardown_looks_after_abandoned_jobs_and_counts_for_the_state_of_the_r
     assert teardown.upstream_task_ids == {"wait_for_tuning_job"}
 
 
-def test_the_retraining_dag_starts_paused_and_waits_without_a_slot(dags):
+def test_the_retraining_dag_starts_paused_and_starts_a_tuning_run_once(dags):
     dag = dags["gemini_retraining_ferry_support"]
-    task = dag.get_task("tune")
+    assert [task.task_id for task in dag.topological_sort()] == ["plan", "start_tuning_run", "wait_for_tuning_run"]
     assert dag.is_paused_upon_creation
-    assert dag.schedule == "0 3 * * 1"
-    assert task.deferrable
-    assert task.wait_for_completion
-    assert task.retries == 0
-
-
-def test_the_params_of_each_profile_are_acceptable_to_the_tuning_dag(dags):
-    tuning = dags["gemini_checkpoint_tuning"].params
-    for dag in dags.values():
-        if dag.dag_id.startswith("gemini_retraining_"):
-            for name, value in dag.get_task("tune").conf.items():
-                jsonschema.validate(value, tuning.get_param(name).schema)
+    assert dag.max_active_runs == 1
+    assert dag.timetable.expression == "0 3 * * 1"
+    start = dag.get_task("start_tuning_run")
+    assert start.trigger_run_id  # the same at each try
+    assert start.skip_when_already_exists
+    assert not start.wait_for_completion
 
 
 def params():

@@ -79,8 +79,8 @@ class GeminiPlanRetrainingOperator(_TuningRuns, GoogleCloudFields):
     that begins while the tuning run of an earlier one is still under way. The reason is in the log and on XCom
     ``skipped``.
 
-    XCom: ``{"conf", "tuning_run_id", "fingerprint"}``; ``conf`` are the tuning run's Params, with the model to go on
-    from.
+    XCom: ``{"conf", "tuning_run_id", "fingerprint"}``, and each of them under its own key; ``conf`` are the tuning
+    run's Params, with the model to go on from.
 
     :param tuning_params: the profile's Params for the tuning DAG. (templated)
     :param go_on_from: ``base``, ``promoted`` (version and checkpoint of the profile's last promotion; the base model
@@ -106,6 +106,7 @@ class GeminiPlanRetrainingOperator(_TuningRuns, GoogleCloudFields):
         tuning_dag_id: str = "gemini_checkpoint_tuning",
         **kwargs: Any,
     ) -> None:
+        kwargs.setdefault("multiple_outputs", True)
         super().__init__(inlets=[memory], **kwargs)
         self.tuning_params = tuning_params
         self.go_on_from = go_on_from

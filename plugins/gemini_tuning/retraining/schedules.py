@@ -22,7 +22,7 @@ def schedule_of(profile: RetrainingProfile) -> BaseTimetable | BaseAsset:
 
     :raises ProfileError: naming the field that Airflow refuses.
     """
-    assets = [_watched(uri, profile) for uri in profile.watch]
+    assets: list[BaseAsset] = [_watched(uri, profile) for uri in profile.watch]
     if name := profile.schedule.asset:
         assets.append(Asset.ref(uri=name) if "://" in name else Asset.ref(name=name))
     timetable = _timetable(profile)

@@ -26,7 +26,8 @@ def test_something_else_is_not_taken_for_an_empty_memory(stored):
 
 
 def test_a_run_that_ended_well_is_remembered():
-    assert AFTER_ONE == Memory(None, Attempt("run-1", "f1", "promoted"), Promotion(MODEL, "4"))
+    expected = Memory(None, Attempt("run-1", "f1", "promoted"), Promotion(MODEL, "4"))
+    assert expected == AFTER_ONE
 
 
 @pytest.mark.parametrize("outcome", ["nobody", "rejected", "timed out", "champion kept", "not promoted", None])

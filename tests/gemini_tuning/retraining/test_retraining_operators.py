@@ -43,13 +43,29 @@ class Airflow:
 
     def context(self):
         ti = SimpleNamespace(
-            get_dr_count=lambda dag_id, run_ids: sum(run_id in self.runs for run_id in run_ids),
-            get_dagrun_state=lambda dag_id, run_id: self.runs[run_id],
-            get_task_states=lambda dag_id, run_ids: {run_id: self.tasks[run_id] for run_id in run_ids},
-            xcom_pull=lambda task_ids, dag_id, run_id, key: self.xcoms.get((run_id, task_ids, key)),
+            get_dr_count=self.count,
+            get_dagrun_state=self.run_state,
+            get_task_states=self.task_states,
+            xcom_pull=self.pull,
             xcom_push=self.pushed.__setitem__,
         )
         return {"ti": ti, "asset_state_store": {ASSET: self.state}, "outlet_events": {ASSET: self.event}}
+
+    def count(self, dag_id, run_ids):
+        assert dag_id == "gemini_checkpoint_tuning"
+        return sum(run_id in self.runs for run_id in run_ids)
+
+    def run_state(self, dag_id, run_id):
+        assert dag_id == "gemini_checkpoint_tuning"
+        return self.runs[run_id]
+
+    def task_states(self, dag_id, run_ids):
+        assert dag_id == "gemini_checkpoint_tuning"
+        return {run_id: self.tasks[run_id] for run_id in run_ids}
+
+    def pull(self, task_ids, dag_id, run_id, key):
+        assert dag_id == "gemini_checkpoint_tuning"
+        return self.xcoms.get((run_id, task_ids, key))
 
     def plan(self, run_id, *, go_on_from="promoted", params=PARAMS, **more):
         return GeminiPlanRetrainingOperator(
