@@ -92,10 +92,10 @@ def test_unchanged_is_skipped_and_new_data_goes_on_from_what_was_promoted(stack)
     assert third["state"] == "success"
     assert set(task_states(stack, third).values()) == {"success"}
     assert len(jobs(stack)) == 2
-    went_on_from = jobs(stack)[1]["preTunedModel"]
-    assert went_on_from == {"tunedModelName": promoted["tuned_model"], "checkpointId": promoted["checkpoint_id"]}
-    model = jobs(stack)[1]["tunedModel"]["model"]
-    assert model == promoted["tuned_model"].replace("@1", "@2")
+    job = jobs(stack)[1]
+    assert job["preTunedModel"]["tunedModelName"] == promoted["tuned_model"]
+    assert job["preTunedModel"]["checkpointId"] == promoted["checkpoint_id"]
+    assert job["tunedModel"]["model"] == promoted["tuned_model"].replace("@1", "@2")
 
 
 def test_a_broken_profile_is_one_import_error_and_the_others_stay(stack, profiles):
