@@ -207,8 +207,8 @@ class GeminiWaitForTuningRunOperator(_TuningRuns, BaseOperator):
         return self._finish(context)
 
     def execute_complete(self, context: Context, event: Any) -> dict[str, Any]:
-        """Take over from the trigger, which has seen the end."""
-        return self._finish(context)
+        """Take over from the trigger; look again, for an event may be that of another wait (SQLite reuses numbers)."""
+        return self.execute(context)
 
     def _finish(self, context: Context) -> dict[str, Any]:
         memory = self.recall(context)

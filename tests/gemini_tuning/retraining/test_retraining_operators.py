@@ -181,6 +181,14 @@ def test_a_run_that_is_under_way_is_waited_for_without_a_worker(airflow):
     assert caught.value.trigger.run_ids == ["run-1"]
 
 
+def test_the_end_of_another_wait_is_not_taken_for_this_ones(airflow):
+    airflow.plan("run-1")
+    airflow.runs["run-1"] = "running"
+    operator = GeminiWaitForTuningRunOperator(task_id="wait", tuning_run_id="run-1", memory=ASSET)
+    with pytest.raises(TaskDeferred):
+        operator.execute_complete(airflow.context(), {"resource": "another"})
+
+
 def test_a_dataset_that_is_not_there_is_named_before_anything_starts(airflow):
     with pytest.raises(PermanentServiceError, match="gs://bucket/no"):
         airflow.plan("run-1", params={"training_dataset_uri": "gs://bucket/no.jsonl"})
