@@ -1,7 +1,7 @@
 """A real Airflow that recovers quickly, with two triggerers, beside an emulator that survives being killed.
 
-The database is SQLite: another one would need a driver that this project has no other use for. Airflow sets it to
-WAL, in which a process that is killed can't damage it.
+The database is SQLite, one file for each campaign. Airflow sets it to WAL, in which a process that is killed can't
+damage it.
 """
 
 from __future__ import annotations
