@@ -100,8 +100,9 @@ def recall(context: Context, wanted: Mapping[str, Any]) -> dict[str, Any] | None
     :param wanted: with the same ``model`` and ``checkpoint_id``.
     """
     change = context["task_state_store"].get(PROMOTION_KEY)
-    same = isinstance(change, dict) and all(change.get(key) == wanted[key] for key in ("model", "checkpoint_id"))
-    return change if same else None
+    if not isinstance(change, dict) or any(change.get(key) != wanted[key] for key in ("model", "checkpoint_id")):
+        return None
+    return change
 
 
 def require_checkpoint(model: Model, checkpoint_id: str) -> Checkpoint:
