@@ -1,22 +1,35 @@
-"""Set a checkpoint of a tuned model as its default, or roll back to an earlier one; copy the model.
+"""Set a checkpoint of a tuned model as its default, or roll back to the one before; copy the model.
 
-The page of a tuning run starts it with the fields filled in. Defaults are set one after the other, so that two people
-cannot undo each other unseen; a copy that takes hours holds nobody up.
+The page of a tuning run starts it with the fields filled in. If you want it to, the checkpoint has to pass a smoke
+suite first, and a person has the last word. Defaults are set one after the other; a copy that takes hours holds nobody
+up.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, Param, TriggerRule
 
 from gemini_tuning.operators import (
+    GeminiApproveCheckpointOperator,
     GeminiCopyModelOperator,
+    GeminiGatePromotionOperator,
     GeminiSetDefaultCheckpointOperator,
+    GeminiSmokeTestCheckpointOperator,
+    GeminiValidatePromotionOperator,
     GeminiVerifyModelCopyOperator,
 )
 
+SUITES = Path(__file__).parent / "config" / "smoke"
+SUITE_NAMES = sorted(path.stem for path in SUITES.glob("*.yaml"))
+FOLDER = r"^(gs://[a-z0-9][a-z0-9._-]+(/\S*)?|/\S*|file:///\S*)$"
+
 MODEL_NAME = r"^projects/[^/@]+/locations/[a-z0-9-]+/models/[A-Za-z0-9_-]+(@[A-Za-z0-9_-]+)?$"
 JOB_NAME = r"^projects/[^/]+/locations/[a-z0-9-]+/tuningJobs/[0-9]+$"
-COPY, CLOUD = "Copy", "Google Cloud"
+VALIDATED = "{{{{ ti.xcom_pull(task_ids='validate')['{}'] or '' }}}}"
+CHECKS, COPY, CLOUD = "Smoke test and approval", "Copy", "Google Cloud"
 
 PARAMS = {
     "model": Param(
@@ -30,8 +43,14 @@ PARAMS = {
         type=["null", "string"],
         maxLength=64,
         title="Checkpoint",
-        description="Id of the checkpoint to make the default; to roll back, that of the one before. Empty: the "
-        "default stays.",
+        description="Id of the checkpoint to make the default. Empty: the default stays.",
+    ),
+    "roll_back": Param(
+        False,
+        type="boolean",
+        title="Roll back",
+        description="Make that checkpoint the default which was it before the last promotion, as labels on the model "
+        "say. Done twice, it is undone. Leave the checkpoint empty.",
     ),
     "expected_default": Param(
         None,
@@ -47,6 +66,48 @@ PARAMS = {
         pattern=JOB_NAME,
         title="Tuning job",
         description="Full name of the job that made the model; then its endpoint is read back as well.",
+    ),
+    "suite": Param(
+        None,
+        type=["null", "string"],
+        enum=[None, *SUITE_NAMES],
+        section=CHECKS,
+        title="Smoke suite",
+        description="The prompts that the checkpoint has to answer before: a file of dags/config/smoke. Empty: none.",
+    ),
+    "min_pass_rate": Param(
+        0.8,
+        type="number",
+        minimum=0,
+        maximum=1,
+        section=CHECKS,
+        title="Minimum pass rate",
+        description="Weighted share of the suite's cases that it must pass, 0 to 1. It must pass all critical ones.",
+    ),
+    "results_uri": Param(
+        None,
+        type=["null", "string"],
+        pattern=FOLDER,
+        section=CHECKS,
+        title="Folder for results",
+        description="gs://bucket/folder, or a path that all workers see. Needed with a suite. Each run gets a folder "
+        "in it.",
+    ),
+    "require_approval": Param(
+        False,
+        type="boolean",
+        section=CHECKS,
+        title="Ask a person",
+        description="The run waits under Required Actions until somebody approves or rejects.",
+    ),
+    "approval_timeout_seconds": Param(
+        24 * 3600,
+        type="integer",
+        minimum=10,
+        maximum=30 * 24 * 3600,
+        section=CHECKS,
+        title="Time to answer",
+        description="Seconds; no answer by then means no.",
     ),
     "copy_location": Param(
         None,
@@ -95,14 +156,66 @@ with DAG(
         "location": "{{ params.model.split('/')[3] }}",
     }
 
+    validate = GeminiValidatePromotionOperator(
+        task_id="validate",
+        **{
+            name: dag.param(name)
+            for name in (
+                "model",
+                "checkpoint_id",
+                "roll_back",
+                "expected_default",
+                "suite",
+                "results_uri",
+                "require_approval",
+            )
+        },
+        **cloud,
+    )
+    smoke_test = GeminiSmokeTestCheckpointOperator(
+        task_id="smoke_test",
+        checkpoint=validate.output["checkpoint"],
+        suite=dag.param("suite"),
+        suite_folder=str(SUITES),
+        results_uri=VALIDATED.format("results_uri"),
+        **cloud,
+    )
+    gate = GeminiGatePromotionOperator(
+        task_id="gate",
+        promotion=validate.output,
+        results=[smoke_test.output],
+        model=VALIDATED.format("model"),
+        min_pass_rate=dag.param("min_pass_rate"),
+        require_approval=dag.param("require_approval"),
+        copy_task_id="set_default",  # which finds that there is nothing to do
+        trigger_rule=TriggerRule.NONE_FAILED,  # without a suite it is not asked
+        **cloud,
+    )
+    approve = GeminiApproveCheckpointOperator(
+        task_id="approve",
+        subject=f"Make checkpoint {VALIDATED.format('checkpoint_id')} the default in place of checkpoint "
+        f"{VALIDATED.format('default_checkpoint_id')}?",
+        decision=gate.output["decision"],
+        results=[smoke_test.output],
+        default_checkpoint_id=VALIDATED.format("default_checkpoint_id"),
+        model=VALIDATED.format("model"),
+        tuning_job=dag.param("tuning_job"),
+        timeout=dag.param("approval_timeout_seconds"),
+        no_winner_task_id="rejected",
+        trigger_rule=TriggerRule.NONE_FAILED,
+    )
+    rejected = EmptyOperator(task_id="rejected")
     set_default = GeminiSetDefaultCheckpointOperator(
         task_id="set_default",
-        model=dag.param("model"),
-        checkpoint_id=dag.param("checkpoint_id"),
-        expected_default=dag.param("expected_default"),
+        model=VALIDATED.format("model"),
+        checkpoint_id=VALIDATED.format("checkpoint_id"),
+        expected_default=VALIDATED.format("expected_default"),
         optional=True,
+        require_approval=dag.param("require_approval"),
+        approval=approve.output,
         max_active_tis_per_dag=1,
         tuning_job=dag.param("tuning_job"),
+        trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
         **cloud,
     )
     copy_model = GeminiCopyModelOperator(
@@ -122,4 +235,7 @@ with DAG(
         **cloud,
     )
 
+    validate >> [smoke_test, gate, approve, set_default]
+    gate >> [approve, set_default]
+    approve >> [set_default, copy_model, rejected]
     set_default >> copy_model

@@ -91,6 +91,11 @@ def bad_field(field: str, message: str) -> GoogleError:
     return GoogleError(400, message, details=[detail])
 
 
+def aborted(message: str) -> GoogleError:
+    """409: somebody else was first, so read again (https://google.aip.dev/154)."""
+    return GoogleError(409, message, "ABORTED")
+
+
 def failed_precondition(message: str) -> GoogleError:
     """400: the request is fine, the resource is not in a state for it."""
     return GoogleError(400, message, "FAILED_PRECONDITION")

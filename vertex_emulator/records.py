@@ -163,6 +163,17 @@ class ModelVersion:
     encryption: dict[str, Any] | None = None
     copied_from: str = ""
     shows_checkpoints: bool = True
+    revision: int = 0
+
+    @property
+    def etag(self) -> str:
+        """What changes with every change, also while the clock stands still."""
+        return f"{self.updated:.6f}-{self.revision}"
+
+    def touch(self, now: float) -> None:
+        """Note a change."""
+        self.updated = now
+        self.revision += 1
 
     @property
     def seq(self) -> int:

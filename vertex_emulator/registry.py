@@ -4,7 +4,7 @@ import copy
 import re
 from typing import Any
 
-from .errors import already_exists, failed_precondition, invalid_argument, not_found
+from .errors import aborted, already_exists, failed_precondition, invalid_argument, not_found
 from .names import Name, Parent, Projects, is_model_id
 from .protojson import camel, check_labels
 from .records import Checkpoint, Model, ModelVersion, Store
@@ -59,17 +59,19 @@ class Registry:
     def update(self, version: ModelVersion, changes: dict[str, Any], mask: str | None, now: float) -> None:
         """Patch a version.
 
-        :param changes: the Model of the request.
+        :param changes: the Model of the request; one with an etag is refused when that is not the present one.
         :param mask: updateMask, comma separated; with none, the fields that the request holds are changed.
         """
         fields = [camel(field.strip()) for field in mask.split(",")] if mask else sorted(changes.keys() & _UPDATABLE)
         for field in fields:
             if field not in _UPDATABLE:
                 raise invalid_argument(f"Field {field} can't be updated.")
+        if changes.get("etag") not in (None, "", version.etag):
+            raise aborted("The Model has changed since: its etag is not the one of the request.")
         _check_changes(version, changes, fields)
         for field in fields:
             _SETTERS[field](version, changes.get(field))
-        version.updated = now
+        version.touch(now)
 
     def merge_aliases(self, model: Model, version: ModelVersion, aliases: list[str], now: float) -> None:
         """Add aliases to a version, or with ``-`` before them remove them; others lose an alias added here."""
@@ -85,7 +87,7 @@ class Registry:
             for other in model.versions.values():
                 other.aliases = [item for item in other.aliases if item != alias]
             version.aliases.append(alias)
-        version.updated = now
+        version.touch(now)
 
     def delete_model(self, model: Model) -> None:
         """Delete a model with all versions; refused while one is deployed."""

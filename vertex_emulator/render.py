@@ -90,7 +90,7 @@ def render_model(model: Model, version: ModelVersion, *, versioned_name: bool) -
             "baseModelSource": {
                 "modelGardenSource": {"publicModelName": f"publishers/google/models/{version.base_model}"}
             },
-            "etag": f"{version.updated:.6f}",
+            "etag": version.etag,
         }
     )
 

@@ -9,6 +9,7 @@ import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from gemini_tuning.api_errors import UnusableAnswerError, service_errors
@@ -344,6 +345,55 @@ def model(model: types.Model, *, asked: str | None = None) -> Model:
         checkpoints=_checkpoints(model.checkpoints),
         labels=model.labels or {},
     )
+
+
+def registered_model(raw: Any, *, asked: str) -> Model:
+    """Return a model, in the API's JSON, as our plain value: with its etag, and its checkpoints with their endpoints.
+
+    :param asked: full name of the model that was asked for.
+    :raises UnusableAnswerError: when it is another one, or has no full name.
+    """
+    raw = _mapping(raw, "the model")
+    name, version = raw.get("name"), raw.get("versionId")
+    if isinstance(name, str) and version and "@" not in name:
+        name = f"{name}@{version}"
+    full = _name(name, "models", "the model")
+    _identity(full, asked)
+    etag = raw.get("etag")
+    return Model(
+        name=str(full),
+        display_name=said(raw.get("displayName") or "", MAX_TEXT),
+        default_checkpoint_id=_default(raw.get("defaultCheckpointId")),
+        checkpoints=_registered_checkpoints(raw),
+        labels=_labels(raw.get("labels")),
+        etag=etag if isinstance(etag, str) and 0 < len(etag) <= MAX_TEXT else None,
+    )
+
+
+def _registered_checkpoints(raw: Mapping[str, Any]) -> tuple[Checkpoint, ...]:
+    """Return the checkpoints of a model; of one that is deployed more than once, with the endpoint named first."""
+    endpoints: dict[str, Any] = {}
+    for deployed in _mappings(raw.get("deployedModels"), "deployedModels"):
+        endpoints.setdefault(str(deployed.get("checkpointId")), deployed.get("endpoint"))
+    return _checkpoints(
+        [
+            SimpleNamespace(
+                checkpoint_id=found.get("checkpointId"),
+                epoch=_number_of(found.get("epoch"), "an epoch"),
+                step=_number_of(found.get("step"), "a step"),
+                endpoint=endpoints.get(str(found.get("checkpointId"))),
+            )
+            for found in _mappings(raw.get("checkpoints"), "checkpoints")
+        ]
+    )
+
+
+def _labels(value: Any) -> dict[str, str]:
+    """Return labels; they are written back whole, so what is none of them must not get lost unseen."""
+    labels = _mapping(value, "labels")
+    if odd := [key for key, text in labels.items() if not isinstance(text, str)]:
+        raise UnusableAnswerError(f"the answer gives {shown(labels[odd[0]])} as the label {shown(odd[0])}")
+    return dict(labels)
 
 
 def _default(value: str | None) -> str | None:

@@ -221,7 +221,9 @@ class GoogleClients(GoogleBaseHook):
             return f"https://aiplatform.{location}.rep.googleapis.com"
         return f"https://{location}-aiplatform.googleapis.com"
 
-    def _post_json(self, path: str, location: str, body: dict[str, Any]) -> Any:
+    def _send_json(
+        self, method: str, path: str, location: str, body: dict[str, Any], params: dict[str, Any] | None = None
+    ) -> Any:
         """Ask below ``/v1`` for what google-genai has no call for; sent once.
 
         google-cloud-aiplatform has one, but imports all services of Vertex AI with it: about a second of CPU in each
@@ -232,7 +234,9 @@ class GoogleClients(GoogleBaseHook):
 
         url = f"{self._vertex_endpoint(location)}/{API_VERSION}/{path}"
         with AuthorizedSession(self.get_credentials()) as session:
-            response: requests.Response = session.post(url, json=body, timeout=REQUEST_TIMEOUT)
+            response: requests.Response = session.request(
+                method, url, params=params, json=body, timeout=REQUEST_TIMEOUT
+            )
         if response.status_code != 200:
             raise from_http_response(response)
         return response.json()

@@ -2,7 +2,7 @@
 
 The way to the metrics, as Google's own client goes it: the experiment is a context of Vertex ML Metadata and names a
 TensorBoard; its run is another context; the TensorBoard has a run of the same id, with a time series for each metric.
-It is asked over plain HTTP: :meth:`~gemini_tuning.clients.GoogleClients._post_json` says why.
+It is asked over plain HTTP: :meth:`~gemini_tuning.clients.GoogleClients._send_json` says why.
 """
 
 from __future__ import annotations

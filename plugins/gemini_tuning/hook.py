@@ -12,7 +12,7 @@ import io
 import json
 import time
 import warnings
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +44,7 @@ from gemini_tuning.tuning_spec import TuningJobSpec
 if TYPE_CHECKING:
     from google import genai
 
-READ_PATIENCE = 60.0  # seconds that the read of an operation is repeated
+READ_PATIENCE = 60.0  # seconds that a request which may be repeated is
 LIST_PAGE_SIZE = 100
 READ_BUFFER = 1 << 20  # bytes
 MAX_OBJECTS = 10_000  # in a folder that is looked at as a whole
@@ -65,6 +65,13 @@ def _no_more_than(size: int, pieces: Iterator[bytes]) -> Iterator[bytes]:
         if left < 0:
             raise UnusableAnswerError(f"more came than the {size} bytes that the object has")
         yield piece
+
+
+def _patiently(request: Callable[..., Any]) -> Callable[..., Any]:
+    """Repeat a request for a while when the service does not answer."""
+    from google.api_core.retry import Retry, if_transient_error
+
+    return Retry(predicate=if_transient_error, timeout=READ_PATIENCE)(request)
 
 
 class GeminiTuningHook(ExperimentReader):
@@ -227,6 +234,32 @@ class GeminiTuningHook(ExperimentReader):
             client.models.update(model=name, config=types.UpdateModelConfig(default_checkpoint_id=checkpoint_id))
 
     @renewing_token
+    def get_registered_model(self, name: str) -> Model:
+        """Return a model version with what google-genai drops: its etag, and where its checkpoints are deployed.
+
+        :param name: full name of the model; without ``@version`` the default version.
+        """
+        location = ResourceName.parse(name, "models").location
+        with service_errors("get", name):
+            return api_values.registered_model(self._read_patiently(name, location), asked=name)
+
+    @renewing_token
+    def promote_checkpoint(self, model: Model, checkpoint_id: str, labels: Mapping[str, str]) -> Model:
+        """Make a checkpoint the default of a model version and replace its labels, both or none, in one request.
+
+        :param model: as :meth:`get_registered_model` returned it: the service refuses when it has changed since.
+        :returns: the model as the service answers it. Reading it back is the caller's business.
+        """
+        location = ResourceName.parse(model.name, "models").location
+        body: dict[str, Any] = {"defaultCheckpointId": checkpoint_id, "labels": dict(labels)}
+        if model.etag:
+            body["etag"] = model.etag
+        mask = {"updateMask": "labels,defaultCheckpointId"}
+        with service_errors(f"set default checkpoint {checkpoint_id} and labels of", model.name):
+            answer = _patiently(self._send_json)("PATCH", model.name, location, body, mask)
+            return api_values.registered_model(answer, asked=model.name)
+
+    @renewing_token
     def copy_model(
         self, source_model: str, spec: ModelCopySpec, *, location: str, not_after: float | None = None
     ) -> str:
@@ -251,7 +284,7 @@ class GeminiTuningHook(ExperimentReader):
         if not_after is not None and time.time() > not_after:
             raise NotSentError(f"The copy of {source_model} was not asked for: too much time had passed.")
         with creating(f"copy of {source_model} in {parent}"):
-            return api_values.started_operation(self._post_json(f"{parent}/models:copy", location, body))
+            return api_values.started_operation(self._send_json("POST", f"{parent}/models:copy", location, body))
 
     @renewing_token
     def get_operation(self, name: str, *, patient: bool = True) -> Operation:
@@ -284,9 +317,7 @@ class GeminiTuningHook(ExperimentReader):
                 page["pageToken"] = token
 
     def _read_patiently(self, path: str, location: str, params: dict[str, Any] | None = None) -> Any:
-        from google.api_core.retry import Retry, if_transient_error
-
-        return Retry(predicate=if_transient_error, timeout=READ_PATIENCE)(self._get_json)(path, location, params)
+        return _patiently(self._get_json)(path, location, params)
 
     @renewing_token
     def get_original_model(self, name: str) -> str | None:

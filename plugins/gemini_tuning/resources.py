@@ -380,7 +380,8 @@ class Model:
     """A model version of the Model Registry.
 
     :param name: full name with its version.
-    :param checkpoints: as the registry has them: without endpoints.
+    :param checkpoints: as google-genai reads them they have no endpoints.
+    :param etag: what changes with every change; ``None`` as google-genai reads a model.
     """
 
     name: str
@@ -388,6 +389,7 @@ class Model:
     default_checkpoint_id: str | None = None
     checkpoints: tuple[Checkpoint, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
+    etag: str | None = None
 
     def require_checkpoint(self, checkpoint_id: str) -> Checkpoint:
         """Return the checkpoint of that id.

@@ -18,7 +18,8 @@ DAG, RUN, TASK, MAP_INDEX, REQUEST = (
     "airflow_map_index",
     "airflow_request",
 )
-RESERVED = frozenset({DAG, RUN, TASK, MAP_INDEX, REQUEST})
+PROMOTED, BEFORE = "gemini_tuning_promoted", "gemini_tuning_before"  # on models
+RESERVED = frozenset({DAG, RUN, TASK, MAP_INDEX, REQUEST, PROMOTED, BEFORE})
 
 MAX_VALUE = 63
 _HASH_LENGTH = 12

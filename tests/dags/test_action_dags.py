@@ -1,10 +1,12 @@
 """The DAGs that the page's actions start: their forms, and what they do, against the local Vertex AI."""
 
+from dataclasses import replace
+
 import jsonschema
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.serialization.serialized_objects import DagSerialization
-from support import REPOSITORY, finished_job
+from support import REPOSITORY, SPEC, finished_job
 
 from gemini_tuning.hook import GeminiTuningHook
 
@@ -52,6 +54,11 @@ def test_every_param_can_be_shown_in_the_form(dag_id, name, param):
         (PROMOTION, "checkpoint_id", "x" * 65),
         (PROMOTION, "tuning_job", "projects/p/locations/l/tuningJobs/x"),
         (PROMOTION, "copy_location", "Europe"),
+        (PROMOTION, "roll_back", "yes"),
+        (PROMOTION, "suite", "fairy_support"),
+        (PROMOTION, "min_pass_rate", 80),
+        (PROMOTION, "results_uri", "results"),
+        (PROMOTION, "approval_timeout_seconds", 9),
         (PROMPT, "prompt", ""),
         (PROMPT, "prompt", "x" * 20_001),
         (PROMPT, "system_instruction", ["x"]),
@@ -67,7 +74,13 @@ def test_bad_values_are_refused(dag_id, name, bad):
 
 def test_defaults_are_set_one_after_the_other_and_no_copy_holds_them_up():
     tasks = {task.task_id: task.max_active_tis_per_dag for task in read_dag(PROMOTION).tasks}
-    assert tasks == {"set_default": 1, "copy_model": None, "verify_copy": None}
+    others = ("validate", "smoke_test", "gate", "approve", "rejected", "copy_model", "verify_copy")
+    assert tasks == {"set_default": 1, **dict.fromkeys(others)}
+
+
+def test_the_steps_of_a_promotion_stand_in_the_documented_order():
+    steps = [task.task_id for task in read_dag(PROMOTION).topological_sort() if task.task_id != "rejected"]
+    assert steps == ["validate", "smoke_test", "gate", "approve", "set_default", "copy_model", "verify_copy"]
 
 
 def run(dag_id, **conf):
@@ -81,17 +94,73 @@ def run(dag_id, **conf):
     return str(dag_run.state), {task_id: str(each.state) for task_id, each in instances.items()}, pushed
 
 
+def ran(tasks):
+    """Return which tasks did something."""
+    return [task_id for task_id, state in tasks.items() if state == "success"]
+
+
+def patches(vertex):
+    return [r for r in vertex.requests() if r["method"] == "PATCH"]
+
+
 def default(model):
     return GeminiTuningHook().get_model(model).default_checkpoint_id
 
 
 def test_a_checkpoint_becomes_the_default_and_is_rolled_back(airflow_db, job):
     state, tasks, pushed = run(PROMOTION, model=job.model, checkpoint_id="1", tuning_job=job.name)
-    assert (state, tasks) == ("success", {"set_default": "success", "copy_model": "skipped", "verify_copy": "skipped"})
+    assert (state, set(ran(tasks))) == ("success", {"validate", "set_default"})
     assert (pushed["set_default"]["default_before"], pushed["set_default"]["default_after"]) == ("3", "1")
     assert default(job.model) == "1"
-    state, _, _ = run(PROMOTION, model=job.model, checkpoint_id="3")
-    assert (state, default(job.model)) == ("success", "3")
+    for expected in ("3", "1"):
+        state, tasks, pushed = run(PROMOTION, model=job.model, roll_back=True)
+        assert (state, default(job.model)) == ("success", expected)
+        assert (pushed["set_default"]["default_after"], pushed["set_default"]["recorded"]) == (expected, True)
+
+
+@pytest.mark.parametrize(
+    "conf",
+    [
+        {"roll_back": True},
+        {"roll_back": True, "checkpoint_id": "1"},
+        {"checkpoint_id": "1", "suite": "ferry_support"},
+        {"suite": "ferry_support", "results_uri": "gs://bucket/results"},
+        {"require_approval": True, "copy_location": "europe-west4"},
+        {"rollback": True},
+    ],
+    ids=["no record", "two targets", "no folder", "no checkpoint to ask", "no checkpoint to approve", "unknown Param"],
+)
+def test_what_makes_no_sense_is_refused_before_anything_is_changed_or_asked(airflow_db, job, vertex, conf):
+    state, tasks, _ = run(PROMOTION, model=job.model, **conf)
+    assert (state, tasks["validate"], ran(tasks)) == ("failed", "failed", [])
+    assert not [r for r in vertex.requests() if r["method"] == "PATCH" or ":" in r["path"].rpartition("/")[2]]
+
+
+def test_a_checkpoint_that_passes_the_suite_becomes_the_default(airflow_db, vertex):
+    job = finished_job(vertex, replace(SPEC, epoch_count=6))
+    conf = {"suite": "ferry_support", "min_pass_rate": 0.5, "results_uri": "gs://bucket/results"}
+    state, tasks, pushed = run(PROMOTION, model=job.model, checkpoint_id="5", **conf)
+    assert (state, set(ran(tasks))) == ("success", {"validate", "smoke_test", "gate", "set_default"})
+    assert pushed["smoke_test"]["results_uri"].startswith("gs://bucket/results/gemini_checkpoint_promotion/")
+    assert default(job.model) == "5"
+    (endpoint,) = {r["path"].rpartition(":")[0] for r in vertex.requests() if r["path"].endswith(":generateContent")}
+    assert endpoint.endswith(job.checkpoints[4].endpoint), "only the checkpoint that is to be promoted is asked"
+
+
+def test_a_checkpoint_that_fails_the_suite_changes_nothing(airflow_db, job, vertex):
+    conf = {"suite": "ferry_support", "min_pass_rate": 1, "results_uri": "gs://bucket/results"}
+    state, tasks, _ = run(PROMOTION, model=job.model, checkpoint_id="1", copy_location="europe-west4", **conf)
+    assert (state, tasks["gate"], set(ran(tasks))) == ("failed", "failed", {"validate", "smoke_test"})
+    assert (default(job.model), patches(vertex)) == ("3", [])
+
+
+def test_what_is_the_default_already_costs_nothing_and_asks_nobody(airflow_db, job, vertex):
+    conf = {"suite": "ferry_support", "results_uri": "gs://bucket/results", "require_approval": True}
+    state, tasks, pushed = run(PROMOTION, model=job.model, checkpoint_id="3", **conf)
+    assert (state, tasks["set_default"], ran(tasks)) == ("success", "skipped", ["validate"])
+    assert pushed["set_default"]["changed"] is False
+    assert (pushed["set_default"]["default_before"], pushed["set_default"]["default_after"]) == ("3", "3")
+    assert not [r for r in vertex.requests() if r["method"] == "PATCH" or r["path"].endswith(":generateContent")]
 
 
 def test_a_default_that_somebody_else_has_changed_meanwhile_stays(airflow_db, job):
@@ -104,20 +173,21 @@ def test_a_default_that_somebody_else_has_changed_meanwhile_stays(airflow_db, jo
 
 def test_a_model_is_copied_and_its_default_stays(airflow_db, job):
     state, tasks, pushed = run(PROMOTION, model=job.model, copy_location="europe-west4")
-    assert (state, tasks) == ("success", {"set_default": "skipped", "copy_model": "success", "verify_copy": "success"})
+    assert (state, set(ran(tasks))) == ("success", {"validate", "copy_model", "verify_copy"})
     assert "/locations/europe-west4/models/" in pushed["verify_copy"]["model"]
     assert default(job.model) == default(pushed["verify_copy"]["model"]) == "3"
 
 
 def test_a_promotion_with_nothing_to_do_does_nothing(airflow_db, job, vertex):
     _, tasks, _ = run(PROMOTION, model=job.model)
-    assert set(tasks.values()) == {"skipped"}
+    assert ran(tasks) == ["validate"]
+    assert set(tasks.values()) == {"success", "skipped"}
     assert not [r for r in vertex.requests() if r["method"] == "PATCH" or ":copy" in r["path"]]
 
 
 def test_an_unknown_checkpoint_changes_and_copies_nothing(airflow_db, job, vertex):
     state, tasks, _ = run(PROMOTION, model=job.model, checkpoint_id="9", copy_location="europe-west4")
-    assert (state, tasks["set_default"], tasks["copy_model"]) == ("failed", "failed", "upstream_failed")
+    assert (state, tasks["validate"], tasks["copy_model"]) == ("failed", "failed", "upstream_failed")
     assert default(job.model) == "3"
     assert not [r for r in vertex.requests() if ":copy" in r["path"]]
 

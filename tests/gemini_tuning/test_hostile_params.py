@@ -20,12 +20,14 @@ from gemini_tuning.operators import (
     GeminiChooseCheckpointOperator,
     GeminiCopyModelOperator,
     GeminiCreateTuningJobOperator,
+    GeminiGatePromotionOperator,
     GeminiListCheckpointsOperator,
     GeminiPreflightOperator,
     GeminiReadTuningMetricsOperator,
     GeminiSetDefaultCheckpointOperator,
     GeminiSmokeTestChampionOperator,
     GeminiSmokeTestCheckpointOperator,
+    GeminiValidatePromotionOperator,
     GeminiVerifyModelCopyOperator,
 )
 from gemini_tuning.operators.base import GCP_FIELDS, optional_float, optional_text
@@ -67,6 +69,12 @@ GOOD = {
         "champion": ENDPOINT, "suite": "one", "suite_folder": str(FOLDER), "results_uri": "/nowhere/results",
     },
     GeminiChooseCheckpointOperator: {"results": [RESULT], "model": MODEL},
+    GeminiValidatePromotionOperator: {
+        "model": MODEL, "checkpoint_id": "1", "suite": "one", "results_uri": "gs://bucket/results",
+    },
+    GeminiGatePromotionOperator: {
+        "results": [None], "model": MODEL, "promotion": {"checkpoint_id": "1", "checkpoint": CHECKPOINT},
+    },
     GeminiSetDefaultCheckpointOperator: {"model": MODEL, "checkpoint_id": "1", "tuning_job": JOB},
     GeminiCopyModelOperator: {"model": MODEL, "destination_location": "us-central1", "deferrable": False},
     GeminiVerifyModelCopyOperator: {"source_model": MODEL, "model": MODEL},
@@ -76,6 +84,9 @@ KINDS = {"tuning_job": "tuningJobs", "model": "models", "source_model": "models"
          "destination_location": "copy location", "destination_project_id": "copy project_id",
          "default_checkpoint_id": "has no checkpoint", "suite_folder": "suite",
          "checkpoints": "checkpoint"}  # fmt: skip
+
+
+NAMES_ANY_CHECKPOINT = (GeminiSetDefaultCheckpointOperator, GeminiValidatePromotionOperator)
 
 
 class NothingIsSent:
@@ -88,6 +99,8 @@ class NothingIsSent:
     def get_model(self, name):
         ResourceName.parse(name, "models")
         return Model(MODEL, default_checkpoint_id="1", checkpoints=(Checkpoint("1", 1, 10),))
+
+    get_registered_model = get_model
 
     def project(self, project_id):
         return project_id or "p"
@@ -172,7 +185,7 @@ def test_any_value_in_any_field(kind, name, value):
 
 @pytest.mark.parametrize(
     ("kind", "name"),
-    [(kind, name) for kind, name in FIELDS if kind is not GeminiSetDefaultCheckpointOperator],
+    [(kind, name) for kind, name in FIELDS if kind not in NAMES_ANY_CHECKPOINT],
     ids=lambda value: getattr(value, "__name__", value),
 )
 def test_a_number_that_cannot_be_written_down(kind, name):

@@ -110,6 +110,14 @@ GOOD_SERVING_MODEL = {
     "defaultCheckpointId": "1",
     "deployedModels": [{"endpoint": ENDPOINT, "deployedModelId": "9", "checkpointId": "1"}],
 }
+GOOD_REGISTERED_MODEL = {
+    **GOOD_SERVING_MODEL,
+    "versionId": "1",
+    "displayName": "mine",
+    "checkpoints": [{"checkpointId": "1", "epoch": "1", "step": "10"}],
+    "labels": {"team": "ferry"},
+    "etag": "e",
+}
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +143,11 @@ CALLS: dict[str, tuple[Callable[[Any], Any], type, str, dict[str, Any]]] = {
     "cancel": (lambda s: s.hook.cancel_tuning_job(JOB), type(None), JOB, {}),
     "get model": (lambda s: s.hook.get_model(MODEL), Model, MODEL, GOOD_MODEL),
     "set default": (lambda s: s.hook.set_default_checkpoint(MODEL, "1"), type(None), MODEL, GOOD_MODEL),
+    "get registered model": (lambda s: s.hook.get_registered_model(MODEL), Model, MODEL, GOOD_REGISTERED_MODEL),
+    "promote": (
+        lambda s: s.hook.promote_checkpoint(Model(MODEL, etag="e"), "1", {"a": "b"}), Model, MODEL,
+        GOOD_REGISTERED_MODEL,
+    ),
     "copy": (
         lambda s: s.hook.copy_model(MODEL, ModelCopySpec(project_id="p"), location="us-central1"), str, MODEL,
         {"name": OPERATION},

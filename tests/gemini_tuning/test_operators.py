@@ -252,6 +252,8 @@ def test_set_default_reads_back(vertex):
         "default_after": "1",
         "endpoint_before": job.checkpoints[2].endpoint,
         "endpoint_after": job.checkpoints[0].endpoint,
+        "changed": True,
+        "recorded": True,
     }
 
 
@@ -293,7 +295,8 @@ def test_set_default_with_a_checkpoint_is_not_skipped_though_it_is_optional(vert
 
 
 def test_set_default_leaves_the_default_alone_when_it_is_that_already(vertex):
-    set_default(finished_job(vertex), "3")
+    found = set_default(finished_job(vertex), "3")
+    assert (found["changed"], found["recorded"], found["default_before"]) == (False, False, "3")
     assert not [r for r in vertex.requests() if r["method"] == "PATCH"]
 
 
@@ -304,7 +307,11 @@ def test_set_default_refuses_an_unknown_checkpoint(vertex):
 
 def test_set_default_does_not_claim_what_it_did_not_read_back(vertex, monkeypatch):
     monkeypatch.setattr(models_module, "READ_BACK_INTERVAL", 0.01)
-    monkeypatch.setattr(GeminiTuningHook, "set_default_checkpoint", lambda *_: None)  # says yes, does nothing
+
+    def says_yes(_, model, checkpoint_id, *__):
+        return replace(model, default_checkpoint_id=checkpoint_id)
+
+    monkeypatch.setattr(GeminiTuningHook, "promote_checkpoint", says_yes)  # and does nothing
     with pytest.raises(VerificationError, match="the model says 3"):
         set_default(finished_job(vertex), "1", read_back_timeout=0.05)
 

@@ -89,6 +89,23 @@ class TestUpdate:
         reply = emulator.request("PATCH", f"/v1/{model}?updateMask=labels", json={})
         assert "labels" not in reply.json()
 
+    def test_an_etag_is_kept_to(self, emulator, model):
+        """Also when two changes come at the same time of the clock."""
+        address = f"/v1/{model}?updateMask=labels,defaultCheckpointId"
+
+        def change(default, etag):
+            body = {"labels": {"a": default}, "defaultCheckpointId": default, "etag": etag}
+            return emulator.request("PATCH", address, json=body)
+
+        first = emulator.request("GET", f"/v1/{model}").json()["etag"]
+        second = change("1", first).json()["etag"]
+        refused = change("2", first)
+        assert (refused.status_code, refused.json()["error"]["status"]) == (409, "ABORTED")
+        now = emulator.request("GET", f"/v1/{model}").json()
+        assert (now["defaultCheckpointId"], now["labels"], now["etag"]) == ("1", {"a": "1"}, second)
+        assert change("2", second).json()["defaultCheckpointId"] == "2"
+        assert change("1", "").json()["defaultCheckpointId"] == "1", "without one, whatever there is is overwritten"
+
     @pytest.mark.parametrize(
         ("query", "change"),
         [

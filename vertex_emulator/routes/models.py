@@ -17,7 +17,7 @@ MODEL: Mapping[str, Type] = {
     **dict.fromkeys(
         (
             "name", "versionId", "versionAliases", "versionCreateTime", "versionUpdateTime", "createTime", "updateTime",
-            "deployedModels", "checkpoints", "modelSourceInfo", "baseModelSource", "etag", "metadata", "artifactUri",
+            "deployedModels", "checkpoints", "modelSourceInfo", "baseModelSource", "metadata", "artifactUri",
             "encryptionSpec", "containerSpec", "predictSchemata", "explanationSpec", "metadataSchemaUri",
             "metadataArtifact", "originalModelInfo", "satisfiesPzi", "satisfiesPzs",
             "supportedDeploymentResourcesTypes", "supportedExportFormats", "supportedInputStorageFormats",
@@ -30,6 +30,7 @@ MODEL: Mapping[str, Type] = {
     "versionDescription": "string",
     "labels": "labels",
     "defaultCheckpointId": "string",
+    "etag": "string",
 }  # fmt: skip
 _COPY: Mapping[str, Type] = {
     "parent": "string",

@@ -7,6 +7,7 @@ from gemini_tuning.operators.choose import GeminiChooseCheckpointOperator
 from gemini_tuning.operators.copy_model import GeminiCopyModelOperator
 from gemini_tuning.operators.models import GeminiSetDefaultCheckpointOperator, GeminiVerifyModelCopyOperator
 from gemini_tuning.operators.preflight import GeminiPreflightOperator
+from gemini_tuning.operators.promotion import GeminiGatePromotionOperator, GeminiValidatePromotionOperator
 from gemini_tuning.operators.prompt import GeminiPromptCheckpointsOperator
 from gemini_tuning.operators.report import GeminiTuningReportOperator
 from gemini_tuning.operators.retraining import GeminiPlanRetrainingOperator, GeminiWaitForTuningRunOperator
@@ -20,6 +21,7 @@ __all__ = [
     "GeminiChooseCheckpointOperator",
     "GeminiCopyModelOperator",
     "GeminiCreateTuningJobOperator",
+    "GeminiGatePromotionOperator",
     "GeminiListCheckpointsOperator",
     "GeminiPlanRetrainingOperator",
     "GeminiPreflightOperator",
@@ -29,6 +31,7 @@ __all__ = [
     "GeminiSmokeTestChampionOperator",
     "GeminiSmokeTestCheckpointOperator",
     "GeminiTuningReportOperator",
+    "GeminiValidatePromotionOperator",
     "GeminiVerifyModelCopyOperator",
     "GeminiWaitForTuningRunOperator",
 ]

@@ -57,7 +57,7 @@ class GeminiApproveCheckpointOperator(HITLOperator, BranchMixIn):
     checkpoint to promote, or ``None``.
 
     :param decision: what the choice pushed. (templated)
-    :param results: what the smoke tests pushed. (templated)
+    :param results: what the smoke tests pushed; ``None`` for one that was skipped. (templated)
     :param default_checkpoint_id: the default before. (templated)
     :param champion: what the smoke test of the model in production pushed; ``None`` without one. (templated)
     :param metrics: what reading the metrics pushed. (templated)
@@ -164,7 +164,7 @@ class GeminiApproveCheckpointOperator(HITLOperator, BranchMixIn):
         self.body = question(
             offer,
             decision=self.decision,
-            results=as_list(self.results, "results"),
+            results=[result for result in as_list(self.results, "results") if result is not None],
             champion=self.champion,
             metrics=self.metrics,
             tuning_job=self.tuning_job,

@@ -15,6 +15,7 @@ from gemini_tuning.exceptions import (
     CheckpointError,
     CopyModelError,
     GaveUpError,
+    InvalidInputError,
     PermanentServiceError,
     TuningJobError,
     TuningRunError,
@@ -190,6 +191,18 @@ def optional_json(value: Any, kind: type[T], name: str) -> T:
     if not isinstance(value, kind):
         raise ValueError(f"{name}: expected a {kind.__name__}, not {shown(value)}")
     return value
+
+
+def refuse_unknown_params(context: Context) -> None:
+    """Refuse a run that was given a Param which its DAG does not have: Airflow accepts it silently.
+
+    :raises InvalidInputError: naming it, and those that there are.
+    """
+    conf = getattr(context["dag_run"], "conf", None) or {}
+    known = context["dag"].params
+    if unknown := sorted(set(conf) - set(known)):
+        there = ", ".join(sorted(known))
+        raise InvalidInputError(f"Unknown parameter {', '.join(unknown)}; nothing was created. This DAG has: {there}.")
 
 
 def as_list(value: Any, name: str) -> list[Any]:

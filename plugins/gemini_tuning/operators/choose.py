@@ -136,7 +136,7 @@ class GeminiChooseCheckpointOperator(GoogleCloudFields, BranchMixIn):
         }
         context["ti"].xcom_push(key="decision", value=pushed)
         context["ti"].xcom_push(key="winner", value=decision.winner)
-        return self.do_branch(context, self._next(decision.winner, default, approval=approval))
+        return self.do_branch(context, self._next(decision, default, approval=approval))
 
     def policy(self) -> Policy:
         """Return the rendered parameters as one value.
@@ -202,9 +202,9 @@ class GeminiChooseCheckpointOperator(GoogleCloudFields, BranchMixIn):
             for text in words:
                 self.log.info("%s: %s %s", name, sign, text)
 
-    def _next(self, winner: str | None, default: str | None, *, approval: bool) -> str:
-        if winner is None:
+    def _next(self, decision: Decision, default: str | None, *, approval: bool) -> str:
+        if decision.winner is None:
             return self.no_winner_task_id
         if approval:
             return self.approve_task_id
-        return self.copy_task_id if winner == default else self.set_default_task_id
+        return self.copy_task_id if decision.winner == default else self.set_default_task_id

@@ -3,60 +3,131 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowSkipException
 
 from gemini_tuning import links
-from gemini_tuning.exceptions import CheckpointError, InvalidInputError, VerificationError
+from gemini_tuning.exceptions import CheckpointError, InvalidInputError, PermanentServiceError, VerificationError
 from gemini_tuning.operators.base import GCP_FIELDS, GoogleCloudFields, flag, optional_text
-from gemini_tuning.resources import Model, TuningJob, compare_checkpoints
+from gemini_tuning.promotion_record import is_recorded, labels_with_record
+from gemini_tuning.resources import Checkpoint, Model, TuningJob, compare_checkpoints
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 READ_BACK_INTERVAL = 2.0  # seconds
+MAX_ATTEMPTS = 3  # at a model that others change at the same time
+PROMOTION_KEY = "promotion"  # in the task state store: what this task was about to change, and from what
 
 
 class SetsDefaultCheckpoint(GoogleCloudFields):
-    """Sets a default checkpoint and believes it only when it was read back."""
+    """Sets a default checkpoint, records on the model what it was before, and believes it when it was read back."""
 
-    def set_default(self, model: Model, checkpoint_id: str) -> None:
-        """Make a checkpoint the default unless it is already.
+    def set_default(
+        self, model: Model, checkpoint_id: str, before_change: Callable[[Model], None] = lambda _: None
+    ) -> None:
+        """Make a checkpoint the default unless it is already, and write the record, in one request.
 
+        So there is no moment at which one is there without the other. Where the service refuses that request, though
+        nobody has changed the model meanwhile, the default alone is set: a promotion is worth more than its record.
+
+        :param model: with its etag, see :meth:`~gemini_tuning.hook.GeminiTuningHook.get_registered_model`.
+        :param before_change: called with the model that is about to be changed, again when somebody else has been
+            quicker; it may raise.
         :raises CheckpointError: when the model has no such checkpoint; nothing was changed.
         """
-        try:
-            model.require_checkpoint(checkpoint_id)
-        except LookupError as error:
-            raise CheckpointError(f"{error} Nothing was changed.") from error
-        if model.default_checkpoint_id == checkpoint_id:
-            self.log.info("Checkpoint %s is already the default of %s", checkpoint_id, model.name)
-            return
-        self.log.info("Default of %s: checkpoint %s -> %s", model.name, model.default_checkpoint_id, checkpoint_id)
+        refusal: Exception | str = "others were changing the model all the time"
+        for _ in range(MAX_ATTEMPTS):
+            require_checkpoint(model, checkpoint_id)
+            if model.default_checkpoint_id == checkpoint_id:
+                self.log.info("Checkpoint %s is the default of %s already", checkpoint_id, model.name)
+                return
+            before_change(model)
+            self.log.info("Default of %s: checkpoint %s -> %s", model.name, model.default_checkpoint_id, checkpoint_id)
+            try:
+                changed = self.hook.promote_checkpoint(model, checkpoint_id, labels_with_record(model, checkpoint_id))
+            except PermanentServiceError as error:
+                refusal, now = error, self.hook.get_registered_model(model.name)
+                if now == model:
+                    break
+                self.log.info("%s has been changed meanwhile; looking again. %s", model.name, error)
+                model = now
+                continue
+            if changed.default_checkpoint_id == checkpoint_id:
+                return
+            refusal = f"the service has kept checkpoint {changed.default_checkpoint_id}"
+            break
+        before_change(model)
+        self.log.warning("The default of %s is set without a record to roll back by: %s", model.name, refusal)
         self.hook.set_default_checkpoint(model.name, checkpoint_id)
 
-    def read_back(self, model: str, checkpoint_id: str, tuning_job: str | None, limit: float) -> TuningJob | None:
+    def read_back(
+        self, model: str, checkpoint_id: str, tuning_job: str | None, limit: float
+    ) -> tuple[Model, TuningJob | None]:
         """Read the model, and the job where there is one, until both show the new default.
 
         :param limit: seconds.
-        :returns: the job as it was read last.
+        :returns: both as they were read last.
         :raises VerificationError: when the change does not show in time.
         """
         end = time.monotonic() + limit
         while True:
-            default = self.hook.get_model(model).default_checkpoint_id
+            read = self.hook.get_model(model)
             job = self.hook.get_tuning_job(tuning_job) if tuning_job else None
-            missing = _missing(default, job, checkpoint_id)
+            missing = _missing(read.default_checkpoint_id, job, checkpoint_id)
             if missing is None:
-                return job
+                return read, job
             if time.monotonic() >= end:
                 raise VerificationError(
                     f"Checkpoint {checkpoint_id} was set as default of {model}, but after {limit:g} s {missing}. "
                     "Look at the model before you rely on it."
                 )
             time.sleep(READ_BACK_INTERVAL)
+
+
+def remember(context: Context, change: dict[str, Any]) -> None:
+    """Keep what a task is about to change: a later try finds it changed, and has to say what it was before."""
+    from airflow.sdk.execution_time.context import NEVER_EXPIRE
+
+    context["task_state_store"].set(PROMOTION_KEY, change, retention=NEVER_EXPIRE)
+
+
+def recall(context: Context, wanted: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the change that this task, in this or an earlier try, was about to make; ``None`` when it made none.
+
+    :param wanted: with the same ``model`` and ``checkpoint_id``.
+    """
+    change = context["task_state_store"].get(PROMOTION_KEY)
+    if not isinstance(change, dict) or any(change.get(key) != wanted[key] for key in ("model", "checkpoint_id")):
+        return None
+    return change
+
+
+def require_checkpoint(model: Model, checkpoint_id: str) -> Checkpoint:
+    """Return a model's checkpoint.
+
+    :raises CheckpointError: when there is none such, with those that there are.
+    """
+    try:
+        return model.require_checkpoint(checkpoint_id)
+    except LookupError as error:
+        raise CheckpointError(f"{error} Nothing was changed.") from error
+
+
+def require_expected(model: Model, expected: str | None, checkpoint_id: str) -> None:
+    """Refuse to undo what somebody else has set meanwhile; another try finds what the first one has set.
+
+    :param expected: the default that a person saw; ``None``: any.
+    :raises InvalidInputError: when the default is neither this one nor the checkpoint that is to be set.
+    """
+    default = model.default_checkpoint_id
+    if expected is not None and default not in (expected, checkpoint_id):
+        raise InvalidInputError(
+            f"expected_default: the default of {model.name} was checkpoint {expected} and is {default} by now: "
+            "somebody else has set it. Nothing was changed. Look at the model again, then decide."
+        )
 
 
 def _missing(default: str | None, job: TuningJob | None, checkpoint_id: str) -> str | None:
@@ -74,14 +145,17 @@ def _missing(default: str | None, job: TuningJob | None, checkpoint_id: str) -> 
 class GeminiSetDefaultCheckpointOperator(SetsDefaultCheckpoint):
     """Make a checkpoint the model's default, then read the model and the job back until both show it.
 
-    XCom: ``{"model", "default_before", "default_after", "endpoint_before", "endpoint_after"}``; before is what this try
-    found.
+    Two labels of the model record the change, for a roll-back: see :mod:`gemini_tuning.promotion_record`.
+
+    XCom: ``{"model", "default_before", "default_after", "endpoint_before", "endpoint_after", "changed", "recorded"}``;
+    before is what the first try of this task found; ``changed`` whether this task set the default, ``recorded`` whether
+    the record was read back.
 
     :param model: full name of the model with its version. (templated)
     :param checkpoint_id: the checkpoint to make the default, as the rules chose it. (templated)
     :param expected_default: the checkpoint that the person saw as default; when the model has another one by now,
         nothing is changed. ``None`` or empty: whatever it is. (templated)
-    :param optional: skip the task when no checkpoint is given, instead of failing.
+    :param optional: skip the task when there is nothing to do: no checkpoint is given, or it is the default already.
     :param tuning_job: full name of the job that made the model; its endpoint is checked as well. (templated)
     :param require_approval: whether a person has the last word; then nothing is set without one. (templated)
     :param approval: what :class:`~gemini_tuning.operators.GeminiApproveCheckpointOperator` pushed: its checkpoint is
@@ -131,37 +205,46 @@ class GeminiSetDefaultCheckpointOperator(SetsDefaultCheckpoint):
         """Set, read back, push before and after."""
         if self.optional and optional_text(self.checkpoint_id) is None:
             raise AirflowSkipException(f"No checkpoint was given: the default of {self.model} stays as it is")
-        checkpoint_id, tuning_job = self._approved(), optional_text(self.tuning_job)
+        tuning_job = optional_text(self.tuning_job)
         job_before = self.hook.get_tuning_job(tuning_job) if tuning_job else None
-        before = self.hook.get_model(self.model)
-        self._require_expected(before, checkpoint_id)
-        self.set_default(before, checkpoint_id)
-        job_after = self.read_back(self.model, checkpoint_id, tuning_job, self.read_back_timeout)
+        model = self.hook.get_registered_model(self.model)
+        checkpoint_id = self._approved(model)
+        found = {"model": self.model, "checkpoint_id": checkpoint_id, "default_before": model.default_checkpoint_id,
+                 "endpoint_before": job_before.endpoint if job_before else None}  # fmt: skip
+
+        def before_change(now: Model) -> None:
+            require_expected(now, optional_text(self.expected_default), checkpoint_id)
+            remember(context, {**found, "default_before": now.default_checkpoint_id})
+
+        self.set_default(model, checkpoint_id, before_change)
+        before = recall(context, found)
+        read, job_after = self.read_back(self.model, checkpoint_id, tuning_job, self.read_back_timeout)
         self.log.info("Read back: checkpoint %s is the default of %s", checkpoint_id, self.model)
-        return {
+        pushed = {
             "model": self.model,
-            "default_before": before.default_checkpoint_id,
+            "default_before": (before or found)["default_before"],
             "default_after": checkpoint_id,
-            "endpoint_before": job_before.endpoint if job_before else None,
+            "endpoint_before": (before or found)["endpoint_before"],
             "endpoint_after": job_after.endpoint if job_after else None,
+            "changed": before is not None,
+            "recorded": is_recorded(read),
         }
-
-    def _require_expected(self, model: Model, checkpoint_id: str) -> None:
-        """Refuse to undo what somebody else has set meanwhile; another try finds what the first one has set."""
-        expected, default = optional_text(self.expected_default), model.default_checkpoint_id
-        if expected is not None and default not in (expected, checkpoint_id):
-            raise InvalidInputError(
-                f"expected_default: the default of {model.name} was checkpoint {expected} and is {default} by now: "
-                "somebody else has set it. Nothing was changed. Look at the model again, then decide."
+        if self.optional and before is None:
+            context["ti"].xcom_push(key="return_value", value=pushed)  # here: skipping leaves by an exception
+            raise AirflowSkipException(
+                f"Nothing to do: checkpoint {checkpoint_id} was the default of {self.model} already; read back"
             )
+        return pushed
 
-    def _approved(self) -> str:
+    def _approved(self, model: Model) -> str:
         """Return the checkpoint to set; a task that somebody marked a success has approved nothing."""
         proposed = str(self.checkpoint_id)
         if not flag(self.require_approval, "require_approval"):
             return proposed
         approval = self.approval if isinstance(self.approval, Mapping) else {}
         chosen = optional_text(approval.get("checkpoint_id"))
+        if chosen is None and model.default_checkpoint_id == proposed:
+            return proposed  # nothing is going to be changed
         if chosen is None or approval.get("proposed") != proposed:
             raise InvalidInputError(
                 f"approval: nobody has approved checkpoint {proposed} or another in its place, and an approval is "
@@ -216,7 +299,7 @@ class GeminiVerifyModelCopyOperator(SetsDefaultCheckpoint):
             raise VerificationError(f"{copy.name} is not a true copy of {source.name}: {'; '.join(differences)}.")
         self.log.info("%s has the same %d checkpoints and default", copy.name, len(copy.checkpoints))
         if other:
-            self.set_default(copy, other)
+            self.set_default(self.hook.get_registered_model(copy.name), other)
             self.read_back(copy.name, other, None, self.read_back_timeout)
         return {
             "source_model": source.name,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from gemini_tuning.copy_spec import ModelCopySpec
 from gemini_tuning.exceptions import InvalidInputError
 from gemini_tuning.files import JSON, Files, folder_problem, joined
-from gemini_tuning.operators.base import GCP_FIELDS, GoogleCloudFields, optional_text
+from gemini_tuning.operators.base import GCP_FIELDS, GoogleCloudFields, optional_text, refuse_unknown_params
 from gemini_tuning.preflight.datasets import DatasetReport, check_training_dataset, check_validation_dataset
 from gemini_tuning.resources import serving_problem
 from gemini_tuning.smoke.suite import Judge, load_suite
@@ -89,7 +89,7 @@ class GeminiPreflightOperator(GoogleCloudFields):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Check everything and push what was counted."""
-        self._refuse_unknown_params(context)
+        refuse_unknown_params(context)
         if problems := ModelCopySpec.from_mapping(self.copy, optional_text).problems():
             raise InvalidInputError("Nothing was created. " + "; ".join(problems) + ".")
         for name in ("training_dataset_uri", "validation_dataset_uri"):
@@ -149,15 +149,6 @@ class GeminiPreflightOperator(GoogleCloudFields):
                 await self.hook.aclose()
 
         asyncio.run(ask())
-
-    def _refuse_unknown_params(self, context: Context) -> None:
-        conf = getattr(context["dag_run"], "conf", None) or {}
-        known = context["dag"].params
-        if unknown := sorted(set(conf) - set(known)):
-            there = ", ".join(sorted(known))
-            raise InvalidInputError(
-                f"Unknown parameter {', '.join(unknown)}; nothing was created. This DAG has: {there}."
-            )
 
     def _lines(self, uri: str) -> Iterator[bytes]:
         return self.hook.read_lines(uri)

@@ -610,6 +610,19 @@ def test_an_action_that_failed_says_why(browser, session, dags):
     assert "set_default no checkpoint '9'" in html(browser().page("/action", **asked)).words
 
 
+def test_an_action_that_changed_nothing_says_so(browser, session, dags):
+    """It was the default already, or somebody rejected it."""
+    skipped = replace(PROMOTED, state="skipped")
+    asked = action(session, PROMOTION_DAG, skipped)
+    words = html(browser().page("/action", **asked)).words
+    assert "Nothing was changed" in words
+    assert "read back" not in words
+    live = run(dag_id=PROMOTION_DAG, run_id="live", state="running")
+    save(session, live)
+    session.commit()
+    assert "Nothing was changed" not in html(browser().page("/action", dag_id=PROMOTION_DAG, run_id="live")).words
+
+
 @pytest.mark.parametrize("text", [*HOSTILE, "half \ud800"])
 def test_the_answers_to_a_prompt_stand_side_by_side(browser, session, dags, text):
     pages = []
