@@ -18,6 +18,7 @@ from gemini_tuning.operators import (
     GeminiCreateTuningJobOperator,
     GeminiListCheckpointsOperator,
     GeminiPreflightOperator,
+    GeminiPublishModelOperator,
     GeminiReadTuningMetricsOperator,
     GeminiSetDefaultCheckpointOperator,
     GeminiSmokeTestChampionOperator,
@@ -252,6 +253,13 @@ PARAMS = {
         title="Time to answer",
         description="Seconds; no answer by then means no.",
     ),
+    "version_aliases": Param(
+        False,
+        type="boolean",
+        section=PRODUCTION,
+        title="Set version aliases",
+        description="The promoted version of the model gets the alias champion, the one that had it gets previous.",
+    ),
     "copy_location": Param(
         None,
         type=["null", "string"],
@@ -470,6 +478,7 @@ with DAG(
         significance=dag.param("significance"),
         require_improvement=dag.param("require_improvement"),
         require_approval=dag.param("require_approval"),
+        copy_task_id=["copy_model", "publish"],
         trigger_rule=TriggerRule.NONE_FAILED,  # without a champion its task is skipped
         **cloud,
     )
@@ -494,6 +503,19 @@ with DAG(
         approval=approve.output,
         tuning_job=create_tuning_job.output,
         trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
+        **cloud,
+    )
+    publish = GeminiPublishModelOperator(
+        task_id="publish",
+        max_active_tis_per_dag=1,  # two runs may have made versions of the same model
+        model=list_checkpoints.output["tuned_model"],
+        checkpoint_id=choose.output["winner"],
+        require_approval=dag.param("require_approval"),
+        approval=approve.output,
+        decision=choose.output["decision"],
+        tuning_job=create_tuning_job.output,
+        version_aliases=dag.param("version_aliases"),
+        trigger_rule=TriggerRule.NONE_FAILED,
         **cloud,
     )
     copy_model = GeminiCopyModelOperator(
@@ -534,7 +556,7 @@ with DAG(
     )
 
     validate >> create_tuning_job >> wait_for_tuning_job >> [list_checkpoints, cancel_abandoned_job]
-    choose >> [approve, set_default, copy_model, report]
-    approve >> [set_default, copy_model, report]
+    choose >> [approve, set_default, publish, copy_model, report]
+    approve >> [set_default, publish, copy_model, report]
     list_checkpoints >> smoke_test_champion
-    set_default >> copy_model
+    set_default >> [publish, copy_model]

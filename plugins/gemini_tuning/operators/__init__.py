@@ -8,6 +8,7 @@ from gemini_tuning.operators.copy_model import GeminiCopyModelOperator
 from gemini_tuning.operators.models import GeminiSetDefaultCheckpointOperator, GeminiVerifyModelCopyOperator
 from gemini_tuning.operators.preflight import GeminiPreflightOperator
 from gemini_tuning.operators.prompt import GeminiPromptCheckpointsOperator
+from gemini_tuning.operators.publish import GeminiPublishModelOperator
 from gemini_tuning.operators.report import GeminiTuningReportOperator
 from gemini_tuning.operators.smoke_test import GeminiSmokeTestChampionOperator, GeminiSmokeTestCheckpointOperator
 from gemini_tuning.operators.tuning_job import GeminiCreateTuningJobOperator
@@ -22,6 +23,7 @@ __all__ = [
     "GeminiListCheckpointsOperator",
     "GeminiPreflightOperator",
     "GeminiPromptCheckpointsOperator",
+    "GeminiPublishModelOperator",
     "GeminiReadTuningMetricsOperator",
     "GeminiSetDefaultCheckpointOperator",
     "GeminiSmokeTestChampionOperator",

@@ -59,6 +59,26 @@ class SetsDefaultCheckpoint(GoogleCloudFields):
             time.sleep(READ_BACK_INTERVAL)
 
 
+def approved_checkpoint(checkpoint_id: Any, require_approval: Any, approval: Any) -> str:
+    """Return the checkpoint to promote; a task that somebody marked a success has approved nothing.
+
+    :param checkpoint_id: as the rules chose it.
+    :param approval: what the task that asks has pushed.
+    :raises InvalidInputError: when an approval is required and there is none.
+    """
+    proposed = str(checkpoint_id)
+    if not flag(require_approval, "require_approval"):
+        return proposed
+    record = approval if isinstance(approval, Mapping) else {}
+    chosen = optional_text(record.get("checkpoint_id"))
+    if chosen is None or record.get("proposed") != proposed:
+        raise InvalidInputError(
+            f"approval: nobody has approved checkpoint {proposed} or another in its place, and an approval is "
+            "required; nothing was changed. Clear the task that asks, and what comes after it."
+        )
+    return chosen
+
+
 def _missing(default: str | None, job: TuningJob | None, checkpoint_id: str) -> str | None:
     """Say what does not show the new default yet, or ``None``."""
     if default != checkpoint_id:
@@ -131,7 +151,8 @@ class GeminiSetDefaultCheckpointOperator(SetsDefaultCheckpoint):
         """Set, read back, push before and after."""
         if self.optional and optional_text(self.checkpoint_id) is None:
             raise AirflowSkipException(f"No checkpoint was given: the default of {self.model} stays as it is")
-        checkpoint_id, tuning_job = self._approved(), optional_text(self.tuning_job)
+        checkpoint_id = approved_checkpoint(self.checkpoint_id, self.require_approval, self.approval)
+        tuning_job = optional_text(self.tuning_job)
         job_before = self.hook.get_tuning_job(tuning_job) if tuning_job else None
         before = self.hook.get_model(self.model)
         self._require_expected(before, checkpoint_id)
@@ -154,20 +175,6 @@ class GeminiSetDefaultCheckpointOperator(SetsDefaultCheckpoint):
                 f"expected_default: the default of {model.name} was checkpoint {expected} and is {default} by now: "
                 "somebody else has set it. Nothing was changed. Look at the model again, then decide."
             )
-
-    def _approved(self) -> str:
-        """Return the checkpoint to set; a task that somebody marked a success has approved nothing."""
-        proposed = str(self.checkpoint_id)
-        if not flag(self.require_approval, "require_approval"):
-            return proposed
-        approval = self.approval if isinstance(self.approval, Mapping) else {}
-        chosen = optional_text(approval.get("checkpoint_id"))
-        if chosen is None or approval.get("proposed") != proposed:
-            raise InvalidInputError(
-                f"approval: nobody has approved checkpoint {proposed} or another in its place, and an approval is "
-                "required; nothing was changed. Clear the task that asks, and what comes after it."
-            )
-        return chosen
 
 
 class GeminiVerifyModelCopyOperator(SetsDefaultCheckpoint):
