@@ -10,6 +10,7 @@ from pathlib import Path
 
 from airflow.sdk import DAG, Param, TriggerRule
 
+from gemini_tuning.notifications.sending import ApprovalNotifier
 from gemini_tuning.operators import (
     GeminiApproveCheckpointOperator,
     GeminiCancelTuningJobOperator,
@@ -17,6 +18,7 @@ from gemini_tuning.operators import (
     GeminiCopyModelOperator,
     GeminiCreateTuningJobOperator,
     GeminiListCheckpointsOperator,
+    GeminiNotifyOperator,
     GeminiPreflightOperator,
     GeminiPublishModelOperator,
     GeminiReadTuningMetricsOperator,
@@ -29,6 +31,7 @@ from gemini_tuning.operators import (
 from gemini_tuning.sensors import GeminiTuningJobSensor
 
 SUITES = Path(__file__).parent / "config" / "smoke"
+NOTIFICATIONS = str(Path(__file__).parent / "config" / "notifications.yaml")
 SUITE_NAMES = sorted(path.stem for path in SUITES.glob("*.yaml"))
 GCS_OBJECT = r"^gs://[a-z0-9][a-z0-9._-]+/\S+$"
 MODEL_NAME = r"^projects/[^/@]+/locations/[a-z0-9-]+/models/[A-Za-z0-9_-]+(@[A-Za-z0-9_-]+)?$"
@@ -411,6 +414,7 @@ with DAG(
         results_uri=dag.param("results_uri"),
         report_uri=dag.param("report_uri"),
         champion=dag.param("champion"),
+        notifications=NOTIFICATIONS,
         **cloud,
     )
     create_tuning_job = GeminiCreateTuningJobOperator(
@@ -493,6 +497,7 @@ with DAG(
         model=list_checkpoints.output["tuned_model"],
         report_uri="{{ ti.xcom_pull(task_ids='validate')['report_uri'] }}",
         timeout=dag.param("approval_timeout_seconds"),
+        notifiers=ApprovalNotifier(NOTIFICATIONS),
         trigger_rule=TriggerRule.NONE_FAILED,
     )
     set_default = GeminiSetDefaultCheckpointOperator(
@@ -555,8 +560,15 @@ with DAG(
         **cloud,
     )
 
+    notify = GeminiNotifyOperator(task_id="notify", notifications=NOTIFICATIONS, trigger_rule=TriggerRule.NONE_FAILED)
+    notify_failure = GeminiNotifyOperator(
+        task_id="notify_failure", notifications=NOTIFICATIONS, trigger_rule=TriggerRule.ONE_FAILED
+    )
+
     validate >> create_tuning_job >> wait_for_tuning_job >> [list_checkpoints, cancel_abandoned_job]
     choose >> [approve, set_default, publish, copy_model, report]
     approve >> [set_default, publish, copy_model, report]
     list_checkpoints >> smoke_test_champion
     set_default >> [publish, copy_model]
+    report >> [notify, notify_failure]
+    publish >> [notify, notify_failure]

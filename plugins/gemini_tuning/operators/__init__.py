@@ -6,6 +6,7 @@ from gemini_tuning.operators.checkpoints import GeminiListCheckpointsOperator
 from gemini_tuning.operators.choose import GeminiChooseCheckpointOperator
 from gemini_tuning.operators.copy_model import GeminiCopyModelOperator
 from gemini_tuning.operators.models import GeminiSetDefaultCheckpointOperator, GeminiVerifyModelCopyOperator
+from gemini_tuning.operators.notify import GeminiNotifyOperator
 from gemini_tuning.operators.preflight import GeminiPreflightOperator
 from gemini_tuning.operators.prompt import GeminiPromptCheckpointsOperator
 from gemini_tuning.operators.publish import GeminiPublishModelOperator
@@ -21,6 +22,7 @@ __all__ = [
     "GeminiCopyModelOperator",
     "GeminiCreateTuningJobOperator",
     "GeminiListCheckpointsOperator",
+    "GeminiNotifyOperator",
     "GeminiPreflightOperator",
     "GeminiPromptCheckpointsOperator",
     "GeminiPublishModelOperator",
