@@ -10,7 +10,7 @@ from typing import Any
 
 from gemini_tuning import yaml_file
 from gemini_tuning.notifications.message import EVENTS
-from gemini_tuning.wording import shown
+from gemini_tuning.wording import said, shortened, shown
 
 KEYS = ("on", "notifier", "arguments")
 MAX_NOTIFICATIONS = 50
@@ -42,12 +42,13 @@ def load_notifications(path: Path) -> list[Notification]:
 
     :raises NotificationError: when it is not acceptable.
     """
-    if not path.exists():
-        return []
     try:
+        if not path.exists():
+            return []
         document = yaml_file.load(yaml_file.read_text(path))
     except (OSError, ValueError) as error:  # a YamlError is a ValueError
-        raise NotificationError(f"{path}: cannot be read: {error}") from error
+        where = shortened(str(path), 500)
+        raise NotificationError(f"{where}: notifications cannot be read: {said(error, 500)}") from error
     entries = [] if document.value is None else document.value
     if not isinstance(entries, list) or len(entries) > MAX_NOTIFICATIONS:
         raise NotificationError(f"{path}: expected a list of at most {MAX_NOTIFICATIONS} entries")

@@ -12,7 +12,7 @@ from airflow.sdk import BaseNotifier, conf
 
 from gemini_tuning.notifications.config import Notification, NotificationError, load_notifications
 from gemini_tuning.notifications.message import SAMPLES, Message, Run, of_request
-from gemini_tuning.wording import said
+from gemini_tuning.wording import said, shown
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -21,18 +21,21 @@ if TYPE_CHECKING:
 TEMPLATE_MARKS = ("{{", "{%")
 
 
-def check_notifications(path: str | Path | None) -> None:
+def check_notifications(path: object) -> None:
     """Refuse a file whose notifiers could not be made or whose templates could not be filled in. Nothing is sent.
 
+    :param path: of the file; ``None``: there is none.
     :raises NotificationError: naming the file, the line and the field.
     """
+    if not isinstance(path, str | Path | None):
+        raise NotificationError(f"notifications: {shown(path)} is not the path of a file")
     for notification in load_notifications(Path(path)) if path else ():
         for sample in SAMPLES:
             if sample.event in notification.on:
                 _rendered(notification, sample)
 
 
-def wanted(path: str | Path | None, event: str) -> list[Notification]:
+def wanted(path: str | None, event: str) -> list[Notification]:
     """Return who is to be told of an event.
 
     :raises NotificationError: when the file is not acceptable.
@@ -86,7 +89,7 @@ class ApprovalNotifier(BaseNotifier):
             self.log.error("%s", failure)
 
 
-def failures(path: str | Path | None, message: Message, context: Context) -> Iterator[str]:
+def failures(path: str | None, message: Message, context: Context) -> Iterator[str]:
     """Tell all who are to be told of a message, and yield in words what went wrong."""
     try:
         entries = wanted(path, message.event)

@@ -12,6 +12,7 @@ from gemini_tuning import links
 from gemini_tuning.exceptions import CheckpointError, InvalidInputError, VerificationError
 from gemini_tuning.operators.base import GCP_FIELDS, GoogleCloudFields, flag, optional_text
 from gemini_tuning.resources import Model, TuningJob, compare_checkpoints
+from gemini_tuning.wording import shortened, shown
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -66,15 +67,16 @@ def approved_checkpoint(checkpoint_id: Any, require_approval: Any, approval: Any
     :param approval: what the task that asks has pushed.
     :raises InvalidInputError: when an approval is required and there is none.
     """
-    proposed = str(checkpoint_id)
+    text = optional_text(checkpoint_id)
+    proposed = text if isinstance(text, str) else shown(checkpoint_id)
     if not flag(require_approval, "require_approval"):
         return proposed
     record = approval if isinstance(approval, Mapping) else {}
     chosen = optional_text(record.get("checkpoint_id"))
     if chosen is None or record.get("proposed") != proposed:
         raise InvalidInputError(
-            f"approval: nobody has approved checkpoint {proposed} or another in its place, and an approval is "
-            "required; nothing was changed. Clear the task that asks, and what comes after it."
+            f"approval: nobody has approved checkpoint {shortened(proposed, 100)} or another in its place, and an "
+            "approval is required; nothing was changed. Clear the task that asks, and what comes after it."
         )
     return chosen
 

@@ -24,6 +24,7 @@ from gemini_tuning.promotion import (
 )
 from gemini_tuning.reporting.pushed import optional
 from gemini_tuning.resources import ModelVersion, ResourceName
+from gemini_tuning.wording import shown
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -139,8 +140,9 @@ class GeminiPublishModelOperator(GoogleCloudFields):
         model = self.hook.get_model_version(self.model)
         if model.default_checkpoint_id != checkpoint_id:
             raise VerificationError(
-                f"The default of {model.name} is checkpoint {model.default_checkpoint_id}, not {checkpoint_id}, which "
-                "was promoted: somebody else has set it. No event was emitted and no alias set. Look at the model."
+                f"checkpoint_id: {shown(checkpoint_id)} was promoted, but the default of {model.name} is "
+                f"{shown(model.default_checkpoint_id)}: somebody else has set it. No event was emitted and no alias "
+                "set. Look at the model."
             )
         return model
 
