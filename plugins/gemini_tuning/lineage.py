@@ -51,7 +51,7 @@ def collect(lineage: Lineage, hook: BaseHook) -> None:
         collector = get_hook_lineage_collector()
         for uri in lineage.datasets:
             collector.add_input_asset(hook, uri=uri)
-        extra = {"version": lineage.model.rpartition("@")[2], "tuning_job": lineage.tuning_job}
+        extra: dict[str, Any] = {"version": lineage.model.rpartition("@")[2], "tuning_job": lineage.tuning_job}
         collector.add_output_asset(hook, uri=model_uri(lineage.model), asset_extra=extra)
     except Exception:  # readers are others' code
         log.warning("The lineage of %s was not collected", lineage.model, exc_info=True)

@@ -92,8 +92,9 @@ class GeminiNotifyOperator(BaseOperator):
 
     def _tell(self, entries: Sequence[Notification], message: Message, context: Context) -> list[str]:
         """Tell all who have not been told the same by an earlier try; return in words what went wrong."""
-        store, failed = context["task_state_store"], []
-        sent = list(store.get(SENT_KEY) or ())
+        store, failed = context["task_state_store"], list[str]()
+        stored = store.get(SENT_KEY)
+        sent = list(stored) if isinstance(stored, list) else []
         for entry in entries:
             key = _key(entry, message, context)
             if key in sent:
@@ -126,7 +127,7 @@ class GeminiNotifyOperator(BaseOperator):
         tasks = context["dag"].task_dict
         for name in (name for name, state in states.items() if state == "failed"):
             task_id, _, index = name.rpartition("_")  # of one of several, where the task is mapped
-            at = {"map_indexes": int(index)} if name not in tasks and index.isdecimal() else {}
+            at: dict[str, Any] = {"map_indexes": int(index)} if name not in tasks and index.isdecimal() else {}
             found[name] = context["ti"].xcom_pull(task_ids=task_id if at else name, key=ERROR_XCOM, **at)
         return found
 
