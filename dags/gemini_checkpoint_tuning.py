@@ -11,6 +11,7 @@ from pathlib import Path
 from airflow.sdk import DAG, TriggerRule
 
 from gemini_tuning.dag_params import tuning_params
+from gemini_tuning.notifications.sending import ApprovalNotifier
 from gemini_tuning.operators import (
     GeminiApproveCheckpointOperator,
     GeminiCancelTuningJobOperator,
@@ -18,7 +19,9 @@ from gemini_tuning.operators import (
     GeminiCopyModelOperator,
     GeminiCreateTuningJobOperator,
     GeminiListCheckpointsOperator,
+    GeminiNotifyOperator,
     GeminiPreflightOperator,
+    GeminiPublishModelOperator,
     GeminiReadTuningMetricsOperator,
     GeminiSetDefaultCheckpointOperator,
     GeminiSmokeTestChampionOperator,
@@ -29,6 +32,7 @@ from gemini_tuning.operators import (
 from gemini_tuning.sensors import GeminiTuningJobSensor
 
 SUITES = Path(__file__).parent / "config" / "smoke"
+NOTIFICATIONS = str(Path(__file__).parent / "config" / "notifications.yaml")
 POOL = "gemini_tuning_jobs"  # counts deferred tasks; its slots are the tuning jobs that may be in flight
 
 with DAG(
@@ -62,6 +66,7 @@ with DAG(
         results_uri=dag.param("results_uri"),
         report_uri=dag.param("report_uri"),
         champion=dag.param("champion"),
+        notifications=NOTIFICATIONS,
         **cloud,
     )
     create_tuning_job = GeminiCreateTuningJobOperator(
@@ -129,6 +134,7 @@ with DAG(
         significance=dag.param("significance"),
         require_improvement=dag.param("require_improvement"),
         require_approval=dag.param("require_approval"),
+        copy_task_id=["copy_model", "publish"],
         trigger_rule=TriggerRule.NONE_FAILED,  # without a champion its task is skipped
         **cloud,
     )
@@ -143,6 +149,7 @@ with DAG(
         model=list_checkpoints.output["tuned_model"],
         report_uri="{{ ti.xcom_pull(task_ids='validate')['report_uri'] }}",
         timeout=dag.param("approval_timeout_seconds"),
+        notifiers=ApprovalNotifier(NOTIFICATIONS),
         trigger_rule=TriggerRule.NONE_FAILED,
     )
     set_default = GeminiSetDefaultCheckpointOperator(
@@ -153,6 +160,19 @@ with DAG(
         approval=approve.output,
         tuning_job=create_tuning_job.output,
         trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
+        **cloud,
+    )
+    publish = GeminiPublishModelOperator(
+        task_id="publish",
+        max_active_tis_per_dag=1,  # two runs may have made versions of the same model
+        model=list_checkpoints.output["tuned_model"],
+        checkpoint_id=choose.output["winner"],
+        require_approval=dag.param("require_approval"),
+        approval=approve.output,
+        decision=choose.output["decision"],
+        tuning_job=create_tuning_job.output,
+        version_aliases=dag.param("version_aliases"),
+        trigger_rule=TriggerRule.NONE_FAILED,
         **cloud,
     )
     copy_model = GeminiCopyModelOperator(
@@ -192,8 +212,15 @@ with DAG(
         **cloud,
     )
 
+    notify = GeminiNotifyOperator(task_id="notify", notifications=NOTIFICATIONS, trigger_rule=TriggerRule.NONE_FAILED)
+    notify_failure = GeminiNotifyOperator(
+        task_id="notify_failure", notifications=NOTIFICATIONS, trigger_rule=TriggerRule.ONE_FAILED
+    )
+
     validate >> create_tuning_job >> wait_for_tuning_job >> [list_checkpoints, cancel_abandoned_job]
-    choose >> [approve, set_default, copy_model, report]
-    approve >> [set_default, copy_model, report]
+    choose >> [approve, set_default, publish, copy_model, report]
+    approve >> [set_default, publish, copy_model, report]
     list_checkpoints >> smoke_test_champion
-    set_default >> copy_model
+    set_default >> [publish, copy_model]
+    report >> [notify, notify_failure]
+    publish >> [notify, notify_failure]

@@ -25,7 +25,7 @@ STYLES = {
 NOTES = {"deferred": "no worker slot is held", "skipped": "not needed"}
 PIPELINE = (
     "validate", "create_tuning_job", "wait_for_tuning_job", "list_checkpoints", "smoke_test", "smoke_test_champion",
-    "read_metrics", "choose", "approve", "set_default", "copy_model", "verify_copy", "report",
+    "read_metrics", "choose", "approve", "set_default", "publish", "copy_model", "verify_copy", "report",
 )  # fmt: skip
 
 

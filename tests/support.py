@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.sdk.execution_time.context import OutletEventAccessors
 
 from gemini_tuning.hook import GeminiTuningHook
 from gemini_tuning.resources import TuningJob
@@ -80,6 +81,7 @@ def context(
         ),
         "task": SimpleNamespace(retries=0),
         "task_state_store": TaskStateStore() if store is None else store,
+        "outlet_events": OutletEventAccessors(),
         "params": params or {},
         "dag_run": SimpleNamespace(conf=conf or {}),
         "dag": SimpleNamespace(params=params or {}),

@@ -21,6 +21,7 @@ from gemini_tuning.resources import (
     JobError,
     ListedJob,
     Model,
+    ModelVersion,
     ObjectVersion,
     Operation,
     ResourceName,
@@ -190,7 +191,8 @@ def tuning_job(job: types.TuningJob, *, asked: str | None = None, project: str |
         model=_optional_name(tuned.model, "models", "the tuned model") if tuned else None,
         endpoint=_optional_name(tuned.endpoint, "endpoints", "the endpoint") if tuned else None,
         checkpoints=_checkpoints(tuned.checkpoints if tuned else None),
-        validation_dataset_uri=_validation_dataset(job),
+        training_dataset_uri=_dataset(job, "training_dataset_uri"),
+        validation_dataset_uri=_dataset(job, "validation_dataset_uri"),
         experiment=said(job.experiment, MAX_TEXT) if job.experiment else None,
         evaluations=tuple(_evaluation(run) for run in job.evaluate_dataset_runs or ()),
         create_time=_time(job.create_time),
@@ -253,9 +255,8 @@ def _read_listed(raw: Mapping[str, Any], asked: str) -> TuningJob:
         return tuning_job(types.TuningJob.model_validate(raw), asked=asked)
 
 
-def _validation_dataset(job: types.TuningJob) -> str | None:
-    spec = job.supervised_tuning_spec or job.preference_optimization_spec
-    uri = spec.validation_dataset_uri if spec else None
+def _dataset(job: types.TuningJob, field: str) -> str | None:
+    uri = getattr(job.supervised_tuning_spec or job.preference_optimization_spec, field, None)
     return said(uri, MAX_TEXT) if uri else None
 
 
@@ -401,6 +402,43 @@ def _default(value: str | None) -> str | None:
         return checkpoint_id(value, "the default of the answer") if value else None
     except ValueError as error:
         raise UnusableAnswerError(str(error)) from None
+
+
+def model_version(raw: Any, *, asked: str | None = None) -> ModelVersion:
+    """Return a model version, in the API's JSON, as our plain value.
+
+    :param asked: full name of the model that was asked for.
+    :raises UnusableAnswerError: when it is another one, or its version is not told.
+    """
+    raw = _mapping(raw, "the model")
+    name, version = raw.get("name"), raw.get("versionId")
+    if isinstance(name, str) and version and "@" not in name:
+        name = f"{name}@{version}"
+    full = _name(name, "models", "the model")
+    _identity(full, asked)
+    if full.version is None:
+        raise UnusableAnswerError(f"the answer does not tell the version of {full}")
+    aliases = raw.get("versionAliases") or []
+    if not isinstance(aliases, list) or not all(isinstance(alias, str) for alias in aliases):
+        raise UnusableAnswerError(f"the answer gives {shown(aliases)} as versionAliases")
+    default = raw.get("defaultCheckpointId")
+    if not isinstance(default, str | None):
+        raise UnusableAnswerError(f"the answer gives {shown(default)} as defaultCheckpointId")
+    return ModelVersion(
+        name=str(full),
+        aliases=frozenset(aliases),
+        default_checkpoint_id=_default(default),
+        endpoint=default_endpoint({**raw, "name": str(full)}, asked=str(full)),
+    )
+
+
+def model_versions(answer: Any, *, asked: str) -> tuple[list[ModelVersion], str | None]:
+    """Return the versions of one page of a list, and the token of the next page.
+
+    :param asked: full name of the model, without a version.
+    """
+    found, token = page(answer, "models")
+    return [model_version(raw, asked=asked) for raw in found], token
 
 
 def original_model(model: Any) -> str | None:

@@ -242,6 +242,13 @@ _TUNING: dict[str, Param | None] = {
         title="Time to answer",
         description="Seconds; no answer by then means no.",
     ),
+    "version_aliases": Param(
+        False,
+        type="boolean",
+        section=PRODUCTION,
+        title="Set version aliases",
+        description="The promoted version of the model gets the alias champion, the one that had it gets previous.",
+    ),
     "copy_location": Param(
         None,
         type=["null", "string"],

@@ -33,6 +33,7 @@ from gemini_tuning.resources import (
     Answer,
     ListedJob,
     Model,
+    ModelVersion,
     ObjectVersion,
     Operation,
     ResourceName,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
 READ_PATIENCE = 60.0  # seconds that a request which may be repeated is
 LIST_PAGE_SIZE = 100
+MAX_PAGES = 100  # of a model's versions
 READ_BUFFER = 1 << 20  # bytes
 MAX_OBJECTS = 10_000  # in a folder that is looked at as a whole
 
@@ -258,6 +260,46 @@ class GeminiTuningHook(ExperimentReader):
         with service_errors(f"set default checkpoint {checkpoint_id} and labels of", model.name):
             answer = _patiently(self._send_json)("PATCH", model.name, location, body, mask)
             return api_values.registered_model(answer, asked=model.name)
+
+    @renewing_token
+    def get_model_version(self, name: str) -> ModelVersion:
+        """Return a model version with its aliases, which google-genai drops.
+
+        :param name: full name of the model; without ``@version`` the default version.
+        """
+        location = ResourceName.parse(name, "models").location
+        with service_errors("get", name):
+            return api_values.model_version(self._read_patiently(name, location), asked=name)
+
+    @renewing_token
+    def list_model_versions(self, name: str) -> list[ModelVersion]:
+        """Return all versions of a model.
+
+        :param name: full name of the model; its version does not matter.
+        """
+        resource = ResourceName.parse(name, "models")
+        model, found = resource.unversioned, list[ModelVersion]()
+        page: dict[str, Any] = {"pageSize": LIST_PAGE_SIZE}
+        with service_errors("list the versions of", model):
+            for _ in range(MAX_PAGES):
+                answer = self._read_patiently(f"{model}:listVersions", resource.location, page)
+                versions, token = api_values.model_versions(answer, asked=model)
+                found += versions
+                if token is None or token == page.get("pageToken"):
+                    break
+                page["pageToken"] = token
+        return found
+
+    @renewing_token
+    def merge_version_aliases(self, name: str, aliases: Sequence[str]) -> None:
+        """Give a model version aliases, or take some away. Reading them back is the caller's business.
+
+        :param name: full name of the model with its version.
+        :param aliases: to give; with ``-`` before it, to take away.
+        """
+        location = ResourceName.parse(name, "models").location
+        with service_errors(f"set the aliases {', '.join(aliases)} of", name):
+            self._send_json("POST", f"{name}:mergeVersionAliases", location, {"versionAliases": list(aliases)})
 
     @renewing_token
     def copy_model(

@@ -286,6 +286,7 @@ class TuningJob:
     :param epoch_count: epochs to do, as the service filled it in.
     :param model: full name of the tuned model with its version.
     :param endpoint: endpoint of the default checkpoint.
+    :param training_dataset_uri: what the model learns from, as the service repeats it.
     :param validation_dataset_uri: what the eval metrics are measured on; ``None`` without a validation dataset.
     :param experiment: full name of the context that leads to the training metrics, not checked yet.
     :param evaluations: of the checkpoints, when the job was given an evaluation config.
@@ -310,6 +311,7 @@ class TuningJob:
     create_time: str | None = None
     start_time: str | None = None
     end_time: str | None = None
+    training_dataset_uri: str | None = None
 
     @property
     def has_ended(self) -> bool:
@@ -403,6 +405,26 @@ class Model:
         raise LookupError(
             f"Model {self.name} has no checkpoint {shown(checkpoint_id)}; it has: {shortened(there, MAX_NAME)}."
         )
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """What google-genai does not tell of a model version.
+
+    :param name: full name with its version.
+    :param aliases: by which the version can be named instead.
+    :param endpoint: full name of the endpoint where its default checkpoint is deployed; ``None`` when it is not.
+    """
+
+    name: str
+    aliases: frozenset[str] = frozenset()
+    default_checkpoint_id: str | None = None
+    endpoint: str | None = None
+
+    @property
+    def version(self) -> str:
+        """The version's id."""
+        return self.name.rpartition("@")[2]
 
 
 @dataclass(frozen=True)

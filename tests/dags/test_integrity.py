@@ -62,7 +62,11 @@ def test_the_steps_of_the_pipeline_stand_in_the_documented_order(dags):
     steps = [task.task_id for task in dag.topological_sort() if not task.is_teardown]
     assert steps[:4] == ["validate", "create_tuning_job", "wait_for_tuning_job", "list_checkpoints"]
     assert set(steps[4:7]) == {"read_metrics", "smoke_test", "smoke_test_champion"}
-    assert steps[7:] == ["choose", "approve", "set_default", "copy_model", "verify_copy", "report"]
+    assert steps[7:10] == ["choose", "approve", "set_default"]
+    after = [task for task in steps[10:] if task != "publish"]  # beside the copy
+    assert after == ["copy_model", "verify_copy", "report", "notify", "notify_failure"]
+    assert dag.get_task("publish").downstream_task_ids == {"notify", "notify_failure"}
+    assert dag.get_task("publish").upstream_task_ids >= {"choose", "approve", "set_default"}
     assert dag.get_task("wait_for_tuning_job").deferrable
     assert dag.get_task("copy_model").deferrable
 

@@ -23,6 +23,7 @@ from gemini_tuning.operators import (
     GeminiGatePromotionOperator,
     GeminiListCheckpointsOperator,
     GeminiPreflightOperator,
+    GeminiPublishModelOperator,
     GeminiReadTuningMetricsOperator,
     GeminiSetDefaultCheckpointOperator,
     GeminiSmokeTestChampionOperator,
@@ -31,7 +32,7 @@ from gemini_tuning.operators import (
     GeminiVerifyModelCopyOperator,
 )
 from gemini_tuning.operators.base import GCP_FIELDS, optional_float, optional_text
-from gemini_tuning.resources import Answer, Checkpoint, Model, Operation, ResourceName, TuningJob
+from gemini_tuning.resources import Answer, Checkpoint, Model, ModelVersion, Operation, ResourceName, TuningJob
 from gemini_tuning.sensors import GeminiTuningJobSensor
 from gemini_tuning.tuning_spec import TuningJobSpec
 from tests.gemini_tuning.strategies import HUGE_INT, json_values
@@ -56,7 +57,9 @@ GOOD = {
         "suite": "one",
         "suite_folder": str(FOLDER),
         "copy": {"location": "us-central1"},
+        "notifications": str(FOLDER / "notifications.yaml"),
     },
+    GeminiPublishModelOperator: {"model": MODEL, "checkpoint_id": "1", "tuning_job": JOB, "version_aliases": True},
     GeminiCreateTuningJobOperator: {"training_dataset_uri": "gs://bucket/train.jsonl", "base_model": "gemini-2.5"},
     GeminiTuningJobSensor: {"tuning_job": JOB, "deferrable": False},
     GeminiListCheckpointsOperator: {"tuning_job": JOB},
@@ -102,6 +105,13 @@ class NothingIsSent:
 
     get_registered_model = get_model
 
+    def get_model_version(self, name):
+        ResourceName.parse(name, "models")
+        return ModelVersion(MODEL, default_checkpoint_id="1")
+
+    def list_model_versions(self, name):
+        return [ModelVersion(MODEL, frozenset({"champion"}))]
+
     def project(self, project_id):
         return project_id or "p"
 
@@ -133,6 +143,9 @@ class NothingIsSent:
 
     def write_object(self, uri, content, content_type):
         pass
+
+    def read_blocks(self, uri):
+        return iter([b"\n".join(self.read_lines(uri))])
 
     def read_lines(self, uri):
         if uri == RESULT["results_uri"]:

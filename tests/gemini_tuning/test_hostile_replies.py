@@ -21,6 +21,7 @@ from gemini_tuning.resources import (
     Answer,
     EvaluationRun,
     Model,
+    ModelVersion,
     Operation,
     ResourceName,
     TuningJob,
@@ -118,6 +119,7 @@ GOOD_REGISTERED_MODEL = {
     "labels": {"team": "ferry"},
     "etag": "e",
 }
+GOOD_VERSION = {**GOOD_SERVING_MODEL, "versionId": "1", "versionAliases": ["default", "champion"]}
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +144,11 @@ CALLS: dict[str, tuple[Callable[[Any], Any], type, str, dict[str, Any]]] = {
     ),
     "cancel": (lambda s: s.hook.cancel_tuning_job(JOB), type(None), JOB, {}),
     "get model": (lambda s: s.hook.get_model(MODEL), Model, MODEL, GOOD_MODEL),
+    "get model version": (lambda s: s.hook.get_model_version(MODEL), ModelVersion, MODEL, GOOD_VERSION),
+    "list versions": (lambda s: s.hook.list_model_versions(MODEL), list, MODEL[:-2], {"models": [GOOD_VERSION]}),
+    "set aliases": (
+        lambda s: s.hook.merge_version_aliases(MODEL, ["champion", "-previous"]), type(None), MODEL, GOOD_VERSION
+    ),
     "set default": (lambda s: s.hook.set_default_checkpoint(MODEL, "1"), type(None), MODEL, GOOD_MODEL),
     "get registered model": (lambda s: s.hook.get_registered_model(MODEL), Model, MODEL, GOOD_REGISTERED_MODEL),
     "promote": (
@@ -205,7 +212,7 @@ def _assert_names(value) -> None:
             _assert_evaluations(value.evaluations)
             for endpoint in (value.endpoint, *(c.endpoint for c in value.checkpoints)):
                 _assert_optional(endpoint, "endpoints")
-        case Model():
+        case Model() | ModelVersion():
             ResourceName.parse(value.name, "models")
         case Operation(done=True, error=None):
             ResourceName.parse(value.model, "models")
@@ -275,6 +282,8 @@ def _spoiled_deeply(draw, good: dict[str, Any]) -> dict[str, Any]:
         return draw(spoiled(good))
     key = draw(st.sampled_from(inner))
     value = good[key]
+    if isinstance(value, list) and not isinstance(value[0], dict):
+        return {**good, key: [*value, draw(wire_values)]}
     if isinstance(value, list):
         item = draw(_spoiled_deeply(value[0]))
         return {**good, key: draw(st.sampled_from([[item], [item, item], [value[0], item], [item, None]]))}

@@ -6,9 +6,11 @@ from gemini_tuning.operators.checkpoints import GeminiListCheckpointsOperator
 from gemini_tuning.operators.choose import GeminiChooseCheckpointOperator
 from gemini_tuning.operators.copy_model import GeminiCopyModelOperator
 from gemini_tuning.operators.models import GeminiSetDefaultCheckpointOperator, GeminiVerifyModelCopyOperator
+from gemini_tuning.operators.notify import GeminiNotifyOperator
 from gemini_tuning.operators.preflight import GeminiPreflightOperator
 from gemini_tuning.operators.promotion import GeminiGatePromotionOperator, GeminiValidatePromotionOperator
 from gemini_tuning.operators.prompt import GeminiPromptCheckpointsOperator
+from gemini_tuning.operators.publish import GeminiPublishModelOperator
 from gemini_tuning.operators.report import GeminiTuningReportOperator
 from gemini_tuning.operators.retraining import GeminiPlanRetrainingOperator, GeminiWaitForTuningRunOperator
 from gemini_tuning.operators.smoke_test import GeminiSmokeTestChampionOperator, GeminiSmokeTestCheckpointOperator
@@ -23,9 +25,11 @@ __all__ = [
     "GeminiCreateTuningJobOperator",
     "GeminiGatePromotionOperator",
     "GeminiListCheckpointsOperator",
+    "GeminiNotifyOperator",
     "GeminiPlanRetrainingOperator",
     "GeminiPreflightOperator",
     "GeminiPromptCheckpointsOperator",
+    "GeminiPublishModelOperator",
     "GeminiReadTuningMetricsOperator",
     "GeminiSetDefaultCheckpointOperator",
     "GeminiSmokeTestChampionOperator",

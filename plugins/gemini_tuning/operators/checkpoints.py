@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from gemini_tuning import links
 from gemini_tuning.exceptions import CheckpointError
+from gemini_tuning.lineage import Lineage, collect, for_openlineage
 from gemini_tuning.operators.base import GCP_FIELDS, GoogleCloudFields
 from gemini_tuning.resources import Checkpoint, Model, TuningJob
 
@@ -19,6 +20,9 @@ class GeminiListCheckpointsOperator(GoogleCloudFields):
 
     Also of a job that FAILED after it had made a model: its checkpoints then come from the Model Registry, without
     endpoints. With ``export_last_checkpoint_only`` the list has one element.
+
+    It reads back what the job was made from and what it made, so this is the task that has the lineage: training and
+    validation dataset are its inputs, the model is its output, for Airflow's lineage collector and for OpenLineage.
 
     XCom ``return_value``: a list of ``{"checkpoint_id", "epoch", "step", "endpoint"}``, ready for ``.expand``;
     ``endpoint`` is ``None`` where a checkpoint is not deployed. XCom ``tuned_model``: full name of the model with its
@@ -34,6 +38,7 @@ class GeminiListCheckpointsOperator(GoogleCloudFields):
     def __init__(self, *, tuning_job: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.tuning_job = tuning_job
+        self._lineage: Lineage | None = None
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Read the job and its model, push the list."""
@@ -55,7 +60,14 @@ class GeminiListCheckpointsOperator(GoogleCloudFields):
         for checkpoint in checkpoints:
             mark = " (default)" if checkpoint.checkpoint_id == model.default_checkpoint_id else ""
             self.log.info("%s%s", checkpoint, mark)
+        self._lineage = Lineage.of(job)
+        if self._lineage:
+            collect(self._lineage, self.hook)
         return [checkpoint.as_dict() for checkpoint in checkpoints]
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
+        """Return the lineage as the OpenLineage provider asks for it."""
+        return for_openlineage(self._lineage)
 
 
 def merge_checkpoints(job: TuningJob, model: Model) -> list[Checkpoint]:

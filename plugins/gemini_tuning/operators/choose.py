@@ -37,7 +37,7 @@ class GeminiChooseCheckpointOperator(GoogleCloudFields, BranchMixIn):
     Somebody has to approve: branch to ``approve_task_id``. The winner is not the default: to ``set_default_task_id``.
     It is the default already: to ``copy_task_id``. Nobody is good enough: to ``no_winner_task_id``.
 
-    XCom ``return_value``: the id of the chosen task (Airflow's branching). XCom ``decision``:
+    XCom ``return_value``: the id of the chosen task, or of several (Airflow's branching). XCom ``decision``:
     :meth:`gemini_tuning.selection.Decision.as_dict` with ``default_checkpoint_id`` and ``policy``, at most 8 KB with 10
     checkpoints. XCom ``winner``: the checkpoint id, or ``None``.
 
@@ -55,7 +55,7 @@ class GeminiChooseCheckpointOperator(GoogleCloudFields, BranchMixIn):
     :param require_approval: whether a person has the last word. (templated)
     :param approve_task_id: direct downstream task.
     :param set_default_task_id: direct downstream task.
-    :param copy_task_id: direct downstream task.
+    :param copy_task_id: direct downstream task, or several.
     :param no_winner_task_id: direct downstream task.
     :raises ValueError: when a parameter is out of its range.
     :raises CheckpointError: when no checkpoint could be asked because the service was away.
@@ -94,7 +94,7 @@ class GeminiChooseCheckpointOperator(GoogleCloudFields, BranchMixIn):
         require_approval: bool | str = False,
         approve_task_id: str = "approve",
         set_default_task_id: str = "set_default",
-        copy_task_id: str = "copy_model",
+        copy_task_id: str | list[str] = "copy_model",
         no_winner_task_id: str = "report",
         **kwargs: Any,
     ) -> None:
@@ -202,7 +202,7 @@ class GeminiChooseCheckpointOperator(GoogleCloudFields, BranchMixIn):
             for text in words:
                 self.log.info("%s: %s %s", name, sign, text)
 
-    def _next(self, decision: Decision, default: str | None, *, approval: bool) -> str:
+    def _next(self, decision: Decision, default: str | None, *, approval: bool) -> str | list[str]:
         if decision.winner is None:
             return self.no_winner_task_id
         if approval:

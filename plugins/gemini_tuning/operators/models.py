@@ -13,6 +13,7 @@ from gemini_tuning.exceptions import CheckpointError, InvalidInputError, Permane
 from gemini_tuning.operators.base import GCP_FIELDS, GoogleCloudFields, flag, optional_text
 from gemini_tuning.promotion_record import is_recorded, labels_with_record
 from gemini_tuning.resources import Checkpoint, Model, TuningJob, compare_checkpoints
+from gemini_tuning.wording import shortened, shown
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -130,6 +131,27 @@ def require_expected(model: Model, expected: str | None, checkpoint_id: str) -> 
         )
 
 
+def approved_checkpoint(checkpoint_id: Any, require_approval: Any, approval: Any) -> str:
+    """Return the checkpoint to promote; a task that somebody marked a success has approved nothing.
+
+    :param checkpoint_id: as the rules chose it.
+    :param approval: what the task that asks has pushed.
+    :raises InvalidInputError: when an approval is required and there is none.
+    """
+    text = optional_text(checkpoint_id)
+    proposed = text if isinstance(text, str) else shown(checkpoint_id)
+    if not flag(require_approval, "require_approval"):
+        return proposed
+    record = approval if isinstance(approval, Mapping) else {}
+    chosen = optional_text(record.get("checkpoint_id"))
+    if chosen is None or record.get("proposed") != proposed:
+        raise InvalidInputError(
+            f"approval: nobody has approved checkpoint {shortened(proposed, 100)} or another in its place, and an "
+            "approval is required; nothing was changed. Clear the task that asks, and what comes after it."
+        )
+    return chosen
+
+
 def _missing(default: str | None, job: TuningJob | None, checkpoint_id: str) -> str | None:
     """Say what does not show the new default yet, or ``None``."""
     if default != checkpoint_id:
@@ -237,20 +259,11 @@ class GeminiSetDefaultCheckpointOperator(SetsDefaultCheckpoint):
         return pushed
 
     def _approved(self, model: Model) -> str:
-        """Return the checkpoint to set; a task that somebody marked a success has approved nothing."""
-        proposed = str(self.checkpoint_id)
-        if not flag(self.require_approval, "require_approval"):
-            return proposed
-        approval = self.approval if isinstance(self.approval, Mapping) else {}
-        chosen = optional_text(approval.get("checkpoint_id"))
-        if chosen is None and model.default_checkpoint_id == proposed:
-            return proposed  # nothing is going to be changed
-        if chosen is None or approval.get("proposed") != proposed:
-            raise InvalidInputError(
-                f"approval: nobody has approved checkpoint {proposed} or another in its place, and an approval is "
-                "required; nothing was changed. Clear the task that asks, and what comes after it."
-            )
-        return chosen
+        """Return the checkpoint to set; one that is the default already needs nobody's word."""
+        nobody = not isinstance(self.approval, Mapping) or not optional_text(self.approval.get("checkpoint_id"))
+        if nobody and model.default_checkpoint_id == str(self.checkpoint_id):
+            return str(self.checkpoint_id)
+        return approved_checkpoint(self.checkpoint_id, self.require_approval, self.approval)
 
 
 class GeminiVerifyModelCopyOperator(SetsDefaultCheckpoint):

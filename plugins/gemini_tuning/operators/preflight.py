@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from gemini_tuning.copy_spec import ModelCopySpec
 from gemini_tuning.exceptions import InvalidInputError
 from gemini_tuning.files import JSON, Files, folder_problem, joined
+from gemini_tuning.notifications.sending import check_notifications
 from gemini_tuning.operators.base import GCP_FIELDS, GoogleCloudFields, optional_text, refuse_unknown_params
 from gemini_tuning.preflight.datasets import DatasetReport, check_training_dataset, check_validation_dataset
 from gemini_tuning.resources import serving_problem
@@ -47,6 +48,7 @@ class GeminiPreflightOperator(GoogleCloudFields):
         ``None`` takes ``gemini_tuning_results`` beside the training file. (templated)
     :param report_uri: the same for the report; ``None`` takes the folder of the results. (templated)
     :param champion: full name of the endpoint or model in production. (templated)
+    :param notifications: file that says who is told of a run. (templated)
     :raises InvalidInputError: with the file and the lines, or the field.
     :raises SuiteError: when the suite is not acceptable.
     :raises PermanentServiceError: when something that is named is not there, or can't be read or written.
@@ -62,6 +64,7 @@ class GeminiPreflightOperator(GoogleCloudFields):
         "results_uri",
         "report_uri",
         "champion",
+        "notifications",
     )
 
     def __init__(
@@ -75,6 +78,7 @@ class GeminiPreflightOperator(GoogleCloudFields):
         results_uri: str | None = None,
         report_uri: str | None = None,
         champion: str | None = None,
+        notifications: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -86,10 +90,12 @@ class GeminiPreflightOperator(GoogleCloudFields):
         self.results_uri = results_uri
         self.report_uri = report_uri
         self.champion = champion
+        self.notifications = notifications
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Check everything and push what was counted."""
         refuse_unknown_params(context)
+        check_notifications(optional_text(self.notifications))
         if problems := ModelCopySpec.from_mapping(self.copy, optional_text).problems():
             raise InvalidInputError("Nothing was created. " + "; ".join(problems) + ".")
         for name in ("training_dataset_uri", "validation_dataset_uri"):

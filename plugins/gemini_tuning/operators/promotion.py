@@ -221,7 +221,7 @@ class GeminiGatePromotionOperator(GeminiChooseCheckpointOperator):
         approval = flag(self.require_approval, "require_approval")
         return self.do_branch(context, self.approve_task_id if approval else self.set_default_task_id)
 
-    def _next(self, decision: Decision, default: str | None, *, approval: bool) -> str:
+    def _next(self, decision: Decision, default: str | None, *, approval: bool) -> str | list[str]:
         if decision.winner is None:
             raise CheckpointError(f"The checkpoint does not pass the suite; nothing was changed. {decision.reason}")
         return super()._next(decision, default, approval=approval)

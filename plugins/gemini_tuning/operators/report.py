@@ -11,11 +11,12 @@ from gemini_tuning.files import GCS, JSON, MARKDOWN, Files, folder_problem, join
 from gemini_tuning.operators.base import GCP_FIELDS, GoogleCloudFields, as_list, optional_text
 from gemini_tuning.reporting.report import as_bytes, build
 from gemini_tuning.reporting.report_markdown import render, summary
-from gemini_tuning.wording import said
+from gemini_tuning.wording import said, whole_characters
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+SUMMARY_XCOM = "summary"
 NEXT_STEP = (
     "The run's work is done; only its report is missing. Make the folder writable, then clear this task: it writes the "
     "report again."
@@ -31,7 +32,8 @@ class GeminiTuningReportOperator(GoogleCloudFields):
     XCom: ``{"winner", "outcome", "reason", "tuned_model", "default_before", "default_after", "copy",
     "report_markdown", "report_json"}``. ``outcome`` is ``promoted``, ``already default``, ``rejected``, ``timed out``,
     ``champion kept``, ``nobody`` or ``not promoted``; ``winner`` is a checkpoint id or ``None``; ``copy`` is the
-    copy's full name or ``None``; the last two are the files' addresses.
+    copy's full name or ``None``; the last two are the files' addresses. XCom ``summary``: the beginning
+    of ``report.md``, with the table.
 
     :param report_uri: folder of this run's own: ``gs://bucket/folder`` or an absolute path. (templated)
     :param tuning_job: full name of the job. (templated)
@@ -113,8 +115,10 @@ class GeminiTuningReportOperator(GoogleCloudFields):
             copy=self.copy,
             mask=_masked,
         )
-        for line in summary(report):
+        lines = summary(report)
+        for line in lines:
             self.log.info("%s", line)
+        context["ti"].xcom_push(key=SUMMARY_XCOM, value=whole_characters("\n".join(lines)))
         written = {
             "report_json": self._write(joined(folder, "report.json"), as_bytes(report), JSON),
             "report_markdown": self._write(

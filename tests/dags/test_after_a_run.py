@@ -1,0 +1,149 @@
+"""What a run of the whole pipeline tells others: an asset event, version aliases, messages; a failure stays one."""
+
+import json
+
+import pytest
+from airflow.dag_processing.dagbag import DagBag
+from airflow.models.asset import AssetAliasModel, AssetEvent
+from airflow.utils.session import create_session
+from sqlalchemy import select
+from support import REPOSITORY
+
+from gemini_tuning.assets import PROMOTED_MODELS, model_uri
+from gemini_tuning.hook import GeminiTuningHook
+from tests.gemini_tuning.keeping_notifier import FAILING, KEEPER, kept
+
+CONF = {
+    "training_dataset_uri": "gs://bucket/train.jsonl",
+    "validation_dataset_uri": "gs://bucket/validation.jsonl",
+    "epoch_count": 6,
+    "poll_interval": 1,
+}
+EVENTS = ["promoted", "rejected", "nobody", "failed", "waiting_for_approval"]
+
+
+@pytest.fixture
+def told(tmp_path):
+    return tmp_path / "told.jsonl"
+
+
+def run(tmp_path, notifications, **conf):
+    """Run the DAG; return its state, the tasks' states, and what the tasks pushed."""
+    bag = DagBag(str(REPOSITORY / "dags" / "gemini_checkpoint_tuning.py"), bundle_name="dags-folder")
+    dag = bag.dags["gemini_checkpoint_tuning"]
+    file = tmp_path / "notifications.yaml"
+    file.write_text(json.dumps(notifications))  # which is YAML
+    for task in dag.tasks:
+        task.retries = 0
+        if getattr(task, "notifications", None):
+            task.notifications = str(file)
+    dag_run = dag.test(run_conf={**CONF, **conf})
+    instances = dag_run.get_task_instances()
+    states = {instance.task_id: str(instance.state) for instance in instances}
+    pushed = {task_id: instances[0].xcom_pull(task_ids=task_id) for task_id in states if task_id != "smoke_test"}
+    return str(dag_run.state), states, {**pushed, "run_id": dag_run.run_id}
+
+
+def keeper(told, on=EVENTS):
+    return {"on": list(on), "notifier": KEEPER, "arguments": {"file": str(told), "fields": ["{{ gemini.title }}"]}}
+
+
+def events(run_id):
+    """Return the asset events of a run, and through which alias each came."""
+    with create_session() as session:
+        found = session.scalars(select(AssetEvent).where(AssetEvent.source_run_id == run_id)).all()
+        aliases = session.scalars(select(AssetAliasModel)).all()
+        through = {event.id: alias.name for alias in aliases for event in alias.asset_events}
+        return [(event.asset.uri, event.source_task_id, through.get(event.id), event.extra) for event in found]
+
+
+def test_a_promotion_is_an_event_an_alias_and_a_message(airflow_db, vertex, tmp_path, told):
+    state, tasks, pushed = run(tmp_path, [keeper(told)], version_aliases=True)
+    assert (state, tasks["publish"], tasks["notify"], tasks["notify_failure"]) == (
+        "success", "success", "success", "skipped",
+    )  # fmt: skip
+    report, published = pushed["report"], pushed["publish"]
+    assert published["aliases"] == {"champion": "1", "previous": None}
+    ((uri, task_id, alias, extra),) = events(pushed["run_id"])
+    assert (uri, task_id, alias) == (model_uri(report["tuned_model"]), "publish", PROMOTED_MODELS.name)
+    assert uri == published["asset"]
+    assert extra["model"] == report["tuned_model"].partition("@")[0]
+    assert (extra["version"], extra["checkpoint_id"]) == ("1", report["winner"])
+    assert extra["endpoint"] == pushed["set_default"]["endpoint_after"]
+    assert extra["scores"]["pass_rate"] > 0.5
+    assert "eval_loss" in extra["scores"]
+    assert (extra["dag_id"], extra["run_id"]) == ("gemini_checkpoint_tuning", pushed["run_id"])
+    assert GeminiTuningHook().get_tuning_job(extra["tuning_job"]).model == report["tuned_model"]
+    (message,) = kept(told)
+    assert message["gemini"]["event"] == "promoted"
+    assert message["gemini"]["checkpoint_id"] == report["winner"]
+    assert message["fields"] == [f"Checkpoint {report['winner']} was promoted (gemini_checkpoint_tuning)"]
+    assert "| checkpoint " in message["text"]
+    assert report["report_markdown"] == message["gemini"]["report"]
+    assert message["run_id"] == pushed["run_id"]
+    assert pushed["notify"] == {"event": "promoted", "outcome": "promoted", "sent": 1, "failed": []}
+
+
+def test_the_default_already_is_an_event_as_well(airflow_db, vertex, tmp_path, told):
+    state, tasks, pushed = run(tmp_path, [keeper(told)], export_last_checkpoint_only=True, min_pass_rate=0.1)
+    assert (state, tasks["set_default"], tasks["publish"], tasks["copy_model"]) == (
+        "success", "skipped", "success", "skipped",
+    )  # fmt: skip
+    assert len(events(pushed["run_id"])) == 1
+    assert [m["gemini"]["outcome"] for m in kept(told)] == ["already default"]
+
+
+def test_nobody_is_no_event_and_a_message_to_those_who_want_it(airflow_db, vertex, tmp_path, told):
+    entries = [keeper(told, ["nobody"]), keeper(tmp_path / "other", ["promoted", "failed"])]
+    state, tasks, pushed = run(tmp_path, entries, min_pass_rate=1.0, epoch_count=2)
+    assert (state, tasks["publish"], tasks["notify"]) == ("success", "skipped", "success")
+    assert events(pushed["run_id"]) == []
+    (message,) = kept(told)
+    assert (message["gemini"]["event"], message["gemini"]["outcome"]) == ("nobody", "nobody")
+    assert "below the minimum 100.0%" in message["gemini"]["reason"]
+    assert kept(tmp_path / "other") == []
+
+
+def test_a_failed_run_stays_failed_and_says_why(airflow_db, vertex, tmp_path, told):
+    vertex.faults([{"job": {}, "outcome": "failed", "error": {"code": 3, "message": "Bad data."}}])
+    state, tasks, pushed = run(tmp_path, [keeper(told)])
+    assert state == "failed"
+    assert (tasks["publish"], tasks["notify"], tasks["notify_failure"]) == (
+        "upstream_failed", "upstream_failed", "success",
+    )  # fmt: skip
+    (message,) = kept(told)
+    assert message["gemini"]["event"] == "failed"
+    assert "wait_for_tuning_job: Tuning job" in message["gemini"]["reason"]
+    assert "Bad data." in message["text"]
+    assert message["gemini"]["tuning_job"] == pushed["create_tuning_job"]
+
+
+def test_a_notifier_that_fails_changes_nothing(airflow_db, vertex, tmp_path, told):
+    broken = {"on": EVENTS, "notifier": FAILING}
+    state, tasks, pushed = run(tmp_path, [broken, keeper(told)])
+    assert (state, tasks["notify"]) == ("success", "success")
+    assert len(kept(told)) == 1
+    assert pushed["notify"]["sent"] == 1
+    (failure,) = pushed["notify"]["failed"]
+    assert "notifications.yaml:1: " in failure
+    assert "Failing failed: ConnectionError" in failure
+    assert "abc.def.ghi" not in failure
+
+
+def test_aliases_that_are_refused_fail_the_run_and_the_copy_is_made(airflow_db, vertex, tmp_path, told):
+    vertex.faults([{"method": "POST", "path": ":mergeVersionAliases", "status": 403, "message": "No aliases for you."}])
+    state, tasks, pushed = run(
+        tmp_path, [keeper(told)], version_aliases=True, copy_location="europe-west4", min_pass_rate=0.1
+    )
+    assert state == "failed"
+    assert (tasks["publish"], tasks["verify_copy"], tasks["report"]) == ("failed", "success", "success")
+    assert (tasks["notify"], tasks["notify_failure"]) == ("upstream_failed", "success")
+    assert events(pushed["run_id"]) == []
+    (message,) = kept(told)
+    assert "No aliases for you" in message["text"]
+
+
+def test_a_file_that_is_not_acceptable_stops_the_run_before_anything_is_paid(airflow_db, vertex, tmp_path, told):
+    state, tasks, _ = run(tmp_path, [{**keeper(told), "on": ["promotion"]}])
+    assert (state, tasks["validate"]) == ("failed", "failed")
+    assert vertex.state()["tuningJobs"] == []
