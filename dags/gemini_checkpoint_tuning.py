@@ -29,6 +29,7 @@ from gemini_tuning.sensors import GeminiTuningJobSensor
 
 SUITES = Path(__file__).parent / "config" / "smoke"
 SUITE_NAMES = sorted(path.stem for path in SUITES.glob("*.yaml"))
+PRICES = Path(__file__).parent / "config" / "prices.yaml"
 GCS_OBJECT = r"^gs://[a-z0-9][a-z0-9._-]+/\S+$"
 MODEL_NAME = r"^projects/[^/@]+/locations/[a-z0-9-]+/models/[A-Za-z0-9_-]+(@[A-Za-z0-9_-]+)?$"
 SERVING = r"^projects/[^/@]+/locations/[a-z0-9-]+/(endpoints/[0-9a-z-]+|models/[A-Za-z0-9_-]+(@[A-Za-z0-9_-]+)?)$"
@@ -37,6 +38,7 @@ KMS_KEY = r"^projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+$"
 POOL = "gemini_tuning_jobs"  # counts deferred tasks; its slots are the tuning jobs that may be in flight
 TUNING, CHOICE, PRODUCTION, COPY = "Tuning", "Smoke test and choice", "Champion and approval", "Copy"
 CONTINUE, EVALUATION, CLOUD, WAITING = "Go on from a tuned model", "Evaluation by Google", "Google Cloud", "Waiting"
+COST = "Cost"
 
 PARAMS = {
     "training_dataset_uri": Param(
@@ -149,6 +151,22 @@ PARAMS = {
         section=EVALUATION,
         title="Output",
         description="Where Google puts the results: gs://bucket/prefix. Needed with metrics.",
+    ),
+    "budget": Param(
+        None,
+        type=["null", "number"],
+        minimum=0,
+        section=COST,
+        title="Budget",
+        description="In the currency of dags/config/prices.yaml. A run whose estimated cost is above it, or not known, "
+        "ends before the job is created. Empty: no budget.",
+    ),
+    "count_tokens": Param(
+        False,
+        type="boolean",
+        section=COST,
+        title="Count tokens",
+        description="Google counts the tokens of at most 50 examples, which corrects the estimate and costs nothing.",
     ),
     "suite": Param(
         SUITE_NAMES[0] if SUITE_NAMES else None,
@@ -396,6 +414,10 @@ with DAG(
         validation_dataset_uri=dag.param("validation_dataset_uri"),
         suite=dag.param("suite"),
         suite_folder=str(SUITES),
+        prices=str(PRICES),
+        budget=dag.param("budget"),
+        count_tokens=dag.param("count_tokens"),
+        **{name: dag.param(name) for name in GeminiPreflightOperator.TUNING_FIELDS},
         copy={
             name: dag.param(f"copy_{name}")
             for name in ("location", "project_id", "model_id", "parent_model", "kms_key_name")
@@ -483,6 +505,7 @@ with DAG(
         tuning_job=create_tuning_job.output,
         model=list_checkpoints.output["tuned_model"],
         report_uri="{{ ti.xcom_pull(task_ids='validate')['report_uri'] }}",
+        checked=validate.output,
         timeout=dag.param("approval_timeout_seconds"),
         trigger_rule=TriggerRule.NONE_FAILED,
     )
@@ -529,6 +552,7 @@ with DAG(
         approval=approve.output,
         promotion=set_default.output,
         copy=verify_copy.output,
+        billed="{{ ti.xcom_pull(task_ids='list_checkpoints', key='billed') | tojson }}",
         trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
         **cloud,
     )
