@@ -51,6 +51,11 @@ def entry(cost: object, billed: object = None) -> Json | None:
     return {**known, "billed": _billed(known, pushed.optional(billed, "billed"))}
 
 
+def in_brief(cost: Mapping[str, Any] | None) -> str | None:
+    """Return the sum of an :func:`entry`; ``None`` when there is none."""
+    return f"{_amount(cost, 'total')} {cost['currency'] or ''}".strip() if cost else None
+
+
 def in_words(cost: Mapping[str, Any] | None) -> str:
     """Return an :func:`entry` in one line of plain text."""
     if not cost:
@@ -130,7 +135,8 @@ def _billed(cost: Json, said: Mapping[str, Any]) -> Json | None:
         return None
     counted = _how_counted(reported, once, epochs)
     tokens = reported * (epochs or 1) if counted == ONCE else reported
-    item = next((item for item in cost["items"] if item["what"] == "tuning"), {"tokens": {}, "prices": {}})
+    nothing: Json = {"tokens": {}, "prices": {}}
+    item = next((item for item in cost["items"] if item["what"] == "tuning"), nothing)
     estimated, price = item["tokens"].get("training"), item["prices"].get("training")
     if estimated and epochs and cost["epochs"] is None:
         estimated *= epochs  # Google decided how many; the estimate was that of one
