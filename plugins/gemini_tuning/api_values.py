@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -55,6 +56,7 @@ AGGREGATED: Mapping[str, str] = {
     "rouge_metric_value": "rouge",
 }
 BASE_MODEL_LABEL = "google-vertex-llm-tuning-base-model-id"  # seen by users; no page of Google's names it
+_LABEL = re.compile(r"[a-z0-9_-]{1,63}")
 EARLIEST_YEAR = 2000  # a zero time, 1970 or year 1, means that none was given
 
 
@@ -392,7 +394,7 @@ def base_model(raw: Any, collection: str, *, asked: str) -> tuple[str | None, st
     label = _mapping(raw.get("labels"), "labels").get(BASE_MODEL_LABEL)
     deployed = next(iter(_mappings(raw.get("deployedModels"), "deployedModels")), {})
     served = _optional_name(deployed.get("model"), "models", "the model") if collection == "endpoints" else None
-    return (said(label, MAX_WORD) if isinstance(label, str) and label else None), served
+    return (label if isinstance(label, str) and _LABEL.fullmatch(label) else None), served
 
 
 def operation_name(value: Any) -> str:

@@ -148,6 +148,14 @@ def test_a_model_of_which_the_service_does_not_tell_the_base(vertex):
     assert cost["at_least"] > 0
 
 
+def test_the_base_of_an_endpoint_without_a_label_is_that_of_the_model_it_serves(vertex):
+    endpoint = finished_job(vertex).endpoint
+    path = f"/v1/{endpoint}"
+    vertex.request("PATCH", f"{path}?updateMask=labels", json={"labels": {}}).raise_for_status()
+    assert not vertex.request("GET", path).json().get("labels")
+    assert GeminiTuningHook().get_base_model(endpoint) == "gemini-2-5-flash"
+
+
 # ------------------------------------------------------------------------------------- exact counting
 
 
@@ -261,10 +269,13 @@ def test_files_that_may_not_be_read_are_a_problem_in_the_services_words(vertex):
 
 def test_what_there_was_no_time_to_look_for_is_a_warning(vertex, monkeypatch):
     monkeypatch.setattr(preflight_module, "FILES_PATIENCE", 0.0)
-    vertex.put_object("gs://bucket/files.jsonl", "\n".join(of_file(f"gs://bucket/{n}.png") for n in range(100)))
+    for number in range(3):
+        vertex.put_object(f"gs://bucket/{number}.png", "x")
+    vertex.faults([{"method": "GET", "path": r"/o/\d\.png", "delay": 0.5}])
+    vertex.put_object("gs://bucket/files.jsonl", "\n".join(of_file(f"gs://bucket/{n}.png") for n in range(3)))
     found = preflight(training_dataset_uri="gs://bucket/files.jsonl")["training"]
-    assert found["found"]["files_unseen"] > 0
-    assert "of the files that examples name were not looked for: there was no time left" in found["warnings"][-1]
+    assert found["found"]["files_unseen"] == 3
+    assert "3 of the files that examples name were not looked for: there was no time left" in found["warnings"][-1]
 
 
 # ------------------------------------------------------------------------------------- after the run
