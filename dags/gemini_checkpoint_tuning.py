@@ -31,8 +31,8 @@ from gemini_tuning.operators import (
 )
 from gemini_tuning.sensors import GeminiTuningJobSensor
 
-SUITES = Path(__file__).parent / "config" / "smoke"
-NOTIFICATIONS = str(Path(__file__).parent / "config" / "notifications.yaml")
+CONFIG = Path(__file__).parent / "config"
+SUITES, PRICES, NOTIFICATIONS = CONFIG / "smoke", str(CONFIG / "prices.yaml"), str(CONFIG / "notifications.yaml")
 POOL = "gemini_tuning_jobs"  # counts deferred tasks; its slots are the tuning jobs that may be in flight
 
 with DAG(
@@ -59,6 +59,10 @@ with DAG(
         validation_dataset_uri=dag.param("validation_dataset_uri"),
         suite=dag.param("suite"),
         suite_folder=str(SUITES),
+        prices=PRICES,
+        budget=dag.param("budget"),
+        count_tokens=dag.param("count_tokens"),
+        **{name: dag.param(name) for name in GeminiPreflightOperator.TUNING_FIELDS},
         copy={
             name: dag.param(f"copy_{name}")
             for name in ("location", "project_id", "model_id", "parent_model", "kms_key_name")
@@ -148,6 +152,7 @@ with DAG(
         tuning_job=create_tuning_job.output,
         model=list_checkpoints.output["tuned_model"],
         report_uri="{{ ti.xcom_pull(task_ids='validate')['report_uri'] }}",
+        checked=validate.output,
         timeout=dag.param("approval_timeout_seconds"),
         notifiers=ApprovalNotifier(NOTIFICATIONS),
         trigger_rule=TriggerRule.NONE_FAILED,
@@ -208,6 +213,7 @@ with DAG(
         approval=approve.output,
         promotion=set_default.output,
         copy=verify_copy.output,
+        billed="{{ ti.xcom_pull(task_ids='list_checkpoints', key='billed') | tojson }}",
         trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
         **cloud,
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -57,6 +58,8 @@ AGGREGATED: Mapping[str, str] = {
     "pointwise_metric_result": "pointwise_metric",
     "rouge_metric_value": "rouge",
 }
+BASE_MODEL_LABEL = "google-vertex-llm-tuning-base-model-id"  # seen by users; no page of Google's names it
+_LABEL = re.compile(r"[a-z0-9_-]{1,63}")
 EARLIEST_YEAR = 2000  # a zero time, 1970 or year 1, means that none was given
 
 
@@ -195,6 +198,7 @@ def tuning_job(job: types.TuningJob, *, asked: str | None = None, project: str |
         validation_dataset_uri=_dataset(job, "validation_dataset_uri"),
         experiment=said(job.experiment, MAX_TEXT) if job.experiment else None,
         evaluations=tuple(_evaluation(run) for run in job.evaluate_dataset_runs or ()),
+        **_training_tokens(job),
         create_time=_time(job.create_time),
         start_time=_time(job.start_time),
         end_time=_time(job.end_time),
@@ -258,6 +262,24 @@ def _read_listed(raw: Mapping[str, Any], asked: str) -> TuningJob:
 def _dataset(job: types.TuningJob, field: str) -> str | None:
     uri = getattr(job.supervised_tuning_spec or job.preference_optimization_spec, field, None)
     return said(uri, MAX_TEXT) if uri else None
+
+
+def _training_tokens(job: types.TuningJob) -> dict[str, int | None]:
+    """Return what the service counted in the training file; odd figures are left out, they are no reason to fail."""
+    stats = job.tuning_data_stats.supervised_tuning_data_stats if job.tuning_data_stats else None
+    if stats is None:
+        return {}
+    parts = [stats.user_input_token_distribution, stats.user_output_token_distribution]
+    sums = [_possible(part.billable_sum if part.billable_sum is not None else part.sum) for part in parts if part]
+    counted = [number for number in sums if number is not None]
+    return {
+        "billable_tokens": _possible(stats.total_billable_token_count),
+        "dataset_tokens": sum(counted) if len(counted) == len(parts) else None,
+    }
+
+
+def _possible(value: int | None) -> int | None:
+    return value if value is not None and 0 < value < MAX_COUNT else None
 
 
 def _evaluation(run: types.EvaluateDatasetRun) -> EvaluationRun:
@@ -450,6 +472,20 @@ def original_model(model: Any) -> str | None:
     return _optional_name(original, "models", "the model")
 
 
+def base_model(raw: Any, collection: str, *, asked: str) -> tuple[str | None, str | None]:
+    """Return what a model or an endpoint, in the API's JSON, was tuned from, and the model that an endpoint serves.
+
+    :param collection: ``models`` or ``endpoints``.
+    :param asked: its full name.
+    """
+    raw = _mapping(raw, "the answer")
+    _identity(_name(raw.get("name"), collection, "the answer"), asked)
+    label = _mapping(raw.get("labels"), "labels").get(BASE_MODEL_LABEL)
+    deployed = next(iter(_mappings(raw.get("deployedModels"), "deployedModels")), {})
+    served = _optional_name(deployed.get("model"), "models", "the model") if collection == "endpoints" else None
+    return (label if isinstance(label, str) and _LABEL.fullmatch(label) else None), served
+
+
 def operation_name(value: Any) -> str:
     """Return the full name of a long-running operation, as the service gave it.
 
@@ -586,6 +622,31 @@ def _part(part: Mapping[str, Any]) -> types.Part:
     if "file_uri" in part:
         return types.Part.from_uri(file_uri=part["file_uri"], mime_type=part["mime_type"])
     return types.Part(text=part["text"])
+
+
+def content(turn: Mapping[str, Any]) -> types.Content:
+    """Return one turn, in the API's JSON, as google-genai wants it.
+
+    :raises InvalidInputError: when it has a field that there is not.
+    """
+    from google.genai import types
+    from pydantic import ValidationError
+
+    try:
+        return types.Content.model_validate(turn)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        raise InvalidInputError(said(f"{'.'.join(map(str, first['loc']))}: {first['msg']}")) from None
+
+
+def token_count(answer: types.CountTokensResponse) -> int:
+    """Return how many tokens were counted.
+
+    :raises UnusableAnswerError: when the answer does not say.
+    """
+    if answer.total_tokens is None:
+        raise UnusableAnswerError("the answer has no totalTokens")
+    return _count(answer.total_tokens, "tokens") or 0
 
 
 def check_endpoint(endpoint: Any, *, asked: str) -> None:

@@ -16,6 +16,7 @@ FOLDER = r"^(gs://[a-z0-9][a-z0-9._-]+(/\S*)?|/\S*|file:///\S*)$"
 KMS_KEY = r"^projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+$"
 TUNING, CHOICE, PRODUCTION, COPY = "Tuning", "Smoke test and choice", "Champion and approval", "Copy"
 CONTINUE, EVALUATION, CLOUD, WAITING = "Go on from a tuned model", "Evaluation by Google", "Google Cloud", "Waiting"
+COST = "Cost"
 
 
 def tuning_params(suites: Path) -> dict[str, Param]:
@@ -146,6 +147,22 @@ _TUNING: dict[str, Param | None] = {
         section=EVALUATION,
         title="Output",
         description="Where Google puts the results: gs://bucket/prefix. Needed with metrics.",
+    ),
+    "budget": Param(
+        None,
+        type=["null", "number"],
+        minimum=0,
+        section=COST,
+        title="Budget",
+        description="In the currency of dags/config/prices.yaml. A run whose estimated cost is above it, or not known, "
+        "ends before the job is created. Empty: no budget.",
+    ),
+    "count_tokens": Param(
+        False,
+        type="boolean",
+        section=COST,
+        title="Count tokens",
+        description="Google counts the tokens of at most 50 examples, which corrects the estimate and costs nothing.",
     ),
     "suite": None,  # depends on the files that there are
     "min_pass_rate": Param(

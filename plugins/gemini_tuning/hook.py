@@ -21,6 +21,7 @@ from gemini_tuning.api_errors import UnusableAnswerError, creating, service_erro
 from gemini_tuning.clients import (
     API_VERSION,
     PROMPT_TIMEOUT,
+    READ_ATTEMPTS,
     REQUEST_TIMEOUT,
     TUNING_API_VERSION,
     renewing_token,
@@ -44,12 +45,15 @@ from gemini_tuning.tuning_spec import TuningJobSpec
 
 if TYPE_CHECKING:
     from google import genai
+    from google.cloud.storage import Client
 
 READ_PATIENCE = 60.0  # seconds that a request which may be repeated is
 LIST_PAGE_SIZE = 100
 MAX_PAGES = 100  # of a model's versions
 READ_BUFFER = 1 << 20  # bytes
 MAX_OBJECTS = 10_000  # in a folder that is looked at as a whole
+LOOK_PATIENCE = 20.0  # seconds that a look for an object may take, repeats and all
+LOOKS_AT_ONCE = 10  # for objects: as many connections as a session keeps
 
 
 @contextmanager
@@ -397,7 +401,50 @@ class GeminiTuningHook(ExperimentReader):
             )
         return endpoint
 
+    @renewing_token
+    def get_base_model(self, name: str) -> str | None:
+        """Return what a tuned model, or the one that an endpoint serves, was tuned from; ``None``: it is not told.
+
+        It stands in a label, where no dot may be: ``gemini-2-5-flash``.
+
+        :param name: full name of a model or an endpoint.
+        """
+        collection = "endpoints" if "/endpoints/" in name else "models"
+        resource = ResourceName.parse(name, collection)
+        with service_errors("get", name):
+            raw = self._read_patiently(name, resource.location)
+            found, served = api_values.base_model(raw, collection, asked=name)
+        return self.get_base_model(served) if found is None and served else found
+
     # --------------------------------------------------------------------------------------------- prompts
+
+    @renewing_token
+    async def acount_tokens(
+        self,
+        model: str,
+        contents: Sequence[Mapping[str, Any]],
+        *,
+        system_instruction: Mapping[str, Any] | None = None,
+        project_id: str | None = None,
+        location: str = "us-central1",
+    ) -> int:
+        """Return how many tokens the service counts in a conversation; costs nothing.
+
+        :param model: one of Google's, for example ``gemini-2.5-flash``.
+        :param contents: its turns, the model's too, in the API's JSON; so is the instruction.
+        :raises InvalidInputError: when it is not the API's JSON.
+        """
+        from google.genai import types
+
+        client = await self._async_client(
+            (self.project(project_id), location, API_VERSION, READ_ATTEMPTS, REQUEST_TIMEOUT)
+        )
+        turns = [api_values.content(turn) for turn in contents]
+        instruction = None if system_instruction is None else api_values.content(system_instruction)
+        config = types.CountTokensConfig(system_instruction=instruction)
+        with service_errors("count tokens with", model):
+            answer = await client.aio.models.count_tokens(model=model, contents=turns, config=config)
+            return api_values.token_count(answer)
 
     @renewing_token
     async def agenerate(
@@ -472,6 +519,41 @@ class GeminiTuningHook(ExperimentReader):
         """
         with self._object(uri) as (stream, size):
             yield from _no_more_than(size, iter(lambda: stream.read(READ_BUFFER), b""))
+
+    def missing_objects(self, uris: Sequence[str], *, patience: float) -> tuple[dict[str, str], int]:
+        """Look which objects of Cloud Storage are there, several at a time.
+
+        :param uris: ``gs://bucket/object``.
+        :param patience: seconds; what was not looked for by then is given up.
+        :return: why an object can't be used, by its address: it is not there, or the service's words; and how many
+            were not looked for.
+        :raises TransientServiceError: when the service does not answer.
+        """
+        from concurrent.futures import ThreadPoolExecutor, wait
+
+        client = self._storage_client()
+        with ThreadPoolExecutor(LOOKS_AT_ONCE) as pool:
+            looks = {uri: pool.submit(self._why_unusable, client, uri) for uri in uris}
+            done, late = wait(looks.values(), timeout=patience, return_when="FIRST_EXCEPTION")
+            pool.shutdown(wait=False, cancel_futures=True)
+            found = {uri: look.result() for uri, look in looks.items() if look in done and not look.cancelled()}
+        return {uri: why for uri, why in found.items() if why}, len(late)
+
+    @staticmethod
+    def _why_unusable(client: Client, uri: str) -> str | None:
+        from google.cloud.storage import Blob
+        from google.cloud.storage.retry import DEFAULT_RETRY
+
+        retry = DEFAULT_RETRY.with_timeout(LOOK_PATIENCE)
+        try:
+            blob = Blob.from_uri(uri, client=client)
+        except ValueError:
+            return "is not the address of an object"
+        try:
+            with service_errors("look for", uri):
+                return None if blob.exists(timeout=LOOK_PATIENCE, retry=retry) else "is not there (404)"
+        except PermanentServiceError as error:
+            return f"can't be looked at: {error.code} {error.service_message}"
 
     @contextmanager
     def _object(self, uri: str) -> Iterator[tuple[io.BufferedReader, int]]:

@@ -290,6 +290,9 @@ class TuningJob:
     :param validation_dataset_uri: what the eval metrics are measured on; ``None`` without a validation dataset.
     :param experiment: full name of the context that leads to the training metrics, not checked yet.
     :param evaluations: of the checkpoints, when the job was given an evaluation config.
+    :param billable_tokens: that the service counts in the training file. Whether once or for each epoch no page says:
+        compare it with ``dataset_tokens``.
+    :param dataset_tokens: of the training file once, by the service's statistics of it.
     """
 
     name: str
@@ -308,6 +311,8 @@ class TuningJob:
     validation_dataset_uri: str | None = None
     experiment: str | None = None
     evaluations: tuple[EvaluationRun, ...] = ()
+    billable_tokens: int | None = None
+    dataset_tokens: int | None = None
     create_time: str | None = None
     start_time: str | None = None
     end_time: str | None = None
@@ -346,6 +351,10 @@ class TuningJob:
         if self.checkpoints:
             parts.append(f"{len(self.checkpoints)} checkpoint" + ("s" if len(self.checkpoints) != 1 else ""))
         return ", ".join(parts)
+
+    def billed(self) -> dict[str, int | None]:
+        """Return what the service says of the tokens that it bills, as it goes to XCom."""
+        return {name: getattr(self, name) for name in ("billable_tokens", "dataset_tokens", "epoch_count")}
 
     def describe_failure(self) -> str:
         """Say why a job that ended without success did so, and what to do."""

@@ -7,6 +7,7 @@ import reprlib
 
 MAX_SAID = 2_000  # characters of somebody else's text in a message
 MAX_SHOWN = 120  # characters of a value in a message
+LEAST_SHOWN = 0.0001  # of an amount of money
 _LOOKED_AT = 50_000  # characters of a huge text that are searched for secrets; the rest is never shown
 _MASK = "[removed]"
 _SECRETS = (
@@ -49,6 +50,13 @@ def shown(value: object) -> str:
 def shortened(text: str, limit: int = MAX_SAID) -> str:
     """Keep the beginning of a text; say so when something was cut."""
     return text if len(text) <= limit else f"{text[:limit]}… (cut; {len(text)} characters in all)"
+
+
+def money(amount: float) -> str:
+    """Return an amount as people read it: 1,234.50, or 0.0123 where there is less than one."""
+    if 0 < amount < LEAST_SHOWN:
+        return f"under {LEAST_SHOWN}"
+    return f"{amount:,.2f}" if amount >= 1 or not amount else f"{amount:.4f}"
 
 
 def whole_characters(text: str) -> str:

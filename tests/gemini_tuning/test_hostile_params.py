@@ -58,6 +58,8 @@ GOOD = {
         "suite_folder": str(FOLDER),
         "copy": {"location": "us-central1"},
         "notifications": str(FOLDER / "notifications.yaml"),
+        "prices": str(REPOSITORY / "dags" / "config" / "prices.yaml"),
+        "base_model": "gemini-2.5-flash",
     },
     GeminiPublishModelOperator: {"model": MODEL, "checkpoint_id": "1", "tuning_job": JOB, "version_aliases": True},
     GeminiCreateTuningJobOperator: {"training_dataset_uri": "gs://bucket/train.jsonl", "base_model": "gemini-2.5"},
@@ -135,6 +137,16 @@ class NothingIsSent:
         ResourceName.parse(name, "endpoints" if "/endpoints/" in name else "models")
         return ENDPOINT
 
+    def get_base_model(self, name):
+        ResourceName.parse(name, "endpoints" if "/endpoints/" in name else "models")
+        return "gemini-2-5-flash"
+
+    def missing_objects(self, uris, *, patience):
+        return {}, 0
+
+    async def acount_tokens(self, model, contents, **options):
+        return 7
+
     async def agenerate(self, target, contents, **options):
         return Answer("{}", 0.1)
 
@@ -154,6 +166,8 @@ class NothingIsSent:
             raise PermanentServiceError(f"{uri}: 404", resource=uri, code=404)
         turns = [{"role": "user", "parts": [{"text": "a"}]}, {"role": "model", "parts": [{"text": "b"}]}]
         return iter([json.dumps({"contents": turns}).encode()])
+
+    read_blocks = read_lines
 
 
 def execute(kind, **change):

@@ -15,7 +15,12 @@ from support import SPEC, use_connection
 from gemini_tuning import clients, experiments
 from gemini_tuning import hook as hook_module
 from gemini_tuning.copy_spec import ModelCopySpec
-from gemini_tuning.exceptions import CreateOutcomeUnknownError, PermanentServiceError, ServiceError
+from gemini_tuning.exceptions import (
+    CreateOutcomeUnknownError,
+    PermanentServiceError,
+    ServiceError,
+    TransientServiceError,
+)
 from gemini_tuning.hook import GeminiTuningHook
 from gemini_tuning.resources import (
     Answer,
@@ -61,6 +66,13 @@ GOOD_JOB = {
             },
         }
     ],
+    "tuningDataStats": {
+        "supervisedTuningDataStats": {
+            "totalBillableTokenCount": "30",
+            "userInputTokenDistribution": {"sum": "7", "billableSum": "6"},
+            "userOutputTokenDistribution": {"sum": "4"},
+        }
+    },
     "baseModel": "gemini-2.5-flash",
     "tunedModelDisplayName": "x",
     "supervisedTuningSpec": {"hyperParameters": {"epochCount": "3"}},
@@ -106,6 +118,10 @@ GOOD_ANSWER = {
     "usageMetadata": {"promptTokenCount": 1, "candidatesTokenCount": 1},
 }
 
+GOOD_TUNED = {
+    "name": MODEL,
+    "labels": {"google-vertex-llm-tuning-base-model-id": "gemini-2-5-flash"},
+}
 GOOD_SERVING_MODEL = {
     "name": MODEL,
     "defaultCheckpointId": "1",
@@ -128,6 +144,8 @@ def service():
     with pytest.MonkeyPatch.context() as patch, hostile_server() as server:
         use_connection(patch, server.connection(), "hostile")
         patch.setattr(clients, "READ_ATTEMPTS", 1)
+        patch.setattr(hook_module, "READ_ATTEMPTS", 1)
+        patch.setattr(hook_module, "LOOK_PATIENCE", 0.01)
         patch.setattr(hook_module, "READ_PATIENCE", 0.01)
         patch.setattr(experiments, "METRICS_PATIENCE", 0.0)
         server.hook = GeminiTuningHook("hostile")
@@ -177,6 +195,14 @@ CALLS: dict[str, tuple[Callable[[Any], Any], type, str, dict[str, Any]]] = {
     "get evaluation": (
         lambda s: s.hook.get_evaluation_run(EVALUATION), EvaluationRun, EVALUATION, GOOD_EVALUATION
     ),
+    "base model of a model": (lambda s: (s.hook.get_base_model(MODEL),), tuple, MODEL, GOOD_TUNED),
+    "base model of an endpoint": (
+        lambda s: (s.hook.get_base_model(ENDPOINT),), tuple, ENDPOINT, {**GOOD_TUNED, "name": ENDPOINT}
+    ),
+    "count tokens": (
+        lambda s: s.loop.run(s.hook.acount_tokens("gemini-2.5-flash", [{"role": "user", "parts": [{"text": "Hi"}]}])),
+        int, "gemini-2.5-flash", {"totalTokens": 1},
+    ),
     "prompt": (lambda s: s.loop.run(s.hook.agenerate(ENDPOINT, "Hi")), Answer, ENDPOINT, GOOD_ANSWER),
 }  # fmt: skip
 CREATES = ("create", "copy")
@@ -201,6 +227,26 @@ def call(service, name: str) -> Any:
     assert isinstance(value, kind)
     _assert_names(value)
     return value
+
+
+def test_what_is_billed_is_read(service):
+    service.answer(GOOD_JOB)
+    job = call(service, "get job")
+    assert (job.billable_tokens, job.dataset_tokens) == (30, 10)
+
+
+@pytest.mark.parametrize("count", ["-3", "0", str(2**70)])
+def test_odd_figures_of_the_tokens_are_left_out_and_no_reason_to_fail(service, count):
+    stats = {"totalBillableTokenCount": count, "userInputTokenDistribution": {"sum": count}}
+    service.answer({**GOOD_JOB, "tuningDataStats": {"supervisedTuningDataStats": stats}})
+    job = call(service, "get job")
+    assert (job.billable_tokens, job.dataset_tokens) == (None, None)
+
+
+def test_files_that_the_service_does_not_answer_for(service):
+    service.answer("", status=503)
+    with pytest.raises(TransientServiceError, match="look for gs://bucket/1"):
+        service.hook.missing_objects(["gs://bucket/1"], patience=5.0)
 
 
 def _assert_names(value) -> None:

@@ -184,7 +184,8 @@ def test_list_pushes_checkpoints_model_and_default(vertex):
     assert [c["checkpoint_id"] for c in checkpoints] == ["1", "2", "3"]
     assert set(checkpoints[0]) == {"checkpoint_id", "epoch", "step", "endpoint"}
     assert all(c["endpoint"] for c in checkpoints)
-    assert xcoms == {"tuned_model": job.model, "default_checkpoint_id": "3"}
+    billed = {"billable_tokens": 43_650, "dataset_tokens": 14_550, "epoch_count": 3}
+    assert xcoms == {"tuned_model": job.model, "default_checkpoint_id": "3", "billed": billed}
 
 
 def test_list_with_the_final_checkpoint_only(vertex):

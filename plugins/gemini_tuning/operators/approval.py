@@ -23,7 +23,7 @@ from gemini_tuning.reporting.approval import (
     question,
     record,
 )
-from gemini_tuning.reporting.pushed import mapping, text
+from gemini_tuning.reporting.pushed import mapping, optional, part, text
 from gemini_tuning.wording import shown
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ class GeminiApproveCheckpointOperator(HITLOperator, BranchMixIn):
     :param tuning_job: full name of the job, for a link. (templated)
     :param model: full name of the tuned model, for a link. (templated)
     :param report_uri: folder of the report, for a link. (templated)
+    :param checked: what the check at the beginning pushed, with the estimated cost. (templated)
     :param required: whether anybody is asked. (templated)
     :param timeout: seconds that there is time to answer. (templated)
     :param assigned_users: ``{"id", "name"}`` of those who may answer; ``None``: all who may for this DAG.
@@ -84,6 +85,7 @@ class GeminiApproveCheckpointOperator(HITLOperator, BranchMixIn):
         "tuning_job",
         "model",
         "report_uri",
+        "checked",
         "required",
         "timeout",
     )
@@ -100,6 +102,7 @@ class GeminiApproveCheckpointOperator(HITLOperator, BranchMixIn):
         tuning_job: str | None = None,
         model: str | None = None,
         report_uri: str | None = None,
+        checked: Mapping[str, Any] | None = None,
         required: bool | str = True,
         timeout: float | str = DAY,
         subject: str = "Which checkpoint is to be promoted?",
@@ -119,6 +122,7 @@ class GeminiApproveCheckpointOperator(HITLOperator, BranchMixIn):
         self.tuning_job = tuning_job
         self.model = model
         self.report_uri = report_uri
+        self.checked = checked
         self.required = required
         self.timeout = timeout
         self.set_default_task_id = set_default_task_id
@@ -171,6 +175,7 @@ class GeminiApproveCheckpointOperator(HITLOperator, BranchMixIn):
             model=self.model,
             default_checkpoint_id=self._default(),
             report_uri=optional_text(self.report_uri),
+            cost=part(optional(self.checked, "checked"), "cost"),
             timeout=self._timeout(),
         )
         return fingerprint(self.body, offer)

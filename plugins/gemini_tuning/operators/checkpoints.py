@@ -26,7 +26,8 @@ class GeminiListCheckpointsOperator(GoogleCloudFields):
 
     XCom ``return_value``: a list of ``{"checkpoint_id", "epoch", "step", "endpoint"}``, ready for ``.expand``;
     ``endpoint`` is ``None`` where a checkpoint is not deployed. XCom ``tuned_model``: full name of the model with its
-    version. XCom ``default_checkpoint_id``: the model's default checkpoint.
+    version. XCom ``default_checkpoint_id``: the model's default checkpoint. XCom ``billed``: ``{"billable_tokens",
+    "dataset_tokens", "epoch_count"}``, what the service says of the training, ``None`` where it does not.
 
     :param tuning_job: full name of the job. (templated)
     :raises CheckpointError: when the job is not over, has no model, or the model has no checkpoint.
@@ -57,6 +58,7 @@ class GeminiListCheckpointsOperator(GoogleCloudFields):
         ti = context["ti"]
         ti.xcom_push(key="tuned_model", value=job.model)
         ti.xcom_push(key="default_checkpoint_id", value=model.default_checkpoint_id)
+        ti.xcom_push(key="billed", value=job.billed())
         for checkpoint in checkpoints:
             mark = " (default)" if checkpoint.checkpoint_id == model.default_checkpoint_id else ""
             self.log.info("%s%s", checkpoint, mark)

@@ -13,30 +13,41 @@ from gemini_tuning.copy_spec import ModelCopySpec
 from gemini_tuning.exceptions import InvalidInputError
 from gemini_tuning.files import JSON, Files, folder_problem, joined
 from gemini_tuning.notifications.sending import check_notifications
-from gemini_tuning.operators.base import GCP_FIELDS, GoogleCloudFields, optional_text, refuse_unknown_params
-from gemini_tuning.preflight.datasets import DatasetReport, check_training_dataset, check_validation_dataset
+from gemini_tuning.operators.base import GCP_FIELDS, optional_text, refuse_unknown_params
+from gemini_tuning.operators.cost import Costing, EstimatesCost
+from gemini_tuning.preflight.datasets import (
+    MAX_FILES,
+    DatasetReport,
+    check_training_dataset,
+    check_validation_dataset,
+)
 from gemini_tuning.resources import serving_problem
 from gemini_tuning.smoke.suite import Judge, load_suite
 from gemini_tuning.tuning_spec import gcs_problem
+from gemini_tuning.wording import shown
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 DEFAULT_FOLDER = "gemini_tuning_results"
 FOLDER_KEY = "run_folder"  # in the task state store
+FILES_PATIENCE = 120.0  # seconds for all files that a dataset names
 
 
-class GeminiPreflightOperator(GoogleCloudFields):
+class GeminiPreflightOperator(EstimatesCost):
     """Refuse a run that is bound to fail, before anything is paid.
 
     Looks for Params that the DAG does not have (Airflow accepts them silently), reads the smoke suite, asks its judge
-    one word, looks up the champion, checks the dataset files line by line, and writes ``run.json`` into the folders of
-    the results and the report, so that a place that can't be written to shows now.
+    one word, looks up the champion, checks the dataset files line by line, looks whether the files that examples name
+    are there, estimates what the run costs and holds that against the budget, and writes ``run.json`` into the folders
+    of the results and the report, so that a place that can't be written to shows now.
 
     XCom: ``{"training": {"uri", "examples", "size_bytes", "sha256", "tokens", "found", "warnings"}, "validation": {…}
-    or None, "suite_cases": N, "results_uri", "report_uri"}``; the last two are folders of this run's own. ``tokens``
-    are estimates: ``input`` and ``output`` in all, ``min``, ``median``, ``p95`` and ``max`` of an example; ``found``
-    counts what is odd: ``repeated``, ``leaked``, ``truncated``, ``few``, ``byte_order_mark``.
+    or None, "suite_cases": N, "cost": {…} or None, "results_uri", "report_uri"}``; the last two are folders of this
+    run's own. ``tokens`` are estimates: ``input`` and ``output`` in all, ``min``, ``median``, ``p95`` and ``max`` of an
+    example; ``found`` counts what is odd: ``repeated``, ``leaked``, ``truncated``, ``few``, ``files_unseen``,
+    ``byte_order_mark``. ``cost`` is what :func:`gemini_tuning.preflight.cost.estimate` returns; the parameters that it
+    needs are in :class:`~gemini_tuning.operators.cost.EstimatesCost`.
 
     :param training_dataset_uri: ``gs://`` address of the training file. (templated)
     :param validation_dataset_uri: the same for validation. (templated)
@@ -49,13 +60,15 @@ class GeminiPreflightOperator(GoogleCloudFields):
     :param report_uri: the same for the report; ``None`` takes the folder of the results. (templated)
     :param champion: full name of the endpoint or model in production. (templated)
     :param notifications: file that says who is told of a run. (templated)
-    :raises InvalidInputError: with the file and the lines, or the field.
+    :raises InvalidInputError: with the file and the lines, or the field; or when the budget is not enough.
+    :raises PricesError: when the table of prices is not acceptable.
     :raises SuiteError: when the suite is not acceptable.
     :raises PermanentServiceError: when something that is named is not there, or can't be read or written.
     """
 
     template_fields: Sequence[str] = (
         *GCP_FIELDS,
+        *EstimatesCost.COST_FIELDS,
         "training_dataset_uri",
         "validation_dataset_uri",
         "suite",
@@ -103,6 +116,7 @@ class GeminiPreflightOperator(GoogleCloudFields):
                 raise InvalidInputError(f"Nothing was created. {problem}.")
         results_uri, report_uri = optional_text(self.results_uri), optional_text(self.report_uri)
         folders = run_folders(self.training_dataset_uri, results_uri, report_uri)
+        costing = self.costing()
         suite_name = optional_text(self.suite)
         suite = load_suite(suite_name, self.suite_folder, read_lines=self._lines) if suite_name else None
         if suite and suite.judge:
@@ -111,18 +125,24 @@ class GeminiPreflightOperator(GoogleCloudFields):
             if problem := serving_problem("champion", champion):
                 raise InvalidInputError(f"Nothing was created. {problem}.")
             self.hook.get_serving_endpoint(champion)
-        training = check_training_dataset(self.hook.read_blocks(self.training_dataset_uri))
-        self._report(self.training_dataset_uri, training)
-        validation = None
-        if uri := optional_text(self.validation_dataset_uri):
-            validation = check_validation_dataset(self.hook.read_blocks(uri), training)
-            self._report(uri, validation)
+        training, validation = self._check_datasets(costing)
         return {
             "training": {"uri": self.training_dataset_uri, **training.as_dict()},
-            "validation": {"uri": uri, **validation.as_dict()} if validation else None,
+            "validation": {"uri": self.validation_dataset_uri, **validation.as_dict()} if validation else None,
             "suite_cases": len(suite.cases) if suite else 0,
+            "cost": self.cost(costing, training, suite, champion),
             **self._make_folders(context, folders),
         }
+
+    def _check_datasets(self, costing: Costing | None) -> tuple[DatasetReport, DatasetReport | None]:
+        sample = costing.sample if costing else None
+        training = check_training_dataset(self.hook.read_blocks(self.training_dataset_uri), sample)
+        self._report(self.training_dataset_uri, training)
+        if not (uri := optional_text(self.validation_dataset_uri)):
+            return training, None
+        validation = check_validation_dataset(self.hook.read_blocks(uri), training)
+        self._report(uri, validation)
+        return training, validation
 
     def _make_folders(self, context: Context, folders: Mapping[str, str]) -> dict[str, str]:
         """Give the run folders of its own, the same at each try; two Airflows may share a bucket, hence the id."""
@@ -159,7 +179,23 @@ class GeminiPreflightOperator(GoogleCloudFields):
     def _lines(self, uri: str) -> Iterator[bytes]:
         return self.hook.read_lines(uri)
 
+    def _look_for_files(self, report: DatasetReport) -> None:
+        """Add the files that examples name and that can't be used to the problems of a dataset."""
+        if not report.files:
+            return
+        unusable, late = self.hook.missing_objects(list(report.files), patience=FILES_PATIENCE)
+        for uri, number in sorted(report.files.items(), key=lambda file: file[1]):
+            if uri in unusable:
+                report.add_problem("file", f"line {number}: {shown(uri)} {unusable[uri]}")
+        if late:
+            text = f"{late} of the files that examples name were not looked for: there was no time left"
+            report.warn("files_unseen", late, text)
+        if len(report.files) == MAX_FILES:
+            text = f"of the files that examples name the first {MAX_FILES} different ones were looked for"
+            report.warn("files_unseen", 1, text)
+
     def _report(self, uri: str, report: DatasetReport) -> None:
+        self._look_for_files(report)
         self.log.info("%s: %d examples, %d bytes", uri, report.examples, report.size_bytes)
         for warning in report.warnings:
             self.log.warning("%s: %s", uri, warning)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from gemini_tuning import links
 from gemini_tuning.exceptions import InvalidInputError, ServiceError
 from gemini_tuning.files import GCS, JSON, MARKDOWN, Files, folder_problem, joined
-from gemini_tuning.operators.base import GCP_FIELDS, GoogleCloudFields, as_list, optional_text
+from gemini_tuning.operators.base import GCP_FIELDS, GoogleCloudFields, as_list, optional_json, optional_text
 from gemini_tuning.reporting.report import as_bytes, build
 from gemini_tuning.reporting.report_markdown import render, summary
 from gemini_tuning.wording import said, whole_characters
@@ -46,6 +46,7 @@ class GeminiTuningReportOperator(GoogleCloudFields):
     :param approval: who decided; ``None`` when nobody was asked. (templated)
     :param promotion: what setting the default pushed; ``None`` when it was skipped. (templated)
     :param copy: what the check of the copy pushed; ``None`` when there was none. (templated)
+    :param billed: what the list of the checkpoints pushed of the tokens that the service bills. (templated)
     :raises InvalidInputError: when ``report_uri`` is no folder.
     :raises ServiceError: when Cloud Storage refuses a file or does not answer.
     :raises OSError: when a file can't be written to the disk.
@@ -64,6 +65,7 @@ class GeminiTuningReportOperator(GoogleCloudFields):
         "approval",
         "promotion",
         "copy",
+        "billed",
     )
     operator_extra_links = (links.TUNED_MODEL, links.RUN_PAGE)
 
@@ -81,6 +83,7 @@ class GeminiTuningReportOperator(GoogleCloudFields):
         approval: Mapping[str, Any] | None = None,
         promotion: Mapping[str, Any] | None = None,
         copy: Mapping[str, Any] | None = None,
+        billed: Mapping[str, Any] | str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -95,6 +98,7 @@ class GeminiTuningReportOperator(GoogleCloudFields):
         self.approval = approval
         self.promotion = promotion
         self.copy = copy
+        self.billed = billed
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Log, write, push."""
@@ -113,6 +117,7 @@ class GeminiTuningReportOperator(GoogleCloudFields):
             approval=self.approval,
             promotion=self.promotion,
             copy=self.copy,
+            billed=optional_json(self.billed, dict, "billed"),
             mask=_masked,
         )
         lines = summary(report)

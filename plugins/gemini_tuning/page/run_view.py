@@ -14,6 +14,8 @@ from gemini_tuning.reporting import pushed
 from gemini_tuning.reporting.comparison import champion as champion_entry
 from gemini_tuning.reporting.comparison import compare
 from gemini_tuning.reporting.console import console_link
+from gemini_tuning.reporting.cost import entry as cost_entry
+from gemini_tuning.reporting.cost import in_brief, in_words
 from gemini_tuning.selection.evidence import Contender
 from gemini_tuning.selection.overfitting import LossCurves, find_turn
 
@@ -61,6 +63,7 @@ class RunView:
     :param checkpoints: as :func:`~gemini_tuning.reporting.comparison.compare` gives them, by their number, each with
         ``badges`` and ``console``.
     :param champion: the same of the model in production.
+    :param cost: what the run was to cost, in brief and in a sentence; ``None`` when nothing was estimated.
     :param before: the default checkpoint before this run changed it, or found it.
     :param after: the default that this run set; ``None`` when it set none.
     :param promotion: what became of setting the default: ``set``, ``failed``, ``left`` when the run is over without it,
@@ -82,6 +85,7 @@ class RunView:
     decision: Json | None
     missing: list[str]
     approval: Json | None
+    cost: tuple[str, str] | None
     before: str | None
     after: str | None
     promotion: str
@@ -138,6 +142,7 @@ def view(run: Run, defaults: Defaults, copies: Iterable[Mapping[str, Any]], now:
         decision=_decision(decision),
         missing=pushed.joined([pushed.texts(metrics.get("missing")), pushed.texts(decision.get("missing"))]),
         approval=_approval(run.mapping(records.APPROVE)),
+        cost=_cost(run.mapping(records.PREFLIGHT)),
         before=pushed.text(promotion.get("default_before", run.pushed(records.CHECKPOINTS, "default_checkpoint_id"))),
         after=pushed.text(promotion.get("default_after")),
         promotion=_promotion_state(run),
@@ -262,6 +267,12 @@ def _approval(approval: Mapping[str, Any]) -> Json | None:
         **{key: pushed.text(approval.get(key)) for key in ("outcome", "checkpoint_id", "proposed", "at")},
         "by": pushed.text(by.get("name") or by.get("id")),
     }
+
+
+def _cost(checked: Mapping[str, Any]) -> tuple[str, str] | None:
+    estimate = cost_entry(pushed.part(checked, "cost"))
+    brief = in_brief(estimate)
+    return (brief, in_words(estimate)) if brief else None
 
 
 def _copies(model: str | None, made: Mapping[str, Any], checked: Iterable[Mapping[str, Any]]) -> list[Json]:

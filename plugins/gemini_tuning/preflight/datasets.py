@@ -13,6 +13,7 @@ from typing import Any
 
 from gemini_tuning.preflight.duplicates import leaked, repeated
 from gemini_tuning.preflight.examples import Example, Fault, read_example
+from gemini_tuning.preflight.sample import Sample
 
 MAX_LINE_BYTES = 16 << 20  # far above an example's 131,072 tokens; a longer one is refused unread
 MAX_TRAINING_BYTES = 1_000_000_000
@@ -97,12 +98,13 @@ class DatasetReport:
         return 0
 
 
-def check_training_dataset(blocks: Iterable[bytes]) -> DatasetReport:
+def check_training_dataset(blocks: Iterable[bytes], sample: Sample | None = None) -> DatasetReport:
     """Check a training file line by line; eight bytes of each line are kept, to find those that come twice.
 
     :param blocks: the file, in pieces of any size.
+    :param sample: takes some of the lines, when it is given.
     """
-    report = _check(blocks)
+    report = _check(blocks, sample)
     if report.size_bytes > MAX_TRAINING_BYTES:
         fault = f"{report.size_bytes} bytes; a training file may have at most {MAX_TRAINING_BYTES}"
         report.add_problem("too_large", fault)
@@ -141,7 +143,7 @@ def check_validation_dataset(blocks: Iterable[bytes], training: DatasetReport) -
     return report
 
 
-def _check(blocks: Iterable[bytes]) -> DatasetReport:
+def _check(blocks: Iterable[bytes], sample: Sample | None = None) -> DatasetReport:
     report, truncated = DatasetReport(), list[int]()
     for lines in _lines(_hashed(blocks, report)):
         first = len(report.keys) + 1
@@ -149,6 +151,8 @@ def _check(blocks: Iterable[bytes]) -> DatasetReport:
             lines[0] = _without_mark(lines[0], report)
         lengths = _check_lines(lines, first, report)
         report.lengths.update(lengths)
+        if sample:
+            sample.look(lines, first)
         if lengths and max(lengths) > MAX_EXAMPLE_TOKENS:
             truncated += _long_ones(lengths, first, report.keys)
     if not report.examples:

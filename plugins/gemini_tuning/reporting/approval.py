@@ -10,6 +10,8 @@ from typing import Any
 from gemini_tuning.reporting import pushed
 from gemini_tuning.reporting.comparison import champion as champion_entry
 from gemini_tuning.reporting.comparison import compare, comparison, named, whereabouts
+from gemini_tuning.reporting.cost import entry as cost_entry
+from gemini_tuning.reporting.cost import in_words
 from gemini_tuning.reporting.markdown import place, plain
 from gemini_tuning.resources import checkpoint_id
 from gemini_tuning.wording import shown
@@ -103,12 +105,14 @@ def question(
     model: object = None,
     default_checkpoint_id: object = None,
     report_uri: object = None,
+    cost: object = None,
     timeout: float,
 ) -> str:
     """Return the comparison as Markdown, with links.
 
     :param decision: what the choice pushed; the others likewise, see :func:`gemini_tuning.reporting.report.build`.
     :param report_uri: folder of the report, which the end of the run writes.
+    :param cost: what the check at the beginning estimated.
     :param timeout: seconds until no answer counts as a rejection.
     :raises ValueError: naming what is not the mapping that a step pushes.
     """
@@ -124,6 +128,7 @@ def question(
             *_notes(decision, metrics),
             f"- Tuning job: {place(tuning_job)}",
             f"- Tuned model: {place(model)}",
+            *_cost(cost),
             f"- Report, at the end of the run: {place(report_uri)}",
             *whereabouts(named(checkpoints, in_production)),
             "",
@@ -155,6 +160,11 @@ def _notes(decision: Mapping[str, Any], metrics: object) -> list[str]:
         *(f"- Overfitting: {plain(note)}" for note in overfitting),
         *(f"- Missing evidence: {plain(gap)}" for gap in pushed.joined(missing)),
     ]
+
+
+def _cost(cost: object) -> list[str]:
+    estimate = cost_entry(cost)
+    return [f"- Cost, estimated before the job: {plain(in_words(estimate))}"] if estimate else []
 
 
 def _span(seconds: float) -> str:

@@ -11,12 +11,13 @@ from gemini_tuning.reporting import pushed
 from gemini_tuning.reporting.comparison import champion as champion_entry
 from gemini_tuning.reporting.comparison import compare
 from gemini_tuning.reporting.console import console_link
+from gemini_tuning.reporting.cost import entry as cost_entry
 from gemini_tuning.wording import said
 
 Json = dict[str, Any]
 
 TOKENS = ("input", "output", "min", "median", "p95", "max")
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SCHEMA = Path(__file__).with_name("report.schema.json")
 REFUSED = ("rejected", "timed out")
 
@@ -34,6 +35,7 @@ def build(
     approval: object = None,
     promotion: object = None,
     copy: object = None,
+    billed: object = None,
     mask: Callable[[str], str] = said,
 ) -> Json:
     """Return the report of one run.
@@ -48,6 +50,7 @@ def build(
     :param approval: who decided; ``None`` when nobody was asked.
     :param promotion: what setting the default pushed; ``None`` when it was skipped.
     :param copy: what the check of the copy pushed; ``None`` when there was no copy.
+    :param billed: what the list of the checkpoints pushed of the tokens that the service bills.
     :param mask: removes secrets from the text of a parameter.
     :raises ValueError: naming what is not the mapping that a step pushes.
     """
@@ -55,13 +58,15 @@ def build(
     tested = pushed.optional(champion, "champion")
     said_approval = _approval(pushed.optional(approval, "approval"), chosen)
     said_promotion = _promotion(pushed.optional(promotion, "promotion"), chosen, said_approval)
-    data = _datasets(pushed.optional(datasets, "datasets"))
+    checked = pushed.optional(datasets, "datasets")
+    data = _datasets(checked)
     checkpoints = compare(results, chosen, measured)
     report = {
         "schema_version": SCHEMA_VERSION,
         "outcome": _outcome(chosen, said_approval, said_promotion),
         "run": _run(run, mask),
         "datasets": data,
+        "cost": cost_entry(pushed.part(checked, "cost"), billed),
         "tuning_job": _resource(tuning_job),
         "tuned_model": _resource(model),
         "checkpoints": checkpoints,

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from gemini_tuning.reporting.comparison import comparison, named, percent, whereabouts
+from gemini_tuning.reporting.cost import lines as cost_lines
 from gemini_tuning.reporting.markdown import linked, place, plain, table
 
 Report = Mapping[str, Any]
@@ -42,6 +43,7 @@ def render(report: Report) -> str:
             *_section("Evidence", _evidence(report)),
             *_section("Missing evidence", [f"- {plain(gap)}" for gap in report["missing_evidence"]]),
             *_section("Datasets", _datasets(report)),
+            *_section("Cost", cost_lines(report["cost"])),
             *_section("Run", _run(report["run"])),
             *_section("Parameters", _parameters(report["run"])),
             "",

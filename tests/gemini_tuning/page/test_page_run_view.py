@@ -50,6 +50,14 @@ def badges(found):
 # ------------------------------------------------------------------------------------------ its stages
 
 
+def test_the_estimated_cost_is_shown():
+    brief, whole = shown(VALIDATED).cost
+    assert brief == "0.1025 USD"
+    assert whole.startswith("0.1025 USD: tuning of gemini-2.5-flash 0.0900 (18,000 tokens), smoke test")
+    for without in ((), (step(records.PREFLIGHT, {"cost": None}),), (step(records.PREFLIGHT, {"cost": "much"}),)):
+        assert shown(*without).cost is None
+
+
 @pytest.mark.parametrize("steps", [(), (replace(VALIDATED, state="running", pushed={}),), (VALIDATED, CREATED)])
 def test_before_the_job_runs_there_is_nothing_but_what_was_asked_for(steps):
     found = shown(*steps, state="running" if steps else "queued")

@@ -19,6 +19,7 @@ from gemini_tuning.page.records import Run, Step
 from tests.gemini_tuning.reporting.run_values import (
     APPROVED,
     COPY,
+    COST,
     JOB,
     METRICS,
     MODEL,
@@ -84,7 +85,7 @@ def smoke_tests(*summaries: Any) -> list[Step]:
     ]
 
 
-VALIDATED = step(records.PREFLIGHT, {"results_uri": "gs://bucket/results"}, task_id="validate")
+VALIDATED = step(records.PREFLIGHT, {"results_uri": "gs://bucket/results", "cost": COST}, task_id="validate")
 CREATED = step(records.CREATE, JOB, task_id="create_tuning_job")
 WAITED = step(records.WAIT, task_id="wait_for_tuning_job", progress=ENDED)
 WAITING = replace(WAITED, state="deferred", pushed={"progress": RUNNING})

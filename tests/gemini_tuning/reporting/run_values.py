@@ -15,6 +15,45 @@ RUN = {
     "parameters": {"training_dataset_uri": "gs://bucket/train.jsonl", "epoch_count": None},
     "given_parameters": ["training_dataset_uri"],
 }
+COST = {
+    "currency": "USD",
+    "price_date": "2026-11-23",
+    "total": 0.1025,
+    "at_least": 0.1025,
+    "unknown": [],
+    "budget": 5.0,
+    "epochs": 3,
+    "counted": {
+        "model": "gemini-2.5-flash",
+        "examples": 47,
+        "counted": 2_200,
+        "estimated": 2_000,
+        "ratio": 1.1,
+    },
+    "items": [
+        {
+            "what": "tuning",
+            "model": "gemini-2.5-flash",
+            "prompts": None,
+            "tokens": {"training": 18_000},
+            "prices": {"training": 5.0},
+            "amount": 0.09,
+            "at_least": 0.09,
+            "unknown": [],
+        },
+        {
+            "what": "smoke_test",
+            "model": "gemini-2.5-flash",
+            "prompts": 72,
+            "tokens": {"input": 0, "output": 5_000},
+            "prices": {"input": 0.3, "output": 2.5},
+            "amount": 0.0125,
+            "at_least": 0.0125,
+            "unknown": [],
+        },
+    ],
+}
+BILLED = {"billable_tokens": 19_800, "dataset_tokens": 6_600, "epoch_count": 3}
 DATASETS = {
     "training": {
         "uri": "gs://bucket/train.jsonl",
@@ -27,6 +66,7 @@ DATASETS = {
     },
     "validation": None,
     "suite_cases": 24,
+    "cost": COST,
 }
 
 
@@ -153,5 +193,6 @@ def everything(**change: Any) -> dict[str, Any]:
         "approval": APPROVED,
         "promotion": PROMOTION,
         "copy": COPY,
+        "billed": BILLED,
         **change,
     }

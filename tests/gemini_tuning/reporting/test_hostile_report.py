@@ -15,7 +15,9 @@ from gemini_tuning.reporting.report_markdown import render
 from gemini_tuning.resources import MAX_CHECKPOINT_ID
 from tests.gemini_tuning.reporting.run_values import (
     APPROVED,
+    BILLED,
     COPY,
+    COST,
     DATASETS,
     METRICS,
     PROMOTION,
@@ -49,12 +51,13 @@ pushes = st.fixed_dictionaries(
                 decision(), ["winner", "reason", "outcome", "overfitting", "missing", "champion"]
             ).map(lambda good: {**good, "checkpoints": found})
         ),
-        "datasets": spoiled(DATASETS),
+        "datasets": spoiled(DATASETS) | spoiled(COST).map(lambda cost: {**DATASETS, "cost": cost}),
         "champion": st.none() | spoiled(summary("9")),
         "metrics": st.none() | spoiled(METRICS),
         "approval": st.none() | spoiled(APPROVED),
         "promotion": st.none() | spoiled(PROMOTION),
         "copy": st.none() | spoiled(COPY),
+        "billed": st.none() | spoiled(BILLED),
     }
 )
 
@@ -84,24 +87,27 @@ def assert_harmless(markdown, headings):
 @example(everything(results=[], decision=decision(checkpoints=[evil_reasons], missing=list(NASTY), winner=NASTY[0])))
 @example(everything(run={**RUN, "parameters": dict.fromkeys(NASTY, NASTY), "dag_id": NASTY[2], "run_id": HTML}))
 @example(everything(approval={**APPROVED, "by": {"id": HTML, "name": NASTY[4]}, "outcome": NASTY[2]}))
+@example(everything(datasets={"cost": {**dict.fromkeys(COST, HTML), "items": [dict.fromkeys(COST["items"][0], HTML)]}}))
 @example(everything(results=[summary("1", passed=1, blocked=HUGE_INT)], copy={**COPY, "checkpoints": HUGE_INT}))
 def test_whatever_was_pushed_the_report_keeps_its_shape_and_its_markdown_is_text(pushed):
     report = build(**pushed)
     VALIDATOR.validate(report)
-    assert json.loads(as_bytes(report).decode("utf-8"))["schema_version"] == 1
+    assert json.loads(as_bytes(report).decode("utf-8"))["schema_version"] == 2
     markdown = render(report)
-    sections = 5 + bool(report["missing_evidence"]) + (1 if report["run"]["parameters"] else 0)
+    cost = report["cost"]
+    sections = 5 + bool(cost) + bool(report["missing_evidence"]) + (1 if report["run"]["parameters"] else 0)
     kinds = assert_harmless(markdown, sections)
     contenders = len(report["checkpoints"]) + bool(report["champion"])
     losses = sum(1 for c in report["checkpoints"] if c["losses"] or c["evaluation"])
     parameters = len(report["run"]["parameters"])
     rows = contenders * 2 + losses + parameters + 2 + bool(losses) + bool(parameters)
+    rows += 2 + len(cost["items"]) if cost else 0
     assert kinds.count("tr_open") == rows
 
 
 @given(json_values)
 def test_a_report_of_something_else_names_what_is_wrong(value):
-    names = ("decision", "promotion", "copy", "metrics", "champion", "approval", "datasets", "results")
+    names = ("decision", "promotion", "copy", "metrics", "champion", "approval", "datasets", "results", "billed")
     for name in names:
         try:
             VALIDATOR.validate(build(**everything(**{name: [value] if name == "results" else value})))
@@ -118,6 +124,8 @@ def test_a_report_of_something_else_names_what_is_wrong(value):
 def test_whatever_was_pushed_the_question_is_one_table_and_text(pushed, address, timeout):
     offer = Offer("2", {"Approve checkpoint 2": "2", "Reject": None})
     chosen = {key: pushed[key] for key in ("decision", "results", "champion", "metrics", "tuning_job", "model")}
+    cost = pushed["datasets"].get("cost") if isinstance(pushed["datasets"], dict) else None
+    chosen["cost"] = cost if isinstance(cost, dict) else None
     body = question(offer, **chosen, default_checkpoint_id=address, report_uri=address, timeout=timeout)
     assert body.encode("utf-8")
     kinds = assert_harmless(body, 0)

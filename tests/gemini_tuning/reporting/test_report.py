@@ -10,12 +10,15 @@ from support import context
 from gemini_tuning.exceptions import InvalidInputError, PermanentServiceError
 from gemini_tuning.operators import GeminiTuningReportOperator
 from gemini_tuning.operators.report import run_facts
+from gemini_tuning.preflight.cost import Billed, Plan, estimate
 from gemini_tuning.preflight.datasets import DatasetReport
+from gemini_tuning.preflight.prices import PriceTable
+from gemini_tuning.preflight.sample import Count
 from gemini_tuning.reporting.approval import Offer, record
 from gemini_tuning.reporting.comparison import compare, comparison
 from gemini_tuning.reporting.report import SCHEMA, as_bytes, build
 from gemini_tuning.reporting.report_markdown import approval, render, summary
-from gemini_tuning.resources import Checkpoint
+from gemini_tuning.resources import Checkpoint, TuningJob
 from gemini_tuning.selection import Assessment, Decision
 from gemini_tuning.smoke.suite import parse_suite
 from gemini_tuning.smoke.summary import summarize
@@ -55,6 +58,13 @@ def test_the_examples_have_the_fields_that_the_steps_push():
     assert set(measured) == set(METRICS)
     assert set(measured["checkpoints"]["1"]) == set(METRICS["checkpoints"]["1"])
     assert set(DatasetReport().as_dict()) | {"uri"} == set(run_values.DATASETS["training"])
+    table = PriceTable("prices.yaml", "USD", "2026-11-23")
+    counted = Count("gemini-2.5-flash", 50, 110, 100)
+    cost = estimate(Plan(Billed("m", "m"), DatasetReport(), suite=suite, counted=counted), table)
+    assert set(cost) == set(run_values.COST)
+    assert set(cost["counted"]) == set(run_values.COST["counted"])
+    assert {frozenset(item) for item in cost["items"]} == {frozenset(item) for item in run_values.COST["items"]}
+    assert set(TuningJob("j", "SUCCEEDED").billed()) == set(run_values.BILLED)
     assert set(record(Offer.of(decision()), "approved", "2")) == set(APPROVED)
 
 
@@ -63,7 +73,7 @@ def test_the_examples_have_the_fields_that_the_steps_push():
 
 def test_the_schema_is_one():
     jsonschema.Draft202012Validator.check_schema(VALIDATOR.schema)
-    for broken in ({"schema_version": 2}, {"outcome": "fine"}, {"more": 1}, {"missing_evidence": None}):
+    for broken in ({"schema_version": 1}, {"outcome": "fine"}, {"more": 1}, {"missing_evidence": None}):
         with pytest.raises(jsonschema.ValidationError):
             VALIDATOR.validate({**report(), **broken})
 
