@@ -4,6 +4,11 @@ from gemini_tuning.operators.approval import GeminiApproveCheckpointOperator
 from gemini_tuning.operators.cancel import GeminiCancelTuningJobOperator
 from gemini_tuning.operators.checkpoints import GeminiListCheckpointsOperator
 from gemini_tuning.operators.choose import GeminiChooseCheckpointOperator
+from gemini_tuning.operators.clean_up import (
+    GeminiApproveCleanUpOperator,
+    GeminiCleanUpOperator,
+    GeminiPlanCleanUpOperator,
+)
 from gemini_tuning.operators.copy_model import GeminiCopyModelOperator
 from gemini_tuning.operators.models import GeminiSetDefaultCheckpointOperator, GeminiVerifyModelCopyOperator
 from gemini_tuning.operators.preflight import GeminiPreflightOperator
@@ -15,11 +20,14 @@ from gemini_tuning.operators.tuning_metrics import GeminiReadTuningMetricsOperat
 
 __all__ = [
     "GeminiApproveCheckpointOperator",
+    "GeminiApproveCleanUpOperator",
     "GeminiCancelTuningJobOperator",
     "GeminiChooseCheckpointOperator",
+    "GeminiCleanUpOperator",
     "GeminiCopyModelOperator",
     "GeminiCreateTuningJobOperator",
     "GeminiListCheckpointsOperator",
+    "GeminiPlanCleanUpOperator",
     "GeminiPreflightOperator",
     "GeminiPromptCheckpointsOperator",
     "GeminiReadTuningMetricsOperator",
