@@ -126,7 +126,7 @@ class DeploymentKeeper(GoogleClients):
         except PermanentServiceError as error:
             if error.code == 401:
                 raise
-            return Traffic(problem=f"{error.code} {error.status}: {error.service_message}")
+            return Traffic(problem=f"{f'{error.code} {error.status}'.strip()}: {error.service_message}")
         return Traffic(max((last for last in found if last is not None), default=None))
 
     def _last_prompt(self, endpoint: ResourceName, metric: str, now: float) -> float | None:
