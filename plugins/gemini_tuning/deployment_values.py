@@ -90,7 +90,7 @@ def _endpoints(raw: Mapping[str, Any]) -> tuple[str, ...]:
 
 def registered_models(answer: Any) -> tuple[list[RegisteredModel], str | None]:
     """Return the models of one page of a list, and the token of the next page."""
-    found, token = api_values.page(answer, "models")
+    found, token = _page(answer, "models")
     return [registered_model(raw) for raw in found], token
 
 
@@ -109,7 +109,7 @@ def last_prompt(answer: Any) -> tuple[float | None, str | None]:
     :returns: seconds since 1970 (UTC); ``None`` without a prompt.
     :raises UnusableAnswerError: also when the service says that the answer may be incomplete.
     """
-    series, token = api_values.page(answer, "timeSeries")
+    series, token = _page(answer, "timeSeries")
     if answer.get("executionErrors") or answer.get("unreachable"):
         raise UnusableAnswerError("the service says that the time series are incomplete")
     points = [point for each in series for point in _mappings(each.get("points"), "points")]
@@ -129,6 +129,16 @@ def _prompted(point: Mapping[str, Any]) -> float | None:
     if end is None:
         raise UnusableAnswerError("the answer does not tell the time of a point")
     return end
+
+
+def _page(answer: Any, field: str) -> tuple[list[Mapping[str, Any]], str | None]:
+    """Return what one page of a list has, and the token of the next page; a token that is none does not end it."""
+    if not isinstance(answer, Mapping):
+        raise UnusableAnswerError(f"the answer gives {shown(answer)} as a list")
+    token = answer.get("nextPageToken") or None
+    if not isinstance(token, str | None):
+        raise UnusableAnswerError(f"the answer gives {shown(token)} as nextPageToken")
+    return _mappings(answer.get(field), field), token
 
 
 def _seconds(value: Any) -> float | None:
@@ -160,15 +170,19 @@ def _text(value: Any, what: str) -> str:
 
 
 def _mapping(value: Any, what: str) -> Mapping[str, Any]:
-    if not isinstance(value or {}, Mapping):
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
         raise UnusableAnswerError(f"the answer gives {shown(value)} as {what}")
-    return value or {}
+    return value
 
 
 def _list(value: Any, what: str) -> Iterable[Any]:
-    if not isinstance(value or [], list):
+    if value is None:
+        return []
+    if not isinstance(value, list):
         raise UnusableAnswerError(f"the answer gives {shown(value)} as {what}")
-    return value or []
+    return value
 
 
 def _mappings(value: Any, what: str) -> list[Mapping[str, Any]]:

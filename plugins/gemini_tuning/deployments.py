@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gemini_tuning import deployment_values
 from gemini_tuning.api_errors import UnusableAnswerError, service_errors
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     import requests
     from google.auth.transport.requests import AuthorizedSession
+
+T = TypeVar("T")
 
 READ_PATIENCE = 60.0  # seconds that a read is repeated
 OPERATION_PATIENCE = 600.0  # seconds until an operation has to be done
@@ -53,9 +55,7 @@ class DeploymentKeeper(GoogleClients):
         :param name: full name.
         """
         location = ResourceName.parse(name, "endpoints").location
-        raw = self._found(name, lambda: self._get_json(name, location))
-        with service_errors("get", name):
-            return None if raw is None else deployment_values.endpoint(raw, asked=name)
+        return self._found(name, location, deployment_values.endpoint)
 
     @renewing_token
     def find_registered_model(self, name: str) -> RegisteredModel | None:
@@ -64,9 +64,7 @@ class DeploymentKeeper(GoogleClients):
         :param name: full name; without ``@version`` the default version.
         """
         location = ResourceName.parse(name, "models").location
-        raw = self._found(name, lambda: self._get_json(name, location))
-        with service_errors("get", name):
-            return None if raw is None else deployment_values.registered_model(raw, asked=name)
+        return self._found(name, location, deployment_values.registered_model)
 
     @renewing_token
     def list_registered_models(self, project: str, location: str) -> list[RegisteredModel]:
@@ -100,10 +98,11 @@ class DeploymentKeeper(GoogleClients):
                 page["pageToken"] = token
         raise PermanentServiceError(f"{path} has more than {MAX_PAGES * PAGE_SIZE} entries.", resource=path)
 
-    def _found(self, name: str, read: Callable[[], Any]) -> Any | None:
+    def _found(self, name: str, location: str, translate: Callable[..., T]) -> T | None:
+        """Return what is there; ``None`` only when the service says 404."""
         try:
             with service_errors("get", name):
-                return _patiently(read)
+                return translate(_patiently(functools.partial(self._get_json, name, location)), asked=name)
         except PermanentServiceError as error:
             if error.code == 404:
                 return None
