@@ -159,14 +159,14 @@ with DAG(
     approve = GeminiApproveCleanUpOperator(
         task_id="approve",
         plan=plan.output,
-        dry_run=dag.param("dry_run"),
+        is_dry_run=dag.param("dry_run"),
         required=dag.param("require_approval"),
         timeout=dag.param("approval_timeout_seconds"),
     )
     clean_up = GeminiCleanUpOperator(
         task_id="clean_up",
         plan=plan.output,
-        dry_run=dag.param("dry_run"),
+        is_dry_run=dag.param("dry_run"),
         require_approval=dag.param("require_approval"),
         approval=approve.output,
         max_active_tis_per_dag=1,

@@ -410,7 +410,7 @@ def survey_plan(service, settings):
 
 
 def clean_up(service, plan):
-    operator = GeminiCleanUpOperator(task_id="clean_up", plan=plan, dry_run=False, require_approval=False)
+    operator = GeminiCleanUpOperator(task_id="clean_up", plan=plan, is_dry_run=False, require_approval=False)
     operator.hook = service
     try:
         return operator.execute(context())

@@ -58,7 +58,7 @@ def actions(made):
 
 
 def clean_up(made, **change):
-    arguments = {"dry_run": False, "require_approval": False, **change}
+    arguments = {"is_dry_run": False, "require_approval": False, **change}
     return GeminiCleanUpOperator(task_id="clean_up", plan=made, **arguments).execute(context())
 
 
@@ -116,9 +116,17 @@ def test_the_losers_go_and_the_default_stays(vertex, job):
 def test_a_dry_run_deletes_nothing(vertex, job):
     made, before = plan(job), seen(vertex)
     with pytest.raises(AirflowSkipException, match="Dry run: 2 would be deleted, nothing was"):
-        clean_up(made, dry_run="True")
+        clean_up(made, is_dry_run="True")
     assert seen(vertex) == before
-    assert GeminiCleanUpOperator(task_id="x", plan=made).dry_run is True
+    for nothing in (None, "", "None"):
+        with pytest.raises(AirflowSkipException, match="Dry run"):
+            clean_up(made, is_dry_run=nothing)
+        with pytest.raises(InvalidInputError, match="nobody has approved"):
+            clean_up(made, require_approval=nothing)
+    with pytest.raises(ValueError, match="is_dry_run: 'maybe' is not true or false"):
+        clean_up(made, is_dry_run="maybe")
+    assert seen(vertex) == before
+    assert GeminiCleanUpOperator(task_id="x", plan=made).is_dry_run is True
 
 
 def test_nothing_to_do_is_said(vertex, job):
@@ -263,7 +271,7 @@ def test_one_failure_does_not_stop_the_others_and_another_try_goes_on(vertex, jo
     first, second, default = [checkpoint.endpoint for checkpoint in job.checkpoints]
     made = plan(job)
     vertex.faults([{"method": "DELETE", "path": first.rpartition("/")[2], "status": 403, "message": "no", "times": 1}])
-    operator = GeminiCleanUpOperator(task_id="clean_up", plan=made, dry_run=False, require_approval=False)
+    operator = GeminiCleanUpOperator(task_id="clean_up", plan=made, is_dry_run=False, require_approval=False)
     found = context()
     with pytest.raises(CleanUpError, match=rf"1 of 2 could not be deleted: Could not delete {first}: 403.*no"):
         operator.execute(found)
@@ -440,7 +448,7 @@ def airflow(monkeypatch):
 
 def approver(made, **change):
     with DAG("dag", schedule=None):
-        arguments = {"dry_run": False, "timeout": "3600", **change}
+        arguments = {"is_dry_run": False, "timeout": "3600", **change}
         return GeminiApproveCleanUpOperator(task_id="approve", plan=made, **arguments)
 
 
@@ -511,7 +519,7 @@ def test_a_plan_that_has_changed_since_it_was_shown(vertex, job, airflow):
 def test_nobody_is_asked_without_need(vertex, job):
     made = plan(job)
     with pytest.raises(AirflowSkipException, match="Dry run"):
-        approver(made, dry_run=True).execute(context())
+        approver(made, is_dry_run=True).execute(context())
     with pytest.raises(AirflowSkipException, match="Nothing is to be deleted"):
         approver(plan(job, keep_checkpoints=["1", "2"])).execute(context())
     assert approver(made, required=False).execute(context())["outcome"] == "not required"

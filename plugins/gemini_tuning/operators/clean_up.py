@@ -146,19 +146,19 @@ class GeminiApproveCleanUpOperator(HITLOperator):
     ``rejected``, ``timed out`` or ``not required``; ``plan`` is the fingerprint of the plan.
 
     :param plan: what the plan pushed. (templated)
-    :param dry_run: whether nothing is to be deleted anyway. (templated)
+    :param is_dry_run: whether nothing is to be deleted anyway. (templated)
     :param required: whether anybody is asked. (templated)
     :param timeout: seconds that there is time to answer. (templated)
     :raises InvalidInputError: when Airflow shows another plan, or the plan has changed since it was shown.
     """
 
-    template_fields: Collection[str] = ("subject", "plan", "dry_run", "required", "timeout")
+    template_fields: Collection[str] = ("subject", "plan", "is_dry_run", "required", "timeout")
 
     def __init__(
         self,
         *,
         plan: Mapping[str, Any],
-        dry_run: bool | str = True,
+        is_dry_run: bool | str = True,
         required: bool | str = True,
         timeout: float | str = DAY,
         subject: str = "Delete these endpoints and copies?",
@@ -167,15 +167,15 @@ class GeminiApproveCleanUpOperator(HITLOperator):
         kwargs.setdefault("retry_policy", RETRY_POLICY)
         super().__init__(subject=subject, options=[APPROVE, REJECT], defaults=REJECT, **kwargs)
         self.plan = plan
-        self.dry_run = dry_run
+        self.is_dry_run = is_dry_run
         self.required = required
         self.timeout = timeout
 
     def execute(self, context: Context) -> Any:
         """Ask; or go on at once when nobody has to be asked."""
         plan = mapping(self.plan, "plan")
-        _skip_without_work(plan, self.dry_run)
-        if not flag(self.required, "required"):
+        _skip_without_work(plan, self.is_dry_run)
+        if not _unless_denied(self.required, "required"):
             return self._record(plan, NOT_REQUIRED, required=False)
         self._prepare(plan)
         if context["ti"].try_number > 1 and shows_an_old_request(self, context):
@@ -242,34 +242,34 @@ class GeminiCleanUpOperator(GoogleCloudFields):
     already``, ``left alone`` or ``failed``; ``deleted`` is how many were.
 
     :param plan: what the plan pushed. (templated)
-    :param dry_run: whether nothing is deleted. (templated)
+    :param is_dry_run: whether nothing is deleted. (templated)
     :param require_approval: whether the plan must have been approved. (templated)
     :param approval: what :class:`GeminiApproveCleanUpOperator` pushed. (templated)
     :raises InvalidInputError: when an approval is required and there is none for this plan; nothing was deleted.
     :raises CleanUpError: when something could not be deleted; everything else was tried.
     """
 
-    template_fields: Sequence[str] = (*GCP_FIELDS, "plan", "dry_run", "require_approval", "approval")
+    template_fields: Sequence[str] = (*GCP_FIELDS, "plan", "is_dry_run", "require_approval", "approval")
 
     def __init__(
         self,
         *,
         plan: Mapping[str, Any],
-        dry_run: bool | str = True,
+        is_dry_run: bool | str = True,
         require_approval: bool | str = True,
         approval: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.plan = plan
-        self.dry_run = dry_run
+        self.is_dry_run = is_dry_run
         self.require_approval = require_approval
         self.approval = approval
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Delete, read back, push what became of each."""
         plan = mapping(self.plan, "plan")
-        items = _skip_without_work(plan, self.dry_run)
+        items = _skip_without_work(plan, self.is_dry_run)
         self._require_approval(plan)
         settings, counted = CleanUpSettings.from_mapping(plan.get("settings")), plan.get("counted") is True
         outcomes = [self._outcome(item, settings, counted) for item in items]
@@ -283,7 +283,7 @@ class GeminiCleanUpOperator(GoogleCloudFields):
         return result
 
     def _require_approval(self, plan: Mapping[str, Any]) -> None:
-        if not flag(self.require_approval, "require_approval"):
+        if not _unless_denied(self.require_approval, "require_approval"):
             return
         approval = self.approval if isinstance(self.approval, Mapping) else {}
         outcome = approval.get("outcome")
@@ -349,11 +349,16 @@ class GeminiCleanUpOperator(GoogleCloudFields):
             time.sleep(READ_BACK_INTERVAL)
 
 
-def _skip_without_work(plan: Mapping[str, Any], dry_run: bool | str) -> list[Item]:
+def _skip_without_work(plan: Mapping[str, Any], is_dry_run: bool | str) -> list[Item]:
     """Return what is to be deleted; skip the task when nothing is."""
     items = to_delete(plan)
     if not items:
         raise AirflowSkipException("Nothing is to be deleted: the plan says why")
-    if flag(dry_run, "dry_run"):
+    if _unless_denied(is_dry_run, "is_dry_run"):
         raise AirflowSkipException(f"Dry run: {len(items)} would be deleted, nothing was")
     return items
+
+
+def _unless_denied(value: object, name: str) -> bool:
+    """Read a templated truth value that protects: nothing counts as true."""
+    return optional_text(value) is None or flag(value, name)
