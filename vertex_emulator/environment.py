@@ -16,7 +16,11 @@ def variables(url: str, project: str, location: str, key_file: str) -> dict[str,
     vertex = f"{url}/vertex.googleapis.com"
     connection = {
         "conn_type": "google_cloud_platform",
-        "extra": {"project": project, "key_path": key_file, "aiplatform.endpoint": url, "gcs.endpoint": url},
+        "extra": {
+            "project": project,
+            "key_path": key_file,
+            **dict.fromkeys(("aiplatform.endpoint", "gcs.endpoint", "monitoring.endpoint"), url),
+        },
     }
     return {
         "GOOGLE_APPLICATION_CREDENTIALS": key_file,

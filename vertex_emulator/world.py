@@ -22,6 +22,7 @@ from .records import Store
 from .registry import Registry
 from .serving import Serving
 from .settings import Settings
+from .traffic import Traffic
 from .tuning import TuningJobs
 
 _PROMPT = re.compile(r"/[^/]+/(projects/[^/]+/locations/[^/]+/endpoints/[^/:]+):\w+")
@@ -70,6 +71,7 @@ class World:
         self.buckets = Buckets(ids)
         self.registry = Registry(self.store, self.projects)
         self.serving = Serving(self.store)
+        self.traffic = Traffic()
         files = Files(self.store, self.buckets)
         self.jobs = TuningJobs(
             self.store,

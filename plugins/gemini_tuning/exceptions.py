@@ -91,5 +91,9 @@ class VerificationError(GeminiTuningError):
     """What was read back is not what was written."""
 
 
+class CleanUpError(GeminiTuningError):
+    """Something that was to be deleted could not be; the message names all."""
+
+
 class InvalidInputError(GeminiTuningError, ValueError):
     """A parameter, a suite or a dataset is not acceptable; nothing was paid."""

@@ -1,8 +1,8 @@
 """The only door to Google: tuning jobs, models, prompts, copies and objects, sync and async.
 
 How the clients are made is in :mod:`gemini_tuning.clients`, what a job's experiment tells in
-:mod:`gemini_tuning.experiments`. Google's clients are imported inside functions: importing
-them takes seconds.
+:mod:`gemini_tuning.experiments`, what is deployed where in :mod:`gemini_tuning.deployments`. Google's clients are
+imported inside functions: importing them takes seconds.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from gemini_tuning.clients import (
     renewing_token,
 )
 from gemini_tuning.copy_spec import ModelCopySpec
+from gemini_tuning.deployments import DeploymentKeeper
 from gemini_tuning.exceptions import NotSentError, PermanentServiceError
 from gemini_tuning.experiments import ExperimentReader
 from gemini_tuning.files import MAX_LINE
@@ -80,7 +81,7 @@ def _patiently(request: Callable[..., Any]) -> Callable[..., Any]:
     return Retry(predicate=if_transient_error, timeout=READ_PATIENCE)(request)
 
 
-class GeminiTuningHook(ExperimentReader):
+class GeminiTuningHook(ExperimentReader, DeploymentKeeper):
     """Vertex AI tuning, models, prompts, metrics and copies over a Google Cloud connection.
 
     Every method raises :class:`~gemini_tuning.exceptions.TransientServiceError` or

@@ -1,4 +1,4 @@
-"""The DAGs that the page's actions start: their forms, and what they do, against the local Vertex AI."""
+"""The DAGs that people start, on the page or by hand: their forms, and what they do, against the local Vertex AI."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from support import REPOSITORY, SPEC, finished_job
 
 from gemini_tuning.hook import GeminiTuningHook
 
-PROMOTION, PROMPT = "gemini_checkpoint_promotion", "gemini_checkpoint_prompt"
+PROMOTION, PROMPT, CLEAN_UP = "gemini_checkpoint_promotion", "gemini_checkpoint_prompt", "gemini_model_clean_up"
 MODEL = "projects/p/locations/us-central1/models/1@1"
 CHECKPOINT = {"checkpoint_id": "1", "endpoint": "projects/p/locations/us-central1/endpoints/1"}
 
@@ -28,7 +28,9 @@ def read_dag(dag_id):
 
 def params():
     """Return the Params as the form gets them: after serialization."""
-    dags = (DagSerialization.from_dict(DagSerialization.to_dict(read_dag(name))) for name in (PROMOTION, PROMPT))
+    dags = (
+        DagSerialization.from_dict(DagSerialization.to_dict(read_dag(name))) for name in (PROMOTION, PROMPT, CLEAN_UP)
+    )
     return [(dag.dag_id, name, dag.params.get_param(name)) for dag in dags for name in dag.params]
 
 
@@ -65,6 +67,18 @@ def test_every_param_can_be_shown_in_the_form(dag_id, name, param):
         (PROMPT, "checkpoints", [{"checkpoint_id": "1"}]),
         (PROMPT, "checkpoints", [CHECKPOINT] * 51),
         (PROMPT, "checkpoints", "all"),
+        (CLEAN_UP, "model", None),
+        (CLEAN_UP, "model", "projects/p/locations/l/models/1"),
+        (CLEAN_UP, "model", "projects/p/locations/l/models/1@champion"),
+        (CLEAN_UP, "dry_run", "no"),
+        (CLEAN_UP, "champion", "gemini-2.5-flash"),
+        (CLEAN_UP, "keep_checkpoints", "1"),
+        (CLEAN_UP, "keep_checkpoints", [1]),
+        (CLEAN_UP, "idle_days", 0),
+        (CLEAN_UP, "idle_days", 43),
+        (CLEAN_UP, "keep_copies", 0),
+        (CLEAN_UP, "keep_copies", 1.5),
+        (CLEAN_UP, "copy_location", "Europe"),
     ],
 )
 def test_bad_values_are_refused(dag_id, name, bad):
@@ -207,3 +221,39 @@ def test_what_a_person_types_is_no_template(airflow_db, job, vertex):
     run(PROMPT, prompt=typed, system_instruction=typed, checkpoints=checkpoints)
     (asked,) = [r["body"] for r in vertex.requests() if r["path"].endswith(":generateContent")]
     assert asked["contents"][0]["parts"] == asked["systemInstruction"]["parts"] == [{"text": typed}]
+
+
+def state(vertex):
+    found = vertex.state()
+    return {each["name"] for kind in ("endpoints", "models") for each in found[kind]}
+
+
+def changes(vertex):
+    changing = [entry for entry in vertex.requests() if entry["method"] in ("PATCH", "DELETE")]
+    return changing + [entry for entry in vertex.requests() if ":undeployModel" in entry["path"]]
+
+
+def test_a_clean_up_is_a_dry_run_unless_somebody_says_otherwise(airflow_db, job, vertex):
+    before = state(vertex)
+    ended, tasks, pushed = run(CLEAN_UP, model=job.model, ignore_traffic=True)
+    assert (ended, tasks) == ("success", {"plan": "success", "approve": "skipped", "clean_up": "skipped"})
+    assert [item["action"] for item in pushed["plan"]["items"]] == ["delete", "delete", "keep"]
+    assert (state(vertex), changes(vertex)) == (before, [])
+
+
+def test_a_clean_up_deletes_what_its_plan_names(airflow_db, job, vertex):
+    first, second, default = [checkpoint.endpoint for checkpoint in job.checkpoints]
+    conf = {"model": job.model, "dry_run": False, "require_approval": False, "ignore_traffic": True}
+    ended, tasks, pushed = run(CLEAN_UP, **conf, keep_checkpoints=["2"], champion=default, tuning_job=job.name)
+    assert (ended, set(tasks.values())) == ("success", {"success"})
+    assert pushed["clean_up"]["deleted"] == 1
+    assert state(vertex) == {job.model, second, default}
+    assert [entry["path"] for entry in changes(vertex)] == [f"/v1/{first}", f"/v1/{first}:undeployModel"]
+
+
+def test_a_clean_up_of_endpoints_that_may_be_in_use_deletes_nothing(airflow_db, job, vertex):
+    """Nobody has asked them yet, as far as anybody can tell."""
+    ended, tasks, pushed = run(CLEAN_UP, model=job.model, dry_run=False)
+    assert (ended, tasks["clean_up"]) == ("success", "skipped")
+    assert {item["action"] for item in pushed["plan"]["items"]} == {"keep"}
+    assert changes(vertex) == []

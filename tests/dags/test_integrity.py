@@ -52,7 +52,7 @@ def dags():
 
 def test_the_dags_that_there_are(dags):
     tuning, actions = {"gemini_checkpoint_tuning"}, {"gemini_checkpoint_promotion", "gemini_checkpoint_prompt"}
-    assert set(dags) == {*tuning, *actions, "gemini_retraining_ferry_support"}
+    assert set(dags) == {*tuning, *actions, "gemini_model_clean_up", "gemini_retraining_ferry_support"}
     assert {dag_id for dag_id, dag in dags.items() if records.TAG in dag.tags} == tuning
     assert {dag_id for dag_id, dag in dags.items() if records.ACTIONS_TAG in dag.tags} == actions
 

@@ -35,7 +35,7 @@ class HostileServer:
                 self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 server._answer(self)
 
-            do_POST = do_PATCH = do_GET  # noqa: N815 - the library's names
+            do_POST = do_PATCH = do_DELETE = do_GET  # noqa: N815 - the library's names
 
             def log_message(self, *_: Any) -> None:
                 """Keep quiet."""

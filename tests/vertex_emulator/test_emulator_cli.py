@@ -55,7 +55,7 @@ def test_key_command(process, tmp_path):
     assert connection["conn_type"] == "google_cloud_platform"
     extra = connection["extra"]
     assert json.loads(extra["keyfile_dict"])["token_uri"] == f"{process.url}/token"
-    assert extra["aiplatform.endpoint"] == extra["gcs.endpoint"] == process.url
+    assert extra["aiplatform.endpoint"] == extra["gcs.endpoint"] == extra["monitoring.endpoint"] == process.url
     assert extra["project"] == "demo-project"
 
 

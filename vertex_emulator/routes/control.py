@@ -104,6 +104,7 @@ def connection(call: Call) -> Json:
         "keyfile_dict": json.dumps(call.world.account.key_file(call.base_url)),
         "aiplatform.endpoint": call.base_url,
         "gcs.endpoint": call.base_url,
+        "monitoring.endpoint": call.base_url,
     }
     return {"conn_type": "google_cloud_platform", "extra": extra}
 

@@ -118,6 +118,7 @@ def generate(call: Call) -> Json:
     """Answer a prompt."""
     prompt = read_prompt(call.json())
     text, model_version = _answer(call, prompt)
+    _note(call)
     return render_answer(prompt, cut(text, prompt.max_tokens), model_version, timestamp(call.now))
 
 
@@ -125,6 +126,7 @@ def stream(call: Call) -> Response:
     """Answer a prompt in parts: server-sent events with ``alt=sse``, else a JSON array."""
     prompt = read_prompt(call.json())
     text, model_version = _answer(call, prompt)
+    _note(call)
     chunks = render_chunks(prompt, cut(text, prompt.max_tokens), model_version, timestamp(call.now))
     lines = [json.dumps(chunk) for chunk in chunks]
     if call.query("alt") == "sse":
@@ -151,6 +153,12 @@ def _answer(call: Call, prompt: Prompt) -> tuple[str, str]:
         return answer(prompt.user_texts, []), _base_model(call)
     deployed = call.world.serving.deployed(_endpoint(call), prompt.user_texts[-1])
     return call.world.serving.answer(deployed, prompt.user_texts), f"{deployed.model}@{deployed.version_id}"
+
+
+def _note(call: Call) -> None:
+    """Count what an endpoint was asked; counting tokens asks nothing."""
+    if "publisher" not in call.path:
+        call.world.traffic.note(call.parent.child("endpoints", call.path["id"]), call.now)
 
 
 def _base_model(call: Call) -> str:

@@ -4,6 +4,11 @@ from gemini_tuning.operators.approval import GeminiApproveCheckpointOperator
 from gemini_tuning.operators.cancel import GeminiCancelTuningJobOperator
 from gemini_tuning.operators.checkpoints import GeminiListCheckpointsOperator
 from gemini_tuning.operators.choose import GeminiChooseCheckpointOperator
+from gemini_tuning.operators.clean_up import (
+    GeminiApproveCleanUpOperator,
+    GeminiCleanUpOperator,
+    GeminiPlanCleanUpOperator,
+)
 from gemini_tuning.operators.copy_model import GeminiCopyModelOperator
 from gemini_tuning.operators.models import GeminiSetDefaultCheckpointOperator, GeminiVerifyModelCopyOperator
 from gemini_tuning.operators.notify import GeminiNotifyOperator
@@ -19,13 +24,16 @@ from gemini_tuning.operators.tuning_metrics import GeminiReadTuningMetricsOperat
 
 __all__ = [
     "GeminiApproveCheckpointOperator",
+    "GeminiApproveCleanUpOperator",
     "GeminiCancelTuningJobOperator",
     "GeminiChooseCheckpointOperator",
+    "GeminiCleanUpOperator",
     "GeminiCopyModelOperator",
     "GeminiCreateTuningJobOperator",
     "GeminiGatePromotionOperator",
     "GeminiListCheckpointsOperator",
     "GeminiNotifyOperator",
+    "GeminiPlanCleanUpOperator",
     "GeminiPlanRetrainingOperator",
     "GeminiPreflightOperator",
     "GeminiPromptCheckpointsOperator",

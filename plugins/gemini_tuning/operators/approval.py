@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.hitl import HITLOperator
@@ -13,6 +13,7 @@ from airflow.sdk.execution_time.context import NEVER_EXPIRE
 from gemini_tuning import links
 from gemini_tuning.exceptions import InvalidInputError
 from gemini_tuning.operators.base import RETRY_POLICY, as_list, flag, optional_seconds, optional_text
+from gemini_tuning.operators.hitl import answered_at, how_to_ask_anew, nobody_answered, shows_an_old_request
 from gemini_tuning.reporting.approval import (
     NOT_REQUIRED,
     NOTHING,
@@ -136,8 +137,11 @@ class GeminiApproveCheckpointOperator(HITLOperator, BranchMixIn):
         if not required:
             return self._go_on(context, record(offer, NOT_REQUIRED, offer.proposed, required=False))
         asked = self._prepare(offer)
-        if context["ti"].try_number > 1:
-            self._refuse_to_show_an_old_request(context)
+        if context["ti"].try_number > 1 and shows_an_old_request(self, context):
+            raise InvalidInputError(
+                "Airflow would show the comparison of an earlier try, which is not true any more; nobody was asked and "
+                "nothing was promoted. " + _how_to_ask_anew(context)
+            )
         context["task_state_store"].set(ASKED_KEY, asked, retention=NEVER_EXPIRE)
         for line in (self.body or "").splitlines():
             self.log.info("%s", line)
@@ -152,13 +156,13 @@ class GeminiApproveCheckpointOperator(HITLOperator, BranchMixIn):
                 + _how_to_ask_anew(context)
             )
         timeout, by = self._timeout(), event.get("responded_by_user")
-        if not by and event.get("error_type") in (None, "timeout"):
-            return self._go_on(context, record(offer, TIMED_OUT, None, timeout=timeout, at=_time(event)))
+        if nobody_answered(event):
+            return self._go_on(context, record(offer, TIMED_OUT, None, timeout=timeout, at=answered_at(event)))
         answer = super().execute_complete(context, event)["chosen_options"]
         if len(answer) != 1:
             raise ValueError(f"expected one answer, not {shown(answer)}")
         outcome = offer.outcome(answer[0])
-        decided = record(offer, outcome, offer.options[answer[0]], by=by, at=_time(event), timeout=timeout)
+        decided = record(offer, outcome, offer.options[answer[0]], by=by, at=answered_at(event), timeout=timeout)
         return self._go_on(context, decided)
 
     def _prepare(self, offer: Offer) -> str:
@@ -196,36 +200,6 @@ class GeminiApproveCheckpointOperator(HITLOperator, BranchMixIn):
         self.do_branch(context, self.no_winner_task_id if winner is None else self.set_default_task_id)
         return decided
 
-    def _refuse_to_show_an_old_request(self, context: Context) -> None:
-        """Look whether Airflow shows what we ask; the request of an earlier try stays, whatever a later one asks."""
-        from airflow.sdk.execution_time.comms import CreateHITLDetailPayload
-        from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
-
-        asked = {
-            "options": self.options,
-            "subject": self.subject,
-            "body": self.body,
-            "defaults": self.defaults,
-            "assigned_users": self.assigned_users or [],
-        }
-        payload = CreateHITLDetailPayload.model_validate({"ti_id": context["ti"].id, "params": {}, **asked})
-        shows: Any = SUPERVISOR_COMMS.send(payload)
-        if any((getattr(shows, name) or []) != (getattr(payload, name) or []) for name in asked):
-            raise InvalidInputError(
-                "Airflow would show the comparison of an earlier try, which is not true any more; nobody was asked and "
-                "nothing was promoted. " + _how_to_ask_anew(context)
-            )
-
-
-def _time(event: Mapping[str, Any]) -> str | None:
-    at = event.get("responded_at")
-    return at.isoformat() if isinstance(at, datetime) else text(at)
-
 
 def _how_to_ask_anew(context: Context) -> str:
-    ti = context["ti"]
-    address = f"/api/v2/dags/{ti.dag_id}/dagRuns/{ti.run_id}/taskInstances/{ti.task_id}"
-    return (
-        f"Delete this task instance (DELETE {address}), then clear the choice and what comes after it with the option "
-        "to run on the latest version: Airflow makes the task instance anew, and it asks."
-    )
+    return how_to_ask_anew(context, "the choice")
