@@ -13,13 +13,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
+import httpx
+
 from demo.processes import DemoError
 from demo.stack import REPOSITORY
 from tests.live import findings, sample
 from tests.live.clouds import Cloud, LocalVertex, RealProject
 from tests.live.evidence import Asked
 from tests.live.trial import Options, Result, try_live
-from tests.live.wire import dig
+from tests.live.wire import NoCredentialsError, dig
 
 OBSERVED = Path(__file__).parent / "observed"
 CHEAPEST = "gemini-2.5-flash-lite"
@@ -53,11 +55,16 @@ def main() -> int:
     try:
         with tempfile.TemporaryDirectory() as unused:
             os.environ["AIRFLOW_HOME"] = unused  # of this process, which asks the provider for a token
+            cloud.check()
             result = try_live(cloud, asked, options.home.resolve(), Options(options.cancel, options.clean_up), _say)
-    except DemoError as error:
-        print(f"test-live: {error}", file=sys.stderr)
+    except NoCredentialsError as error:
+        print(f"test-live: no credentials: {error}\nFor yours: gcloud auth application-default login", file=sys.stderr)
+        return 2
+    except (DemoError, httpx.HTTPError, OSError) as error:
+        print(f"test-live: {type(error).__name__}: {error}\nIts objects: {asked.uri('')}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
+        print(f"Its objects: {asked.uri('')}", file=sys.stderr)
         return 130
     _tell(result, asked, options)
     return 1 if result.broken else 0

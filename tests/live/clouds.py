@@ -9,9 +9,13 @@ from pathlib import Path
 from typing import Protocol
 
 from demo.stack import Stack
+from tests.live.wire import Wire
 
 CONNECTION = "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT"
-CREDENTIALS = ("GOOGLE_", "GCE_METADATA_", "CLOUDSDK_")  # what Google's libraries find their credentials by
+CREDENTIALS = (  # what Application Default Credentials are found by; nothing that leads to another address
+    "GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_CLOUD_QUOTA_PROJECT", "GOOGLE_API_USE_", "GOOGLE_EXTERNAL_ACCOUNT_",
+    "GCE_METADATA_", "NO_GCE_CHECK", "CLOUDSDK_",
+)  # fmt: skip
 LOOPBACK = "127.0.0.1,localhost"
 
 
@@ -26,6 +30,9 @@ class Cloud(Protocol):
     interval: float
     poll_interval: int
     outlives_stack: bool
+
+    def check(self) -> None:
+        """Refuse at once what can't work."""
 
     def stack(self, home: Path, dags: Path) -> Stack:
         """Return Airflow, and the service where it is ours to start; not started yet."""
@@ -51,12 +58,17 @@ class RealProject:
     outlives_stack = True
 
     def __init__(self, project: str, environ: Mapping[str, str]) -> None:
-        found = {name: value for name, value in environ.items() if name.startswith(CREDENTIALS)}
-        # Those would lead the clients elsewhere; the connection has keys for that.
-        self._environment = {name: value for name, value in found.items() if not name.endswith("_BASE_URL")}
+        self._environment = {name: value for name, value in environ.items() if name.startswith(CREDENTIALS)}
         self._environment["NO_PROXY"] = ",".join(filter(None, (environ.get("NO_PROXY"), LOOPBACK)))
         given = {"conn_type": "google_cloud_platform", "extra": {"project": project}}
         self._environment[CONNECTION] = environ.get(CONNECTION) or json.dumps(given)
+
+    def check(self) -> None:
+        """Look for credentials.
+
+        :raises NoCredentialsError: when there are none.
+        """
+        Wire.over(self._environment[CONNECTION])
 
     def stack(self, home: Path, dags: Path) -> Stack:
         """Return Airflow alone."""
@@ -85,6 +97,9 @@ class LocalVertex:
     interval = 1.0  # virtual; two of them are less than a job needs before it runs
     poll_interval = 1
     outlives_stack = False
+
+    def check(self) -> None:
+        """Do nothing: it makes its own credentials."""
 
     def stack(self, home: Path, dags: Path) -> Stack:
         """Return Airflow and the local Vertex AI."""

@@ -35,6 +35,7 @@ from tests.live.wire import Wire, dig
 SUITE = Path(__file__).parent / "live.yaml"
 DEADLINE = 3 * 3600  # seconds that the job may take; then the DAG cancels it
 TIMEOUT = DEADLINE + 3600.0  # seconds that the run may take
+PATIENCE = 300.0  # seconds that Airflow may refuse to answer: a real job is not given up for a moment's trouble
 Say = Callable[[str], None]
 
 
@@ -132,6 +133,7 @@ class _Trial:
         self.evidence = Evidence(asked)
         self._watch = JobWatch(wire, asked, self.evidence.looks)
         self._report = ""
+        self._heard = 0.0  # when Airflow last answered
 
     def everything(self, options: Options) -> Result:
         """Run the DAG and answer all questions."""
@@ -158,6 +160,7 @@ class _Trial:
         """Start the DAG, look at its job until the run is over, and return how it ended."""
         self._start()
         end = time.monotonic() + TIMEOUT
+        self._heard = time.monotonic()
         while (state := self._state()) not in ("success", "failed"):
             self._stack.check_alive()
             self._look()
@@ -180,7 +183,15 @@ class _Trial:
         self._say(f"Run {self._asked.run} of {DAG_ID}: {self._stack.airflow_url}/dags/{DAG_ID}/runs/{self._asked.run}")
 
     def _state(self) -> str:
-        return str(self._stack.api.run(DAG_ID, self._asked.run)["state"])
+        """Return the run's state; an empty one while Airflow does not answer."""
+        try:
+            state = str(self._stack.api.run(DAG_ID, self._asked.run)["state"])
+        except httpx.HTTPError:
+            if time.monotonic() - self._heard > PATIENCE:
+                raise
+            return ""
+        self._heard = time.monotonic()
+        return state
 
     def _look(self) -> None:
         before = len(self.evidence.looks)

@@ -21,6 +21,10 @@ MULTI_REGIONS = ("us", "eu")
 STORAGE = "https://storage.googleapis.com"
 
 
+class NoCredentialsError(Exception):
+    """The connection leads to no credentials."""
+
+
 @dataclass(frozen=True)
 class Reply:
     """What came back.
@@ -75,13 +79,19 @@ class Wire:
         """Make it of an Airflow connection.
 
         :param connection: as in ``AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT``: JSON, or a URI.
+        :raises NoCredentialsError: when it leads to none.
         """
+        from airflow.sdk.exceptions import AirflowException
+        from google.auth.exceptions import GoogleAuthError
         from google.auth.transport.requests import AuthorizedSession
         from requests.adapters import HTTPAdapter
         from urllib3.util.retry import Retry
 
-        hook = _hook(connection)
-        session = AuthorizedSession(hook.get_credentials())
+        try:
+            hook = _hook(connection)
+            session = AuthorizedSession(hook.get_credentials())
+        except (GoogleAuthError, AirflowException, OSError, ValueError) as error:
+            raise NoCredentialsError(f"{type(error).__name__}: {error}"[:500]) from error
         reads = Retry(
             READ_ATTEMPTS,
             backoff_factor=1,

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -31,7 +32,7 @@ from tests.live.evidence import (
 )
 from tests.live.promises import Outcome, broken
 from tests.live.questions import QUESTIONS, observations
-from tests.live.wire import Reply, Wire, dig
+from tests.live.wire import NoCredentialsError, Reply, Wire, dig
 from vertex_emulator.process import Emulator
 
 ASKED = Asked("demo-project", "live-bucket", "us-central1", "gemini-2.5-flash-lite", "live-1")
@@ -346,6 +347,7 @@ def test_a_real_project_gets_the_callers_credentials_and_nothing_else(tmp_path):
     environ = {
         "GOOGLE_APPLICATION_CREDENTIALS": "/key.json",
         "GOOGLE_VERTEX_BASE_URL": "http://elsewhere",
+        "GOOGLE_API_KEY": "another way in",
         "CLOUDSDK_CONFIG": "/gcloud",
         "AIRFLOW__CORE__FERNET_KEY": "theirs",
         "NO_PROXY": "internal",
@@ -395,3 +397,43 @@ def test_what_it_costs_at_most_is_said_first():
     assert f"about {size.likely:,}, at most {size.most:,}" in done.stdout
     assert "two jobs" in done.stdout
     assert "https://cloud.google.com/vertex-ai/generative-ai/pricing" in done.stdout
+
+
+class GivenUp:
+    """Stands for an Airflow whose run has made its job when somebody presses Ctrl-C."""
+
+    airflow_url, logs, processes = "http://127.0.0.1", Path("logs"), {}
+
+    def __init__(self, vertex, wire):
+        self.api, self._vertex, self._wire = self, vertex, wire
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        create(self._vertex, self._wire)  # a task that was just about to
+
+    def trigger(self, *_):
+        self.job = create(self._vertex, self._wire)
+        return SimpleNamespace(is_error=False, status_code=200)
+
+    def run(self, *_):
+        raise KeyboardInterrupt
+
+
+def test_a_run_that_is_given_up_leaves_no_job_running(vertex, wire, tmp_path):
+    vertex.make_bucket(ASKED.bucket)
+    cloud = RealProject(ASKED.project, {CONNECTION: json.dumps(vertex.connection())})
+    cloud.stack = lambda *_: GivenUp(vertex, wire)
+    said = []
+    with pytest.raises(KeyboardInterrupt):
+        trial.try_live(cloud, ASKED, tmp_path, trial.Options(), said.append)
+    assert [job["state"] for job in vertex.state()["tuningJobs"]] == ["JOB_STATE_CANCELLING"] * 2
+    assert sum("was under way and is cancelled" in line for line in said) == 2
+    assert (tmp_path / "evidence.json").exists()
+
+
+def test_without_credentials_nothing_starts(tmp_path):
+    nowhere = json.dumps({"conn_type": "google_cloud_platform", "extra": {"key_path": str(tmp_path / "none.json")}})
+    with pytest.raises(NoCredentialsError, match="none"):
+        RealProject("my-project", {CONNECTION: nowhere}).check()
