@@ -27,6 +27,9 @@ PHASES = ("WAITING_FOR_QUOTA", "WAITING_FOR_CAPACITY", "PROCESSING_DATASET", "TU
 SAYS_NOTHING = frozenset((0, 401, 403, 429))  # of an answer: nobody asked, we may not, not now
 
 
+NO_ROOM = "No room for another tuning job"  # what the DAG's task logs after a 429
+
+
 class Answer(NamedTuple):
     """What was observed, and whether it is what the local Vertex AI does; ``None``: it could not be seen."""
 
@@ -155,8 +158,10 @@ def progress_in_v1(evidence: Evidence) -> Answer:
 @question("What happens to a job over the quota of concurrent jobs?", "it waits in PENDING", provoked=False)
 def over_quota(evidence: Evidence) -> Answer:
     create = evidence.reply("cancelled_create")
-    if create.status == 429 or "429" in evidence.create_log:
-        return Answer("the create is refused with 429" + (_said(create) if create.status else ""), False)
+    if create.status == 429:
+        return Answer("the create is refused with 429" + _said(create), False)
+    if refused := [line for line in evidence.create_log.splitlines() if NO_ROOM in line]:
+        return Answer(f"the create is refused with 429, {refused[0]}"[:300], False)
     waiting = [look for look in _looks(evidence) if str(look.job.get("tuningJobState")).endswith("WAITING_FOR_QUOTA")]
     if not waiting:
         return NOT_SEEN

@@ -1,5 +1,6 @@
 """The live test's parts against the local Vertex AI, without an Airflow: evidence, questions, promises, clean-up."""
 
+import inspect
 import json
 import os
 import re
@@ -14,6 +15,8 @@ import yaml
 from support import REPOSITORY
 
 from gemini_tuning import run_labels
+from gemini_tuning.operators import GeminiCreateTuningJobOperator
+from gemini_tuning.operators.once import SubmitsOnce
 from gemini_tuning.smoke.suite import load_suite
 from tests.live import findings, sample, trial
 from tests.live.clean_up import remove_models, remove_objects, stop_jobs
@@ -25,13 +28,14 @@ from tests.live.evidence import (
     Collector,
     Evidence,
     JobWatch,
+    Look,
     all_jobs,
     cancel_one,
     has_ended,
     jobs_labelled,
 )
 from tests.live.promises import Outcome, broken
-from tests.live.questions import QUESTIONS, observations
+from tests.live.questions import NO_ROOM, QUESTIONS, observations
 from tests.live.wire import NoCredentialsError, Reply, Wire, dig
 from vertex_emulator.process import Emulator
 
@@ -193,6 +197,14 @@ def test_a_job_over_the_quota_is_noticed_when_it_happens(over_limit, expected):
             JobWatch(wire, evidence.asked, evidence.looks).look()
     agrees, observed = seen(evidence, "over_quota")
     assert (agrees, observed.partition(",")[0]) == expected
+
+
+def test_a_create_that_was_refused_is_known_by_the_words_of_the_task():
+    said = "No room for another tuning job: next try in 60 s. 429 Quota exceeded."
+    evidence = Evidence(ASKED, [Look(0.0, {"state": "JOB_STATE_PENDING"})], create_log=f"Looking.\n{said}\n")
+    assert seen(evidence, "over_quota") == (False, f"the create is refused with 429, {said}")
+    assert '"No room for another %s' in inspect.getsource(SubmitsOnce)
+    assert NO_ROOM == f"No room for another {GeminiCreateTuningJobOperator.kind}"
 
 
 @pytest.mark.parametrize("body", [None, [], "html", {"tunedModel": 7, "checkpoints": {}, "labels": []}, {"error": 1}])

@@ -197,12 +197,8 @@ class _Trial:
         before = len(self.evidence.looks)
         job = self._watch.look()
         if job and len(self.evidence.looks) > before:
-            words = [
-                str(job.get("state")),
-                str(job.get("tuningJobState", "")),
-                json.dumps(job.get("tuningJobMetadata")),
-            ]
-            self._say(f"  {self.evidence.looks[-1].seconds:6.0f} s  {' '.join(words).replace(' null', '')}")
+            words = [str(job[name]) for name in ("state", "tuningJobState", "tuningJobMetadata") if name in job]
+            self._say(f"  {self.evidence.looks[-1].seconds:6.0f} s  {' '.join(words)}")
 
     def _outcome(self, state: str) -> Outcome:
         report = self._xcom("report") or {}
@@ -221,9 +217,11 @@ class _Trial:
         )
 
     def _create_log(self) -> str:
+        """Return what the task that creates the job has logged, a line each; nothing where there is none."""
         try:
-            return self._stack.api.log(DAG_ID, self._asked.run, "create_tuning_job")
-        except httpx.HTTPStatusError:
+            lines = self._stack.api.log(DAG_ID, self._asked.run, "create_tuning_job").splitlines()
+            return "\n".join(" ".join(str(json.loads(line).get("event")).split()) for line in lines)
+        except (httpx.HTTPError, ValueError):
             return ""
 
     def _xcom(self, task_id: str, key: str = "return_value") -> Any:
@@ -239,9 +237,8 @@ class _Trial:
         if not self._watch.name:
             return
         copied = self._xcom("copy_model") or {}
-        Collector(self._wire, self.evidence, self._watch.name, copied.get("model"), copied.get("operation")).collect(
-            self._pause
-        )
+        copy, operation = copied.get("model"), copied.get("operation")
+        Collector(self._wire, self.evidence, self._watch.name, copy, operation).collect(self._pause)
         if options.cancel:
             self._say("Making a second job, and cancelling it …")
             cancel_one(self._wire, self.evidence, self._pause)
