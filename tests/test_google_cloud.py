@@ -133,6 +133,8 @@ def test_airflow_takes_its_commands(arguments):
 def test_connections_have_keys_that_are_read():
     extras = [json.loads(one[one.index("--conn-extra") + 1]) for one in commands("airflow") if one[0] == "connections"]
     assert len(extras) == 5
+    (given,) = re.findall(r"^export AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT='([^']*)'$", TEXT, re.MULTILINE)
+    assert set(json.loads(given)["extra"]) == {"project", "impersonation_chain"}
     ours = {clients.VERTEX_ENDPOINT_EXTRA, clients.STORAGE_ENDPOINT_EXTRA}
     source = inspect.getsource(base_google)
     for key in set().union(*extras):

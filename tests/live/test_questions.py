@@ -204,7 +204,7 @@ def test_a_create_that_was_refused_is_known_by_the_words_of_the_task():
     evidence = Evidence(ASKED, [Look(0.0, {"state": "JOB_STATE_PENDING"})], create_log=f"Looking.\n{said}\n")
     assert seen(evidence, "over_quota") == (False, f"the create is refused with 429, {said}")
     assert '"No room for another %s' in inspect.getsource(SubmitsOnce)
-    assert NO_ROOM == f"No room for another {GeminiCreateTuningJobOperator.kind}"
+    assert f"No room for another {GeminiCreateTuningJobOperator.kind}" == NO_ROOM
 
 
 @pytest.mark.parametrize("body", [None, [], "html", {"tunedModel": 7, "checkpoints": {}, "labels": []}, {"error": 1}])
