@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 unexport PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo env test browser test-cluster datastores chaos lint lock clean bench page pictures
+.PHONY: help install demo env test test-live browser test-cluster datastores chaos lint lock clean bench page pictures
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -53,6 +53,11 @@ test-cluster: $(STAMP) datastores ## docker-compose.yaml without containers: 20 
 datastores: # finds PostgreSQL and Redis, or installs Debian's
 	@bash tests/cluster/datastores.sh
 
+test-live: $(STAMP) ## the smallest real tuning job: PROJECT=… BUCKET=…, for money, once you say yes; EMULATOR=1 for nothing
+	@$(BIN)/python -m tests.live $(if $(PROJECT),--project '$(PROJECT)') $(if $(BUCKET),--bucket '$(BUCKET)') \
+	  $(if $(LOCATION),--location '$(LOCATION)') $(if $(MODEL),--model '$(MODEL)') \
+	  $(if $(CONFIRM),--confirm '$(CONFIRM)') $(if $(EMULATOR),--emulator) $(ARGS)
+
 chaos: $(STAMP) ## a real Airflow and the emulator, disturbed at random; ROUNDS=5 SEED=s, a number repeats a round
 	@$(BIN)/python -m tests.chaos $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
@@ -75,7 +80,7 @@ lock: $(STAMP) ## remake constraints.txt from requirements.txt with the newest v
 	  --no-emit-index-url --no-header --no-annotate requirements.txt -o constraints.txt
 
 clean: ## remove .venv and what the demo wrote
-	rm -rf $(VENV) .demo .chaos .cluster .bench .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .demo .chaos .cluster .bench .live .mypy_cache .pytest_cache .ruff_cache
 
 bench: $(STAMP) ## this project beside what people use today; ONLY="parse waits" for some; results in .bench
 	@$(BIN)/python -m tests.benchmarks $(if $(ONLY),--only $(ONLY)) $(ARGS)

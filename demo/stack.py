@@ -1,4 +1,7 @@
-"""Airflow and the local Vertex AI on loopback ports: LocalExecutor, SQLite, everything they write in one folder."""
+"""Airflow and the local Vertex AI on loopback ports: LocalExecutor, SQLite, everything they write in one folder.
+
+The local Vertex AI can be left out, and a real project of Google Cloud taken in its place: ``Stack.google_cloud``.
+"""
 
 from __future__ import annotations
 
@@ -45,6 +48,8 @@ class Stack:
     :param triggerers: how many there are: ``triggerer``, ``triggerer-2`` and so on.
     :param viewer: name and password of a second user, who may only look.
     :param base_path: that Airflow is under, for example ``/team/airflow``.
+    :param google_cloud: environment variables that lead Airflow to a real project; then no local Vertex AI is started.
+        ``None``: the local one, and a connection to it.
     """
 
     home: Path
@@ -57,6 +62,7 @@ class Stack:
     triggerers: int = 1
     viewer: tuple[str, str] | None = None
     base_path: str = ""
+    google_cloud: Mapping[str, str] | None = None
     user: str = "admin"
     password: str = field(default_factory=lambda: secrets.token_urlsafe(9))
 
@@ -86,7 +92,8 @@ class Stack:
         """
         self._claim = claim_folder(self.home)
         self.logs.mkdir()
-        self._start_emulator()
+        if self.google_cloud is None:
+            self._start_emulator()
         env = self._airflow_environment()
         Process("db-migrate", _airflow("db", "migrate"), env, self.logs, REPOSITORY).run(START_TIMEOUT)
         for part in AIRFLOW_PARTS:
@@ -120,7 +127,12 @@ class Stack:
             process.check_alive()
 
     def emulator(self, method: str, path: str, body: Any = None) -> Any:
-        """Call the emulator's control API below ``/_emulator``."""
+        """Call the emulator's control API below ``/_emulator``.
+
+        :raises DemoError: when there is none.
+        """
+        if self.google_cloud is not None:
+            raise DemoError("this Airflow works with a real project; there is no local Vertex AI")
         answer = httpx.request(method, f"{self.emulator_url}/_emulator{path}", json=body, timeout=30, trust_env=False)
         answer.raise_for_status()
         return answer.json()
@@ -248,9 +260,12 @@ class Stack:
             "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",  # a task's end may be noticed one interval late
             "AIRFLOW__GEMINI_TUNING__PRELOAD": "True",  # the tasks are forked from the scheduler
             "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
-            "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": json.dumps(self.emulator("GET", "/connection")),
+            **(self._local_cloud() if self.google_cloud is None else self.google_cloud),
             **self.airflow_env,
         }
+
+    def _local_cloud(self) -> dict[str, str]:
+        return {"AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": json.dumps(self.emulator("GET", "/connection"))}
 
 
 def _airflow(*arguments: str) -> list[str]:

@@ -1,0 +1,178 @@
+"""docs/google-cloud.md agrees with the tree: permissions with what is called, commands with what takes them."""
+
+import asyncio
+import inspect
+import json
+import re
+import shlex
+import subprocess
+from dataclasses import replace
+
+import pytest
+import yaml
+from airflow.cli.cli_parser import get_parser
+from airflow.dag_processing.dagbag import DagBag
+from airflow.providers.google.common.hooks import base_google
+from support import LOCATION, LONG, REPOSITORY, SPEC
+
+from gemini_tuning import clients
+from gemini_tuning.copy_spec import ModelCopySpec
+from gemini_tuning.experiments import ExperimentReader
+from gemini_tuning.hook import GeminiTuningHook
+from tests.live import __main__ as live_cli
+from tests.live.questions import QUESTIONS
+from tests.vertex_emulator.discovery import find_method, vertex_entries
+
+TEXT = (REPOSITORY / "docs" / "google-cloud.md").read_text(encoding="utf-8")
+MAKEFILE = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+DAG_ID = "gemini_checkpoint_tuning"
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
+
+
+def commands(program):
+    """Return the arguments of each command of a program."""
+    text = "\n".join(blocks("bash")).replace("\\\n", " ")
+    found = re.findall(rf"^ *({program} (?:'[^']*'|\"[^\"]*\"|[^'\"\n])*)$", text, re.MULTILINE)
+    return [shlex.split(command)[1:] for command in found]
+
+
+# ------------------------------------------------------------------------------------------------------ permissions
+
+
+def table():
+    """Return the permissions by the method that needs them, as far as Vertex AI is concerned."""
+    rows = re.findall(r"^\| `([\w.]+)` \| (.*?) \| ", TEXT, re.MULTILINE)
+    return {method: set(re.findall(r"`(aiplatform\.[\w.]+)`", needs)) for method, needs in rows}
+
+
+def drive(hook, vertex):
+    """Call everything that the hook has; return the names of what was called."""
+    metric = {"name": "FLUENCY", "prompt_template": "Is this fluent? {response}"}
+    spec = replace(SPEC, evaluation_metrics=[metric], evaluation_output_uri="gs://bucket/evaluation")
+    name = hook.create_tuning_job(spec, project_id=None, location=LOCATION).name
+    hook.cancel_tuning_job(hook.create_tuning_job(SPEC, project_id=None, location=LOCATION).name)
+    vertex.advance(LONG)
+    job = hook.get_tuning_job(name)
+    model, project = job.model, name.split("/")[1]
+    called = {
+        "create_tuning_job": name,
+        "cancel_tuning_job": name,
+        "get_tuning_job": job,
+        "tuning_job_pages": list(hook.tuning_job_pages(project, LOCATION)),
+        "find_tuning_jobs": hook.find_tuning_jobs({"team": "a"}, project_id=None, location=LOCATION, thorough=True),
+        "get_model": hook.get_model(model),
+        "set_default_checkpoint": hook.set_default_checkpoint(model, "1"),
+        "read_curves": hook.read_curves(job.experiment, ["/train_total_loss"], [10_000]),
+        "get_evaluation_run": hook.get_evaluation_run(job.evaluations[0].name),
+        "read_lines": list(hook.read_lines("gs://bucket/train.jsonl")),
+        "read_blocks": list(hook.read_blocks("gs://bucket/train.jsonl")),
+        "write_object": hook.write_object("gs://bucket/results/report.md", b"x", "text/markdown"),
+    }
+    operation = hook.copy_model(model, ModelCopySpec(model_id="copy"), location=LOCATION)
+    vertex.advance(LONG)
+    copy = hook.get_operation(operation).model
+    called |= {
+        "copy_model": operation,
+        "get_operation": copy,
+        "list_operations": hook.list_operations(copy),
+        "get_original_model": hook.get_original_model(copy),
+        "get_serving_endpoint": (hook.get_serving_endpoint(model), hook.get_serving_endpoint(job.endpoint)),
+    }
+
+    async def ask():
+        await hook.aget_tuning_job(name)
+        other = hook.create_tuning_job(SPEC, project_id=None, location=LOCATION).name
+        await hook.acancel_tuning_job(other)
+        await hook.agenerate(job.endpoint, "Hello")
+        await hook.agenerate("gemini-2.5-flash", "Hello")
+        await hook.aclose()
+
+    asyncio.run(ask())
+    return {*called, "aget_tuning_job", "acancel_tuning_job", "agenerate"}
+
+
+def methods_of_the_hook():
+    members = {**vars(ExperimentReader), **vars(GeminiTuningHook)}
+    return {name for name, member in members.items() if not name.startswith("_") and inspect.isfunction(member)}
+
+
+def test_every_call_of_the_hook_has_its_permission_in_the_table(vertex):
+    called = drive(GeminiTuningHook(), vertex)
+    assert called == methods_of_the_hook(), "drive() calls all methods of the hook, and none else"
+    asked = {(entry["method"], entry["path"]) for entry in vertex_entries(vertex)}
+    methods = {find_method(*one).id.removeprefix("projects.locations.") for one in asked}
+    needs = table()
+    assert methods - set(needs) == set(), "docs/google-cloud.md has no row for these"
+    assert all(needs.values())
+    assert set(needs) - methods == set(), "nothing of this project calls these"
+
+
+def test_the_role_has_what_the_table_says_and_no_more():
+    (role,) = blocks("yaml")
+    listed = yaml.safe_load(role)["includedPermissions"]
+    assert listed == sorted(set(listed))
+    assert set(listed) == set().union(*table().values())
+
+
+# ------------------------------------------------------------------------------------------------------ commands
+
+
+@pytest.mark.parametrize("block", blocks("bash"))
+def test_commands_are_valid_shell(block):
+    subprocess.run(["bash", "-n"], input=block, text=True, check=True)
+
+
+@pytest.mark.parametrize("arguments", commands("airflow"), ids=lambda arguments: " ".join(arguments[:3]))
+def test_airflow_takes_its_commands(arguments):
+    get_parser().parse_args(arguments)
+
+
+def test_connections_have_keys_that_are_read():
+    extras = [json.loads(one[one.index("--conn-extra") + 1]) for one in commands("airflow") if one[0] == "connections"]
+    assert len(extras) == 5
+    (given,) = re.findall(r"^export AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT='([^']*)'$", TEXT, re.MULTILINE)
+    assert set(json.loads(given)["extra"]) == {"project", "impersonation_chain"}
+    ours = {clients.VERTEX_ENDPOINT_EXTRA, clients.STORAGE_ENDPOINT_EXTRA}
+    source = inspect.getsource(base_google)
+    for key in set().union(*extras):
+        assert key in ours or f'_get_field("{key}"' in source, key
+    assert ours < set().union(*extras)
+    assert list(extras[-2]) == ["project", "key_path"], "a key comes after all that needs none"
+
+
+def test_the_pool_is_the_dags():
+    (pool,) = [one for one in commands("airflow") if one[0] == "pools"]
+    source = (REPOSITORY / "dags" / f"{DAG_ID}.py").read_text()
+    assert f'POOL = "{pool[2]}"' in source
+    assert "--include-deferred" in pool
+
+
+def test_the_params_are_the_dags():
+    bag = DagBag(str(REPOSITORY / "dags" / f"{DAG_ID}.py"), bundle_name="dags-folder")
+    params = bag.dags[DAG_ID].params
+    (trigger,) = [one for one in commands("airflow") if one[0] == "dags"]
+    assert trigger[2] == DAG_ID
+    for name, value in json.loads(trigger[-1]).items():
+        params.get_param(name).resolve(value)
+    named = re.findall(r"`((?:copy|kms|results|report|evaluation|service|impersonation)_\w+)`", TEXT)
+    assert set(named) <= set(params)
+
+
+def test_make_takes_what_is_said_of_it():
+    recipe = MAKEFILE[MAKEFILE.index("test-live:") :].partition("\n\n")[0]
+    options = inspect.getsource(live_cli)
+    for arguments in commands("make"):
+        assert arguments[0] == "test-live"
+        for argument in arguments[1:]:
+            name, _, value = argument.partition("=")
+            assert f"$({name})" in recipe
+            assert all(f'"{option}"' in options for option in value.split() if option.startswith("--"))
+    assert "test-live" in MAKEFILE[MAKEFILE.index(".PHONY") :].splitlines()[0]
+
+
+def test_the_number_of_questions_is_about_right():
+    assert "some forty things" in TEXT
+    assert 38 <= len(QUESTIONS) <= 48
