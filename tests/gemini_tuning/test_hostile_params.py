@@ -167,8 +167,6 @@ class NothingIsSent:
         turns = [{"role": "user", "parts": [{"text": "a"}]}, {"role": "model", "parts": [{"text": "b"}]}]
         return iter([json.dumps({"contents": turns}).encode()])
 
-    read_blocks = read_lines
-
 
 def execute(kind, **change):
     """Run an operator as if its fields had been rendered to these values."""
