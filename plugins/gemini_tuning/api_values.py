@@ -22,7 +22,6 @@ from gemini_tuning.resources import (
     JobError,
     ListedJob,
     Model,
-    ModelVersion,
     ObjectVersion,
     Operation,
     ResourceName,
@@ -370,7 +369,7 @@ def model(model: types.Model, *, asked: str | None = None) -> Model:
     )
 
 
-def registered_model(raw: Any, *, asked: str) -> Model:
+def model_with_endpoints(raw: Any, *, asked: str) -> Model:
     """Return a model, in the API's JSON, as our plain value: with its etag, and its checkpoints with their endpoints.
 
     :param asked: full name of the model that was asked for.
@@ -424,43 +423,6 @@ def _default(value: str | None) -> str | None:
         return checkpoint_id(value, "the default of the answer") if value else None
     except ValueError as error:
         raise UnusableAnswerError(str(error)) from None
-
-
-def model_version(raw: Any, *, asked: str | None = None) -> ModelVersion:
-    """Return a model version, in the API's JSON, as our plain value.
-
-    :param asked: full name of the model that was asked for.
-    :raises UnusableAnswerError: when it is another one, or its version is not told.
-    """
-    raw = _mapping(raw, "the model")
-    name, version = raw.get("name"), raw.get("versionId")
-    if isinstance(name, str) and version and "@" not in name:
-        name = f"{name}@{version}"
-    full = _name(name, "models", "the model")
-    _identity(full, asked)
-    if full.version is None:
-        raise UnusableAnswerError(f"the answer does not tell the version of {full}")
-    aliases = raw.get("versionAliases") or []
-    if not isinstance(aliases, list) or not all(isinstance(alias, str) for alias in aliases):
-        raise UnusableAnswerError(f"the answer gives {shown(aliases)} as versionAliases")
-    default = raw.get("defaultCheckpointId")
-    if not isinstance(default, str | None):
-        raise UnusableAnswerError(f"the answer gives {shown(default)} as defaultCheckpointId")
-    return ModelVersion(
-        name=str(full),
-        aliases=frozenset(aliases),
-        default_checkpoint_id=_default(default),
-        endpoint=default_endpoint({**raw, "name": str(full)}, asked=str(full)),
-    )
-
-
-def model_versions(answer: Any, *, asked: str) -> tuple[list[ModelVersion], str | None]:
-    """Return the versions of one page of a list, and the token of the next page.
-
-    :param asked: full name of the model, without a version.
-    """
-    found, token = page(answer, "models")
-    return [model_version(raw, asked=asked) for raw in found], token
 
 
 def original_model(model: Any) -> str | None:

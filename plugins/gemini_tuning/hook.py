@@ -35,7 +35,6 @@ from gemini_tuning.resources import (
     Answer,
     ListedJob,
     Model,
-    ModelVersion,
     ObjectVersion,
     Operation,
     ResourceName,
@@ -241,20 +240,20 @@ class GeminiTuningHook(ExperimentReader, DeploymentKeeper):
             client.models.update(model=name, config=types.UpdateModelConfig(default_checkpoint_id=checkpoint_id))
 
     @renewing_token
-    def get_registered_model(self, name: str) -> Model:
+    def get_model_with_endpoints(self, name: str) -> Model:
         """Return a model version with what google-genai drops: its etag, and where its checkpoints are deployed.
 
         :param name: full name of the model; without ``@version`` the default version.
         """
         location = ResourceName.parse(name, "models").location
         with service_errors("get", name):
-            return api_values.registered_model(self._read_patiently(name, location), asked=name)
+            return api_values.model_with_endpoints(self._read_patiently(name, location), asked=name)
 
     @renewing_token
     def promote_checkpoint(self, model: Model, checkpoint_id: str, labels: Mapping[str, str]) -> Model:
         """Make a checkpoint the default of a model version and replace its labels, both or none, in one request.
 
-        :param model: as :meth:`get_registered_model` returned it: the service refuses when it has changed since.
+        :param model: as :meth:`get_model_with_endpoints` returned it: the service refuses when it has changed since.
         :returns: the model as the service answers it. Reading it back is the caller's business.
         """
         location = ResourceName.parse(model.name, "models").location
@@ -264,36 +263,7 @@ class GeminiTuningHook(ExperimentReader, DeploymentKeeper):
         mask = {"updateMask": "labels,defaultCheckpointId"}
         with service_errors(f"set default checkpoint {checkpoint_id} and labels of", model.name):
             answer = _patiently(self._send_json)("PATCH", model.name, location, body, mask)
-            return api_values.registered_model(answer, asked=model.name)
-
-    @renewing_token
-    def get_model_version(self, name: str) -> ModelVersion:
-        """Return a model version with its aliases, which google-genai drops.
-
-        :param name: full name of the model; without ``@version`` the default version.
-        """
-        location = ResourceName.parse(name, "models").location
-        with service_errors("get", name):
-            return api_values.model_version(self._read_patiently(name, location), asked=name)
-
-    @renewing_token
-    def list_model_versions(self, name: str) -> list[ModelVersion]:
-        """Return all versions of a model.
-
-        :param name: full name of the model; its version does not matter.
-        """
-        resource = ResourceName.parse(name, "models")
-        model, found = resource.unversioned, list[ModelVersion]()
-        page: dict[str, Any] = {"pageSize": LIST_PAGE_SIZE}
-        with service_errors("list the versions of", model):
-            for _ in range(MAX_PAGES):
-                answer = self._read_patiently(f"{model}:listVersions", resource.location, page)
-                versions, token = api_values.model_versions(answer, asked=model)
-                found += versions
-                if token is None or token == page.get("pageToken"):
-                    break
-                page["pageToken"] = token
-        return found
+            return api_values.model_with_endpoints(answer, asked=model.name)
 
     @renewing_token
     def merge_version_aliases(self, name: str, aliases: Sequence[str]) -> None:

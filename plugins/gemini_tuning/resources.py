@@ -417,26 +417,6 @@ class Model:
 
 
 @dataclass(frozen=True)
-class ModelVersion:
-    """What google-genai does not tell of a model version.
-
-    :param name: full name with its version.
-    :param aliases: by which the version can be named instead.
-    :param endpoint: full name of the endpoint where its default checkpoint is deployed; ``None`` when it is not.
-    """
-
-    name: str
-    aliases: frozenset[str] = frozenset()
-    default_checkpoint_id: str | None = None
-    endpoint: str | None = None
-
-    @property
-    def version(self) -> str:
-        """The version's id."""
-        return self.name.rpartition("@")[2]
-
-
-@dataclass(frozen=True)
 class Operation:
     """A long-running operation.
 

@@ -98,6 +98,22 @@ def test_a_teardown_looks_after_abandoned_jobs_and_counts_for_the_state_of_the_r
     assert teardown.upstream_task_ids == {"wait_for_tuning_job"}
 
 
+def test_a_run_has_the_state_of_its_last_tasks_and_no_other_teardown_keeps_it_alive(dags):
+    """A teardown at the end would keep a run from being failed by hand; one task for both ends would hide failures."""
+    dag = dags["gemini_checkpoint_tuning"]
+    assert {task.task_id for task in dag.tasks if task.is_teardown} == {"cancel_abandoned_job"}
+    last = {task.task_id: task.trigger_rule for task in dag.tasks if not task.downstream_task_ids}
+    del last["cancel_abandoned_job"]
+    assert last == {"notify": "none_failed", "notify_failure": "one_failed"}
+
+
+def test_who_checks_and_who_tells_read_the_same_file(dags):
+    dag = dags["gemini_checkpoint_tuning"]
+    files = {dag.get_task(task).notifications for task in ("validate", "notify", "notify_failure")}
+    (notifier,) = dag.get_task("approve").notifiers
+    assert files == {notifier.notifications} == {str(REPOSITORY / "dags" / "config" / "notifications.yaml")}
+
+
 def test_the_retraining_dag_starts_paused_and_starts_a_tuning_run_once(dags):
     dag = dags["gemini_retraining_ferry_support"]
     assert [task.task_id for task in dag.topological_sort()] == ["plan", "start_tuning_run", "wait_for_tuning_run"]

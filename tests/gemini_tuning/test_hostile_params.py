@@ -15,6 +15,7 @@ from support import REPOSITORY, context
 
 from gemini_tuning.api_values import create_config
 from gemini_tuning.copy_spec import ModelCopySpec
+from gemini_tuning.deployed import RegisteredModel
 from gemini_tuning.exceptions import GeminiTuningError, PermanentServiceError
 from gemini_tuning.operators import (
     GeminiChooseCheckpointOperator,
@@ -32,7 +33,7 @@ from gemini_tuning.operators import (
     GeminiVerifyModelCopyOperator,
 )
 from gemini_tuning.operators.base import GCP_FIELDS, optional_float, optional_text
-from gemini_tuning.resources import Answer, Checkpoint, Model, ModelVersion, Operation, ResourceName, TuningJob
+from gemini_tuning.resources import Answer, Checkpoint, Model, Operation, ResourceName, TuningJob
 from gemini_tuning.sensors import GeminiTuningJobSensor
 from gemini_tuning.tuning_spec import TuningJobSpec
 from tests.gemini_tuning.strategies import HUGE_INT, json_values
@@ -105,14 +106,10 @@ class NothingIsSent:
         ResourceName.parse(name, "models")
         return Model(MODEL, default_checkpoint_id="1", checkpoints=(Checkpoint("1", 1, 10),))
 
-    get_registered_model = get_model
-
-    def get_model_version(self, name):
-        ResourceName.parse(name, "models")
-        return ModelVersion(MODEL, default_checkpoint_id="1")
+    get_model_with_endpoints = get_model
 
     def list_model_versions(self, name):
-        return [ModelVersion(MODEL, frozenset({"champion"}))]
+        return [RegisteredModel(ResourceName.parse(MODEL, "models"), aliases=("champion",))]
 
     def project(self, project_id):
         return project_id or "p"

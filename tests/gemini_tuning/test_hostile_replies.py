@@ -26,7 +26,6 @@ from gemini_tuning.resources import (
     Answer,
     EvaluationRun,
     Model,
-    ModelVersion,
     Operation,
     ResourceName,
     TuningJob,
@@ -162,13 +161,12 @@ CALLS: dict[str, tuple[Callable[[Any], Any], type, str, dict[str, Any]]] = {
     ),
     "cancel": (lambda s: s.hook.cancel_tuning_job(JOB), type(None), JOB, {}),
     "get model": (lambda s: s.hook.get_model(MODEL), Model, MODEL, GOOD_MODEL),
-    "get model version": (lambda s: s.hook.get_model_version(MODEL), ModelVersion, MODEL, GOOD_VERSION),
     "list versions": (lambda s: s.hook.list_model_versions(MODEL), list, MODEL[:-2], {"models": [GOOD_VERSION]}),
     "set aliases": (
         lambda s: s.hook.merge_version_aliases(MODEL, ["champion", "-previous"]), type(None), MODEL, GOOD_VERSION
     ),
     "set default": (lambda s: s.hook.set_default_checkpoint(MODEL, "1"), type(None), MODEL, GOOD_MODEL),
-    "get registered model": (lambda s: s.hook.get_registered_model(MODEL), Model, MODEL, GOOD_REGISTERED_MODEL),
+    "get model with endpoints": (lambda s: s.hook.get_model_with_endpoints(MODEL), Model, MODEL, GOOD_REGISTERED_MODEL),
     "promote": (
         lambda s: s.hook.promote_checkpoint(Model(MODEL, etag="e"), "1", {"a": "b"}), Model, MODEL,
         GOOD_REGISTERED_MODEL,
@@ -258,7 +256,7 @@ def _assert_names(value) -> None:
             _assert_evaluations(value.evaluations)
             for endpoint in (value.endpoint, *(c.endpoint for c in value.checkpoints)):
                 _assert_optional(endpoint, "endpoints")
-        case Model() | ModelVersion():
+        case Model():
             ResourceName.parse(value.name, "models")
         case Operation(done=True, error=None):
             ResourceName.parse(value.model, "models")

@@ -14,7 +14,7 @@ from support import REPOSITORY, TaskStateStore, context
 
 from gemini_tuning.notifications import message as messages
 from gemini_tuning.notifications.config import NotificationError, load_notifications
-from gemini_tuning.notifications.message import EVENTS, Run, of_failure, of_report, of_request
+from gemini_tuning.notifications.message import EVENTS, Run, of_failure, of_publication, of_report, of_request
 from gemini_tuning.notifications.sending import ApprovalNotifier, attempt, check_notifications, wanted
 from gemini_tuning.operators import GeminiApproveCheckpointOperator, GeminiNotifyOperator
 from gemini_tuning.operators import notify as notify_module
@@ -178,6 +178,14 @@ def test_a_failure_beside_the_report_has_the_comparison():
     assert (message.event, message.model, message.checkpoint_id) == ("failed", MODEL, "2")
 
 
+def test_a_promotion_without_a_report():
+    message = of_publication(RUN, {"model": MODEL.partition("@")[0], "version": "1", "checkpoint_id": "2"})
+    assert (message.event, message.model, message.checkpoint_id) == ("promoted", MODEL, "2")
+    assert message.title == "Checkpoint 2 was promoted (dag)"
+    assert "Tuned model: [" in message.text
+    assert of_publication(RUN, {}).event == "promoted"
+
+
 def test_a_request_has_the_question_and_the_comparison():
     message = of_request(RUN, "Which one?", "| checkpoint |", model=MODEL, proposed="2")
     assert (message.event, message.title, message.checkpoint_id) == ("waiting_for_approval", "Which one? (dag)", "2")
@@ -305,10 +313,11 @@ def test_the_question_is_asked_though_nobody_could_be_told(file, text, monkeypat
 @pytest.fixture
 def notify(file, monkeypatch):
     """Run the task after a promotion; its retries are what the context says."""
-    monkeypatch.setattr(notify_module, "ask_states", lambda *_: {"run": {"report": "success"}})
 
-    def run(store, **tries):
+    def run(store, states=None, **tries):
         ctx = context(store=store, **tries)
+        found = {"report": "success"} if states is None else states
+        monkeypatch.setattr(notify_module, "ask_states", lambda *_: {"run": found})
         pushed = {("report", "return_value"): REPORT, ("report", "summary"): "| checkpoint |"}
         object.__setattr__(ctx["ti"], "xcom_pull", lambda *, task_ids, key="return_value": pushed.get((task_ids, key)))
         ctx["dag"].task_dict = {"report": None}
@@ -340,6 +349,14 @@ def test_the_last_try_gives_up_and_leaves_the_run_as_it_is(file, notify):
 def test_a_file_that_somebody_has_broken_meanwhile_fails_nothing(file, notify):
     file.write_text("- [")
     assert "cannot be read" in notify(TaskStateStore(), max_tries=2)["failed"][0]
+
+
+def test_without_a_report_a_published_model_is_told_and_else_nothing(file, told, notify):
+    file.write_text(entry(told))
+    notify(TaskStateStore(), {"publish": "success"})
+    assert [m["gemini"]["event"] for m in kept(told)] == ["promoted"]
+    with pytest.raises(AirflowSkipException, match="nothing to tell"):
+        notify(TaskStateStore(), {"publish": "skipped"})
 
 
 def test_nobody_to_be_told(file, told, notify):

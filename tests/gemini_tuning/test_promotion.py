@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from gemini_tuning.assets import PROMOTED_MODELS, model_uri, promoted_model
+from gemini_tuning.deployed import RegisteredModel
 from gemini_tuning.promotion import holder, next_change, scores_of
-from gemini_tuning.resources import ModelVersion
+from gemini_tuning.resources import ResourceName
 
 PARENT = "projects/123/locations/us-central1/models/7"
 
@@ -17,7 +18,10 @@ def name(version):
 
 def versions(**aliases):
     """Return versions by their ids, ``v1="champion previous"``."""
-    return [ModelVersion(name(key[1:]), frozenset(words.split())) for key, words in aliases.items()]
+    return [
+        RegisteredModel(ResourceName.parse(name(key[1:]), "models"), aliases=tuple(words.split()))
+        for key, words in aliases.items()
+    ]
 
 
 def settle(found, champion, *, moves):
@@ -30,13 +34,13 @@ def settle(found, champion, *, moves):
         assert len(done) < 10, done
         alias, taken = change.alias.removeprefix("-"), change.alias.startswith("-")
         kept = [
-            version if taken or not moves or version.name == change.name
-            else replace(version, aliases=version.aliases - {alias})
+            version if taken or not moves or str(version.name) == change.name
+            else replace(version, aliases=tuple(set(version.aliases) - {alias}))
             for version in found
         ]  # fmt: skip
         found = [
-            replace(version, aliases=version.aliases - {alias} if taken else version.aliases | {alias})
-            if version.name == change.name
+            replace(version, aliases=tuple(set(version.aliases) - {alias} if taken else {*version.aliases, alias}))
+            if str(version.name) == change.name
             else version
             for version in kept
         ]

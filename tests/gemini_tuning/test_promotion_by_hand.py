@@ -45,7 +45,7 @@ def roll_back(job, store=None):
 
 
 def registered(job):
-    return GeminiTuningHook().get_registered_model(job.model)
+    return GeminiTuningHook().get_model_with_endpoints(job.model)
 
 
 def state(job):

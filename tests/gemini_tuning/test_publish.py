@@ -32,7 +32,7 @@ def next_version(vertex, job):
 
 def aliases(job):
     found = GeminiTuningHook().list_model_versions(job.model)
-    return {version.version: set(version.aliases) - {"default"} for version in found}
+    return {version.name.version: set(version.aliases) - {"default"} for version in found}
 
 
 def merges(vertex):

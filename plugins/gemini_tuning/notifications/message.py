@@ -111,6 +111,18 @@ def of_report(run: Run, report: Mapping[str, Any], summary: object) -> Message:
     )
 
 
+def of_publication(run: Run, published: Mapping[str, Any]) -> Message:
+    """Return the message of a promotion without a report, as by hand.
+
+    :param published: what publishing the model pushed.
+    """
+    checkpoint_id = pushed.text(published.get("checkpoint_id"))
+    name = "@".join(pushed.text(published.get(part)) or "?" for part in ("model", "version"))
+    title = TITLES[PROMOTED].format(winner=checkpoint_id)
+    lines = [f"**{plain(title)}.**", "", f"- Tuned model: {place(name)}", *_places(run, None)]
+    return _message(run, PROMOTED, PROMOTED, title, lines, model=name, checkpoint_id=checkpoint_id)
+
+
 def of_failure(run: Run, failures: Mapping[str, object], report: Message | None = None) -> Message:
     """Return the message of a run that failed.
 

@@ -34,7 +34,7 @@ class SetsDefaultCheckpoint(GoogleCloudFields):
         So there is no moment at which one is there without the other. Where the service refuses that request, though
         nobody has changed the model meanwhile, the default alone is set: a promotion is worth more than its record.
 
-        :param model: with its etag, see :meth:`~gemini_tuning.hook.GeminiTuningHook.get_registered_model`.
+        :param model: with its etag, see :meth:`~gemini_tuning.hook.GeminiTuningHook.get_model_with_endpoints`.
         :param before_change: called with the model that is about to be changed, again when somebody else has been
             quicker; it may raise.
         :raises CheckpointError: when the model has no such checkpoint; nothing was changed.
@@ -50,7 +50,7 @@ class SetsDefaultCheckpoint(GoogleCloudFields):
             try:
                 changed = self.hook.promote_checkpoint(model, checkpoint_id, labels_with_record(model, checkpoint_id))
             except PermanentServiceError as error:
-                refusal, now = error, self.hook.get_registered_model(model.name)
+                refusal, now = error, self.hook.get_model_with_endpoints(model.name)
                 if now == model:
                     break
                 self.log.info("%s has been changed meanwhile; looking again. %s", model.name, error)
@@ -229,7 +229,7 @@ class GeminiSetDefaultCheckpointOperator(SetsDefaultCheckpoint):
             raise AirflowSkipException(f"No checkpoint was given: the default of {self.model} stays as it is")
         tuning_job = optional_text(self.tuning_job)
         job_before = self.hook.get_tuning_job(tuning_job) if tuning_job else None
-        model = self.hook.get_registered_model(self.model)
+        model = self.hook.get_model_with_endpoints(self.model)
         checkpoint_id = self._approved(model)
         found = {"model": self.model, "checkpoint_id": checkpoint_id, "default_before": model.default_checkpoint_id,
                  "endpoint_before": job_before.endpoint if job_before else None}  # fmt: skip
@@ -312,7 +312,7 @@ class GeminiVerifyModelCopyOperator(SetsDefaultCheckpoint):
             raise VerificationError(f"{copy.name} is not a true copy of {source.name}: {'; '.join(differences)}.")
         self.log.info("%s has the same %d checkpoints and default", copy.name, len(copy.checkpoints))
         if other:
-            self.set_default(self.hook.get_registered_model(copy.name), other)
+            self.set_default(self.hook.get_model_with_endpoints(copy.name), other)
             self.read_back(copy.name, other, None, self.read_back_timeout)
         return {
             "source_model": source.name,

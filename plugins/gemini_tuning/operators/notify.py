@@ -12,7 +12,7 @@ from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
 from gemini_tuning import links
 from gemini_tuning.notifications.config import Notification, NotificationError
-from gemini_tuning.notifications.message import Message, of_failure, of_report
+from gemini_tuning.notifications.message import Message, Run, of_failure, of_publication, of_report
 from gemini_tuning.notifications.sending import attempt, run_of, wanted
 from gemini_tuning.operators.base import ERROR_XCOM, optional_text
 from gemini_tuning.operators.report import SUMMARY_XCOM
@@ -28,9 +28,9 @@ SENT_KEY = "notifications_sent"  # in the task state store
 class GeminiNotifyOperator(BaseOperator):
     """Tell those whom ``notifications.yaml`` names of a run's outcome, or of its failure.
 
-    Which of the two: by the tasks directly upstream. When none of them failed, the message is that of the report; else
-    it says which tasks failed and why, and has the comparison as far as there is one. A DAG has the step twice, once
-    for each, so that the run's own outcome stays what it is::
+    Which of the two: by the tasks directly upstream. When none of them failed, the message is that of the report, or
+    where there is none, that a model was published; else it says which tasks failed and why, and has the comparison as
+    far as there is one. A DAG has the step twice, once for each, so that the run's own outcome stays what it is::
 
         notify = GeminiNotifyOperator(task_id="notify", trigger_rule=TriggerRule.NONE_FAILED, …)
         notify_failure = GeminiNotifyOperator(task_id="notify_failure", trigger_rule=TriggerRule.ONE_FAILED, …)
@@ -46,7 +46,8 @@ class GeminiNotifyOperator(BaseOperator):
     through.
 
     :param notifications: the file. (templated)
-    :param report_task_id: task that writes the report.
+    :param report_task_id: task that writes the report; there need be none.
+    :param publish_task_id: task that publishes the model; likewise.
     :param create_task_id: task that creates the tuning job.
     """
 
@@ -58,12 +59,14 @@ class GeminiNotifyOperator(BaseOperator):
         *,
         notifications: str,
         report_task_id: str = "report",
+        publish_task_id: str = "publish",
         create_task_id: str = "create_tuning_job",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.notifications = notifications
         self.report_task_id = report_task_id
+        self.publish_task_id = publish_task_id
         self.create_task_id = create_task_id
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -112,14 +115,24 @@ class GeminiNotifyOperator(BaseOperator):
         ti = context["ti"]
         states = ask_states(ti.dag_id, list(context["dag"].task_dict), ti.run_id).get(ti.run_id, {})
         run = run_of(context, optional_text(ti.xcom_pull(task_ids=self.create_task_id)))
-        report = None
-        if states.get(self.report_task_id) == "success":
-            pushed = ti.xcom_pull(task_ids=self.report_task_id)
-            summary = ti.xcom_pull(task_ids=self.report_task_id, key=SUMMARY_XCOM)
-            report = of_report(run, pushed if isinstance(pushed, Mapping) else {}, summary)
-        if report and not any(states.get(task_id) in FAILED for task_id in self.upstream_task_ids):
-            return report
-        return of_failure(run, self._errors(context, states), report)
+        outcome = self._outcome(context, states, run)
+        if any(states.get(task_id) in FAILED for task_id in self.upstream_task_ids):
+            return of_failure(run, self._errors(context, states), outcome)
+        if outcome is None:
+            raise AirflowSkipException("There is nothing to tell: nothing was promoted, and nothing failed")
+        return outcome
+
+    def _outcome(self, context: Context, states: Mapping[str, Any], run: Run) -> Message | None:
+        """Return what came of the run; what a task pushed counts only when it has done its work in this try."""
+        for task_id in (self.report_task_id, self.publish_task_id):
+            if states.get(task_id) != "success":
+                continue
+            found = context["ti"].xcom_pull(task_ids=task_id)
+            pushed = found if isinstance(found, Mapping) else {}
+            if task_id == self.publish_task_id:
+                return of_publication(run, pushed)
+            return of_report(run, pushed, context["ti"].xcom_pull(task_ids=task_id, key=SUMMARY_XCOM))
+        return None
 
     def _errors(self, context: Context, states: Mapping[str, Any]) -> dict[str, object]:
         """Return why which tasks failed, as far as they have said so."""

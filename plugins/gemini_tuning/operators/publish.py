@@ -10,6 +10,7 @@ from airflow.sdk import AssetAlias
 
 from gemini_tuning import links
 from gemini_tuning.assets import PROMOTED_MODELS, promoted_model
+from gemini_tuning.deployed import RegisteredModel
 from gemini_tuning.exceptions import PermanentServiceError, VerificationError
 from gemini_tuning.operators.base import GCP_FIELDS, GoogleCloudFields, flag, optional_text
 from gemini_tuning.operators.models import READ_BACK_INTERVAL, approved_checkpoint
@@ -23,7 +24,7 @@ from gemini_tuning.promotion import (
     scores_of,
 )
 from gemini_tuning.reporting.pushed import optional
-from gemini_tuning.resources import ModelVersion, ResourceName
+from gemini_tuning.resources import Model, ResourceName
 from gemini_tuning.wording import shown
 
 if TYPE_CHECKING:
@@ -111,54 +112,58 @@ class GeminiPublishModelOperator(GoogleCloudFields):
             ResourceName.parse(tuning_job, "tuningJobs")
         checkpoint_id = approved_checkpoint(self.checkpoint_id, self.require_approval, self.approval)
         model = self._promoted(checkpoint_id)
-        aliases = self._set_aliases(model) if wanted else {}
-        name, asset = ResourceName.parse(model.name, "models").unversioned, promoted_model(model.name)
+        name, asset = ResourceName.parse(model.name, "models"), promoted_model(model.name)
+        aliases = self._set_aliases(name) if wanted else {}
         context["outlet_events"][self.asset_alias].add(
             asset,
             extra={
-                "model": name,
-                "version": model.version,
+                "model": name.unversioned,
+                "version": name.version,
                 "checkpoint_id": checkpoint_id,
-                "endpoint": model.endpoint,
+                "endpoint": model.require_checkpoint(checkpoint_id).endpoint,
                 "scores": dict(known_scores(scores) or scores_of(checkpoint_id, decision)),
                 "tuning_job": tuning_job,
                 "dag_id": context["ti"].dag_id,
                 "run_id": context["ti"].run_id,
             },
         )
-        self.log.info("Event for %s: version %s, checkpoint %s", asset.uri, model.version, checkpoint_id)
+        self.log.info("Event for %s: version %s, checkpoint %s", asset.uri, name.version, checkpoint_id)
         return {
-            "model": name,
-            "version": model.version,
+            "model": name.unversioned,
+            "version": name.version,
             "checkpoint_id": checkpoint_id,
             "aliases": aliases,
             "asset": asset.uri,
         }
 
-    def _promoted(self, checkpoint_id: str) -> ModelVersion:
+    def _promoted(self, checkpoint_id: str) -> Model:
         """Read the model; somebody else may have set another default meanwhile."""
-        model = self.hook.get_model_version(self.model)
+        model = self.hook.get_model_with_endpoints(self.model)
         if model.default_checkpoint_id != checkpoint_id:
             raise VerificationError(
                 f"checkpoint_id: {shown(checkpoint_id)} was promoted, but the default of {model.name} is "
                 f"{shown(model.default_checkpoint_id)}: somebody else has set it. No event was emitted and no alias "
                 "set. Look at the model."
             )
+        try:
+            model.require_checkpoint(checkpoint_id)
+        except LookupError as error:
+            raise VerificationError(f"{error} No event was emitted. Look at the model.") from error
         return model
 
-    def _set_aliases(self, model: ModelVersion) -> dict[str, str | None]:
+    def _set_aliases(self, model: ResourceName) -> dict[str, str | None]:
         """Change one alias after the other, each read back, until all are where they belong."""
         end, asked = time.monotonic() + self.read_back_timeout, None
         while True:
-            versions = self.hook.list_model_versions(model.name)
-            own = next((version.name for version in versions if version.version == model.version), None)
+            versions = self.hook.list_model_versions(str(model))
+            own = next((str(version.name) for version in versions if version.name.version == model.version), None)
             change = next_change(versions, own) if own else None
             if own and change is None:
                 return {alias: holder(versions, alias) for alias in (CHAMPION, PREVIOUS)}
             if time.monotonic() >= end:
                 missing = change.words if change else f"find version {model.version} among its versions"
                 raise VerificationError(
-                    f"The aliases of {model.name} are not as they should be after {self.read_back_timeout:g} s; still "
+                    f"The aliases of {model} are not as they should be after {self.read_back_timeout:g} s; still "
                     f"to do: {missing}. No event was emitted. Look at the model's versions, then clear this task."
                 )
             if change is None or change == asked:  # what was asked for does not show yet
@@ -167,12 +172,12 @@ class GeminiPublishModelOperator(GoogleCloudFields):
             self._change(change, versions)
             asked = change
 
-    def _change(self, change: AliasChange, versions: Sequence[ModelVersion]) -> None:
+    def _change(self, change: AliasChange, versions: Sequence[RegisteredModel]) -> None:
         self.log.info("Version aliases: %s", change.words)
         try:
             self.hook.merge_version_aliases(change.name, [change.alias])
         except PermanentServiceError as error:
-            other = next((version.name for version in versions if change.alias in version.aliases), None)
+            other = next((str(version.name) for version in versions if change.alias in version.aliases), None)
             if error.code not in IN_USE or other is None:
                 raise
             self.log.warning("%s Another version has it: it is taken away there first", error)
