@@ -1,8 +1,12 @@
 """The whole pipeline in this process, once for each branch, against the local Vertex AI."""
 
+import json
+
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 from support import REPOSITORY
+
+from gemini_tuning.hook import GeminiTuningHook
 
 CONF = {
     "training_dataset_uri": "gs://bucket/train.jsonl",
@@ -138,3 +142,20 @@ def test_a_malformed_dataset_stops_the_run_before_anything_is_paid(dag, vertex):
     assert state == "failed"
     assert tasks["validate"] == "failed"
     assert vertex.state()["tuningJobs"] == []
+
+
+def test_a_run_above_its_budget_ends_before_any_job_exists(dag, vertex):
+    state, tasks, report = run(dag, budget=0.01)
+    assert (state, tasks["validate"], tasks["create_tuning_job"]) == ("failed", "failed", "upstream_failed")
+    assert report is None
+    assert vertex.state()["tuningJobs"] == []
+
+
+def test_what_was_billed_is_in_the_report_beside_the_estimate(dag, vertex):
+    state, _, report = run(dag, budget=5, count_tokens=True)
+    assert state == "success"
+    lines = GeminiTuningHook().read_lines(report["report_json"])
+    cost = json.loads(b"".join(lines))["cost"]
+    assert cost["total"] < cost["budget"]
+    assert cost["counted"]["ratio"] == pytest.approx(1, rel=0.05)
+    assert cost["billed"]["ratio"] == pytest.approx(1, rel=0.05)

@@ -21,7 +21,7 @@ from gemini_tuning.resources import Answer
 from gemini_tuning.smoke.cases import Case
 from gemini_tuning.smoke.judge import MAX_JUDGED, judge_prompt
 from gemini_tuning.smoke.suite import Suite
-from gemini_tuning.wording import money
+from gemini_tuning.wording import MAX_SHOWN, money, shortened
 
 Json = dict[str, Any]
 
@@ -207,21 +207,21 @@ def _item(
     prompts: int | None = None,
 ) -> Json:
     """Multiply; a price that is not known leaves its part out."""
-    unknown = list(unknown)
+    unknown, named = list(unknown), shortened(model.base_model or model.name, MAX_SHOWN)
     known = prices.of(model.base_model) if prices and model.base_model else None
     each = {kind: _price(kind, known) for kind in tokens}
     if model.base_model is None and tokens:
-        unknown.append(f"which base model {model.name} comes from, the service does not tell")
+        unknown.append(f"which base model {named} comes from, the service does not tell")
     elif prices:
         unknown += [
-            f"no {kind} price of {model.base_model}: put it into {prices.path}"
+            f"no {kind} price of {named}: put it into {prices.path}"
             for kind, price in (("tuning" if kind == "training" else kind, price) for kind, price in each.items())
             if price is None
         ]
     least = round(sum(count * (each[kind] or 0.0) for kind, count in tokens.items()) / MILLION, DIGITS)
     return {
         "what": what,
-        "model": model.base_model or model.name,
+        "model": named,
         "prompts": prompts,
         "tokens": dict(tokens),
         "prices": each,
