@@ -20,6 +20,9 @@ from gemini_tuning.copy_spec import ModelCopySpec
 from gemini_tuning.experiments import ExperimentReader
 from gemini_tuning.hook import GeminiTuningHook
 from tests.live import __main__ as live_cli
+from tests.live import trial
+from tests.live.clouds import LocalVertex
+from tests.live.evidence import Asked
 from tests.live.questions import QUESTIONS
 from tests.vertex_emulator.discovery import find_method, vertex_entries
 
@@ -171,6 +174,11 @@ def test_make_takes_what_is_said_of_it():
             assert f"$({name})" in recipe
             assert all(f'"{option}"' in options for option in value.split() if option.startswith("--"))
     assert "test-live" in MAKEFILE[MAKEFILE.index(".PHONY") :].splitlines()[0]
+
+
+def test_the_label_to_look_for_is_the_one_that_is_set():
+    labels = trial.params(Asked("p", "b", "us-central1", "m", "r"), LocalVertex())["labels"]
+    assert [f"`{name}: {value}`" in TEXT for name, value in labels.items()] == [True]
 
 
 def test_the_number_of_questions_is_about_right():
