@@ -16,13 +16,16 @@ from gemini_tuning.operators import (
     GeminiApproveCheckpointOperator,
     GeminiCopyModelOperator,
     GeminiGatePromotionOperator,
+    GeminiNotifyOperator,
+    GeminiPublishModelOperator,
     GeminiSetDefaultCheckpointOperator,
     GeminiSmokeTestCheckpointOperator,
     GeminiValidatePromotionOperator,
     GeminiVerifyModelCopyOperator,
 )
 
-SUITES = Path(__file__).parent / "config" / "smoke"
+CONFIG = Path(__file__).parent / "config"
+SUITES, NOTIFICATIONS = CONFIG / "smoke", str(CONFIG / "notifications.yaml")
 SUITE_NAMES = sorted(path.stem for path in SUITES.glob("*.yaml"))
 FOLDER = r"^(gs://[a-z0-9][a-z0-9._-]+(/\S*)?|/\S*|file:///\S*)$"
 
@@ -66,6 +69,12 @@ PARAMS = {
         pattern=JOB_NAME,
         title="Tuning job",
         description="Full name of the job that made the model; then its endpoint is read back as well.",
+    ),
+    "version_aliases": Param(
+        False,
+        type="boolean",
+        title="Set version aliases",
+        description="The model's version gets the alias champion, the one that had it gets previous.",
     ),
     "suite": Param(
         None,
@@ -218,6 +227,15 @@ with DAG(
         trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
         **cloud,
     )
+    publish = GeminiPublishModelOperator(
+        task_id="publish",
+        model=VALIDATED.format("model"),
+        checkpoint_id=VALIDATED.format("checkpoint_id"),
+        tuning_job=dag.param("tuning_job"),
+        version_aliases=dag.param("version_aliases"),
+        max_active_tis_per_dag=1,
+        **cloud,
+    )
     copy_model = GeminiCopyModelOperator(
         task_id="copy_model",
         model=dag.param("model"),
@@ -238,4 +256,11 @@ with DAG(
     validate >> [smoke_test, gate, approve, set_default]
     gate >> [approve, set_default]
     approve >> [set_default, copy_model, rejected]
-    set_default >> copy_model
+    notify = GeminiNotifyOperator(task_id="notify", notifications=NOTIFICATIONS, trigger_rule=TriggerRule.NONE_FAILED)
+    notify_failure = GeminiNotifyOperator(
+        task_id="notify_failure", notifications=NOTIFICATIONS, trigger_rule=TriggerRule.ONE_FAILED
+    )
+
+    set_default >> [publish, copy_model]
+    publish >> [notify, notify_failure]
+    verify_copy >> [notify, notify_failure]

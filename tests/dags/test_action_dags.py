@@ -88,13 +88,15 @@ def test_bad_values_are_refused(dag_id, name, bad):
 
 def test_defaults_are_set_one_after_the_other_and_no_copy_holds_them_up():
     tasks = {task.task_id: task.max_active_tis_per_dag for task in read_dag(PROMOTION).tasks}
-    others = ("validate", "smoke_test", "gate", "approve", "rejected", "copy_model", "verify_copy")
-    assert tasks == {"set_default": 1, **dict.fromkeys(others)}
+    others = ("validate", "smoke_test", "gate", "approve", "rejected", "copy_model", "verify_copy", "notify")
+    assert tasks == {"set_default": 1, "publish": 1, **dict.fromkeys((*others, "notify_failure"))}
 
 
 def test_the_steps_of_a_promotion_stand_in_the_documented_order():
     steps = [task.task_id for task in read_dag(PROMOTION).topological_sort() if task.task_id != "rejected"]
-    assert steps == ["validate", "smoke_test", "gate", "approve", "set_default", "copy_model", "verify_copy"]
+    assert steps[:5] == ["validate", "smoke_test", "gate", "approve", "set_default"]
+    assert set(steps[5:7]) == {"publish", "copy_model"}
+    assert steps[7:] == ["verify_copy", "notify", "notify_failure"]
 
 
 def run(dag_id, **conf):
@@ -123,7 +125,7 @@ def default(model):
 
 def test_a_checkpoint_becomes_the_default_and_is_rolled_back(airflow_db, job):
     state, tasks, pushed = run(PROMOTION, model=job.model, checkpoint_id="1", tuning_job=job.name)
-    assert (state, set(ran(tasks))) == ("success", {"validate", "set_default"})
+    assert (state, set(ran(tasks))) == ("success", {"validate", "set_default", "publish"})
     assert (pushed["set_default"]["default_before"], pushed["set_default"]["default_after"]) == ("3", "1")
     assert default(job.model) == "1"
     for expected in ("3", "1"):
@@ -154,7 +156,7 @@ def test_a_checkpoint_that_passes_the_suite_becomes_the_default(airflow_db, vert
     job = finished_job(vertex, replace(SPEC, epoch_count=6))
     conf = {"suite": "ferry_support", "min_pass_rate": 0.5, "results_uri": "gs://bucket/results"}
     state, tasks, pushed = run(PROMOTION, model=job.model, checkpoint_id="5", **conf)
-    assert (state, set(ran(tasks))) == ("success", {"validate", "smoke_test", "gate", "set_default"})
+    assert (state, set(ran(tasks))) == ("success", {"validate", "smoke_test", "gate", "set_default", "publish"})
     assert pushed["smoke_test"]["results_uri"].startswith("gs://bucket/results/gemini_checkpoint_promotion/")
     assert default(job.model) == "5"
     (endpoint,) = {r["path"].rpartition(":")[0] for r in vertex.requests() if r["path"].endswith(":generateContent")}
