@@ -8,24 +8,27 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from operator import add
 from typing import Any
 
+from gemini_tuning.preflight.cores import check_on_all_cores, cores
 from gemini_tuning.preflight.duplicates import leaked, repeated
-from gemini_tuning.preflight.examples import Example, Fault, read_example
+from gemini_tuning.preflight.lines import (
+    MAX_EXAMPLE_TOKENS,
+    MAX_FILES,
+    MAX_LINE_BYTES,
+    PROBLEMS_SHOWN,
+    CheckedLines,
+    check_lines,
+)
 from gemini_tuning.preflight.sample import Sample
 
-MAX_LINE_BYTES = 16 << 20  # far above an example's 131,072 tokens; a longer one is refused unread
 MAX_TRAINING_BYTES = 1_000_000_000
 MAX_EXAMPLES = 10_000_000
 MAX_VALIDATION_EXAMPLES = 5_000
-MAX_EXAMPLE_TOKENS = 131_072
 ADVISED_TRAINING_EXAMPLES = 100
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-PROBLEMS_SHOWN = 10
 WARNINGS_SHOWN = 3  # of each kind
-MAX_FILES = 10_000  # different ones that are remembered
-NO_KEY = 0  # of a line that has no example
+ALL_CORES_FROM = 32 << 20  # bytes; a smaller file is done before the other processes have started
 
 
 @dataclass
@@ -40,6 +43,7 @@ class DatasetReport:
     :param problems: ``line N: what`` for the first faults found, at most :data:`PROBLEMS_SHOWN`.
     :param warnings: what is allowed but not advised.
     :param files: addresses that the examples name and the line that does so first, at most :data:`MAX_FILES`.
+    :param on_all_cores: whether the keys come from :mod:`~gemini_tuning.preflight.cores`; others cannot be compared.
     :param keys: of the example on each line, see :class:`~gemini_tuning.preflight.examples.Example`.
     """
 
@@ -55,6 +59,7 @@ class DatasetReport:
     files: dict[str, int] = field(default_factory=dict)
     keys: array[int] = field(default_factory=lambda: array("q"))
     problem_count: int = 0
+    on_all_cores: bool = False
 
     def add_problem(self, kind: str, text: str) -> None:
         """Count a fault and keep it if it is among the first."""
@@ -98,13 +103,14 @@ class DatasetReport:
         return 0
 
 
-def check_training_dataset(blocks: Iterable[bytes], sample: Sample | None = None) -> DatasetReport:
+def check_training_dataset(blocks: Iterable[bytes], sample: Sample | None = None, *, size: int = 0) -> DatasetReport:
     """Check a training file line by line; eight bytes of each line are kept, to find those that come twice.
 
     :param blocks: the file, in pieces of any size.
     :param sample: takes some of the lines, when it is given.
+    :param size: bytes that will come, as far as known: a big file is checked on all cores.
     """
-    report = _check(blocks, sample)
+    report = _check(blocks, sample, on_all_cores=cores() > 1 and size >= ALL_CORES_FROM)
     if report.size_bytes > MAX_TRAINING_BYTES:
         fault = f"{report.size_bytes} bytes; a training file may have at most {MAX_TRAINING_BYTES}"
         report.add_problem("too_large", fault)
@@ -123,7 +129,7 @@ def check_validation_dataset(blocks: Iterable[bytes], training: DatasetReport) -
     :param training: what was found in the training file: the limit depends on its size, and an example that is there
         too says nothing about what was learned.
     """
-    report = _check(blocks)
+    report = _check(blocks, on_all_cores=training.on_all_cores)
     thirty_percent = training.examples * 3 // 10
     limit = min(MAX_VALIDATION_EXAMPLES, thirty_percent) if thirty_percent > 1000 else MAX_VALIDATION_EXAMPLES
     if report.examples > limit:
@@ -143,18 +149,46 @@ def check_validation_dataset(blocks: Iterable[bytes], training: DatasetReport) -
     return report
 
 
-def _check(blocks: Iterable[bytes], sample: Sample | None = None) -> DatasetReport:
-    report, truncated = DatasetReport(), list[int]()
-    for lines in _lines(_hashed(blocks, report)):
-        first = len(report.keys) + 1
-        if first == 1:
-            lines[0] = _without_mark(lines[0], report)
-        lengths = _check_lines(lines, first, report)
-        report.lengths.update(lengths)
+def _check(blocks: Iterable[bytes], sample: Sample | None = None, *, on_all_cores: bool) -> DatasetReport:
+    report, truncated = DatasetReport(on_all_cores=on_all_cores), list[int]()
+    pieces = _looked_at(_pieces(_hashed(blocks, report)), report, sample)
+    for checked in check_on_all_cores(pieces) if on_all_cores else (check_lines(p.split(b"\n")) for p in pieces):
+        _add(checked, report, truncated)
+    _judge(report, truncated)
+    return report
+
+
+def _looked_at(pieces: Iterable[bytes], report: DatasetReport, sample: Sample | None) -> Iterator[bytes]:
+    """Pass the pieces on, the first without a byte order mark, and let the sample take its lines."""
+    number = 1
+    for piece in pieces:
+        clean = _without_mark(piece, report) if number == 1 else piece
         if sample:
-            sample.look(lines, first)
-        if lengths and max(lengths) > MAX_EXAMPLE_TOKENS:
-            truncated += _long_ones(lengths, first, report.keys)
+            sample.look(clean.split(b"\n"), number)
+        number += clean.count(b"\n") + 1
+        yield clean
+
+
+def _add(checked: CheckedLines, report: DatasetReport, truncated: list[int]) -> None:
+    """Count some more lines."""
+    first = len(report.keys) + 1
+    report.keys.frombytes(checked.keys)
+    report.examples += checked.examples
+    report.input_tokens += checked.input_tokens
+    report.output_tokens += checked.output_tokens
+    report.lengths.update(checked.lengths)
+    report.counts.update(checked.kinds)
+    report.problem_count += sum(checked.kinds.values())
+    room = max(PROBLEMS_SHOWN - len(report.problems), 0)
+    report.problems += [f"line {first + place}: {text}" for place, text in checked.faults[:room]]
+    truncated += [first + place for place in checked.too_long]
+    for file, place in checked.files.items():
+        if len(report.files) < MAX_FILES:
+            report.files.setdefault(file, first + place)
+
+
+def _judge(report: DatasetReport, truncated: list[int]) -> None:
+    """Say what the whole shows."""
     if not report.examples:
         report.add_problem("no_examples", "the file has no examples")
     if truncated:
@@ -165,56 +199,21 @@ def _check(blocks: Iterable[bytes], sample: Sample | None = None) -> DatasetRepo
     if count:
         where = ", ".join(f"line {number} repeats line {before}" for number, before in again)
         report.warn("repeated", count, f"{count} examples are there more than once: {where}")
-    return report
 
 
-def _check_lines(lines: list[bytes], first: int, report: DatasetReport) -> list[int]:
-    """Check some lines, and return the tokens of each example. The loop that all the time goes into."""
-    keys, heard, spoken = report.keys, list[int](), list[int]()
-    for number, line in enumerate(lines, first):
-        found = read_example(line)
-        if isinstance(found, Example):
-            keys.append(found.key)
-            heard.append(found.input_tokens)
-            spoken.append(found.output_tokens)
-            for file in found.files:
-                if len(report.files) < MAX_FILES:
-                    report.files.setdefault(file, number)
-            continue
-        keys.append(NO_KEY)
-        if line and not line.isspace():
-            _refuse(line, number, found, report)
-    report.examples += len(heard)
-    report.input_tokens += sum(heard)
-    report.output_tokens += sum(spoken)
-    return list(map(add, heard, spoken))
-
-
-def _refuse(line: bytes, number: int, fault: Fault, report: DatasetReport) -> None:
-    if len(line) > MAX_LINE_BYTES:
-        fault = Fault("too_long", f"longer than {MAX_LINE_BYTES} bytes")
-    report.examples += 1
-    report.add_problem(fault.kind, f"line {number}: {fault.text}")
-
-
-def _long_ones(lengths: list[int], first: int, keys: array[int]) -> list[int]:
-    """Return the numbers of the lines that have more tokens than an example may have."""
-    good = (number for number in range(first, len(keys) + 1) if keys[number - 1] != NO_KEY)
-    return [number for number, length in zip(good, lengths, strict=True) if length > MAX_EXAMPLE_TOKENS]
-
-
-def _lines(blocks: Iterable[bytes]) -> Iterator[list[bytes]]:
-    """Cut blocks into lines. What is too long for one is not kept whole, and so refused."""
+def _pieces(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """Cut blocks where lines end. What is too long for one is not kept whole, and so refused."""
     rest = b""
     for block in blocks:
-        first, *others = block.split(b"\n")
-        rest += first
-        if others:
-            yield [rest, *others[:-1]]
-            rest = others[-1]
-        rest = rest[: MAX_LINE_BYTES + 1]
+        cut = block.rfind(b"\n")
+        if cut < 0:
+            rest = (rest + block)[: MAX_LINE_BYTES + 1]
+            continue
+        head = block.find(b"\n") if len(rest) + len(block) > MAX_LINE_BYTES else 0
+        yield (rest + block[:head])[: MAX_LINE_BYTES + 1] + block[head:cut]
+        rest = block[cut + 1 :]
     if rest:
-        yield [rest]
+        yield rest
 
 
 def _hashed(blocks: Iterable[bytes], report: DatasetReport) -> Iterator[bytes]:
