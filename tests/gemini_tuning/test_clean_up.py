@@ -251,6 +251,7 @@ def test_settings_that_would_delete_more_than_was_meant_are_refused(change, said
 def test_settings_are_read_back():
     settings = CleanUpSettings(MODEL, keep_checkpoints=("1",), keep_copies=2, copy_location="europe-west4")
     assert CleanUpSettings.from_mapping(settings.as_dict()) == settings
+    assert CleanUpSettings(MODEL, keep_checkpoints=(1,)).keep_checkpoints == ("1",)
     for bad in (None, {}, {**settings.as_dict(), "more": 1}):
         with pytest.raises(InvalidInputError, match="plan: settings"):
             CleanUpSettings.from_mapping(bad)
@@ -281,7 +282,8 @@ class Service:
             return None
         there = [e for e, each in self.endpoints.items() if any(m == name for _, m, _ in each["deployed"])]
         return RegisteredModel(
-            model(name), found["default"], tuple(found["aliases"]), found["original"], tuple(there), found["made"]
+            *(model(name), found["default"], tuple(found["aliases"]), found["original"], tuple(there), found["made"]),
+            checkpoint_ids=("1", "2", "3"),
         )
 
     def list_registered_models(self, project, location):
