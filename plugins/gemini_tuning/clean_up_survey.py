@@ -60,8 +60,6 @@ class CleanUpSettings:
 
         :raises InvalidInputError: with a sentence for each problem, beginning with the parameter's name.
         """
-        ids = tuple(str(each) if isinstance(each, int) else each for each in self.keep_checkpoints)
-        object.__setattr__(self, "keep_checkpoints", ids)  # 1 is as good as "1", but does not equal it
         if problems := [problem for problem in self._problems() if problem]:
             raise InvalidInputError(f"{'; '.join(problems)}. Nothing was planned.")
 

@@ -130,7 +130,7 @@ def test_a_dry_run_deletes_nothing(vertex, job):
 
 
 def test_nothing_to_do_is_said(vertex, job):
-    made = plan(job, keep_checkpoints=["1", "2"])
+    made = plan(job, keep_checkpoints=["1", 2])
     assert {reason for _, reason in actions(made).values()} == {
         *(f"checkpoint {each} is to be kept" for each in "12"),
         "checkpoint 3 is the default",
