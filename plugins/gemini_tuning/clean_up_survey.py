@@ -22,7 +22,7 @@ from gemini_tuning.resources import (
     project_problem,
     serving_problem,
 )
-from gemini_tuning.wording import shown
+from gemini_tuning.wording import shortened, shown
 
 if TYPE_CHECKING:
     from gemini_tuning.hook import GeminiTuningHook
@@ -135,6 +135,12 @@ class Survey:
         found = self._hook.find_registered_model(self._settings.model)
         if found is None:
             raise InvalidInputError(f"model: there is no {self._settings.model}. Nothing was planned or deleted.")
+        if unknown := set(self._settings.keep_checkpoints) - set(found.checkpoint_ids):
+            there = ", ".join(found.checkpoint_ids) or "none"
+            raise InvalidInputError(
+                f"keep_checkpoints: {found.name} has no checkpoint {shown(min(unknown))}; it has: {shortened(there)}. "
+                "Nothing was planned or deleted."
+            )
         return found
 
     @cached_property

@@ -41,6 +41,7 @@ class RegisteredModel:
     :param original: full name of the model that this one is a copy of; ``None`` when it is none.
     :param endpoints: full names of those where it is deployed.
     :param create_time: of the version, in seconds since 1970 (UTC).
+    :param checkpoint_ids: of all its checkpoints.
     """
 
     name: ResourceName
@@ -49,6 +50,7 @@ class RegisteredModel:
     original: str | None = None
     endpoints: tuple[str, ...] = ()
     create_time: float | None = None
+    checkpoint_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

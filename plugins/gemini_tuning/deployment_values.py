@@ -67,6 +67,11 @@ def registered_model(raw: Any, *, asked: str | None = None) -> RegisteredModel:
         original=_original(raw),
         endpoints=_endpoints(raw),
         create_time=_seconds(raw.get("versionCreateTime")),
+        checkpoint_ids=tuple(
+            found
+            for each in _mappings(raw.get("checkpoints"), "checkpoints")
+            if (found := _checkpoint(each.get("checkpointId")))
+        ),
     )
 
 

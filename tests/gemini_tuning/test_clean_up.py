@@ -281,7 +281,8 @@ class Service:
             return None
         there = [e for e, each in self.endpoints.items() if any(m == name for _, m, _ in each["deployed"])]
         return RegisteredModel(
-            model(name), found["default"], tuple(found["aliases"]), found["original"], tuple(there), found["made"]
+            *(model(name), found["default"], tuple(found["aliases"]), found["original"], tuple(there), found["made"]),
+            checkpoint_ids=("1", "2", "3"),
         )
 
     def list_registered_models(self, project, location):

@@ -130,7 +130,7 @@ def test_a_dry_run_deletes_nothing(vertex, job):
 
 
 def test_nothing_to_do_is_said(vertex, job):
-    made = plan(job, keep_checkpoints=["1", "2"])
+    made = plan(job, keep_checkpoints=["1", 2])
     assert {reason for _, reason in actions(made).values()} == {
         *(f"checkpoint {each} is to be kept" for each in "12"),
         "checkpoint 3 is the default",
@@ -202,6 +202,7 @@ def test_the_champions_endpoint_stays(vertex, job, spelt):
         ({"champion": f"projects/demo-project/locations/{LOCATION}/models/404@1"}, "champion: there is no .*404"),
         ({"champion": "gemini-2.5-flash"}, "champion: "),
         ({"idle_days": "0"}, "idle_days: "),
+        ({"keep_checkpoints": ["1", "9"]}, "keep_checkpoints: .* has no checkpoint '9'; it has: 1, 2, 3"),
         ({"keep_copies": "1"}, "copy_location: "),
     ],
 )

@@ -165,6 +165,7 @@ def test_a_model():
         "versionAliases": ["default", "champion"],
         "versionCreateTime": "2026-11-20T12:00:00.5Z",
         "defaultCheckpointId": "3",
+        "checkpoints": [{"checkpointId": "1"}, {"checkpointId": "3", "epoch": "2"}],
         "deployedModels": [{"endpoint": ENDPOINT}, {"endpoint": ENDPOINT}],
         "modelSourceInfo": {"copy": True},
         "originalModelInfo": {"model": f"{PARENT}/models/8@1"},
@@ -172,6 +173,7 @@ def test_a_model():
     found = registered_model(raw, asked=MODEL)
     assert (str(found.name), found.aliases, found.default_checkpoint_id) == (MODEL, ("default", "champion"), "3")
     assert (found.endpoints, found.original, found.create_time) == ((ENDPOINT,), f"{PARENT}/models/8@1", 1795176000.5)
+    assert found.checkpoint_ids == ("1", "3")
     for lacking in ({"modelSourceInfo": {"copy": "true"}}, {"modelSourceInfo": {}}, {"originalModelInfo": {}}):
         assert registered_model({**raw, **lacking}).original is None
     for odd in (None, "yesterday", 7, "2026-11-20T12:00:00"):

@@ -30,6 +30,7 @@ from gemini_tuning.operators.base import (
 from gemini_tuning.operators.hitl import answered_at, how_to_ask_anew, nobody_answered, shows_an_old_request
 from gemini_tuning.reporting.approval import APPROVED, NOT_REQUIRED, REJECT, REJECTED, TIMED_OUT
 from gemini_tuning.reporting.pushed import mapping, text
+from gemini_tuning.resources import checkpoint_id
 from gemini_tuning.wording import said, shown, whole_characters
 
 if TYPE_CHECKING:
@@ -128,7 +129,9 @@ class GeminiPlanCleanUpOperator(GoogleCloudFields):
             model=self.model,
             tuning_job=optional_text(self.tuning_job),
             champion=optional_text(self.champion),
-            keep_checkpoints=tuple(as_list(self.keep_checkpoints, "keep_checkpoints")),
+            keep_checkpoints=tuple(
+                checkpoint_id(each, "keep_checkpoints") for each in as_list(self.keep_checkpoints, "keep_checkpoints")
+            ),
             idle_days=7.0 if idle_days is None else idle_days,
             ignore_traffic=flag(self.ignore_traffic, "ignore_traffic"),
             keep_copies=optional_int(self.keep_copies, "keep_copies"),
