@@ -61,7 +61,6 @@ for profile in profiles:
             trigger_run_id=plan.output["tuning_run_id"],
             conf=plan.output["conf"],
             skip_when_already_exists=True,
-            openlineage_inject_parent_info=False,  # it would add a parameter that the tuning DAG does not know
         )
         wait_for_tuning_run = GeminiWaitForTuningRunOperator(
             task_id="wait_for_tuning_run",

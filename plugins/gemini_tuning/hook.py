@@ -547,7 +547,7 @@ class GeminiTuningHook(ExperimentReader, DeploymentKeeper):
         """
         from google.cloud.storage import Blob
 
-        with service_errors("look at", uri):
+        with service_errors("read", uri):
             client = self._storage_client()
             if not uri.endswith("/"):
                 blob = Blob.from_uri(uri, client=client)

@@ -153,6 +153,9 @@ class NothingIsSent:
     def write_object(self, uri, content, content_type):
         pass
 
+    def object_versions(self, uri):
+        return {}
+
     def read_blocks(self, uri):
         return iter([b"\n".join(self.read_lines(uri))])
 

@@ -58,6 +58,7 @@ RETRY_POLICY = ExceptionRetryPolicy(
 
 
 ERROR_XCOM = "error"
+ADDED_BY_AIRFLOW = frozenset({"openlineage"})  # where a run comes from, when another DAG starts it
 
 
 def as_callbacks(given: Any) -> list[Any]:
@@ -200,7 +201,7 @@ def refuse_unknown_params(context: Context) -> None:
     """
     conf = getattr(context["dag_run"], "conf", None) or {}
     known = context["dag"].params
-    if unknown := sorted(set(conf) - set(known)):
+    if unknown := sorted(set(conf) - set(known) - ADDED_BY_AIRFLOW):
         there = ", ".join(sorted(known))
         raise InvalidInputError(f"Unknown parameter {', '.join(unknown)}; nothing was created. This DAG has: {there}.")
 

@@ -136,7 +136,9 @@ class GeminiPreflightOperator(EstimatesCost):
 
     def _check_datasets(self, costing: Costing | None) -> tuple[DatasetReport, DatasetReport | None]:
         sample = costing.sample if costing else None
-        training = check_training_dataset(self.hook.read_blocks(self.training_dataset_uri), sample)
+        there = self.hook.object_versions(self.training_dataset_uri).get(self.training_dataset_uri)
+        blocks = self.hook.read_blocks(self.training_dataset_uri)
+        training = check_training_dataset(blocks, sample, size=there.size_bytes if there else 0)
         self._report(self.training_dataset_uri, training)
         if not (uri := optional_text(self.validation_dataset_uri)):
             return training, None
