@@ -15,12 +15,8 @@ from gemini_tuning.files import JSON, Files, folder_problem, joined
 from gemini_tuning.notifications.sending import check_notifications
 from gemini_tuning.operators.base import GCP_FIELDS, optional_text, refuse_unknown_params
 from gemini_tuning.operators.cost import Costing, EstimatesCost
-from gemini_tuning.preflight.datasets import (
-    MAX_FILES,
-    DatasetReport,
-    check_training_dataset,
-    check_validation_dataset,
-)
+from gemini_tuning.preflight.datasets import DatasetReport, check_training_dataset, check_validation_dataset
+from gemini_tuning.preflight.lines import MAX_FILES
 from gemini_tuning.resources import serving_problem
 from gemini_tuning.smoke.suite import Judge, load_suite
 from gemini_tuning.tuning_spec import gcs_problem
