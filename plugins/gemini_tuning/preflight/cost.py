@@ -14,8 +14,8 @@ from math import ceil
 from typing import Any
 
 from gemini_tuning.preflight.datasets import DatasetReport
-from gemini_tuning.preflight.lines import MAX_EXAMPLE_TOKENS
 from gemini_tuning.preflight.examples import BYTES_PER_TOKEN
+from gemini_tuning.preflight.lines import MAX_EXAMPLE_TOKENS
 from gemini_tuning.preflight.prices import ModelPrice, PriceTable
 from gemini_tuning.preflight.sample import Count
 from gemini_tuning.resources import Answer
