@@ -78,6 +78,26 @@ class RunPageLink(BaseOperatorLink):
         return run_page(ti_key.dag_id, ti_key.run_id)
 
 
+@attrs.define(frozen=True)
+class TuningRunLink(BaseOperatorLink):
+    """The page of the tuning run that a retraining has started."""
+
+    @property
+    def name(self) -> str:
+        """What the button says."""
+        return "Checkpoints of the tuning run"
+
+    @property
+    def xcom_key(self) -> str:
+        """Where Airflow keeps the address."""
+        return "_link_tuning_run"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
+        """Return the address; both fields are rendered anew when the task goes on after its deferral."""
+        dag_id, run_id = getattr(operator, "tuning_dag_id", None), getattr(operator, "tuning_run_id", None)
+        return run_page(dag_id, run_id) if isinstance(dag_id, str) and isinstance(run_id, str) else ""
+
+
 TUNING_JOB = ConsoleLink("Tuning job", "_link_tuning_job", field="tuning_job", pushed=("return_value", None))
 TUNED_MODEL = ConsoleLink("Tuned model", "_link_tuned_model", field="model", pushed=("tuned_model", None))
 MODEL_OF_JOB = ConsoleLink("Tuned model", "_link_tuned_model", pushed=("return_value", "model"))
@@ -87,6 +107,7 @@ SOURCE_MODEL = ConsoleLink("Source model", "_link_source_model", field="source_m
 COPY = ConsoleLink("Copy", "_link_copy", pushed=("return_value", "model"))
 CHECKED_COPY = ConsoleLink("Copy", "_link_copy", field="model")
 RUN_PAGE = RunPageLink()
+TUNING_RUN = TuningRunLink()
 
 
 def run_page(dag_id: str, run_id: str) -> str:

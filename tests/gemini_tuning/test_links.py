@@ -55,6 +55,21 @@ def test_the_runs_page_is_quoted_and_below_airflows_own_path(monkeypatch):
     assert run_page("my.dag", "manual__2026-01-01T00:00:00+00:00/x") == "/team/airflow" + page
 
 
+WITHOUT_A_PAGE = {  # at that time, or at all
+    "GeminiPreflightOperator", "GeminiCancelTuningJobOperator", "GeminiPlanCleanUpOperator",
+    "GeminiApproveCleanUpOperator", "GeminiCleanUpOperator", "GeminiPlanRetrainingOperator",
+    "GeminiWaitForTuningRunOperator",
+}  # fmt: skip
+
+
+def test_a_retraining_leads_to_the_page_of_its_tuning_run():
+    operator = SimpleNamespace(tuning_dag_id="gemini_checkpoint_tuning", tuning_run_id="weekly__1")
+    page = "/dags/gemini_checkpoint_tuning/runs/weekly__1/plugin/gemini-tuning-run"
+    assert links.TUNING_RUN.get_link(operator, ti_key=KEY) == page
+    operator.tuning_run_id = None
+    assert links.TUNING_RUN.get_link(operator, ti_key=KEY) == ""
+
+
 def test_each_link_of_a_task_has_a_name_and_a_place_of_its_own():
     from gemini_tuning import operators, sensors
 
@@ -62,7 +77,7 @@ def test_each_link_of_a_task_has_a_name_and_a_place_of_its_own():
     for kind in kinds:
         found = kind.operator_extra_links
         assert len({link.name for link in found}) == len({link.xcom_key for link in found}) == len(found), kind
-        if kind.__name__ not in {"GeminiPreflightOperator", "GeminiCancelTuningJobOperator"}:
+        if kind.__name__ not in WITHOUT_A_PAGE:
             assert links.RUN_PAGE in found, kind
         for link in found:
             if isinstance(link, ConsoleLink) and link.field:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowSkipException
 
+from gemini_tuning import links
 from gemini_tuning.exceptions import TuningRunError
 from gemini_tuning.operators.base import (
     ERROR_XCOM,
@@ -172,6 +173,7 @@ class GeminiWaitForTuningRunOperator(_TuningRuns, BaseOperator):
     """
 
     template_fields: Sequence[str] = ("tuning_run_id",)
+    operator_extra_links = (links.TUNING_RUN,)
 
     def __init__(
         self,
