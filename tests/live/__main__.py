@@ -17,12 +17,15 @@ import httpx
 
 from demo.processes import DemoError
 from demo.stack import REPOSITORY
+from gemini_tuning.preflight.prices import load_prices
+from gemini_tuning.wording import money
 from tests.live import findings, sample
 from tests.live.clouds import Cloud, LocalVertex, RealProject
 from tests.live.evidence import Asked
 from tests.live.trial import Options, Result, try_live
 from tests.live.wire import NoCredentialsError, dig
 
+TABLE = REPOSITORY / "dags" / "config" / "prices.yaml"
 OBSERVED = Path(__file__).parent / "observed"
 CHEAPEST = "gemini-2.5-flash-lite"
 PROMPTS = 4  # for each checkpoint: three cases, and one of ours
@@ -110,11 +113,21 @@ def _announce(asked: Asked, options: argparse.Namespace) -> None:
     print(f"{asked.epochs} epochs; its objects below {asked.uri('')}; a copy of its model in the same location.")
     jobs = " for each of two jobs, of which the second is cancelled" if options.cancel else ""
     print(f"Tuned tokens{jobs}: about {size.likely:,}, at most {size.most:,}.")
-    print(f"Prompts: {PROMPTS * asked.epochs}, of a dozen tokens each. What a token costs: {PRICES}")
+    print(f"Prompts: {PROMPTS * asked.epochs}, of a dozen tokens each. {_amount(size.most, asked.base_model)}")
     if not options.emulator:
         print(
             "A real job takes from ten minutes to some hours. Ctrl-C cancels it; what was tuned until then is billed."
         )
+
+
+def _amount(tokens: int, base_model: str) -> str:
+    """Say what so many tuned tokens cost at most."""
+    table = load_prices(str(TABLE))
+    price = table.of(base_model)
+    if price is None or price.tuning is None:
+        return f"{TABLE.name} has no price of tuning {base_model}: look at {PRICES}"
+    amount = f"{table.currency} {money(price.tuning * tokens / 1e6)}"
+    return f"Tuning costs at most {amount} a job, by the prices of {table.date} in {TABLE.name}; check them: {PRICES}"
 
 
 def _confirmed(given: str) -> bool:
