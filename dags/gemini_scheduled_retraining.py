@@ -15,7 +15,7 @@ from airflow.sdk import DAG, Param, TriggerRule
 from gemini_tuning.dag_params import tuning_params
 from gemini_tuning.operators import GeminiPlanRetrainingOperator, GeminiWaitForTuningRunOperator
 from gemini_tuning.retraining.profiles import load_profiles
-from gemini_tuning.retraining.schedules import check_params, memory_of, refused, schedule_of
+from gemini_tuning.retraining.schedules import RefusedProfile, check_params, memory_of, schedule_of
 
 CONFIG = Path(__file__).parent / "config"
 FORCE = Param(
@@ -28,7 +28,10 @@ FORCE = Param(
 profiles, errors = load_profiles(
     CONFIG / "retraining", check=partial(check_params, params=tuning_params(CONFIG / "smoke"))
 )
-refused_profiles = refused(errors)
+
+for error in errors:
+    with RefusedProfile(error):
+        pass
 
 for profile in profiles:
     memory = memory_of(profile)

@@ -102,8 +102,15 @@ def test_a_broken_profile_is_one_import_error_and_the_others_stay(stack, profile
     wait_for(stack, f"the DAG {DAG_ID}", lambda: DAG_ID in stack.api.dag_ids())
     broken = profiles / "broken.yaml"
     broken.write_text('schedule: "@weekly"\nparams:\n  training_dataset_uri: gs://bucket/train.jsonl\n  epochs: 3\n')
-    wait_for(stack, "the import error", stack.api.import_errors)
-    (error,) = stack.api.import_errors()
+    found = []
+
+    def seen():
+        found[:] = stack.api.import_errors()
+        return found
+
+    wait_for(stack, "the import error", seen)
+    (error,) = found
+    assert error["filename"] == "config/retraining/broken.yaml"
     assert f"{broken}: params.epochs: the tuning DAG has no such Param" in error["stack_trace"]
     assert DAG_ID in stack.api.dag_ids()
     broken.unlink()

@@ -29,7 +29,14 @@ _CLASS = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
 
 class ProfileError(ValueError):
-    """A profile file is not acceptable; the message names the file, the line and the field."""
+    """A profile file is not acceptable; the message names the file, the line and the field.
+
+    :param path: of the file.
+    """
+
+    def __init__(self, path: Path, what: str) -> None:
+        super().__init__(f"{path}: {what}")
+        self.path = path
 
 
 class GoOnFrom(StrEnum):
@@ -88,7 +95,7 @@ def load_profile(path: Path) -> RetrainingProfile:
     try:
         document = yaml_file.load(yaml_file.read_text(path))
     except (OSError, ValueError) as error:  # a YamlError is a ValueError
-        raise ProfileError(f"{path}: cannot be read: {error}") from error
+        raise ProfileError(path, f"cannot be read: {error}") from error
     return _Reader(path, document).profile()
 
 
@@ -204,7 +211,7 @@ class _Reader:
 
 def refusal(path: Path, what: str, line: int | None = None) -> ProfileError:
     """Return an error that names the file, the line where it is known, and the field."""
-    return ProfileError(f"{path}: {what}" if line is None else f"{path}: line {line}: {what}")
+    return ProfileError(path, what if line is None else f"line {line}: {what}")
 
 
 def load_profiles(

@@ -1,9 +1,11 @@
-"""Profiles as Airflow understands them: schedules, watched data, and one import error for what is not acceptable."""
+"""Profiles as Airflow understands them: schedules, watched data, and an import error for each that is refused."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from airflow.sdk import DAG, Asset, AssetAny, AssetOrTimeSchedule, AssetWatcher, CronTriggerTimetable, Param
@@ -12,9 +14,8 @@ from airflow.sdk.definitions.asset import BaseAsset
 
 from gemini_tuning.object_watch import GcsObjectChangeTrigger
 from gemini_tuning.retraining.profiles import ProfileError, RetrainingProfile, refusal
+from gemini_tuning.run_labels import label_value
 from gemini_tuning.wording import said
-
-REFUSED_DAG_ID = "gemini_retraining_refused_profiles"
 
 
 def schedule_of(profile: RetrainingProfile) -> BaseTimetable | BaseAsset:
@@ -55,18 +56,32 @@ def memory_of(profile: RetrainingProfile) -> Asset:
     return Asset(name=f"gemini_retraining_{profile.name}")
 
 
-class RefusedProfiles(DAG):
-    """A DAG that Airflow refuses: the only way to show an import error and yet have the file's other DAGs."""
+class RefusedProfile(DAG):
+    """A DAG that Airflow can't take over, so that its error stands among Airflow's import errors, under its own file.
 
-    def validate(self) -> None:
+    An error of the DAG file itself would make Airflow retire all DAGs of that file. So this one fails where Airflow
+    writes a DAG down, which it notes by the DAG's own file: the profile's.
+    """
+
+    def __init__(self, error: ProfileError) -> None:
+        self._error = error
+        self._relative: str | None = None
+        super().__init__(dag_id=f"refused_{label_value(error.path.stem)}", schedule=None)
+
+    @property
+    def relative_fileloc(self) -> str | None:
+        """Where the profile lies in the bundle."""
+        return self._relative
+
+    @relative_fileloc.setter
+    def relative_fileloc(self, value: str | None) -> None:
+        """Take over where the DAG file lies in the bundle: the profiles lie beside it."""
+        beside = os.path.relpath(self._error.path, Path(self.fileloc).parent) if value and self.fileloc else None
+        self._relative = str(Path(value).parent / beside) if value and beside else None
+
+    def get_serialized_fields(self) -> frozenset[str]:  # type: ignore[override]  # Airflow asks the instance
         """Refuse."""
-        raise ProfileError(self.description or "")
-
-
-def refused(errors: Sequence[ProfileError]) -> DAG | None:
-    """Return what shows the errors among Airflow's import errors; ``None`` when there are none."""
-    text = "; ".join(str(error) for error in errors)
-    return RefusedProfiles(dag_id=REFUSED_DAG_ID, description=text, schedule=None) if errors else None
+        raise self._error
 
 
 def _watched(uri: str, profile: RetrainingProfile) -> Asset:
