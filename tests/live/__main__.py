@@ -158,7 +158,7 @@ def _tell(result: Result, asked: Asked, options: argparse.Namespace) -> None:
     for left in result.left:
         print(f"Left: {left}")
     if not options.clean_up:
-        print("Left on purpose: the model, its copy and the checkpoints' endpoints, which cost nothing while nobody")
+        print("Left on purpose: the model, its copy and the checkpoints' endpoints, said to cost nothing while nobody")
         print("asks them; ARGS=--clean-up deletes them. Nobody can delete the job and its experiment.")
 
 

@@ -63,4 +63,4 @@ def test_every_question_is_answered_every_promise_kept_and_nothing_left(vertex, 
     assert json.loads(kept)["replies"]["job"]["body"]["state"] == "JOB_STATE_SUCCEEDED"
     assert "private_key" not in kept + "".join(said)
     table = findings.table(findings.document("2026-01-02", ASKED.location, "m", result.observations, ()))
-    assert table.count("| yes |") == len(QUESTIONS) - 1
+    assert sum(line.endswith("| yes |") for line in table.splitlines()) == len(QUESTIONS) - 1
