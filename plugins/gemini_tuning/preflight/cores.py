@@ -63,7 +63,10 @@ def _worker() -> Iterator[subprocess.Popen[bytes]]:
     # With one seed the hash of the same text, and so an example's key, is the same in all of them.
     environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": str(_PACKAGES)}
     worker = subprocess.Popen(  # noqa: S603 - this file
-        [sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+        [sys.executable, "-m", __name__],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment,
     )
     try:
         yield worker
@@ -101,7 +104,7 @@ def _work() -> None:
     """Check pieces until there are no more."""
     encode = msgspec.msgpack.encode
     while (piece := _read(sys.stdin.buffer)) is not None:
-        _write(sys.stdout.buffer, encode(check_lines(piece.split(b"\n"))))
+        _write(sys.stdout.buffer, encode(check_lines(piece)))
 
 
 if __name__ == "__main__":

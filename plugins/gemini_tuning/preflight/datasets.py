@@ -152,7 +152,7 @@ def check_validation_dataset(blocks: Iterable[bytes], training: DatasetReport) -
 def _check(blocks: Iterable[bytes], sample: Sample | None = None, *, on_all_cores: bool) -> DatasetReport:
     report, truncated = DatasetReport(on_all_cores=on_all_cores), list[int]()
     pieces = _looked_at(_pieces(_hashed(blocks, report)), report, sample)
-    for checked in check_on_all_cores(pieces) if on_all_cores else (check_lines(p.split(b"\n")) for p in pieces):
+    for checked in check_on_all_cores(pieces) if on_all_cores else map(check_lines, pieces):
         _add(checked, report, truncated)
     _judge(report, truncated)
     return report
@@ -164,8 +164,11 @@ def _looked_at(pieces: Iterable[bytes], report: DatasetReport, sample: Sample | 
     for piece in pieces:
         clean = _without_mark(piece, report) if number == 1 else piece
         if sample:
-            sample.look(clean.split(b"\n"), number)
-        number += clean.count(b"\n") + 1
+            lines = clean.split(b"\n")
+            sample.look(lines, number)
+            number += len(lines)
+        else:
+            number += 1  # all that counts then is which piece is the first
         yield clean
 
 

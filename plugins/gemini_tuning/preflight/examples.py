@@ -110,20 +110,23 @@ class _Content(msgspec.Struct, gc=False):
     parts: list[_Part] | None = None
 
 
-class _Line(msgspec.Struct, gc=False):
+class Line(msgspec.Struct, gc=False):
+    """A line as it was decoded, not checked any further."""
+
     contents: list[_Content] | None = None
     instruction: _Content | None = msgspec.field(default=None, name="systemInstruction")
     instruction_: _Content | None = msgspec.field(default=None, name="system_instruction")
 
 
-_DECODE = msgspec.json.Decoder(_Line).decode
+decode = msgspec.json.Decoder(Line).decode
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)  # what that raises
 _OTHERS = ("inline", "inline_", "call", "call_", "response", "response_")
 
 
 def read_example(line: bytes) -> Example | Fault:
     """Check one JSONL line."""
     try:
-        example = _DECODE(line)
+        example = decode(line)
     except msgspec.ValidationError as error:
         return Fault("structure", _where(str(error)))
     except UnicodeDecodeError as error:
@@ -132,6 +135,11 @@ def read_example(line: bytes) -> Example | Fault:
         return Fault("json", "not JSON: nested too deeply")
     except msgspec.DecodeError as error:
         return Fault("json", f"not JSON: {str(error).removeprefix('JSON is malformed: ')}")
+    return judged(example)
+
+
+def judged(example: Line) -> Example | Fault:
+    """Check what a line says."""
     try:
         return _checked(example)
     except _FaultyError as error:
@@ -150,7 +158,7 @@ def _where(said: str) -> str:
     return f"{place.strip('`').lstrip('.')}: {what}" if place else what
 
 
-def _checked(example: _Line) -> Example:
+def _checked(example: Line) -> Example:
     contents = example.contents
     files: list[str] = []
     if not contents:
@@ -159,9 +167,29 @@ def _checked(example: _Line) -> Example:
     if len(contents) & 1:
         raise _FaultyError("roles", "the last turn is not the model's")
     if instruction := example.instruction or example.instruction_:
-        heard += _size(_said(instruction.parts, "systemInstruction", files))
+        heard += size(_said(instruction.parts, "systemInstruction", files))
     key = hash(tuple(texts + files))
     return Example(key, -(-heard // BYTES_PER_TOKEN), -(-spoken // BYTES_PER_TOKEN), files)
+
+
+def question_and_answer(example: Line) -> tuple[str, str] | None:
+    """Return the texts of the simplest example, one text and another, as most are; ``None`` for all others."""
+    contents = example.contents
+    if contents is None or len(contents) != 2 or example.instruction is not None or example.instruction_ is not None:
+        return None
+    user, model = contents
+    asked, answered = user.parts, model.parts
+    if user.role != "user" or model.role != "model" or not asked or not answered or len(asked) + len(answered) != 2:
+        return None
+    question, answer = asked[0].text, answered[0].text
+    if question and answer and not question.isspace() and not answer.isspace():
+        return question, answer
+    return None
+
+
+def size(text: str) -> int:
+    """Return the bytes of a text in UTF-8."""
+    return len(text) if text.isascii() else len(text.encode(errors="replace"))
 
 
 def _turns(contents: list[_Content], files: list[str]) -> tuple[list[str], int, int]:
@@ -177,7 +205,7 @@ def _turns(contents: list[_Content], files: list[str]) -> tuple[list[str], int, 
         else:
             text = _said(parts, turn, files)
         texts.append(text)
-        sizes[speaker] += len(text) if text.isascii() else _size(text)
+        sizes[speaker] += size(text)
     return texts, sizes[0], sizes[1]
 
 
@@ -224,7 +252,3 @@ def _address(file: _File, turn: int | str) -> str:
 
 def _name(turn: int | str) -> str:
     return turn if isinstance(turn, str) else f"contents, turn {turn + 1}"
-
-
-def _size(text: str) -> int:
-    return len(text.encode(errors="replace"))

@@ -11,7 +11,17 @@ from collections.abc import Sequence
 
 import msgspec
 
-from gemini_tuning.preflight.examples import Example, Fault, read_example
+from gemini_tuning.preflight.examples import (
+    BYTES_PER_TOKEN,
+    UNREADABLE,
+    Example,
+    Fault,
+    decode,
+    judged,
+    question_and_answer,
+    read_example,
+    size,
+)
 
 MAX_LINE_BYTES = 16 << 20  # far above an example's 131,072 tokens; a longer one is refused unread
 MAX_EXAMPLE_TOKENS = 131_072
@@ -45,36 +55,67 @@ class CheckedLines(msgspec.Struct):
     files: dict[str, int]
 
 
-def check_lines(lines: Sequence[bytes]) -> CheckedLines:
-    """Check lines. The loop that all the time goes into."""
+def check_lines(piece: bytes) -> CheckedLines:
+    """Check lines. The loop that all the time goes into.
+
+    :param piece: whole lines, without the last one's end.
+    """
     keys, heard, spoken = array("q"), list[int](), list[int]()
-    faults, files, kinds = list[tuple[int, str]](), dict[str, int](), Counter[str]()
-    for place, line in enumerate(lines):
-        found = read_example(line)
+    others: list[tuple[int, Example | Fault]] = []
+    for place, line in enumerate(piece.split(b"\n")):
+        try:
+            example = decode(line)
+        except UNREADABLE:
+            keys.append(NO_KEY)
+            if line and not line.isspace():
+                others.append((place, _unreadable(line)))
+            continue
+        if texts := question_and_answer(example):
+            keys.append(hash(texts))
+            heard.append(-(-size(texts[0]) // BYTES_PER_TOKEN))
+            spoken.append(-(-size(texts[1]) // BYTES_PER_TOKEN))
+            continue
+        found = judged(example)
+        others.append((place, found))
         if isinstance(found, Example):
             keys.append(found.key)
             heard.append(found.input_tokens)
             spoken.append(found.output_tokens)
-            for file in found.files:
-                if len(files) < MAX_FILES:
-                    files.setdefault(file, place)
-            continue
-        keys.append(NO_KEY)
-        if line and not line.isspace():
-            fault = Fault("too_long", f"longer than {MAX_LINE_BYTES} bytes") if len(line) > MAX_LINE_BYTES else found
-            kinds[fault.kind] += 1
-            if len(faults) < PROBLEMS_SHOWN:
-                faults.append((place, fault.text))
+        else:
+            keys.append(NO_KEY)
+    return _summed(keys, heard, spoken, others)
+
+
+def _unreadable(line: bytes) -> Fault:
+    if len(line) > MAX_LINE_BYTES:
+        return Fault("too_long", f"longer than {MAX_LINE_BYTES} bytes")
+    found = read_example(line)
+    return found if isinstance(found, Fault) else Fault("json", "not JSON")
+
+
+def _summed(
+    keys: array[int], heard: list[int], spoken: list[int], others: Sequence[tuple[int, Example | Fault]]
+) -> CheckedLines:
+    """Return what is known of some lines.
+
+    :param others: faults, and examples that may name files.
+    """
+    faults = [(place, found) for place, found in others if isinstance(found, Fault)]
+    files: dict[str, int] = {}
+    for place, found in others:
+        for file in found.files if isinstance(found, Example) else ():
+            if len(files) < MAX_FILES:
+                files.setdefault(file, place)
     lengths = list(map(int.__add__, heard, spoken))
     return CheckedLines(
         keys=keys.tobytes(),
-        examples=len(heard) + kinds.total(),
+        examples=len(heard) + len(faults),
         input_tokens=sum(heard),
         output_tokens=sum(spoken),
         lengths=Counter(lengths),
         too_long=_too_long(lengths, keys) if lengths and max(lengths) > MAX_EXAMPLE_TOKENS else [],
-        kinds=kinds,
-        faults=faults,
+        kinds=Counter(fault.kind for _, fault in faults),
+        faults=[(place, fault.text) for place, fault in faults[:PROBLEMS_SHOWN]],
         files=files,
     )
 
