@@ -45,5 +45,8 @@ with DAG("bench_floor", schedule=None, params={"settle_seconds": 2}):
     beside = [Nothing(task_id="smoke_test_champion"), Nothing(task_id="read_metrics")]
     choose, set_default = Nothing(task_id="choose"), Nothing(task_id="set_default")
     verify, report = Nothing(task_id="verify_copy"), Nothing(task_id="report")
+    publish, notify = Nothing(task_id="publish"), Nothing(task_id="notify")
     validate >> create >> wait >> [checkpoints, teardown]
-    checkpoints >> [tests, *beside] >> choose >> set_default >> copy >> verify >> report
+    checkpoints >> [tests, *beside] >> choose >> set_default >> [publish, copy]
+    copy >> verify >> report
+    [publish, report] >> notify
