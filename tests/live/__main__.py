@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import NoReturn
 
 import httpx
+import yaml
 
 from demo.processes import DemoError
 from demo.stack import REPOSITORY
-from gemini_tuning.preflight.prices import load_prices
-from gemini_tuning.wording import money
 from tests.live import findings, sample
 from tests.live.clouds import Cloud, LocalVertex, RealProject
 from tests.live.evidence import Asked
@@ -122,12 +121,12 @@ def _announce(asked: Asked, options: argparse.Namespace) -> None:
 
 def _amount(tokens: int, base_model: str) -> str:
     """Say what so many tuned tokens cost at most."""
-    table = load_prices(str(TABLE))
-    price = table.of(base_model)
-    if price is None or price.tuning is None:
+    table = yaml.safe_load(TABLE.read_text(encoding="utf-8"))
+    price = table["models"].get(base_model, {}).get("tuning")
+    if price is None:
         return f"{TABLE.name} has no price of tuning {base_model}: look at {PRICES}"
-    amount = f"{table.currency} {money(price.tuning * tokens / 1e6)}"
-    return f"Tuning costs at most {amount} a job, by the prices of {table.date} in {TABLE.name}; check them: {PRICES}"
+    amount = f"{table['currency']} {price * tokens / 1e6:.4f}"
+    return f"Tuning costs at most {amount} a job, by the prices of {table['date']} in {TABLE.name}; check them: {PRICES}"
 
 
 def _confirmed(given: str) -> bool:

@@ -408,6 +408,8 @@ def test_what_it_costs_at_most_is_said_first():
     size = sample.size(2)
     assert f"about {size.likely:,}, at most {size.most:,}" in done.stdout
     assert "two jobs" in done.stdout
+    amount = 1.5 * size.most / 1e6  # gemini-2.5-flash-lite in dags/config/prices.yaml
+    assert f"at most USD {amount:.4f} a job" in done.stdout
     assert "https://cloud.google.com/vertex-ai/generative-ai/pricing" in done.stdout
 
 
