@@ -126,7 +126,7 @@ def _amount(tokens: int, base_model: str) -> str:
     if price is None:
         return f"{TABLE.name} has no price of tuning {base_model}: look at {PRICES}"
     amount = f"{table['currency']} {price * tokens / 1e6:.4f}"
-    return f"Tuning costs at most {amount} a job, by the prices of {table['date']} in {TABLE.name}; check them: {PRICES}"
+    return f"Tuning costs at most {amount} a job, by {TABLE.name} of {table['date']}; check it: {PRICES}"
 
 
 def _confirmed(given: str) -> bool:
