@@ -48,6 +48,7 @@ class Stack:
     :param triggerers: how many there are: ``triggerer``, ``triggerer-2`` and so on.
     :param viewer: name and password of a second user, who may only look.
     :param base_path: that Airflow is under, for example ``/team/airflow``.
+    :param lock_patience: seconds that Airflow waits for SQLite's lock; the API server at times waits for itself.
     :param google_cloud: environment variables that lead Airflow to a real project; then no local Vertex AI is started.
         ``None``: the local one, and a connection to it.
     """
@@ -62,6 +63,7 @@ class Stack:
     triggerers: int = 1
     viewer: tuple[str, str] | None = None
     base_path: str = ""
+    lock_patience: int = 5
     google_cloud: Mapping[str, str] | None = None
     user: str = "admin"
     password: str = field(default_factory=lambda: secrets.token_urlsafe(9))
@@ -251,8 +253,7 @@ class Stack:
             "AIRFLOW__API__BASE_URL": self.airflow_url,
             "AIRFLOW__API__SECRET_KEY": secrets.token_hex(32),
             "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(64),
-            # A part that stands still with the lock in its hand must not end the others: seconds, 5 by default.
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db?timeout=60",
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db?timeout={self.lock_patience}",
             "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home / "logs"),
             "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
             "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),

@@ -5,6 +5,7 @@ They stand here because several DAGs need them, and a DAG file can't rely on imp
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 from airflow.sdk import Param
@@ -33,7 +34,8 @@ def tuning_params(suites: Path) -> dict[str, Param]:
         title="Smoke suite",
         description="The prompts that every checkpoint has to answer: a file of dags/config/smoke.",
     )
-    return {name: suite if param is None else param for name, param in _TUNING.items()}
+    # Copies: Airflow writes a run's values into a DAG's Params, and several DAGs ask for these.
+    return {name: suite if param is None else copy.deepcopy(param) for name, param in _TUNING.items()}
 
 
 _TUNING: dict[str, Param | None] = {

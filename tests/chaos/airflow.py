@@ -41,4 +41,5 @@ def make_stack(home: Path) -> Stack:
         emulator_options=("--state", str(home / "vertex"), "--journal", "100000"),
         airflow_env={**QUICK_RECOVERY, "PYTHONPATH": str(policy)},
         triggerers=len(TRIGGERERS),
+        lock_patience=25,  # a scheduler may be stopped with the lock in its hand, which would end the other parts
     )

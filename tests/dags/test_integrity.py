@@ -11,6 +11,7 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.serialization.serialized_objects import DagSerialization
 
+from gemini_tuning.dag_params import tuning_params
 from gemini_tuning.page import records
 
 REPOSITORY = Path(__file__).parents[2]
@@ -112,6 +113,12 @@ def test_who_checks_and_who_tells_read_the_same_file(dags):
     files = {dag.get_task(task).notifications for task in ("validate", "notify", "notify_failure")}
     (notifier,) = dag.get_task("approve").notifiers
     assert files == {notifier.notifications} == {str(REPOSITORY / "dags" / "config" / "notifications.yaml")}
+
+
+def test_each_dag_has_params_of_its_own():
+    first, second = tuning_params(REPOSITORY / "none"), tuning_params(REPOSITORY / "none")
+    first["epoch_count"].resolve(7)
+    assert second["epoch_count"].value is None
 
 
 def test_the_retraining_dag_starts_paused_and_starts_a_tuning_run_once(dags):

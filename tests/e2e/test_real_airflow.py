@@ -100,7 +100,7 @@ def test_scheduled_retraining_starts_the_pipeline_and_waits_without_a_slot(stack
     by_hand.wait_for("the run of the pipeline", tuning_is_deferred)
     tuning = Run(stack, found[0])
     retraining = Run(stack, tuning.run_id.removeprefix(f"{RETRAINING}__"), RETRAINING)
-    retraining.wait_for_state("tune", "deferred")
+    retraining.wait_for_state("wait_for_tuning_run", "deferred")
     assert jobs(stack)[0]["tunedModelDisplayName"] == "ferry-support"
     advance(stack)
     assert tuning.finish() == "success"
