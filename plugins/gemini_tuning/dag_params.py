@@ -35,7 +35,7 @@ def tuning_params(suites: Path) -> dict[str, Param]:
         description="The prompts that every checkpoint has to answer: a file of dags/config/smoke.",
     )
     # Copies: Airflow writes a run's values into a DAG's Params, and several DAGs ask for these.
-    return {name: suite if param is None else copy.deepcopy(param) for name, param in _TUNING.items()}
+    return {name: suite if param is None else copy.copy(param) for name, param in _TUNING.items()}
 
 
 _TUNING: dict[str, Param | None] = {

@@ -1,8 +1,9 @@
 """The pipeline in a real Airflow: API server, scheduler, DAG processor, triggerer; the clock of the service by hand."""
 
 import pytest
-from runs import CONF, COPY, CREATE, WAIT, Run, advance, jobs
+from runs import CONF, COPY, CREATE, TIMEOUT, WAIT, Run, advance, jobs
 
+from demo.processes import wait_until
 from demo.stack import DAG_ID, Stack
 
 pytestmark = pytest.mark.airflow
@@ -86,6 +87,7 @@ def test_a_param_that_does_not_exist_stops_the_run_before_anything_is_paid(stack
 
 
 def test_scheduled_retraining_starts_the_pipeline_and_waits_without_a_slot(stack):
+    wait_until(RETRAINING, lambda: RETRAINING in stack.api.dag_ids(), list(stack.processes.values()), TIMEOUT)
     assert stack.api.get(f"/dags/{RETRAINING}")["is_paused"] is True
     stack.api.http.patch(f"/api/v2/dags/{RETRAINING}", json={"is_paused": False}).raise_for_status()
     by_hand = Run.start(stack, {}, RETRAINING)
