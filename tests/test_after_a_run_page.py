@@ -9,11 +9,11 @@ from airflow.jobs.job import Job
 from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
 from airflow.models.dag import DagModel
 from airflow.models.dagrun import DagRun
-from airflow.sdk.definitions.dag import _run_task
 from airflow.utils.session import create_session
 from sqlalchemy import delete, select
 from support import REPOSITORY, finished_job
 
+from gemini_tuning.assets import PROMOTED_MODELS
 from gemini_tuning.notifications.config import load_notifications
 from gemini_tuning.notifications.message import EVENTS, SAMPLES
 from gemini_tuning.promotion import SCORES
@@ -75,9 +75,8 @@ def test_the_example_runs_after_a_promotion(dags, vertex):
         (event,) = (each for each in run.consumed_asset_events if each.source_dag_id == PRODUCER)  # others promote too
         assert table("key") == set(event.extra)
         assert event.extra["scores"] == {"pass_rate": 0.9}
-        (instance,) = run.get_task_instances(session=session)
-    _run_task(ti=instance, task=dags[FOLLOWER].get_task("switch"))
-    assert instance.xcom_pull(task_ids="switch") == job.checkpoints[2].endpoint
+        switch = dags[FOLLOWER].get_task("switch").python_callable
+        assert switch(triggering_asset_events={PROMOTED_MODELS: [event]}) == job.checkpoints[2].endpoint
 
 
 def test_the_tables_are_complete():
