@@ -12,6 +12,7 @@ from pathlib import Path
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, Param, TriggerRule
 
+from gemini_tuning.dag_params import JOB_NAME, MODEL_NAME, tuning_param
 from gemini_tuning.operators import (
     GeminiApproveCheckpointOperator,
     GeminiCopyModelOperator,
@@ -27,12 +28,8 @@ from gemini_tuning.operators import (
 CONFIG = Path(__file__).parent / "config"
 SUITES, NOTIFICATIONS = CONFIG / "smoke", str(CONFIG / "notifications.yaml")
 SUITE_NAMES = sorted(path.stem for path in SUITES.glob("*.yaml"))
-FOLDER = r"^(gs://[a-z0-9][a-z0-9._-]+(/\S*)?|/\S*|file:///\S*)$"
-
-MODEL_NAME = r"^projects/[^/@]+/locations/[a-z0-9-]+/models/[A-Za-z0-9_-]+(@[A-Za-z0-9_-]+)?$"
-JOB_NAME = r"^projects/[^/]+/locations/[a-z0-9-]+/tuningJobs/[0-9]+$"
 VALIDATED = "{{{{ ti.xcom_pull(task_ids='validate')['{}'] or '' }}}}"
-CHECKS, COPY, CLOUD = "Smoke test and approval", "Copy", "Google Cloud"
+CHECKS = "Smoke test and approval"
 
 PARAMS = {
     "model": Param(
@@ -70,10 +67,9 @@ PARAMS = {
         title="Tuning job",
         description="Full name of the job that made the model; then its endpoint is read back as well.",
     ),
-    "version_aliases": Param(
-        False,
-        type="boolean",
-        title="Set version aliases",
+    "version_aliases": tuning_param(
+        "version_aliases",
+        section=None,
         description="The model's version gets the alias champion, the one that had it gets previous.",
     ),
     "suite": Param(
@@ -84,69 +80,29 @@ PARAMS = {
         title="Smoke suite",
         description="The prompts that the checkpoint has to answer before: a file of dags/config/smoke. Empty: none.",
     ),
-    "min_pass_rate": Param(
-        0.8,
-        type="number",
-        minimum=0,
-        maximum=1,
+    "min_pass_rate": tuning_param(
+        "min_pass_rate",
         section=CHECKS,
-        title="Minimum pass rate",
         description="Weighted share of the suite's cases that it must pass, 0 to 1. It must pass all critical ones.",
     ),
-    "results_uri": Param(
-        None,
-        type=["null", "string"],
-        pattern=FOLDER,
+    "results_uri": tuning_param(
+        "results_uri",
         section=CHECKS,
-        title="Folder for results",
         description="gs://bucket/folder, or a path that all workers see. Needed with a suite. Each run gets a folder "
         "in it.",
     ),
-    "require_approval": Param(
-        False,
-        type="boolean",
+    "require_approval": tuning_param(
+        "require_approval",
         section=CHECKS,
-        title="Ask a person",
         description="The run waits under Required Actions until somebody approves or rejects.",
     ),
-    "approval_timeout_seconds": Param(
-        24 * 3600,
-        type="integer",
-        minimum=10,
-        maximum=30 * 24 * 3600,
-        section=CHECKS,
-        title="Time to answer",
-        description="Seconds; no answer by then means no.",
+    "approval_timeout_seconds": tuning_param("approval_timeout_seconds", section=CHECKS),
+    "copy_location": tuning_param(
+        "copy_location", description="Region that gets a copy of the model with all checkpoints. Empty: no copy."
     ),
-    "copy_location": Param(
-        None,
-        type=["null", "string"],
-        pattern="^[a-z]+(-[a-z]+[0-9]+)?$",
-        section=COPY,
-        title="Copy to location",
-        description="Region that gets a copy of the model with all checkpoints. Empty: no copy.",
-    ),
-    "copy_project_id": Param(
-        None,
-        type=["null", "string"],
-        section=COPY,
-        title="Copy to project",
-        description="Empty: the model's own.",
-    ),
-    "gcp_conn_id": Param(
-        "google_cloud_default",
-        type="string",
-        section=CLOUD,
-        title="Airflow connection",
-        description="Of type Google Cloud.",
-    ),
-    "impersonation_chain": Param(
-        None,
-        type=["null", "string"],
-        section=CLOUD,
-        title="Act as",
-        description="Service account to impersonate.",
-    ),
+    "copy_project_id": tuning_param("copy_project_id", description="Empty: the model's own."),
+    "gcp_conn_id": tuning_param("gcp_conn_id"),
+    "impersonation_chain": tuning_param("impersonation_chain"),
 }
 
 with DAG(

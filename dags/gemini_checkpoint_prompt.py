@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from airflow.sdk import DAG, Param
 
+from gemini_tuning.dag_params import tuning_param
 from gemini_tuning.operators import GeminiPromptCheckpointsOperator
-
-CLOUD = "Google Cloud"
 
 with DAG(
     dag_id="gemini_checkpoint_prompt",
@@ -30,20 +29,8 @@ with DAG(
             description='Who is asked: [{"checkpoint_id": "2", "endpoint": "projects/P/locations/L/endpoints/ID"}], as '
             "list_checkpoints pushes them.",
         ),
-        "gcp_conn_id": Param(
-            "google_cloud_default",
-            type="string",
-            section=CLOUD,
-            title="Airflow connection",
-            description="Of type Google Cloud.",
-        ),
-        "impersonation_chain": Param(
-            None,
-            type=["null", "string"],
-            section=CLOUD,
-            title="Act as",
-            description="Service account to impersonate.",
-        ),
+        "gcp_conn_id": tuning_param("gcp_conn_id"),
+        "impersonation_chain": tuning_param("impersonation_chain"),
     },
     tags=["gemini", "tuning", "gemini-tuning-actions"],
     default_args={"retries": 1},

@@ -11,12 +11,11 @@ from __future__ import annotations
 
 from airflow.sdk import DAG, Param, TriggerRule
 
+from gemini_tuning.dag_params import JOB_NAME, tuning_param
 from gemini_tuning.operators import GeminiApproveCleanUpOperator, GeminiCleanUpOperator, GeminiPlanCleanUpOperator
 
 MODEL_VERSION = r"^projects/[^/@]+/locations/[a-z0-9-]+/models/[A-Za-z0-9_-]+@[0-9]+$"
-SERVING = r"^projects/[^/@]+/locations/[a-z0-9-]+/(endpoints/[A-Za-z0-9_-]+|models/[A-Za-z0-9_-]+(@[A-Za-z0-9_-]+)?)$"
-JOB_NAME = r"^projects/[^/]+/locations/[a-z0-9-]+/tuningJobs/[0-9]+$"
-PROTECTED, COPIES, CLOUD = "What stays", "Copies", "Google Cloud"
+PROTECTED, COPIES = "What stays", "Copies"
 
 PARAMS = {
     "model": Param(
@@ -32,26 +31,16 @@ PARAMS = {
         title="Dry run",
         description="Only say what would be deleted, and why the rest stays.",
     ),
-    "require_approval": Param(
-        True,
-        type="boolean",
-        title="Ask a person",
+    "require_approval": tuning_param(
+        "require_approval",
+        default=True,
+        section=None,
         description="The run waits under Required Actions until somebody has seen the plan. Not on a dry run.",
     ),
-    "approval_timeout_seconds": Param(
-        24 * 3600,
-        type="integer",
-        minimum=10,
-        maximum=30 * 24 * 3600,
-        title="Time to answer",
-        description="Seconds; no answer by then means no.",
-    ),
-    "champion": Param(
-        None,
-        type=["null", "string"],
-        pattern=SERVING,
+    "approval_timeout_seconds": tuning_param("approval_timeout_seconds", section=None),
+    "champion": tuning_param(
+        "champion",
         section=PROTECTED,
-        title="Champion",
         description="Full name of the endpoint or the model that is in production: it stays. The default checkpoint's "
         "endpoint stays anyway.",
     ),
@@ -96,35 +85,14 @@ PARAMS = {
         title="Copies to keep",
         description="So many of the newest copies stay. Empty: copies are not looked at.",
     ),
-    "copy_location": Param(
-        None,
-        type=["null", "string"],
-        pattern="^[a-z]+(-[a-z]+[0-9]+)?$",
-        section=COPIES,
-        title="Copies in location",
-        description="Region where the copies are.",
+    "copy_location": tuning_param(
+        "copy_location", section=COPIES, title="Copies in location", description="Region where the copies are."
     ),
-    "copy_project_id": Param(
-        None,
-        type=["null", "string"],
-        section=COPIES,
-        title="Copies in project",
-        description="Empty: the model's own.",
+    "copy_project_id": tuning_param(
+        "copy_project_id", section=COPIES, title="Copies in project", description="Empty: the model's own."
     ),
-    "gcp_conn_id": Param(
-        "google_cloud_default",
-        type="string",
-        section=CLOUD,
-        title="Airflow connection",
-        description="Of type Google Cloud.",
-    ),
-    "impersonation_chain": Param(
-        None,
-        type=["null", "string"],
-        section=CLOUD,
-        title="Act as",
-        description="Service account to impersonate.",
-    ),
+    "gcp_conn_id": tuning_param("gcp_conn_id"),
+    "impersonation_chain": tuning_param("impersonation_chain"),
 }
 
 with DAG(

@@ -1,17 +1,19 @@
 """The Params of ``gemini_checkpoint_tuning``: what ops fill in, and what a retraining profile may say.
 
-They stand here because several DAGs need them, and a DAG file can't rely on importing another one.
+They stand here because several DAGs need them, whole or a few, and a DAG file can't rely on importing another one.
 """
 
 from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any
 
 from airflow.sdk import Param
 
 GCS_OBJECT = r"^gs://[a-z0-9][a-z0-9._-]+/\S+$"
 MODEL_NAME = r"^projects/[^/@]+/locations/[a-z0-9-]+/models/[A-Za-z0-9_-]+(@[A-Za-z0-9_-]+)?$"
+JOB_NAME = r"^projects/[^/]+/locations/[a-z0-9-]+/tuningJobs/[0-9]+$"
 SERVING = r"^projects/[^/@]+/locations/[a-z0-9-]+/(endpoints/[0-9a-z-]+|models/[A-Za-z0-9_-]+(@[A-Za-z0-9_-]+)?)$"
 FOLDER = r"^(gs://[a-z0-9][a-z0-9._-]+(/\S*)?|/\S*|file:///\S*)$"
 KMS_KEY = r"^projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+$"
@@ -36,6 +38,21 @@ def tuning_params(suites: Path) -> dict[str, Param]:
     )
     # Copies: Airflow writes a run's values into a DAG's Params, and several DAGs ask for these.
     return {name: suite if param is None else copy.copy(param) for name, param in _TUNING.items()}
+
+
+def tuning_param(name: str, **changes: Any) -> Param:
+    """Return a Param of the tuning DAG for another DAG that has the same field.
+
+    :param name: its name.
+    :param changes: what that DAG says otherwise, as ``Param`` takes it: ``default``, ``description``, ``section``, ...;
+        None takes a part of the schema away.
+    """
+    param = _TUNING[name]
+    if param is None:
+        raise KeyError(f"{name} depends on files: tuning_params() makes it")
+    default, description = changes.pop("default", param.value), changes.pop("description", param.description)
+    schema = {key: value for key, value in {**param.schema, **changes}.items() if value is not None}
+    return Param(default, description, schema=schema)
 
 
 _TUNING: dict[str, Param | None] = {

@@ -11,7 +11,7 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.serialization.serialized_objects import DagSerialization
 
-from gemini_tuning.dag_params import tuning_params
+from gemini_tuning.dag_params import tuning_param, tuning_params
 from gemini_tuning.page import records
 
 REPOSITORY = Path(__file__).parents[2]
@@ -119,6 +119,19 @@ def test_each_dag_has_params_of_its_own():
     first, second = tuning_params(REPOSITORY / "none"), tuning_params(REPOSITORY / "none")
     first["epoch_count"].resolve(7)
     assert second["epoch_count"].value is None
+
+
+def test_a_dag_says_otherwise_about_a_param_of_the_tuning_dag_and_changes_nothing_there():
+    param = tuning_param("copy_location", default="us-central1", section=None, title="Copies in location")
+    assert param.resolve() == "us-central1"
+    assert "section" not in param.schema
+    assert (param.schema["title"], tuning_param("copy_location").schema["title"]) == (
+        "Copies in location",
+        "Copy to location",
+    )
+    assert tuning_param("copy_location").value is None
+    with pytest.raises(KeyError, match="depends on files"):
+        tuning_param("suite")
 
 
 def test_the_retraining_dag_starts_paused_and_starts_a_tuning_run_once(dags):
