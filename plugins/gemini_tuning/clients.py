@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -32,6 +33,7 @@ TUNING_API_VERSION = "v1beta1"  # v1 does not tell epochs and steps done
 API_VERSION = "v1"
 REQUEST_TIMEOUT = 60.0  # seconds
 PROMPT_TIMEOUT = 120.0  # seconds
+READ_PATIENCE = 60.0  # seconds that a request which may be repeated is
 READ_ATTEMPTS = 5  # google-genai repeats a read after 408, 429, 5xx and lost connections, with backoff
 MULTI_REGIONS = frozenset({"us", "eu"})
 
@@ -40,6 +42,22 @@ VERTEX_ENDPOINT_EXTRA = "aiplatform.endpoint"
 STORAGE_ENDPOINT_EXTRA = "gcs.endpoint"  # the same key that Airflow's ObjectStoragePath reads
 
 C = TypeVar("C", bound=Callable[..., Any])
+
+
+def patiently(request: C) -> C:
+    """Repeat a request for a while when the service does not answer."""
+    from google.api_core.retry import Retry, if_transient_error
+
+    return Retry(predicate=if_transient_error, timeout=READ_PATIENCE)(request)  # type: ignore[return-value]
+
+
+def _is_no_look_up(record: logging.LogRecord) -> bool:
+    """Tell whether urllib3 warns of anything but google-auth's look-up of where an account may be used.
+
+    That runs in the background, at Google even when the connection names other addresses, can't be turned off
+    (https://github.com/googleapis/google-cloud-python/issues/17653), and may fail without harm.
+    """
+    return "/allowedLocations" not in record.getMessage()
 
 
 def renewing_token(call: C) -> C:
@@ -94,6 +112,7 @@ class GoogleClients(GoogleBaseHook):
         self._connection = connection
         self._clients_lock = threading.Lock()
         self._clients: dict[tuple[str, str, str, int, float], genai.Client] = {}
+        logging.getLogger("urllib3.connectionpool").addFilter(_is_no_look_up)
         super().__init__(gcp_conn_id=gcp_conn_id, impersonation_chain=impersonation_chain)
 
     @classmethod
@@ -222,7 +241,7 @@ class GoogleClients(GoogleBaseHook):
         return f"https://{location}-aiplatform.googleapis.com"
 
     def _send_json(
-        self, method: str, path: str, location: str, body: dict[str, Any], params: dict[str, Any] | None = None
+        self, method: str, path: str, location: str, body: dict[str, Any] | None, params: dict[str, Any] | None = None
     ) -> Any:
         """Ask below ``/v1`` for what google-genai has no call for; sent once.
 
@@ -230,10 +249,9 @@ class GoogleClients(GoogleBaseHook):
         task, more than most tasks need for their work.
         """
         from google.api_core.exceptions import from_http_response
-        from google.auth.transport.requests import AuthorizedSession
 
         url = f"{self._vertex_endpoint(location)}/{API_VERSION}/{path}"
-        with AuthorizedSession(self.get_credentials()) as session:
+        with self._session() as session:
             response: requests.Response = session.request(
                 method, url, params=params, json=body, timeout=REQUEST_TIMEOUT
             )
@@ -279,6 +297,9 @@ class GoogleClients(GoogleBaseHook):
         if response.status_code != 200:
             raise from_http_response(response)
         return response.json()
+
+    def _read_patiently(self, path: str, location: str, params: dict[str, Any] | None = None) -> Any:
+        return patiently(self._get_json)(path, location, params)
 
 
 @functools.cache

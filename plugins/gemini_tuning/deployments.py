@@ -7,14 +7,13 @@ Cloud Monitoring is another service with another address. Tuned endpoints are as
 
 from __future__ import annotations
 
-import functools
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gemini_tuning import deployment_values
 from gemini_tuning.api_errors import UnusableAnswerError, service_errors
-from gemini_tuning.clients import API_VERSION, REQUEST_TIMEOUT, GoogleClients, renewing_token
+from gemini_tuning.clients import REQUEST_TIMEOUT, GoogleClients, patiently, renewing_token
 from gemini_tuning.deployed import Endpoint, RegisteredModel, Traffic
 from gemini_tuning.exceptions import PermanentServiceError, TransientServiceError
 from gemini_tuning.resources import ResourceName, operation_location
@@ -23,11 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import requests
-    from google.auth.transport.requests import AuthorizedSession
 
 T = TypeVar("T")
 
-READ_PATIENCE = 60.0  # seconds that a read is repeated
 OPERATION_PATIENCE = 600.0  # seconds until an operation has to be done
 OPERATION_INTERVAL = 2.0  # seconds
 PAGE_SIZE = 100
@@ -90,7 +87,7 @@ class DeploymentKeeper(GoogleClients):
         page: dict[str, Any] = {"pageSize": PAGE_SIZE}
         with service_errors("list", path):
             for _ in range(MAX_PAGES):
-                answer = _patiently(functools.partial(self._get_json, path, location, page))
+                answer = self._read_patiently(path, location, page)
                 models, token = deployment_values.registered_models(answer)
                 found += models
                 if token is None:
@@ -102,7 +99,7 @@ class DeploymentKeeper(GoogleClients):
         """Return what is there; ``None`` only when the service says 404."""
         try:
             with service_errors("get", name):
-                return translate(_patiently(functools.partial(self._get_json, name, location)), asked=name)
+                return translate(self._read_patiently(name, location), asked=name)
         except PermanentServiceError as error:
             if error.code == 404:
                 return None
@@ -143,7 +140,7 @@ class DeploymentKeeper(GoogleClients):
         }
         for _ in range(MAX_PAGES):
             try:
-                answer = _patiently(functools.partial(self._time_series, endpoint.project, query))
+                answer = patiently(self._time_series)(endpoint.project, query)
             except NotFound:  # no endpoint of this project has ever written this metric
                 return None
             last, token = deployment_values.last_prompt(answer)
@@ -207,7 +204,7 @@ class DeploymentKeeper(GoogleClients):
         """Send what is harmless to send twice, and wait for the operation; what is gone already is fine."""
         try:
             with service_errors(action, name):
-                operation, done, error = deployment_values.finished(self._send(method, path, location, body))
+                operation, done, error = deployment_values.finished(self._send_json(method, path, location, body))
             end = time.monotonic() + OPERATION_PATIENCE
             while not done:
                 if time.monotonic() >= end:
@@ -218,8 +215,8 @@ class DeploymentKeeper(GoogleClients):
                     )
                 time.sleep(OPERATION_INTERVAL)
                 with service_errors(action, name):
-                    read = functools.partial(self._get_json, operation, operation_location(operation))
-                    _, done, error = deployment_values.finished(_patiently(read))
+                    answer = self._read_patiently(operation, operation_location(operation))
+                    _, done, error = deployment_values.finished(answer)
         except PermanentServiceError as failure:
             if failure.code == 404:
                 return
@@ -230,23 +227,6 @@ class DeploymentKeeper(GoogleClients):
                 resource=name,
                 service_message=error.message,
             )
-
-    def _send(self, method: str, path: str, location: str, body: Any) -> Any:
-        from google.api_core.exceptions import from_http_response
-
-        session: AuthorizedSession
-        with self._session() as session:
-            url = f"{self._vertex_endpoint(location)}/{API_VERSION}/{path}"
-            response: requests.Response = session.request(method, url, json=body, timeout=REQUEST_TIMEOUT)
-        if response.status_code != 200:
-            raise from_http_response(response)
-        return response.json()
-
-
-def _patiently(read: Callable[[], Any]) -> Any:
-    from google.api_core.retry import Retry, if_transient_error
-
-    return Retry(predicate=if_transient_error, timeout=READ_PATIENCE)(read)()
 
 
 def _timestamp(seconds: float) -> str:

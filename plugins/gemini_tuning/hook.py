@@ -12,7 +12,7 @@ import io
 import json
 import time
 import warnings
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from gemini_tuning.clients import (
     READ_ATTEMPTS,
     REQUEST_TIMEOUT,
     TUNING_API_VERSION,
+    patiently,
     renewing_token,
 )
 from gemini_tuning.copy_spec import ModelCopySpec
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
     from google import genai
     from google.cloud.storage import Client
 
-READ_PATIENCE = 60.0  # seconds that a request which may be repeated is
 LIST_PAGE_SIZE = 100
 MAX_PAGES = 100  # of a model's versions
 READ_BUFFER = 1 << 20  # bytes
@@ -71,13 +71,6 @@ def _no_more_than(size: int, pieces: Iterator[bytes]) -> Iterator[bytes]:
         if left < 0:
             raise UnusableAnswerError(f"more came than the {size} bytes that the object has")
         yield piece
-
-
-def _patiently(request: Callable[..., Any]) -> Callable[..., Any]:
-    """Repeat a request for a while when the service does not answer."""
-    from google.api_core.retry import Retry, if_transient_error
-
-    return Retry(predicate=if_transient_error, timeout=READ_PATIENCE)(request)
 
 
 class GeminiTuningHook(ExperimentReader, DeploymentKeeper):
@@ -262,7 +255,7 @@ class GeminiTuningHook(ExperimentReader, DeploymentKeeper):
             body["etag"] = model.etag
         mask = {"updateMask": "labels,defaultCheckpointId"}
         with service_errors(f"set default checkpoint {checkpoint_id} and labels of", model.name):
-            answer = _patiently(self._send_json)("PATCH", model.name, location, body, mask)
+            answer = patiently(self._send_json)("PATCH", model.name, location, body, mask)
             return api_values.model_with_endpoints(answer, asked=model.name)
 
     @renewing_token
@@ -332,9 +325,6 @@ class GeminiTuningHook(ExperimentReader, DeploymentKeeper):
                 if token is None or token == page.get("pageToken"):
                     return found
                 page["pageToken"] = token
-
-    def _read_patiently(self, path: str, location: str, params: dict[str, Any] | None = None) -> Any:
-        return _patiently(self._get_json)(path, location, params)
 
     @renewing_token
     def get_original_model(self, name: str) -> str | None:

@@ -12,7 +12,7 @@ from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.comms import HITLDetailRequestResult
 from support import LOCATION, TaskStateStore, context, finished_job
 
-from gemini_tuning import deployments
+from gemini_tuning import clients, deployments
 from gemini_tuning.clean_up import fingerprint
 from gemini_tuning.copy_spec import ModelCopySpec
 from gemini_tuning.exceptions import CleanUpError, InvalidInputError, TransientServiceError
@@ -165,7 +165,7 @@ def test_a_metric_that_nobody_has_written_yet_shows_no_prompt(vertex, job):
 
 
 def test_a_monitoring_that_is_away_fails_the_plan(vertex, job, monkeypatch):
-    monkeypatch.setattr(deployments, "READ_PATIENCE", 0.0)
+    monkeypatch.setattr(clients, "READ_PATIENCE", 0.0)
     vertex.faults([{"path": "timeSeries", "status": 503}])
     with pytest.raises(TransientServiceError, match=r"read the traffic of .*503"):
         plan(job)

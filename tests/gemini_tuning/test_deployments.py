@@ -5,7 +5,7 @@ import time
 import pytest
 from support import use_connection
 
-from gemini_tuning import deployments
+from gemini_tuning import clients, deployments
 from gemini_tuning.deployed import Traffic
 from gemini_tuning.deployment_values import endpoint, finished, last_prompt, registered_model
 from gemini_tuning.exceptions import PermanentServiceError, ServiceError, TransientServiceError
@@ -25,7 +25,7 @@ def server():
 
 @pytest.fixture
 def hook(server, monkeypatch):
-    monkeypatch.setattr(deployments, "READ_PATIENCE", 0.0)
+    monkeypatch.setattr(clients, "READ_PATIENCE", 0.0)
     monkeypatch.setattr(deployments, "OPERATION_INTERVAL", 0.0)
     connection = server.connection()
     connection["extra"]["monitoring.endpoint"] = server.url

@@ -146,7 +146,7 @@ def service():
         patch.setattr(clients, "READ_ATTEMPTS", 1)
         patch.setattr(hook_module, "READ_ATTEMPTS", 1)
         patch.setattr(hook_module, "LOOK_PATIENCE", 0.01)
-        patch.setattr(hook_module, "READ_PATIENCE", 0.01)
+        patch.setattr(clients, "READ_PATIENCE", 0.01)
         patch.setattr(experiments, "METRICS_PATIENCE", 0.0)
         server.hook = GeminiTuningHook("hostile")
         with asyncio.Runner() as server.loop:

@@ -4,7 +4,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowSkipException
 from support import TaskStateStore, context, finished_job
 
-from gemini_tuning import hook as hook_module
+from gemini_tuning import clients
 from gemini_tuning.exceptions import CheckpointError, InvalidInputError, PermanentServiceError, TransientServiceError
 from gemini_tuning.hook import GeminiTuningHook
 from gemini_tuning.operators import (
@@ -92,7 +92,7 @@ def test_default_and_record_are_set_at_once_and_other_labels_stay(vertex, job):
 
 def test_a_death_after_the_change_loses_neither_record_nor_what_was_before(vertex, job, monkeypatch):
     """The answer never comes, the task dies; the next try must not take what it finds for what was before."""
-    monkeypatch.setattr(hook_module, "READ_PATIENCE", 0.01)
+    monkeypatch.setattr(clients, "READ_PATIENCE", 0.01)
     store = TaskStateStore()
     vertex.faults([{**PATCH, "drop": "after", "times": 1}])
     with pytest.raises(TransientServiceError):
@@ -105,7 +105,7 @@ def test_a_death_after_the_change_loses_neither_record_nor_what_was_before(verte
 
 
 def test_a_death_before_the_change_leaves_the_older_record_whole(vertex, job, monkeypatch):
-    monkeypatch.setattr(hook_module, "READ_PATIENCE", 0.01)
+    monkeypatch.setattr(clients, "READ_PATIENCE", 0.01)
     set_default(job, "1")
     store = TaskStateStore()
     vertex.faults([{**PATCH, "drop": "before", "times": 1}])
