@@ -1,6 +1,7 @@
 """The hook against the local Vertex AI, with Google's own clients over HTTP."""
 
 import asyncio
+import logging
 import time
 from dataclasses import replace
 
@@ -53,6 +54,12 @@ def test_a_job_from_its_creation_to_its_checkpoints(hook, vertex):
     assert model.name == job.model
     assert model.default_checkpoint_id == "3"
     assert [(c.epoch, c.step) for c in model.checkpoints] == [(c.epoch, c.step) for c in job.checkpoints]
+
+
+@pytest.mark.parametrize(("path", "heard"), [("/v1/projects/-/serviceAccounts/a@b/allowedLocations", 0), ("/token", 1)])
+def test_a_look_up_of_google_auths_that_fails_is_not_warned_of(hook, caplog, path, heard):
+    logging.getLogger("urllib3.connectionpool").warning("Retrying (%r) after connection broken by %r: %s", 2, "x", path)
+    assert len(caplog.records) == heard
 
 
 def test_everything_the_guide_shows_reaches_the_service(hook, vertex):
