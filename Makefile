@@ -67,7 +67,7 @@ lint: $(STAMP) ## ruff and mypy
 	$(BIN)/mypy
 
 page: ## build the script and style of the page in Airflow's UI; needs Node, the page itself does not
-	cd plugins/gemini_tuning/page/frontend && npm ci --no-fund --no-audit && npm run build && \
+	cd plugins/gemini_tuning/ui/frontend && npm ci --no-fund --no-audit && npm run build && \
 	  (cd node_modules && tail -n +1 echarts/NOTICE echarts/LICENSE zrender/LICENSE htmx.org/LICENSE tslib/LICENSE.txt) \
 	  > ../static/LICENSES.txt && \
 	  cat *.css *.js *.json | sha256sum | cut -d' ' -f1 > ../static/built-from.sha256

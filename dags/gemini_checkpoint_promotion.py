@@ -12,7 +12,6 @@ from pathlib import Path
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, Param, TriggerRule
 
-from gemini_tuning.dag_params import JOB_NAME, MODEL_NAME, tuning_param
 from gemini_tuning.operators import (
     GeminiApproveCheckpointOperator,
     GeminiCopyModelOperator,
@@ -24,6 +23,7 @@ from gemini_tuning.operators import (
     GeminiValidatePromotionOperator,
     GeminiVerifyModelCopyOperator,
 )
+from gemini_tuning.pipelines.params import JOB_NAME, MODEL_NAME, tuning_param
 
 CONFIG = Path(__file__).parent / "config"
 SUITES, NOTIFICATIONS = CONFIG / "smoke", str(CONFIG / "notifications.yaml")

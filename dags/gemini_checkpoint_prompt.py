@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from airflow.sdk import DAG, Param
 
-from gemini_tuning.dag_params import tuning_param
 from gemini_tuning.operators import GeminiPromptCheckpointsOperator
+from gemini_tuning.pipelines.params import tuning_param
 
 with DAG(
     dag_id="gemini_checkpoint_prompt",

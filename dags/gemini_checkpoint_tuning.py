@@ -10,8 +10,6 @@ from pathlib import Path
 
 from airflow.sdk import DAG, TriggerRule
 
-from gemini_tuning.dag_params import tuning_params
-from gemini_tuning.notifications.sending import ApprovalNotifier
 from gemini_tuning.operators import (
     GeminiApproveCheckpointOperator,
     GeminiCancelTuningJobOperator,
@@ -20,16 +18,18 @@ from gemini_tuning.operators import (
     GeminiCreateTuningJobOperator,
     GeminiListCheckpointsOperator,
     GeminiNotifyOperator,
-    GeminiPreflightOperator,
     GeminiPublishModelOperator,
     GeminiReadTuningMetricsOperator,
     GeminiSetDefaultCheckpointOperator,
     GeminiSmokeTestChampionOperator,
     GeminiSmokeTestCheckpointOperator,
     GeminiTuningReportOperator,
+    GeminiValidateTuningOperator,
     GeminiVerifyModelCopyOperator,
 )
-from gemini_tuning.sensors import GeminiTuningJobSensor
+from gemini_tuning.pipelines.params import tuning_params
+from gemini_tuning.reporting.notifications import ApprovalNotifier
+from gemini_tuning.sensors.tuning_job import GeminiTuningJobSensor
 
 CONFIG = Path(__file__).parent / "config"
 SUITES, PRICES, NOTIFICATIONS = CONFIG / "smoke", str(CONFIG / "prices.yaml"), str(CONFIG / "notifications.yaml")
@@ -53,7 +53,7 @@ with DAG(
         "location": "{{ params.location }}",
     }
 
-    validate = GeminiPreflightOperator(
+    validate = GeminiValidateTuningOperator(
         task_id="validate",
         training_dataset_uri=dag.param("training_dataset_uri"),
         validation_dataset_uri=dag.param("validation_dataset_uri"),
@@ -62,7 +62,7 @@ with DAG(
         prices=PRICES,
         budget=dag.param("budget"),
         count_tokens=dag.param("count_tokens"),
-        **{name: dag.param(name) for name in GeminiPreflightOperator.TUNING_FIELDS},
+        **{name: dag.param(name) for name in GeminiValidateTuningOperator.TUNING_FIELDS},
         copy={
             name: dag.param(f"copy_{name}")
             for name in ("location", "project_id", "model_id", "parent_model", "kms_key_name")

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from airflow.sdk import DAG, Param, TriggerRule
 
-from gemini_tuning.dag_params import JOB_NAME, tuning_param
-from gemini_tuning.operators import GeminiApproveCleanUpOperator, GeminiCleanUpOperator, GeminiPlanCleanUpOperator
+from gemini_tuning.operators import GeminiApproveCleanupOperator, GeminiCleanupOperator, GeminiPlanCleanupOperator
+from gemini_tuning.pipelines.params import JOB_NAME, tuning_param
 
 MODEL_VERSION = r"^projects/[^/@]+/locations/[a-z0-9-]+/models/[A-Za-z0-9_-]+@[0-9]+$"
 PROTECTED, COPIES = "What stays", "Copies"
@@ -111,7 +111,7 @@ with DAG(
         "location": "{{ params.model.split('/')[3] }}",
     }
 
-    plan = GeminiPlanCleanUpOperator(
+    plan = GeminiPlanCleanupOperator(
         task_id="plan",
         model=dag.param("model"),
         tuning_job=dag.param("tuning_job"),
@@ -124,14 +124,14 @@ with DAG(
         copy_project_id=dag.param("copy_project_id"),
         **cloud,
     )
-    approve = GeminiApproveCleanUpOperator(
+    approve = GeminiApproveCleanupOperator(
         task_id="approve",
         plan=plan.output,
         is_dry_run=dag.param("dry_run"),
         required=dag.param("require_approval"),
         timeout=dag.param("approval_timeout_seconds"),
     )
-    clean_up = GeminiCleanUpOperator(
+    clean_up = GeminiCleanupOperator(
         task_id="clean_up",
         plan=plan.output,
         is_dry_run=dag.param("dry_run"),

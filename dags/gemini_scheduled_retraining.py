@@ -12,10 +12,10 @@ from pathlib import Path
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import DAG, Param, TriggerRule
 
-from gemini_tuning.dag_params import tuning_params
 from gemini_tuning.operators import GeminiPlanRetrainingOperator, GeminiWaitForTuningRunOperator
+from gemini_tuning.pipelines.params import tuning_params
+from gemini_tuning.pipelines.retraining_schedules import RefusedProfile, check_params, memory_of, schedule_of
 from gemini_tuning.retraining.profiles import load_profiles
-from gemini_tuning.retraining.schedules import RefusedProfile, check_params, memory_of, schedule_of
 
 CONFIG = Path(__file__).parent / "config"
 FORCE = Param(

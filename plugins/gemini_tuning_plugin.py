@@ -25,7 +25,7 @@ class _Preload:
         """Airflow calls this before the scheduler starts its executor; also elsewhere, and in each task process."""
         forks_tasks = sys.argv[1:2] == ["scheduler"] and "LocalExecutor" in conf.get("core", "executor")
         if forks_tasks and conf.getboolean("gemini_tuning", "preload", fallback=False):
-            from gemini_tuning.preload import preload
+            from gemini_tuning.ui.preload import preload
 
             preload()
 
@@ -54,6 +54,6 @@ class GeminiTuningPlugin(AirflowPlugin):
     @cached_property
     def fastapi_apps(self) -> list[Any]:  # type: ignore[override]
         """The web application; only the API server asks for it."""
-        from gemini_tuning.page.app import create_app
+        from gemini_tuning.ui.app import create_app
 
         return [{"app": create_app(), "url_prefix": PREFIX, "name": "Gemini tuning"}]

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
-from gemini_tuning.hook import GeminiTuningHook
-from gemini_tuning.resources import TuningJob
-from gemini_tuning.tuning_spec import TuningJobSpec
+from gemini_tuning.core.resources import TuningJob
+from gemini_tuning.core.tuning_spec import TuningJobSpec
+from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
 from vertex_emulator.process import Emulator
 
 REPOSITORY = Path(__file__).resolve().parent.parent

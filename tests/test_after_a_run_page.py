@@ -13,10 +13,10 @@ from airflow.utils.session import create_session
 from sqlalchemy import delete, select
 from support import REPOSITORY, finished_job
 
-from gemini_tuning.assets import PROMOTED_MODELS
-from gemini_tuning.notifications.config import load_notifications
-from gemini_tuning.notifications.message import EVENTS, SAMPLES
-from gemini_tuning.promotion import SCORES
+from gemini_tuning.registry.assets import PROMOTED_MODELS
+from gemini_tuning.registry.version_aliases import SCORES
+from gemini_tuning.reporting.notification_config import load_notifications
+from gemini_tuning.reporting.notification_message import EVENTS, SAMPLES
 
 PAGE = (REPOSITORY / "docs" / "after_a_run.md").read_text(encoding="utf-8")
 FOLLOWER, PRODUCER = "serve_promoted_model", "promote"

@@ -15,11 +15,11 @@ from airflow.dag_processing.dagbag import DagBag
 from airflow.providers.google.common.hooks import base_google
 from support import LOCATION, LONG, REPOSITORY, SPEC
 
-from gemini_tuning import clients
-from gemini_tuning.copy_spec import ModelCopySpec
-from gemini_tuning.deployments import MONITORING_ENDPOINT_EXTRA, DeploymentKeeper
-from gemini_tuning.experiments import ExperimentReader
-from gemini_tuning.hook import GeminiTuningHook
+from gemini_tuning.core.copy_spec import ModelCopySpec
+from gemini_tuning.hooks import clients
+from gemini_tuning.hooks.endpoints import MONITORING_ENDPOINT_EXTRA, EndpointHookMixin
+from gemini_tuning.hooks.experiments import ExperimentReader
+from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
 from tests.live import __main__ as live_cli
 from tests.live import trial
 from tests.live.clouds import LocalVertex
@@ -121,7 +121,7 @@ def drive(hook, vertex):
 
 
 def methods_of_the_hook():
-    members = {**vars(ExperimentReader), **vars(DeploymentKeeper), **vars(GeminiTuningHook)}
+    members = {**vars(ExperimentReader), **vars(EndpointHookMixin), **vars(GeminiTuningHook)}
     return {name for name, member in members.items() if not name.startswith("_") and inspect.isfunction(member)}
 
 

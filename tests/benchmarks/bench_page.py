@@ -20,7 +20,7 @@ from typing import Any
 from tests.benchmarks.table import Row
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "gemini_tuning" / "page"))
+sys.path.insert(0, str(ROOT / "tests" / "gemini_tuning" / "ui"))
 
 RUNS, REQUESTS = 500, 20
 CHECKPOINTS, CASES = 10, 10_000
@@ -49,13 +49,13 @@ def fill(home: str, count: int, cases: int) -> str:
     import tuning_runs as runs
     from airflow.utils.session import create_session
 
-    from gemini_tuning.page import records
-    from gemini_tuning.page.actions import PROMOTION_DAG, PROMPT_DAG
+    from gemini_tuning.ui import queries
+    from gemini_tuning.ui.actions import PROMOTION_DAG, PROMPT_DAG
 
     with create_session() as session:
-        runs.save_dag(session, runs.DAG, records.TAG)
+        runs.save_dag(session, runs.DAG, queries.TAG)
         for dag_id in (PROMOTION_DAG, PROMPT_DAG):
-            runs.save_dag(session, dag_id, records.ACTIONS_TAG)
+            runs.save_dag(session, dag_id, queries.ACTIONS_TAG)
         curve = [[step, 1 / step] for step in range(1, 51)]
         waited = replace(
             runs.WAITED, pushed={"progress": {**runs.ENDED, "train_loss": curve, "eval_loss": curve}}

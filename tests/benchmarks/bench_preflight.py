@@ -27,7 +27,7 @@ MOST_MEGABYTES = 250.0
 OURS = """
 import json, os, resource, sys, time
 sys.path.insert(0, "plugins")
-from gemini_tuning.preflight.datasets import check_training_dataset
+from gemini_tuning.datasets.dataset_check import check_training_dataset
 path = sys.argv[1]
 begin = time.perf_counter()
 with open(path, "rb") as file:

@@ -147,7 +147,7 @@ def _create() -> str:
 
 
 def _sensor(name: str) -> Any:
-    from gemini_tuning.sensors import GeminiTuningJobSensor
+    from gemini_tuning.sensors.tuning_job import GeminiTuningJobSensor
 
     return GeminiTuningJobSensor(task_id="wait", tuning_job=name, poll_interval=POLL, deferrable=True)
 
@@ -168,7 +168,7 @@ async def _wait(path: str, arguments: dict[str, Any]) -> Any:
 
     from airflow.sdk.execution_time.xcom import XCom
 
-    import_module("gemini_tuning.hook")
+    import_module("gemini_tuning.hooks.gemini_tuning")
     module, _, name = path.rpartition(".")
     trigger = getattr(import_module(module), name)(**arguments)
     trigger.task_instance = SimpleNamespace(dag_id="dag", task_id="wait", run_id="run", map_index=-1)

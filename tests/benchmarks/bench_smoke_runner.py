@@ -20,8 +20,8 @@ from typing import Any
 
 from support import fill, finished_job
 
-from gemini_tuning.files import Files
-from gemini_tuning.hook import GeminiTuningHook
+from gemini_tuning.core.files import Files
+from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
 from gemini_tuning.smoke.results import ResultsFile
 from gemini_tuning.smoke.session import Session
 from gemini_tuning.smoke.suite import Suite, parse_suite

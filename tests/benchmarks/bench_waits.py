@@ -174,7 +174,7 @@ def _triggers(side: str, names: list[str], poll: float) -> Iterator[Any]:
         from tests.benchmarks.peers.polling_trigger import PollingTrigger
 
         return (PollingTrigger(name, poll) for name in names)
-    from gemini_tuning.triggers import TuningJobTrigger
+    from gemini_tuning.triggers.tuning_job import TuningJobTrigger
 
     return (
         TuningJobTrigger(
@@ -195,7 +195,7 @@ async def _hold(side: str, names: list[str], url: str, poll: float, seconds: flo
     from airflow.jobs.triggerer_job_runner import TriggerRunner
 
     runner, process, noticed, lags = TriggerRunner(), psutil.Process(), _Noted(), _Noted()
-    await asyncio.to_thread(__import__, "gemini_tuning.hook")
+    await asyncio.to_thread(__import__, "gemini_tuning.hooks.gemini_tuning")
     await asyncio.to_thread(__import__, "google.genai")
     runner.events = noticed  # type: ignore[assignment]
     before = process.memory_info().rss

@@ -7,7 +7,7 @@ from support import DATA
 
 from demo.processes import wait_until
 from demo.stack import DAG_ID, POOL, REPOSITORY
-from gemini_tuning.run_labels import RUN, label_value
+from gemini_tuning.core.labels import RUN, label_value
 from tests.cluster.cluster import Cluster
 from tests.e2e.runs import CONF, CREATE, WAIT, Run, advance, jobs, requests_to
 

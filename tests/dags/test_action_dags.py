@@ -8,7 +8,7 @@ from airflow.dag_processing.dagbag import DagBag
 from airflow.serialization.serialized_objects import DagSerialization
 from support import REPOSITORY, SPEC, finished_job
 
-from gemini_tuning.hook import GeminiTuningHook
+from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
 
 PROMOTION, PROMPT, CLEAN_UP = "gemini_checkpoint_promotion", "gemini_checkpoint_prompt", "gemini_model_clean_up"
 MODEL = "projects/p/locations/us-central1/models/1@1"

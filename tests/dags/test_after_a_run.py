@@ -9,8 +9,8 @@ from airflow.utils.session import create_session
 from sqlalchemy import select
 from support import REPOSITORY
 
-from gemini_tuning.assets import PROMOTED_MODELS, model_uri
-from gemini_tuning.hook import GeminiTuningHook
+from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
+from gemini_tuning.registry.assets import PROMOTED_MODELS, model_uri
 from tests.gemini_tuning.keeping_notifier import FAILING, KEEPER, kept
 
 CONF = {

@@ -11,8 +11,8 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.serialization.serialized_objects import DagSerialization
 
-from gemini_tuning.dag_params import tuning_param, tuning_params
-from gemini_tuning.page import records
+from gemini_tuning.pipelines.params import tuning_param, tuning_params
+from gemini_tuning.ui import queries
 
 REPOSITORY = Path(__file__).parents[2]
 DAG_FILES = sorted((REPOSITORY / "dags").glob("*.py"))
@@ -25,7 +25,7 @@ warnings.simplefilter("error")
 spec = importlib.util.spec_from_file_location("dag_file", sys.argv[1])
 spec.loader.exec_module(importlib.util.module_from_spec(spec))
 heavy = ("google.genai", "google.cloud.aiplatform", "google.cloud.storage", "google.auth", "google.api_core",
-         "googleapiclient", "airflow.providers.google.common", "airflow.providers.google.cloud", "gemini_tuning.hook")
+         "googleapiclient", "airflow.providers.google.common", "airflow.providers.google.cloud", "gemini_tuning.hooks.gemini_tuning")
 print(json.dumps([name for name in sys.modules if name.startswith(heavy)]))
 """
 
@@ -54,8 +54,8 @@ def dags():
 def test_the_dags_that_there_are(dags):
     tuning, actions = {"gemini_checkpoint_tuning"}, {"gemini_checkpoint_promotion", "gemini_checkpoint_prompt"}
     assert set(dags) == {*tuning, *actions, "gemini_model_clean_up", "gemini_retraining_ferry_support"}
-    assert {dag_id for dag_id, dag in dags.items() if records.TAG in dag.tags} == tuning
-    assert {dag_id for dag_id, dag in dags.items() if records.ACTIONS_TAG in dag.tags} == actions
+    assert {dag_id for dag_id, dag in dags.items() if queries.TAG in dag.tags} == tuning
+    assert {dag_id for dag_id, dag in dags.items() if queries.ACTIONS_TAG in dag.tags} == actions
 
 
 def test_the_steps_of_the_pipeline_stand_in_the_documented_order(dags):

@@ -6,7 +6,7 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 from support import REPOSITORY
 
-from gemini_tuning.hook import GeminiTuningHook
+from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
 
 CONF = {
     "training_dataset_uri": "gs://bucket/train.jsonl",

@@ -8,7 +8,7 @@ from support import LOCATION, SPEC, use_connection
 from test_human_gate import APPROVE, answer, request, wait_for_question
 
 from demo.stack import Stack
-from gemini_tuning.hook import GeminiTuningHook
+from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
 
 pytestmark = pytest.mark.airflow
 

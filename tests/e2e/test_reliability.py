@@ -13,7 +13,7 @@ from support import LOCATION, SPEC, use_connection
 
 from demo.processes import runs, send
 from demo.stack import Stack
-from gemini_tuning.hook import GeminiTuningHook
+from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
 from tests.chaos.airflow import QUICK_RECOVERY
 
 pytestmark = pytest.mark.airflow
@@ -23,7 +23,7 @@ TIMED_OUT = """
 from datetime import timedelta
 
 from airflow.sdk import DAG
-from gemini_tuning.sensors import GeminiTuningJobSensor
+from gemini_tuning.sensors.tuning_job import GeminiTuningJobSensor
 
 with DAG("timed_out", schedule=None, dagrun_timeout=timedelta(seconds=20), params={"tuning_job": ""}):
     GeminiTuningJobSensor(

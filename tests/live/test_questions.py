@@ -14,9 +14,9 @@ import pytest
 import yaml
 from support import REPOSITORY
 
-from gemini_tuning import run_labels
+from gemini_tuning.core import labels
 from gemini_tuning.operators import GeminiCreateTuningJobOperator
-from gemini_tuning.operators.once import SubmitsOnce
+from gemini_tuning.operators.idempotent_create import IdempotentCreateMixin
 from gemini_tuning.smoke.suite import load_suite
 from tests.live import findings, sample, trial
 from tests.live.clean_up import remove_models, remove_objects, stop_jobs
@@ -203,7 +203,7 @@ def test_a_create_that_was_refused_is_known_by_the_words_of_the_task():
     said = "No room for another tuning job: next try in 60 s. 429 Quota exceeded."
     evidence = Evidence(ASKED, [Look(0.0, {"state": "JOB_STATE_PENDING"})], create_log=f"Looking.\n{said}\n")
     assert seen(evidence, "over_quota") == (False, f"the create is refused with 429, {said}")
-    assert '"No room for another %s' in inspect.getsource(SubmitsOnce)
+    assert '"No room for another %s' in inspect.getsource(IdempotentCreateMixin)
     assert f"No room for another {GeminiCreateTuningJobOperator.kind}" == NO_ROOM
 
 
@@ -351,8 +351,8 @@ def test_only_the_one_dag_is_there_and_it_takes_the_params(tmp_path):
 
 
 def test_the_labels_are_the_dags():
-    assert run_labels.RUN == RUN_LABEL
-    assert run_labels.label_value("live-20260102-030405-abcd") == "live-20260102-030405-abcd"
+    assert labels.RUN == RUN_LABEL
+    assert labels.label_value("live-20260102-030405-abcd") == "live-20260102-030405-abcd"
 
 
 def test_a_real_project_gets_the_callers_credentials_and_nothing_else(tmp_path):

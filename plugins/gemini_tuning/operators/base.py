@@ -11,23 +11,23 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from airflow.sdk import BaseOperator
 from airflow.sdk.definitions.retry_policy import ExceptionRetryPolicy, RetryAction, RetryRule
 
-from gemini_tuning.exceptions import (
+from gemini_tuning.core.exceptions import (
     CheckpointError,
     CopyModelError,
-    GaveUpError,
     InvalidInputError,
     PermanentServiceError,
+    RetryLimitExceededError,
     TuningJobError,
     TuningRunError,
     VerificationError,
 )
-from gemini_tuning.resources import project_problem
-from gemini_tuning.wording import said, shown, whole_characters
+from gemini_tuning.core.resources import project_problem
+from gemini_tuning.core.text import redact, replace_surrogates, short_repr
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from gemini_tuning.hook import GeminiTuningHook
+    from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
 
 T = TypeVar("T", dict[str, Any], list[Any])
 
@@ -42,7 +42,7 @@ RETRY_POLICY = ExceptionRetryPolicy(
         RetryRule(
             exception=[
                 PermanentServiceError,
-                GaveUpError,
+                RetryLimitExceededError,
                 TuningJobError,
                 TuningRunError,
                 CopyModelError,
@@ -69,10 +69,10 @@ def as_callbacks(given: Any) -> list[Any]:
 def keep_error(context: Context) -> None:
     """Push why a task failed, as XCom ``error``: Airflow itself has it in the log only, the run's page shows it."""
     if error := context.get("exception"):
-        context["ti"].xcom_push(ERROR_XCOM, whole_characters(said(str(error))))
+        context["ti"].xcom_push(ERROR_XCOM, replace_surrogates(redact(str(error))))
 
 
-class GoogleCloudFields(BaseOperator):
+class GeminiBaseOperator(BaseOperator):
     """The Google Cloud parameters that every step has, and the hook made of them.
 
     :param gcp_conn_id: Airflow connection of type Google Cloud. (templated)
@@ -103,7 +103,7 @@ class GoogleCloudFields(BaseOperator):
     @cached_property
     def hook(self) -> GeminiTuningHook:
         """The hook for this task; imported here because it brings Google's clients along."""
-        from gemini_tuning.hook import GeminiTuningHook
+        from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
 
         self._check_cloud_fields()
         return GeminiTuningHook(self.gcp_conn_id, self.impersonation_chain)
@@ -111,11 +111,13 @@ class GoogleCloudFields(BaseOperator):
     def _check_cloud_fields(self) -> None:
         """Name the field that is wrong; deeper down nobody knows its name."""
         if not isinstance(self.gcp_conn_id, str) or not self.gcp_conn_id.strip():
-            raise ValueError(f"gcp_conn_id: {shown(self.gcp_conn_id)} is not the id of a connection")
+            raise ValueError(f"gcp_conn_id: {short_repr(self.gcp_conn_id)} is not the id of a connection")
         chain = self.impersonation_chain
         accounts = [chain or ""] if isinstance(chain, str | None) else chain
         if not isinstance(accounts, list | tuple) or not all(isinstance(account, str) for account in accounts):
-            raise ValueError(f"impersonation_chain: {shown(chain)} is neither a service account nor a list of them")
+            raise ValueError(
+                f"impersonation_chain: {short_repr(chain)} is neither a service account nor a list of them"
+            )
         project = optional_text(self.project_id)
         if project is not None and (problem := project_problem("project_id", project)):
             raise ValueError(problem)
@@ -131,7 +133,7 @@ def optional_text(value: Any) -> str | None:
     try:
         text = str(value)
     except ValueError:  # an int of more digits than Python writes down
-        text = shown(value)
+        text = short_repr(value)
     return None if text.strip() in ("", "None") else text
 
 
@@ -146,7 +148,7 @@ def optional_int(value: Any, name: str) -> int | None:
     try:
         return None if text is None else int(text)
     except (ValueError, TypeError):
-        raise ValueError(f"{name}: {shown(value)} is not a whole number") from None
+        raise ValueError(f"{name}: {short_repr(value)} is not a whole number") from None
 
 
 def optional_float(value: Any, name: str) -> float | None:
@@ -162,7 +164,7 @@ def optional_float(value: Any, name: str) -> float | None:
     except (ValueError, TypeError):
         number = math.nan
     if not math.isfinite(number):
-        raise ValueError(f"{name}: {shown(value)} is not a number")
+        raise ValueError(f"{name}: {short_repr(value)} is not a number")
     return number
 
 
@@ -173,7 +175,7 @@ def optional_seconds(value: Any, name: str) -> float | None:
     """
     seconds = optional_float(value, name)
     if seconds is not None and not 0 < seconds <= MAX_SECONDS:
-        raise ValueError(f"{name}: {shown(value)} is not above 0 seconds, or more than ten years")
+        raise ValueError(f"{name}: {short_repr(value)} is not above 0 seconds, or more than ten years")
     return seconds
 
 
@@ -186,11 +188,11 @@ def optional_json(value: Any, kind: type[T], name: str) -> T:
         try:
             value = json.loads(value)
         except (ValueError, RecursionError):
-            raise ValueError(f"{name}: {shown(value)} is not JSON") from None
+            raise ValueError(f"{name}: {short_repr(value)} is not JSON") from None
     if value in (None, "", "None"):
         return kind()
     if not isinstance(value, kind):
-        raise ValueError(f"{name}: expected a {kind.__name__}, not {shown(value)}")
+        raise ValueError(f"{name}: expected a {kind.__name__}, not {short_repr(value)}")
     return value
 
 
@@ -212,7 +214,7 @@ def as_list(value: Any, name: str) -> list[Any]:
     :raises ValueError: naming the parameter.
     """
     if not isinstance(value, Iterable) or isinstance(value, str | bytes | Mapping):
-        raise ValueError(f"{name}: expected a list, not {shown(value)}")
+        raise ValueError(f"{name}: expected a list, not {short_repr(value)}")
     return list(value)
 
 
@@ -225,5 +227,5 @@ def flag(value: Any, name: str = "the value") -> bool:
         return value
     word = str(optional_text(value) or "false").strip().lower()
     if word not in TRUE | FALSE:
-        raise ValueError(f"{name}: {shown(value)} is not true or false")
+        raise ValueError(f"{name}: {short_repr(value)} is not true or false")
     return word in TRUE

@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import conf
 from airflow.sdk.exceptions import AirflowSkipException
 
-from gemini_tuning import links
-from gemini_tuning.copy_spec import ModelCopySpec
-from gemini_tuning.exceptions import (
+from gemini_tuning.core.copy_spec import ModelCopySpec
+from gemini_tuning.core.exceptions import (
     CopyModelError,
     InvalidInputError,
     PermanentServiceError,
     TransientServiceError,
 )
+from gemini_tuning.core.resources import Operation, ResourceName
+from gemini_tuning.links import gemini_tuning as links
 from gemini_tuning.operators.base import GCP_FIELDS, optional_seconds, optional_text
-from gemini_tuning.operators.deferral import WaitsInTrigger
-from gemini_tuning.operators.once import SubmissionMemory, SubmitsOnce, generation
-from gemini_tuning.resources import Operation, ResourceName
-from gemini_tuning.submission import Submission
+from gemini_tuning.operators.deferrable import DeferrableMixin
+from gemini_tuning.operators.idempotent_create import IdempotentCreateMixin, SubmissionMemory, generation
+from gemini_tuning.operators.submission import Submission
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -32,7 +32,7 @@ NO_SUCH = (404, 501)  # no such resource, or the service does not serve such a l
 CLOCK_DIFFERENCE = 60.0  # seconds that our clock and Google's may differ
 
 
-class GeminiCopyModelOperator(WaitsInTrigger, SubmitsOnce):
+class GeminiCopyModelOperator(DeferrableMixin, IdempotentCreateMixin):
     """Copy a model with all its checkpoints and its default; skipped when no destination is given.
 
     A run makes one copy. Its id belongs to the run, so that every try finds what an earlier one has asked for: in
@@ -55,7 +55,7 @@ class GeminiCopyModelOperator(WaitsInTrigger, SubmitsOnce):
     :raises InvalidInputError: when the service would refuse or ignore a value; nothing was sent.
     :raises CopyModelError: when the operation ends with an error, or is not over at the deadline.
     :raises CreateOutcomeUnknownError: when the answer was lost and no copy was found; the next try looks again.
-    :raises GaveUpError: when ``max_attempts`` or ``quota_timeout`` is reached.
+    :raises RetryLimitExceededError: when ``max_attempts`` or ``quota_timeout`` is reached.
     """
 
     submission_key = "copy_model"
@@ -112,7 +112,7 @@ class GeminiCopyModelOperator(WaitsInTrigger, SubmitsOnce):
         operation: Operation = self.submit(context)
         context["ti"].xcom_push(key="operation", value=operation.name)
         if self.deferrable and not operation.done:
-            from gemini_tuning.triggers import CopyModelTrigger
+            from gemini_tuning.triggers.model_copy import CopyModelTrigger
 
             self.wait_in_trigger(
                 CopyModelTrigger, operation.name, poll_interval=poll_interval, deadline=time.time() + deadline

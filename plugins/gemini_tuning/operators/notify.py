@@ -10,13 +10,13 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowSkipException
 from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
-from gemini_tuning import links
-from gemini_tuning.notifications.config import Notification, NotificationError
-from gemini_tuning.notifications.message import Message, Run, of_failure, of_publication, of_report
-from gemini_tuning.notifications.sending import attempt, run_of, wanted
+from gemini_tuning.links import gemini_tuning as links
 from gemini_tuning.operators.base import ERROR_XCOM, optional_text
-from gemini_tuning.operators.report import SUMMARY_XCOM
-from gemini_tuning.task_states import ask_states
+from gemini_tuning.operators.write_report import SUMMARY_XCOM
+from gemini_tuning.reporting.notification_config import Notification, NotificationError
+from gemini_tuning.reporting.notification_message import Message, Run, of_failure, of_publication, of_report
+from gemini_tuning.reporting.notifications import attempt, run_of, wanted
+from gemini_tuning.triggers.task_states import ask_states
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

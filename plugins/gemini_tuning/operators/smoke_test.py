@@ -1,4 +1,4 @@
-"""The steps that ask the suite: each checkpoint, and the champion that they are compared with."""
+"""Run a smoke suite against one endpoint; shared by the checkpoint and the champion operator."""
 
 from __future__ import annotations
 
@@ -6,29 +6,27 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk.exceptions import AirflowSkipException
-
-from gemini_tuning import links
-from gemini_tuning.exceptions import TransientServiceError
-from gemini_tuning.files import Files, folder_problem, joined
-from gemini_tuning.operators.base import GCP_FIELDS, GoogleCloudFields, optional_int, optional_text
-from gemini_tuning.resources import Checkpoint, serving_problem
+from gemini_tuning.core.exceptions import TransientServiceError
+from gemini_tuning.core.files import Files, folder_problem, joined
+from gemini_tuning.core.text import short_repr
+from gemini_tuning.operators.base import GCP_FIELDS, GeminiBaseOperator, optional_int, optional_text
 from gemini_tuning.smoke.results import ResultsFile
 from gemini_tuning.smoke.runner import CaseResult, EndpointUnusableError
 from gemini_tuning.smoke.session import Session
 from gemini_tuning.smoke.suite import Suite, load_suite
 from gemini_tuning.smoke.summary import summarize
-from gemini_tuning.wording import shown
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 CHAMPION = "champion"  # in place of a checkpoint id
+
 LOGGED = 100  # cases that fail
+
 MOST_AT_ONCE = 1_000
 
 
-class AsksSuite(GoogleCloudFields):
+class SmokeTestBase(GeminiBaseOperator):
     """A step that asks one endpoint the prompts of a suite.
 
     A retried task asks only what has no answer yet.
@@ -104,7 +102,7 @@ class AsksSuite(GoogleCloudFields):
     def _concurrency(self) -> int:
         number = optional_int(self.concurrency, "concurrency")
         if number is not None and not 0 < number <= MOST_AT_ONCE:
-            raise ValueError(f"concurrency: {shown(number)} is not from 1 to {MOST_AT_ONCE}")
+            raise ValueError(f"concurrency: {short_repr(number)} is not from 1 to {MOST_AT_ONCE}")
         return number or 1
 
     def _ask(self, suite: Suite, endpoint: str, results: ResultsFile, concurrency: int) -> None:
@@ -128,73 +126,3 @@ class AsksSuite(GoogleCloudFields):
                 self.log.info("%d answers, %d of them failed", seen, failed)
 
         return tell
-
-
-class GeminiSmokeTestCheckpointOperator(AsksSuite):
-    """Ask one checkpoint the prompts of a suite, concurrently, and score its answers; map it over the list.
-
-    A checkpoint without an endpoint, or one whose endpoint refuses every prompt, gets no score and an error; the task
-    succeeds, so that the other checkpoints can still win. A service that is away or over quota fails the task, so
-    that Airflow's retries apply; after the last one the checkpoint gets no score either, and ``away`` is true, with
-    which the choice fails unless another checkpoint was asked. XCom, further parameters and
-    errors: :class:`AsksSuite`.
-
-    Example::
-
-        smoke_test = GeminiSmokeTestCheckpointOperator.partial(
-            task_id="smoke_test",
-            map_index_template="checkpoint {{ task.checkpoint['checkpoint_id'] }}",
-            suite="ferry_support",
-            suite_folder=SUITES,
-            results_uri=validate.output["results_uri"],
-        ).expand(checkpoint=list_checkpoints.output)
-
-    :param checkpoint: ``{"checkpoint_id", "epoch", "step", "endpoint"}``. (templated)
-    """
-
-    template_fields: Sequence[str] = (*AsksSuite.template_fields, "checkpoint")
-    operator_extra_links = (links.ENDPOINT, links.RUN_PAGE)
-
-    def __init__(self, *, checkpoint: Mapping[str, Any], **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.checkpoint = checkpoint
-
-    def execute(self, context: Context) -> dict[str, Any]:
-        """Run the suite and push the checkpoint's result."""
-        return self.ask_suite(Checkpoint.from_mapping(self.checkpoint).as_dict(), context)
-
-
-class GeminiSmokeTestChampionOperator(AsksSuite):
-    """Ask the production model the prompts of the suite, so that the checkpoints can be compared with it.
-
-    Skipped when no champion is given. A champion that left a prompt unanswered has an error, so that nothing is
-    promoted over it. XCom, further parameters and errors: :class:`AsksSuite`; ``checkpoint_id`` is
-    ``champion``.
-
-    :param champion: full name of an endpoint, or of a model, whose default checkpoint must be deployed. (templated)
-    :raises PermanentServiceError: when the champion is not there, or not deployed.
-    """
-
-    template_fields: Sequence[str] = (*AsksSuite.template_fields, "champion")
-    operator_extra_links = (links.CHAMPION, links.RUN_PAGE)
-
-    def __init__(self, *, champion: str | None, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.champion = champion
-
-    def execute(self, context: Context) -> dict[str, Any]:
-        """Run the suite and push the champion's result."""
-        champion = optional_text(self.champion)
-        if champion is None:
-            raise AirflowSkipException("No champion is given")
-        if problem := serving_problem("champion", champion):
-            raise ValueError(problem)
-        endpoint = self.hook.get_serving_endpoint(champion)
-        self.log.info("The champion %s is asked at %s", champion, endpoint)
-        summary = self.ask_suite(
-            {"checkpoint_id": CHAMPION, "epoch": None, "step": None, "endpoint": endpoint}, context
-        )
-        if summary["unanswered"] and not summary["error"]:
-            # Counted as failures they would make any checkpoint look better than what is in production.
-            summary["error"] = f"{summary['unanswered']} of its prompts got no answer: {summary['results_uri']}"
-        return summary

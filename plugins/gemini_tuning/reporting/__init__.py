@@ -1,1 +1,1 @@
-"""What a run tells people: the comparison, the question to a person, the report. Pure."""
+"""The report, the comparison table and the messages to people."""

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gemini_tuning.reporting import pushed
-from gemini_tuning.reporting.comparison import champion as champion_entry
-from gemini_tuning.reporting.comparison import compare
-from gemini_tuning.reporting.console import console_link
-from gemini_tuning.reporting.cost import entry as cost_entry
-from gemini_tuning.wording import said
+from gemini_tuning.core import xcom
+from gemini_tuning.core.console import console_link
+from gemini_tuning.core.text import redact
+from gemini_tuning.cost.estimate_text import entry as cost_entry
+from gemini_tuning.reporting.comparison_table import champion as champion_entry
+from gemini_tuning.reporting.comparison_table import compare
 
 Json = dict[str, Any]
 
@@ -36,7 +36,7 @@ def build(
     promotion: object = None,
     copy: object = None,
     billed: object = None,
-    mask: Callable[[str], str] = said,
+    mask: Callable[[str], str] = redact,
 ) -> Json:
     """Return the report of one run.
 
@@ -54,11 +54,11 @@ def build(
     :param mask: removes secrets from the text of a parameter.
     :raises ValueError: naming what is not the mapping that a step pushes.
     """
-    chosen, measured = pushed.mapping(decision, "decision"), pushed.optional(metrics, "metrics")
-    tested = pushed.optional(champion, "champion")
-    said_approval = _approval(pushed.optional(approval, "approval"), chosen)
-    said_promotion = _promotion(pushed.optional(promotion, "promotion"), chosen, said_approval)
-    checked = pushed.optional(datasets, "datasets")
+    chosen, measured = xcom.mapping(decision, "decision"), xcom.optional(metrics, "metrics")
+    tested = xcom.optional(champion, "champion")
+    said_approval = _approval(xcom.optional(approval, "approval"), chosen)
+    said_promotion = _promotion(xcom.optional(promotion, "promotion"), chosen, said_approval)
+    checked = xcom.optional(datasets, "datasets")
     data = _datasets(checked)
     checkpoints = compare(results, chosen, measured)
     report = {
@@ -66,19 +66,19 @@ def build(
         "outcome": _outcome(chosen, said_approval, said_promotion),
         "run": _run(run, mask),
         "datasets": data,
-        "cost": cost_entry(pushed.part(checked, "cost"), billed),
+        "cost": cost_entry(xcom.part(checked, "cost"), billed),
         "tuning_job": _resource(tuning_job),
         "tuned_model": _resource(model),
         "checkpoints": checkpoints,
         "champion": champion_entry(tested, chosen),
-        "losses": {name: pushed.curve(measured.get(f"{name}_loss")) for name in ("train", "eval")},
+        "losses": {name: xcom.curve(measured.get(f"{name}_loss")) for name in ("train", "eval")},
         "decision": _decision(chosen),
         "approval": said_approval,
         "promotion": said_promotion,
-        "copy": _copy(pushed.optional(copy, "copy")),
+        "copy": _copy(xcom.optional(copy, "copy")),
     }
-    named = [pushed.texts(measured.get("missing")), pushed.texts(chosen.get("missing"))]
-    report["missing_evidence"] = pushed.joined([*named, _gaps(data, checkpoints, measured=bool(measured))])
+    named = [xcom.texts(measured.get("missing")), xcom.texts(chosen.get("missing"))]
+    report["missing_evidence"] = xcom.joined([*named, _gaps(data, checkpoints, measured=bool(measured))])
     return report
 
 
@@ -88,70 +88,70 @@ def as_bytes(report: Mapping[str, Any]) -> bytes:
 
 
 def _resource(name: object) -> Json:
-    return {"name": pushed.text(name), "console": console_link(name)}
+    return {"name": xcom.text(name), "console": console_link(name)}
 
 
 def _run(run: Mapping[str, Any], mask: Callable[[str], str]) -> Json:
     facts = ("dag_id", "run_id", "run_type", "logical_date", "run_after", "start_date", "triggered_by")
     return {
-        **{key: pushed.text(run.get(key)) for key in facts},
-        "parameters": pushed.anything(dict(run.get("parameters") or {}), mask),
-        "given_parameters": pushed.texts(run.get("given_parameters")),
+        **{key: xcom.text(run.get(key)) for key in facts},
+        "parameters": xcom.anything(dict(run.get("parameters") or {}), mask),
+        "given_parameters": xcom.texts(run.get("given_parameters")),
     }
 
 
 def _datasets(pushed_: Mapping[str, Any]) -> Json:
-    return {part: _dataset(pushed.part(pushed_, part)) for part in ("training", "validation")}
+    return {part: _dataset(xcom.part(pushed_, part)) for part in ("training", "validation")}
 
 
 def _dataset(data: Mapping[str, Any]) -> Json | None:
     if not data:
         return None
     return {
-        **{key: pushed.text(data.get(key)) or None for key in ("uri", "sha256", "generation")},
-        **{key: pushed.whole(data.get(key)) for key in ("examples", "size_bytes")},
-        "tokens": {key: pushed.whole(pushed.part(data, "tokens").get(key)) for key in TOKENS},
-        "found": {key: count for key, value in pushed.part(data, "found").items() if (count := pushed.whole(value))},
-        "warnings": pushed.texts(data.get("warnings")),
+        **{key: xcom.text(data.get(key)) or None for key in ("uri", "sha256", "generation")},
+        **{key: xcom.whole(data.get(key)) for key in ("examples", "size_bytes")},
+        "tokens": {key: xcom.whole(xcom.part(data, "tokens").get(key)) for key in TOKENS},
+        "found": {key: count for key, value in xcom.part(data, "found").items() if (count := xcom.whole(value))},
+        "warnings": xcom.texts(data.get("warnings")),
     }
 
 
 def _decision(decision: Mapping[str, Any]) -> Json:
     return {
-        "winner": pushed.text(decision.get("winner")),
-        "outcome": pushed.text(decision.get("outcome")),
-        "reason": pushed.text(decision.get("reason")),
-        "overfitting": pushed.text(decision.get("overfitting")),
-        "policy": pushed.anything(decision.get("policy")),
+        "winner": xcom.text(decision.get("winner")),
+        "outcome": xcom.text(decision.get("outcome")),
+        "reason": xcom.text(decision.get("reason")),
+        "overfitting": xcom.text(decision.get("overfitting")),
+        "policy": xcom.anything(decision.get("policy")),
     }
 
 
 def _approval(approval: Mapping[str, Any], decision: Mapping[str, Any]) -> Json | None:
     """Return who decided; Airflow keeps what a task pushed, though another try of the run skips it."""
-    if not approval or pushed.text(approval.get("proposed")) != pushed.text(decision.get("winner")):
+    if not approval or xcom.text(approval.get("proposed")) != xcom.text(decision.get("winner")):
         return None
-    by = pushed.part(approval, "by")
+    by = xcom.part(approval, "by")
     return {
         "required": approval.get("required") is True,
-        **{key: pushed.text(approval.get(key)) for key in ("outcome", "checkpoint_id", "proposed", "at")},
-        "by": {key: pushed.text(by.get(key)) for key in ("id", "name")} if by else None,
-        "timeout": pushed.number(approval.get("timeout")),
-        "offered": pushed.texts(approval.get("offered")),
+        **{key: xcom.text(approval.get(key)) for key in ("outcome", "checkpoint_id", "proposed", "at")},
+        "by": {key: xcom.text(by.get(key)) for key in ("id", "name")} if by else None,
+        "timeout": xcom.number(approval.get("timeout")),
+        "offered": xcom.texts(approval.get("offered")),
     }
 
 
 def _promotion(promotion: Mapping[str, Any], decision: Mapping[str, Any], approval: Json | None) -> Json:
     """Return what became of the default: as it was read back, or as it was found and left."""
     before = decision.get("default_checkpoint_id", promotion.get("default_before"))
-    winner = pushed.text(decision.get("winner")) if approval is None else approval["checkpoint_id"]
-    after = pushed.text(promotion.get("default_after") if promotion else before)
+    winner = xcom.text(decision.get("winner")) if approval is None else approval["checkpoint_id"]
+    after = xcom.text(promotion.get("default_after") if promotion else before)
     return {
         "winner": winner,
         "read_back": bool(promotion),
         "earlier_try": bool(promotion) and after != winner,
-        "default_before": pushed.text(before),
+        "default_before": xcom.text(before),
         "default_after": after,
-        **{key: pushed.text(promotion.get(key)) for key in ("endpoint_before", "endpoint_after")},
+        **{key: xcom.text(promotion.get(key)) for key in ("endpoint_before", "endpoint_after")},
     }
 
 
@@ -171,10 +171,10 @@ def _copy(copy: Mapping[str, Any]) -> Json | None:
         return None
     return {
         **{
-            key: pushed.text(copy.get(key))
+            key: xcom.text(copy.get(key))
             for key in ("source_model", "model", "default_checkpoint_id", "default_of_source")
         },
-        "checkpoints": pushed.whole(copy.get("checkpoints")),
+        "checkpoints": xcom.whole(copy.get("checkpoints")),
         "console": console_link(copy.get("model")),
     }
 

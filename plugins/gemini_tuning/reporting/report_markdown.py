@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from gemini_tuning.reporting.comparison import comparison, named, percent, whereabouts
-from gemini_tuning.reporting.cost import lines as cost_lines
-from gemini_tuning.reporting.markdown import linked, place, plain, table
+from gemini_tuning.core.markdown import linked, place, plain, table
+from gemini_tuning.cost.estimate_text import lines as cost_lines
+from gemini_tuning.reporting.comparison_table import comparison, named, percent, whereabouts
 
 Report = Mapping[str, Any]
 Entries = Sequence[tuple[str, Report]]

@@ -1,1 +1,1 @@
-"""Tuning again by itself: on a schedule, when data changed, going on from what was promoted."""
+"""Retraining profiles, and whether a retraining has anything to do."""

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
+from gemini_tuning.core.text import short_repr
 from gemini_tuning.retraining.profiles import GoOnFrom
-from gemini_tuning.wording import shown
 
 PROMOTED_OUTCOMES = frozenset({"promoted", "already default"})
 
@@ -65,7 +65,7 @@ class Memory:
             promoted = Promotion(**data["promoted"]) if data.get("promoted") else None
         except (TypeError, ValueError, KeyError):
             raise ValueError(
-                f"the asset's state holds something else than a profile's memory: {shown(stored)}"
+                f"the asset's state holds something else than a profile's memory: {short_repr(stored)}"
             ) from None
         return cls(**attempts, promoted=promoted)
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from gemini_tuning import yaml_file
-from gemini_tuning.resources import ResourceName, ResourceNameError
-from gemini_tuning.wording import shortened, shown
+from gemini_tuning.core import yaml_file
+from gemini_tuning.core.resources import ResourceName, ResourceNameError
+from gemini_tuning.core.text import short_repr, shorten
 
 KEYS = ("description", "go_on_from", "params", "schedule", "watch")
 SCHEDULE_KEYS = ("cron", "timezone"), ("timetable", "arguments"), ("asset",)
@@ -130,15 +130,17 @@ class _Reader:
         if len(kinds) != 1:
             raise self._refused(
                 "schedule: expected a cron expression, a preset such as @weekly, or a mapping with one of "
-                f"{', '.join(keys[0] for keys in SCHEDULE_KEYS)}, not {shown(value)}",
+                f"{', '.join(keys[0] for keys in SCHEDULE_KEYS)}, not {short_repr(value)}",
                 "schedule",
             )
         data = self._mapping(value, kinds[0], "schedule")
         given = {key: self._text(data, key, "schedule") for key in data if key != "arguments"}
         if (timezone := given.get("timezone")) and not _is_timezone(timezone):
-            raise self._refused(f"schedule.timezone: there is no {shown(timezone)}", "schedule", "timezone")
+            raise self._refused(f"schedule.timezone: there is no {short_repr(timezone)}", "schedule", "timezone")
         if (timetable := given.get("timetable")) and not _CLASS.fullmatch(timetable):
-            raise self._refused(f"schedule.timetable: {shown(timetable)} is not package.Class", "schedule", "timetable")
+            raise self._refused(
+                f"schedule.timetable: {short_repr(timetable)} is not package.Class", "schedule", "timetable"
+            )
         arguments = data.get("arguments") or {}
         if not isinstance(arguments, Mapping) or not all(isinstance(key, str) for key in arguments):
             raise self._refused("schedule.arguments: expected a mapping with names", "schedule", "arguments")
@@ -155,7 +157,7 @@ class _Reader:
         for uri in uris:
             if not isinstance(uri, str) or not _WATCHED.fullmatch(uri):
                 raise self._refused(
-                    f"watch: {shown(uri)} is not gs://bucket/object, nor a folder, gs://bucket/folder/", "watch"
+                    f"watch: {short_repr(uri)} is not gs://bucket/object, nor a folder, gs://bucket/folder/", "watch"
                 )
         if len(uris) > MAX_WATCHED:
             raise self._refused(f"watch: {len(uris)} addresses; at most {MAX_WATCHED}. Watch a folder", "watch")
@@ -177,7 +179,9 @@ class _Reader:
         try:
             go_on_from = GoOnFrom(str(value))
         except ValueError:
-            raise self._refused(f"go_on_from: expected {_one_of(GoOnFrom)}, not {shown(value)}", "go_on_from") from None
+            raise self._refused(
+                f"go_on_from: expected {_one_of(GoOnFrom)}, not {short_repr(value)}", "go_on_from"
+            ) from None
         if go_on_from is GoOnFrom.CHAMPION and not _is_model(params.get("champion")):
             raise self._refused(
                 "go_on_from: champion needs params.champion to name a model, projects/P/locations/L/models/ID@VERSION",
@@ -190,7 +194,7 @@ class _Reader:
         if not isinstance(value, Mapping):
             raise self._refused(f"{name + ': ' if name else ''}expected a mapping with the keys {known}", *place)
         if unknown := [key for key in value if key not in keys]:
-            named = shortened(", ".join(sorted(key if isinstance(key, str) else shown(key) for key in unknown)), 200)
+            named = shorten(", ".join(sorted(key if isinstance(key, str) else short_repr(key) for key in unknown)), 200)
             first = (*place, unknown[0]) if isinstance(unknown[0], str) else place
             raise self._refused(f"{name + ': ' if name else ''}unknown key {named}; expected one of {known}", *first)
         return value
@@ -202,7 +206,7 @@ class _Reader:
         if value is None:
             return None
         if not isinstance(value, str) or not value.strip():
-            raise self._refused(f"{'.'.join(place)}: expected a text, not {shown(value)}", *place)
+            raise self._refused(f"{'.'.join(place)}: expected a text, not {short_repr(value)}", *place)
         return value.strip()
 
     def _refused(self, what: str, *place: str) -> ProfileError:

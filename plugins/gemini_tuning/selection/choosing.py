@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from gemini_tuning.selection.comparing import Comparison, compare
-from gemini_tuning.selection.evidence import Contender
+from gemini_tuning.selection.candidate import Candidate
+from gemini_tuning.selection.paired_test import Comparison, compare
 
 Rule = Literal["only one", "score", "eval loss", "age"]
 
@@ -23,15 +23,15 @@ class Choice:
     :param significance: by which they were told apart.
     """
 
-    winner: Contender
-    best: Contender
+    winner: Candidate
+    best: Candidate
     rule: Rule
-    tied: tuple[Contender, ...]
+    tied: tuple[Candidate, ...]
     versus: Mapping[str, Comparison]
     significance: float
 
 
-def choose(eligible: Sequence[Contender], significance: float) -> Choice:
+def choose(eligible: Sequence[Candidate], significance: float) -> Choice:
     """Pick one.
 
     :param eligible: at least one; all answered the same cases.
@@ -47,7 +47,7 @@ def choose(eligible: Sequence[Contender], significance: float) -> Choice:
     return Choice(winner, best, rule, tuple(tied), versus, significance)
 
 
-def _settle(tied: Sequence[Contender]) -> tuple[Contender, Rule]:
+def _settle(tied: Sequence[Candidate]) -> tuple[Candidate, Rule]:
     """Return the one with the lowest eval loss, where all have one and one is the lowest; else the earliest."""
     losses = [contender.eval_loss for contender in tied if contender.eval_loss is not None]
     if len(losses) < len(tied):

@@ -11,7 +11,7 @@ than what is there, or nothing. So, in this order:
    be asked stays, as nothing can be shown to be better.
 3. **The highest score** among those that are left: the mean of the cases' scores by weight, which is the pass rate
    where no case gives part marks.
-4. **Ties.** Those that the best one is not significantly better than (:mod:`~gemini_tuning.selection.comparing`) are as
+4. **Ties.** Those that the best one is not significantly better than (:mod:`~gemini_tuning.selection.paired_test`) are as
    good as it: among them a higher score is luck. The lowest eval loss wins, a measure over far more text than a suite
    has, but only when all of them have one: to compare some would favour those. Else, or when losses are equal, the
    earlier one wins: a later one that is no better has only had more time to overfit.
@@ -25,20 +25,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from gemini_tuning.selection import decision_words as words
+from gemini_tuning.selection import explanations as words
+from gemini_tuning.selection.candidate import Candidate
 from gemini_tuning.selection.choosing import Choice, choose
-from gemini_tuning.selection.comparing import Comparison, compare
 from gemini_tuning.selection.decision import Assessment, Decision, Outcome
-from gemini_tuning.selection.evidence import Contender
 from gemini_tuning.selection.gates import Finding, Policy, champion_gates, own_gates
 from gemini_tuning.selection.overfitting import LossCurves, Turn, find_turn
+from gemini_tuning.selection.paired_test import Comparison, compare
 from gemini_tuning.selection.same_suite import require_same_suite, require_unique
 
 
 def decide(
-    contenders: Iterable[Contender],
+    contenders: Iterable[Candidate],
     policy: Policy,
-    champion: Contender | None = None,
+    champion: Candidate | None = None,
     curves: LossCurves | None = None,
 ) -> Decision:
     """Choose a checkpoint.
@@ -73,7 +73,7 @@ class _Entry:
     :param versus: it compared with the champion, when both answered.
     """
 
-    contender: Contender
+    contender: Candidate
     findings: tuple[Finding, ...]
     versus: Comparison | None = None
 
@@ -82,7 +82,7 @@ class _Entry:
         return not any(finding.bars for finding in self.findings)
 
 
-def _enter(contender: Contender, policy: Policy, champion: Contender | None) -> _Entry:
+def _enter(contender: Candidate, policy: Policy, champion: Candidate | None) -> _Entry:
     findings = own_gates(contender, policy)
     if champion is None:
         return _Entry(contender, tuple(findings))
@@ -97,13 +97,13 @@ def _rank(entry: _Entry, choice: Choice | None) -> tuple[object, ...]:
     return not won, not entry.passed_gates, not contender.asked, -contender.score, contender.age
 
 
-def _outcome(choice: Choice | None, champion: Contender | None) -> Outcome:
+def _outcome(choice: Choice | None, champion: Candidate | None) -> Outcome:
     if choice is not None:
         return "promote"
     return "keep_champion" if champion is not None else "nobody"
 
 
-def _reason(ranking: Sequence[_Entry], choice: Choice | None, champion: Contender | None) -> str:
+def _reason(ranking: Sequence[_Entry], choice: Choice | None, champion: Candidate | None) -> str:
     if choice is not None:
         return words.promotion(choice, ranking[0].versus)
     barred_by = [finding.text for finding in ranking[0].findings if finding.bars] if ranking else []
@@ -111,7 +111,7 @@ def _reason(ranking: Sequence[_Entry], choice: Choice | None, champion: Contende
 
 
 def _remarks(
-    contender: Contender, field: Sequence[Contender], choice: Choice | None, turn: Turn | None
+    contender: Candidate, field: Sequence[Candidate], choice: Choice | None, turn: Turn | None
 ) -> list[Finding]:
     return [*words.standing(contender, choice), *words.losses(contender, field), *words.age(contender, turn)]
 

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from gemini_tuning.wording import shortened
+from gemini_tuning.core.text import shorten
 
 Outcome = Literal["promote", "keep_champion", "nobody"]
 
@@ -104,8 +104,8 @@ class Decision:
         return {
             "winner": self.winner,
             "outcome": self.outcome,
-            "reason": shortened(self.reason, of_reason),
-            "overfitting": shortened(self.overfitting, of_reason) if self.overfitting else None,
+            "reason": shorten(self.reason, of_reason),
+            "overfitting": shorten(self.overfitting, of_reason) if self.overfitting else None,
             "missing": _first(self.missing, sentences, characters),
             "champion": self.champion.as_dict(sentences, characters) if self.champion else None,
             "checkpoints": [assessment.as_dict(sentences, characters) for assessment in self.assessments],

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from gemini_tuning.selection.comparing import Comparison
-from gemini_tuning.selection.evidence import Contender
-from gemini_tuning.wording import said, shown
+from gemini_tuning.core.text import redact, short_repr
+from gemini_tuning.selection.candidate import Candidate
+from gemini_tuning.selection.paired_test import Comparison
 
 MAX_NAMES = 5
 MAX_NAME = 40  # characters
@@ -53,7 +53,7 @@ def tested(comparison: Comparison) -> str:
 
 def name(text: str) -> str:
     """Return an id as a sentence can hold it: one line, short."""
-    clean = text if text.isprintable() else shown(text)
+    clean = text if text.isprintable() else short_repr(text)
     return clean if len(clean) <= MAX_NAME else f"{clean[: MAX_NAME - 1]}…"
 
 
@@ -63,7 +63,7 @@ def names(ids: Sequence[str]) -> str:
     return ", ".join(name(i) for i in ids[:MAX_NAMES]) + more
 
 
-def label(contender: Contender, *, epoch: bool = False) -> str:
+def label(contender: Candidate, *, epoch: bool = False) -> str:
     """``checkpoint 3 (epoch 3)``."""
     when = f" (epoch {contender.epoch})" if epoch and contender.epoch is not None else ""
     return f"checkpoint {name(contender.checkpoint_id)}{when}"
@@ -79,6 +79,6 @@ def capital(sentence: str) -> str:
     return sentence[:1].upper() + sentence[1:]
 
 
-def why_not_asked(contender: Contender) -> str:
+def why_not_asked(contender: Candidate) -> str:
     """Return why there are no answers, in one line."""
-    return " ".join(said(contender.error or "it answered no case", MAX_REASON).split())
+    return " ".join(redact(contender.error or "it answered no case", MAX_REASON).split())

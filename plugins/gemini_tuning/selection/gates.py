@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from gemini_tuning.selection.comparing import Comparison
-from gemini_tuning.selection.evidence import Contender
+from gemini_tuning.core.text import short_repr
+from gemini_tuning.selection.candidate import Candidate
 from gemini_tuning.selection.figures import (
     apart,
     counted,
@@ -22,7 +22,7 @@ from gemini_tuning.selection.figures import (
     tested,
     why_not_asked,
 )
-from gemini_tuning.wording import shown
+from gemini_tuning.selection.paired_test import Comparison
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,11 @@ class Policy:
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_pass_rate <= 1:
-            raise ValueError(f"min_pass_rate: {shown(self.min_pass_rate)} is not between 0 and 1")
+            raise ValueError(f"min_pass_rate: {short_repr(self.min_pass_rate)} is not between 0 and 1")
         if not 0 < self.significance < 1:
-            raise ValueError(f"significance: {shown(self.significance)} is not between 0 and 1, such as 0.05")
+            raise ValueError(f"significance: {short_repr(self.significance)} is not between 0 and 1, such as 0.05")
         if self.max_latency_p95_ms is not None and not 0 < self.max_latency_p95_ms < math.inf:
-            raise ValueError(f"max_latency_p95_ms: {shown(self.max_latency_p95_ms)} is not above 0")
+            raise ValueError(f"max_latency_p95_ms: {short_repr(self.max_latency_p95_ms)} is not above 0")
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Finding:
     bars: bool = False
 
 
-def own_gates(contender: Contender, policy: Policy) -> list[Finding]:
+def own_gates(contender: Candidate, policy: Policy) -> list[Finding]:
     """Hold a checkpoint, or the champion, against the policy."""
     if not contender.asked:
         return [Finding(f"could not be asked: {why_not_asked(contender)}", good=False, bars=True)]
@@ -80,7 +80,7 @@ def own_gates(contender: Contender, policy: Policy) -> list[Finding]:
     return [finding for finding in found if finding is not None]
 
 
-def champion_gates(champion: Contender, policy: Policy, versus: Comparison | None) -> list[Finding]:
+def champion_gates(champion: Candidate, policy: Policy, versus: Comparison | None) -> list[Finding]:
     """Hold a checkpoint against the champion: better than it, or not at all.
 
     :param versus: the checkpoint compared with the champion; ``None`` when one of them could not be asked.
@@ -103,7 +103,7 @@ def champion_gates(champion: Contender, policy: Policy, versus: Comparison | Non
     return found
 
 
-def _pass_rate(contender: Contender, policy: Policy) -> Finding:
+def _pass_rate(contender: Candidate, policy: Policy) -> Finding:
     low, high = contender.pass_rate_interval
     rate, minimum = apart(contender.pass_rate, policy.min_pass_rate, percent, 1)
     score = "" if contender.score == contender.pass_rate else f", score {contender.score:.3f}"
@@ -113,7 +113,7 @@ def _pass_rate(contender: Contender, policy: Policy) -> Finding:
     return Finding(text, good=enough, bars=not enough)
 
 
-def _critical(contender: Contender) -> Finding | None:
+def _critical(contender: Candidate) -> Finding | None:
     failed = contender.failed_critical
     if failed:
         return Finding(f"fails critical {_cases(failed)}: {names(failed)}", good=False, bars=True)
@@ -121,7 +121,7 @@ def _critical(contender: Contender) -> Finding | None:
     return Finding(f"passes all critical cases ({critical:,})", good=True) if critical else None
 
 
-def _latency(contender: Contender, policy: Policy) -> Finding | None:
+def _latency(contender: Candidate, policy: Policy) -> Finding | None:
     latency, limit = contender.latency_p95_ms, policy.max_latency_p95_ms
     if limit is None:
         return None if latency is None else Finding(f"p95 latency {milliseconds(latency)}", good=True)
@@ -133,7 +133,7 @@ def _latency(contender: Contender, policy: Policy) -> Finding | None:
     return Finding(f"p95 latency {ours}, limit {theirs}", good=True)
 
 
-def _blocked(contender: Contender, policy: Policy) -> Finding | None:
+def _blocked(contender: Candidate, policy: Policy) -> Finding | None:
     if not contender.blocked:
         return None
     allowed = " (allowed)" if policy.allow_blocked else ""

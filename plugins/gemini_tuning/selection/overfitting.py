@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gemini_tuning.selection.evidence import Contender, ResultError
+from gemini_tuning.core.text import redact, short_repr
+from gemini_tuning.selection.candidate import Candidate, ResultError
 from gemini_tuning.selection.figures import label
-from gemini_tuning.wording import said, shown
 
 TOLERANCE = 0.01  # a rise of the eval loss by less than this share of it is noise
 MAX_MISSING = 8
@@ -60,18 +60,18 @@ def curves_from(metrics: Mapping[str, Any]) -> LossCurves:
     :raises ResultError: naming the field.
     """
     if not isinstance(metrics, Mapping):
-        raise ResultError(f"metrics: expected train_loss and eval_loss, not {shown(metrics)}")
+        raise ResultError(f"metrics: expected train_loss and eval_loss, not {short_repr(metrics)}")
     missing = metrics.get("missing") or []
     if not isinstance(missing, list | tuple):
-        raise ResultError(f"metrics: missing: expected a list, not {shown(missing)}")
+        raise ResultError(f"metrics: missing: expected a list, not {short_repr(missing)}")
     return LossCurves(
         train=_curve(metrics, "train_loss"),
         eval=_curve(metrics, "eval_loss"),
-        missing=tuple(said(sentence, MAX_SENTENCE) for sentence in missing[:MAX_MISSING]),
+        missing=tuple(redact(sentence, MAX_SENTENCE) for sentence in missing[:MAX_MISSING]),
     )
 
 
-def find_turn(checkpoints: Sequence[Contender], curves: LossCurves | None = None) -> Turn | None:
+def find_turn(checkpoints: Sequence[Candidate], curves: LossCurves | None = None) -> Turn | None:
     """Find where overfitting began.
 
     The losses at the checkpoints are looked at; the curves only when fewer than two checkpoints have both losses.
@@ -94,7 +94,7 @@ def find_turn(checkpoints: Sequence[Contender], curves: LossCurves | None = None
     )
 
 
-def _at_checkpoints(checkpoints: Iterable[Contender]) -> list[_Point]:
+def _at_checkpoints(checkpoints: Iterable[Candidate]) -> list[_Point]:
     points = [
         _Point(c.step, c.train_loss, c.eval_loss)
         for c in checkpoints
@@ -111,7 +111,7 @@ def _at_evaluations(curves: LossCurves) -> list[_Point]:
     return [_Point(step, train[before - 1][1], loss) for step, loss, before in known if before]
 
 
-def _where(step: int, checkpoints: Iterable[Contender]) -> str:
+def _where(step: int, checkpoints: Iterable[Candidate]) -> str:
     reached = [c for c in checkpoints if c.step is not None and c.step <= step]
     if not reached:
         return f"step {step}, before the first checkpoint"
@@ -124,7 +124,7 @@ def _where(step: int, checkpoints: Iterable[Contender]) -> str:
 def _curve(metrics: Mapping[str, Any], name: str) -> tuple[tuple[int, float], ...]:
     points = metrics.get(name) or []
     if not isinstance(points, list | tuple):
-        raise ResultError(f"metrics: {name}: expected a list of [step, loss], not {shown(points)}")
+        raise ResultError(f"metrics: {name}: expected a list of [step, loss], not {short_repr(points)}")
     found = (_point(point, name) for point in points)
     return tuple((step, loss) for step, loss in found if math.isfinite(loss))
 
@@ -136,4 +136,4 @@ def _point(point: object, name: str) -> tuple[int, float]:
                 return step, float(loss)
             except OverflowError:
                 return step, math.inf
-    raise ResultError(f"metrics: {name}: {shown(point)} is not [step, loss]")
+    raise ResultError(f"metrics: {name}: {short_repr(point)} is not [step, loss]")

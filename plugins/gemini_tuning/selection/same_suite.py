@@ -5,27 +5,27 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from gemini_tuning.selection.evidence import Contender, ResultError
+from gemini_tuning.core.text import short_repr
+from gemini_tuning.selection.candidate import Candidate, ResultError
 from gemini_tuning.selection.figures import name, names
-from gemini_tuning.wording import shown
 
 
-def require_unique(contenders: Iterable[Contender]) -> None:
+def require_unique(contenders: Iterable[Candidate]) -> None:
     """Refuse two results of one checkpoint, as only one of them could count.
 
     :raises ResultError: naming the checkpoint.
     """
     counts = Counter(contender.checkpoint_id for contender in contenders)
     if twice := [identifier for identifier, count in counts.items() if count > 1]:
-        raise ResultError(f"results: checkpoint {shown(twice[0])} is there more than once")
+        raise ResultError(f"results: checkpoint {short_repr(twice[0])} is there more than once")
 
 
-def require_same_suite(contenders: Iterable[Contender], champion: Contender | None) -> None:
+def require_same_suite(contenders: Iterable[Candidate], champion: Candidate | None) -> None:
     """Refuse to compare answers to different questions.
 
     :raises ResultError: naming the two, and the cases by which they differ.
     """
-    asked = [(f"checkpoint {shown(c.checkpoint_id)}", c) for c in contenders if c.asked]
+    asked = [(f"checkpoint {short_repr(c.checkpoint_id)}", c) for c in contenders if c.asked]
     if champion is not None and champion.asked:
         asked.append(("the champion", champion))
     for who, contender in asked[1:]:
@@ -36,7 +36,7 @@ def require_same_suite(contenders: Iterable[Contender], champion: Contender | No
             )
 
 
-def _suite_difference(one: Contender, other: Contender) -> str | None:
+def _suite_difference(one: Candidate, other: Candidate) -> str | None:
     if only := [case for case in one.cases if case not in other.outcomes]:
         return f"only the first has {names(only)}"
     if only := [case for case in other.cases if case not in one.outcomes]:

@@ -1,1 +1,1 @@
-"""Smoke tests for checkpoints: the suite's format, its assertions, and the concurrent runner."""
+"""Smoke suites: format, assertions, judge, runner and results; runs without Airflow too."""

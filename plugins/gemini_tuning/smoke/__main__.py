@@ -20,9 +20,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from gemini_tuning.exceptions import ServiceError
-from gemini_tuning.files import GCS, Files, folder_problem, joined
-from gemini_tuning.resources import ResourceName
+from gemini_tuning.core.exceptions import ServiceError
+from gemini_tuning.core.files import GCS, Files, folder_problem, joined
+from gemini_tuning.core.resources import ResourceName
 from gemini_tuning.smoke.results import ResultsFile
 from gemini_tuning.smoke.runner import EndpointUnusableError
 from gemini_tuning.smoke.session import Session
@@ -30,7 +30,7 @@ from gemini_tuning.smoke.suite import Suite, SuiteError, load_suite
 from gemini_tuning.smoke.summary import summarize
 
 if TYPE_CHECKING:
-    from gemini_tuning.hook import GeminiTuningHook
+    from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
 
 FAILED, REFUSED = 1, 2  # exit codes: an endpoint is not good enough; bad input
 
@@ -146,7 +146,7 @@ def _table(summaries: Sequence[Mapping[str, Any]]) -> Table:
 def _hook(gcp_conn_id: str) -> GeminiTuningHook:
     from airflow.sdk import Connection
 
-    from gemini_tuning.hook import GeminiTuningHook
+    from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
 
     if f"AIRFLOW_CONN_{gcp_conn_id.upper()}" in os.environ:
         return GeminiTuningHook(gcp_conn_id)

@@ -11,11 +11,18 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from gemini_tuning.resources import Answer
-from gemini_tuning.smoke.checks import json_values, measured, measures, patterns, python_functions, service
-from gemini_tuning.smoke.checks import text as texts
+from gemini_tuning.core.resources import Answer
+from gemini_tuning.core.text import redact
+from gemini_tuning.smoke.checks import (
+    json_values,
+    measured,
+    python_functions,
+    regex_timeout,
+    response_metadata,
+    similarity,
+)
+from gemini_tuning.smoke.checks import text_match as texts
 from gemini_tuning.smoke.checks.findings import Finding, UndecidedError, short
-from gemini_tuning.wording import said
 
 NOT = "not-"
 MAX_FAULT = 500  # characters of a reason
@@ -53,7 +60,7 @@ class Assertion:
     :param value: what to compare with; its kind depends on the type.
     :param threshold: edits for ``levenshtein``, else a score from 0 to 1.
     :param weight: how much it counts in the case's score; above 0.
-    :param tolerance: of ``number-equals``, see :func:`~gemini_tuning.smoke.checks.final_number.allowed`.
+    :param tolerance: of ``number-equals``, see :func:`~gemini_tuning.smoke.checks.numbers.allowed`.
     :param function: of ``python``: what ``value`` names.
     """
 
@@ -109,7 +116,7 @@ class Assertion:
 
     def verdict(self, passed: bool, score: float, reason: str) -> Verdict:
         """Return a verdict of this assertion, its reason cut."""
-        return Verdict(self.type, passed, score, said(reason, MAX_FAULT))
+        return Verdict(self.type, passed, score, redact(reason, MAX_FAULT))
 
     def value_problem(self) -> str | None:
         """Return what is wrong with the value that the schema of suites cannot say, or ``None``."""
@@ -153,7 +160,7 @@ def _texts_problem(value: object) -> str | None:
 def _regex_problem(value: object) -> str | None:
     if not isinstance(value, str) or not value:
         return _text_problem(value)
-    fault = patterns.problem(value)
+    fault = regex_timeout.problem(value)
     return f"{short(value)} is not a regular expression: {fault}" if fault else None
 
 
@@ -175,12 +182,12 @@ TYPES: Mapping[str, Kind] = {
     "contains-json": Kind(json_values.contains_json, json_values.schema_problem),
     "number-equals": Kind(measured.number_equals, measured.number_problem),
     "levenshtein": Kind(measured.levenshtein, _text_problem),
-    "rouge-l": Kind(measured.measured(measures.rouge_l), measured.words_problem),
-    "f-score": Kind(measured.measured(measures.token_f1), measured.words_problem),
-    "max-latency": Kind(service.max_latency, reads_text=False),
-    "max-output-tokens": Kind(service.max_output_tokens, reads_text=False),
-    "finish-reason": Kind(service.finish_reason, _text_problem, reads_text=False),
-    "safety-not-blocked": Kind(service.safety_not_blocked, reads_text=False),
+    "rouge-l": Kind(measured.measured(similarity.rouge_l), measured.words_problem),
+    "f-score": Kind(measured.measured(similarity.token_f1), measured.words_problem),
+    "max-latency": Kind(response_metadata.max_latency, reads_text=False),
+    "max-output-tokens": Kind(response_metadata.max_output_tokens, reads_text=False),
+    "finish-reason": Kind(response_metadata.finish_reason, _text_problem, reads_text=False),
+    "safety-not-blocked": Kind(response_metadata.safety_not_blocked, reads_text=False),
     RUBRIC: Kind(_ask_a_judge, _text_problem),
     PYTHON: Kind(python_functions.check, _text_problem, reads_text=False),
 }

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from gemini_tuning.wording import shortened, shown
+from gemini_tuning.core.text import short_repr, shorten
 
 MAX_ROW = 1_000_000  # bytes of one line
 MAX_BYTES = 500_000_000  # of one file
@@ -54,8 +54,8 @@ class Row:
         :raises RowError: when the row does not have it.
         """
         if name not in self.fields:
-            there = shortened(", ".join(self.fields), MAX_NAMED) or "none"
-            raise RowError(f"there is no field {shortened(name, MAX_NAMED)}; there are: {there}", self.line)
+            there = shorten(", ".join(self.fields), MAX_NAMED) or "none"
+            raise RowError(f"there is no field {shorten(name, MAX_NAMED)}; there are: {there}", self.line)
         return self.fields[name]
 
 
@@ -93,7 +93,7 @@ def _jsonl_rows(texts: Iterator[str]) -> Iterator[Row]:
         except (ValueError, RecursionError) as error:
             raise RowError(f"not JSON: {error}", number) from None
         if fields is None:
-            raise RowError(f"expected a JSON object, not {shown(value)}", number)
+            raise RowError(f"expected a JSON object, not {short_repr(value)}", number)
         yield Row(number, fields)
 
 
@@ -118,7 +118,7 @@ def _csv_rows(texts: Iterator[str]) -> Iterator[Row]:
     reader = csv.reader(texts, strict=True)
     names = next(_records(reader), (1, []))[1]
     if not names or len(set(names)) < len(names) or not all(name.strip() for name in names):
-        raise RowError(f"expected a first row with a name for each column, each once, not {shown(names)}", 1)
+        raise RowError(f"expected a first row with a name for each column, each once, not {short_repr(names)}", 1)
     for line, values in _records(reader):
         if len(values) != len(names):
             raise RowError(f"expected {len(names)} columns as in the first row, not {len(values)}", line)

@@ -11,12 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from gemini_tuning.core.text import short_repr
 from gemini_tuning.smoke import templating
 from gemini_tuning.smoke.assertions import PYTHON, Assertion
 from gemini_tuning.smoke.cases import USER, Case, Part, Turn
 from gemini_tuning.smoke.checks import python_functions
-from gemini_tuning.smoke.structure import UnacceptableError
-from gemini_tuning.wording import shown
+from gemini_tuning.smoke.schema_errors import UnacceptableError
 
 MAX_ID = 200  # characters; ids go to logs, XComs and the report
 GCS = "gs://"
@@ -120,7 +120,7 @@ class CaseTemplate:
         :raises UnacceptableError: when they do not make one.
         """
         if not case_id.strip() or len(case_id) > MAX_ID or not case_id.isprintable():
-            raise UnacceptableError(f"id: expected one line of at most {MAX_ID} characters, not {shown(case_id)}")
+            raise UnacceptableError(f"id: expected one line of at most {MAX_ID} characters, not {short_repr(case_id)}")
         both = {**self._variables, **variables}
         try:
             contents = tuple(_filled_turn(turn, both) for turn in self._contents)
@@ -174,5 +174,5 @@ def _filled_part(part: Part, variables: Mapping[str, str]) -> Part:
     uri: str = templating.fill(part.file_uri, variables)
     bucket, _, name = uri.removeprefix(GCS).partition("/")
     if not uri.startswith(GCS) or not bucket or not name:
-        raise UnacceptableError(f"file_uri: expected gs://bucket/name, not {shown(uri)}")
+        raise UnacceptableError(f"file_uri: expected gs://bucket/name, not {short_repr(uri)}")
     return Part(file_uri=uri, mime_type=templating.fill(part.mime_type, variables))

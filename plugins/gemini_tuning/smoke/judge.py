@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from gemini_tuning.resources import Answer
+from gemini_tuning.core.resources import Answer
+from gemini_tuning.core.text import shorten
 from gemini_tuning.smoke.assertions import Assertion, Verdict
 from gemini_tuning.smoke.cases import Case, Part
 from gemini_tuning.smoke.checks.findings import Finding
-from gemini_tuning.wording import shortened
 
 MAX_JUDGED = 50_000  # characters of an answer, and of a turn, that the judge gets
 MAX_REPLY = 20_000  # characters of a judge's reply that are read
@@ -145,7 +145,7 @@ def judge_prompt(rubric: str, case: Case, answer: Answer) -> str:
             *([{"role": "system", "text": case.system_instruction}] if case.system_instruction else []),
             *({"role": turn.role, "text": "\n".join(map(_said, turn.parts))} for turn in case.contents),
         ],
-        "answer": shortened(answer.text, MAX_JUDGED),
+        "answer": shorten(answer.text, MAX_JUDGED),
     }
     return f"{_ORDERS}\n{json.dumps(data, ensure_ascii=False, indent=1)}\n\n{_FORM}"
 
@@ -153,7 +153,7 @@ def judge_prompt(rubric: str, case: Case, answer: Answer) -> str:
 def _said(part: Part) -> str:
     if part.file_uri:
         return f"[a file that you do not see: {part.mime_type}, {part.file_uri}]"
-    return shortened(part.text or "", MAX_JUDGED)
+    return shorten(part.text or "", MAX_JUDGED)
 
 
 def read_vote(reply: str, threshold: float | None = None) -> Vote | None:

@@ -15,13 +15,13 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from gemini_tuning.exceptions import PermanentServiceError, ServiceError
-from gemini_tuning.files import JSONL, Files
+from gemini_tuning.core.exceptions import PermanentServiceError, ServiceError
+from gemini_tuning.core.files import JSONL, Files
+from gemini_tuning.core.text import redact, shorten
 from gemini_tuning.smoke.assertions import Assertion
 from gemini_tuning.smoke.cases import Case
 from gemini_tuning.smoke.runner import CaseResult
 from gemini_tuning.smoke.suite import Suite
-from gemini_tuning.wording import said, shortened
 
 SAVE_INTERVAL = 10.0  # seconds between two writes, or ten times as long as the last one took
 MAX_EXPECTED = 2_000  # characters of what an assertion expects
@@ -51,14 +51,14 @@ def result_line(result: CaseResult, key: str) -> dict[str, Any]:
         "critical": case.critical,
         "system_instruction": case.system_instruction,
         "contents": [turn.as_dict() for turn in case.contents],
-        "answer": shortened(answer.text, MAX_ANSWER) if answer else None,
+        "answer": shorten(answer.text, MAX_ANSWER) if answer else None,
         "finish_reason": answer.finish_reason if answer else None,
         "blocked": answer.blocked if answer else None,
         "verdicts": [
             {**verdict.as_dict(), "expected": _expected(assertion)}
             for assertion, verdict in zip(case.assertions, result.verdicts, strict=False)  # none without an answer
         ],
-        "error": said(result.error) if result.error else None,
+        "error": redact(result.error) if result.error else None,
         "latency_ms": round(answer.latency * 1000, 1) if answer else None,
         "prompt_tokens": answer.prompt_tokens if answer else None,
         "output_tokens": answer.output_tokens if answer else None,
@@ -70,7 +70,7 @@ def _expected(assertion: Assertion) -> str | None:
     value = assertion.value
     if value is None:
         return None
-    return shortened(
+    return shorten(
         value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str), MAX_EXPECTED
     )
 

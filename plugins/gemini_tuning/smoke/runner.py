@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Container, Iterator
 from dataclasses import dataclass, field
 
-from gemini_tuning.resources import Answer
+from gemini_tuning.core.resources import Answer
 from gemini_tuning.smoke.assertions import Assertion, Verdict
 from gemini_tuning.smoke.cases import Case, Grade
 from gemini_tuning.smoke.suite import Suite

@@ -8,17 +8,17 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from gemini_tuning.exceptions import ServiceError
-from gemini_tuning.resources import Answer
+from gemini_tuning.core.exceptions import ServiceError
+from gemini_tuning.core.resources import Answer
+from gemini_tuning.smoke.adaptive_limit import AdaptiveLimit, patiently
 from gemini_tuning.smoke.assertions import Assertion, Verdict
 from gemini_tuning.smoke.cases import Case
-from gemini_tuning.smoke.limit import AdaptiveLimit, patiently
 from gemini_tuning.smoke.results import Key, ResultsFile, result_key, result_line
 from gemini_tuning.smoke.runner import CaseResult, EndpointUnusableError, NoAnswerError, run_suite
 from gemini_tuning.smoke.suite import Suite
 
 if TYPE_CHECKING:
-    from gemini_tuning.hook import GeminiTuningHook
+    from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
 
 NO_ACCESS, NOT_FOUND = (401, 403), 404
 

@@ -11,14 +11,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from gemini_tuning import yaml_file
-from gemini_tuning.smoke import structure
+from gemini_tuning.core import yaml_file
+from gemini_tuning.core.text import short_repr
+from gemini_tuning.core.yaml_file import YamlError
+from gemini_tuning.smoke import schema_errors
 from gemini_tuning.smoke.assertions import RUBRIC
 from gemini_tuning.smoke.cases import Case, Grade, Part, Turn, digest
 from gemini_tuning.smoke.judge import Judge
 from gemini_tuning.smoke.suite_reader import CaseReader, ReadLines, Source, SuiteError, located
-from gemini_tuning.wording import shown
-from gemini_tuning.yaml_file import YamlError
 
 __all__ = ["Case", "Grade", "Judge", "Part", "Prices", "Suite", "SuiteError", "Turn", "load_suite", "parse_suite"]
 
@@ -83,10 +83,10 @@ def load_suite(name: str, folder: str | None = None, *, read_lines: ReadLines | 
 def _path(name: str, folder: str | None) -> Path:
     """Return the file's path; refuse what is no name and what lies outside of the folder, also behind a link."""
     if folder is not None and (not isinstance(folder, str) or len(folder) > MAX_PATH):
-        raise SuiteError(f"suite_folder: {shown(folder)} is not a folder")
+        raise SuiteError(f"suite_folder: {short_repr(folder)} is not a folder")
     where = f"a suite in {folder}" if folder else "the path of a suite"
     if not isinstance(name, str) or not name.strip():
-        raise SuiteError(f"suite: {shown(name)} is not {where}")
+        raise SuiteError(f"suite: {short_repr(name)} is not {where}")
     try:
         path = Path(folder, name) if folder else Path(name)
         if path.suffix not in (".yaml", ".yml"):
@@ -95,7 +95,7 @@ def _path(name: str, folder: str | None) -> Path:
     except (OSError, ValueError, RuntimeError, TypeError):  # RuntimeError: links in a circle
         inside = False
     if not inside or len(name) > MAX_PATH:
-        raise SuiteError(f"suite: {shown(name)} is not {where}")
+        raise SuiteError(f"suite: {short_repr(name)} is not {where}")
     return path
 
 
@@ -123,8 +123,8 @@ def parse_suite(text: str, source: str, *, root: Path | None = None, read_lines:
         raise SuiteError(located(source, error.line, error.what)) from error
     place = Source(source, document, root or Path(source).parent, read_lines)
     try:
-        structure.check(document.value)
-    except structure.UnacceptableError as error:
+        schema_errors.check(document.value)
+    except schema_errors.UnacceptableError as error:
         raise place.error(error.what, error.path) from error
     data = document.value
     cases = CaseReader(place).read()

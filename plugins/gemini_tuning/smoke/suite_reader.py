@@ -8,13 +8,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from gemini_tuning.smoke import case_files, structure
+from gemini_tuning.core.text import short_repr
+from gemini_tuning.core.yaml_file import Document
+from gemini_tuning.smoke import case_files, schema_errors
 from gemini_tuning.smoke.case_template import GCS, AssertionTemplates, CaseTemplate
 from gemini_tuning.smoke.cases import Case
 from gemini_tuning.smoke.checks import python_functions
-from gemini_tuning.smoke.structure import UnacceptableError
-from gemini_tuning.wording import shown
-from gemini_tuning.yaml_file import Document
+from gemini_tuning.smoke.schema_errors import UnacceptableError
 
 MAX_PROMPTS = 100_000  # cases, with their repeats
 
@@ -42,7 +42,7 @@ class Source:
     def error(self, what: str, path: Sequence[str | int] = ()) -> SuiteError:
         """Return an error at a place in the YAML."""
         line = self.document.line(path)
-        words = (structure.place(path, self.document.value), what)
+        words = (schema_errors.place(path, self.document.value), what)
         return SuiteError(located(self.name, line, ": ".join(word for word in words if word)))
 
 
@@ -138,7 +138,7 @@ class CaseReader:
                 raise
             raise SuiteError(located(self._called(name), line, error.what)) from error
         if line is None:
-            raise UnacceptableError(f"{shown(name)} has no rows", (*path, "file"))
+            raise UnacceptableError(f"{short_repr(name)} has no rows", (*path, "file"))
 
     def _called(self, name: str) -> str:
         """Return what to call a case file in errors."""
@@ -156,14 +156,14 @@ class CaseReader:
         try:
             file = (Path(self._source.name).parent / name).resolve()
             if not file.is_relative_to(self._source.root.resolve()):
-                raise UnacceptableError(f"{shown(name)} is not in the suite's folder", (*path, "file"))
+                raise UnacceptableError(f"{short_repr(name)} is not in the suite's folder", (*path, "file"))
             if file.exists() and not file.is_file():  # opening a pipe would wait for ever
-                raise UnacceptableError(f"{shown(name)} is not a file", (*path, "file"))
+                raise UnacceptableError(f"{short_repr(name)} is not a file", (*path, "file"))
             return _local_lines(file)
         except (OSError, ValueError, RuntimeError) as error:  # a NUL in the name, links in a circle
             if isinstance(error, UnacceptableError):
                 raise
-            raise UnacceptableError(f"{shown(name)} cannot be read: {error}", (*path, "file")) from error
+            raise UnacceptableError(f"{short_repr(name)} cannot be read: {error}", (*path, "file")) from error
 
 
 def _local_lines(file: Path) -> Iterator[bytes]:

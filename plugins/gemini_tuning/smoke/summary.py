@@ -6,11 +6,11 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from gemini_tuning.selection.confidence import percentile
-from gemini_tuning.selection.evidence import Contender
-from gemini_tuning.selection.smoke_results import outcomes_from_lines
+from gemini_tuning.core.stats import percentile
+from gemini_tuning.core.text import redact, shorten
+from gemini_tuning.selection.candidate import Candidate
+from gemini_tuning.selection.results_reader import outcomes_from_lines
 from gemini_tuning.smoke.suite import Suite
-from gemini_tuning.wording import said, shortened
 
 # So much that ten summaries stay below 16 KB.
 MAX_IDS, MAX_FAILURES = 5, 3
@@ -33,7 +33,7 @@ def summarize(
     :param error: why it could not be asked; then there is no score, because that says nothing about the model.
     """
     outcomes = {} if error else outcomes_from_lines(lines, results_uri or "results")
-    evidence = Contender(contender["checkpoint_id"], outcomes=outcomes)
+    evidence = Candidate(contender["checkpoint_id"], outcomes=outcomes)
     results = [json.loads(line) for line in lines]
     answered = [result for result in results if result["answer"] is not None]
     return {
@@ -45,17 +45,17 @@ def summarize(
         "answered": len(answered),
         "unanswered": len(results) - len(answered),
         **_rates(evidence),
-        "critical_failed": [shortened(case_id, MAX_ID) for case_id in evidence.failed_critical[:MAX_IDS]],
+        "critical_failed": [shorten(case_id, MAX_ID) for case_id in evidence.failed_critical[:MAX_IDS]],
         "critical_failures": len(evidence.failed_critical),
         "blocked": len(evidence.blocked),
         "latency_ms": _latency([r["latency_ms"] for r in answered if r["latency_ms"] is not None]),
         **_tokens(suite, answered),
         "failures": _failures(results),
-        "error": said(error, MAX_REASON * 3) if error else None,
+        "error": redact(error, MAX_REASON * 3) if error else None,
     }
 
 
-def _rates(evidence: Contender) -> dict[str, Any]:
+def _rates(evidence: Candidate) -> dict[str, Any]:
     """Return pass rate and score as the choice sees them."""
     if not evidence.outcomes:
         return dict.fromkeys(("passed", "pass_rate", "pass_rate_interval", "score", "score_interval"))
@@ -91,5 +91,5 @@ def _failures(results: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
         if not result["passed"] and len(found) < MAX_FAILURES:
             reasons = [verdict["reason"] for verdict in result["verdicts"] if not verdict["passed"]]
             why = result["error"] or "; ".join(reasons)
-            found.append({"id": shortened(result["case_id"], MAX_ID), "reason": shortened(why, MAX_REASON)})
+            found.append({"id": shorten(result["case_id"], MAX_ID), "reason": shorten(why, MAX_REASON)})
     return found

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from gemini_tuning.wording import shortened, shown
+from gemini_tuning.core.text import short_repr, shorten
 
 MAX_NAMED = 200  # characters of names in a message
 # Braces around something that is no word, such as {{2}}, are text.
@@ -28,7 +28,7 @@ def problem(value: Any) -> str | None:
     for text in _texts(value):
         for match in _PLACE.finditer(text):
             if not _NAME.fullmatch(match[1]):
-                return f"{shown(match[0])} is more than a name; filters and expressions are not supported"
+                return f"{short_repr(match[0])} is more than a name; filters and expressions are not supported"
     return None
 
 
@@ -49,8 +49,8 @@ def fill(value: Any, variables: Mapping[str, str]) -> Any:
 
 def _text(name: str, variables: Mapping[str, str]) -> str:
     if name not in variables:
-        there = shortened(", ".join(sorted(variables)), MAX_NAMED) or "none"
-        raise TemplateError(f"there is no variable {shortened(name, MAX_NAMED)}; there are: {there}")
+        there = shorten(", ".join(sorted(variables)), MAX_NAMED) or "none"
+        raise TemplateError(f"there is no variable {shorten(name, MAX_NAMED)}; there are: {there}")
     return variables[name]
 
 

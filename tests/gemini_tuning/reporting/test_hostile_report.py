@@ -7,12 +7,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from gemini_tuning.reporting.approval import Offer, question
-from gemini_tuning.reporting.comparison import HEADINGS
-from gemini_tuning.reporting.console import CONSOLE
+from gemini_tuning.core.console import CONSOLE
+from gemini_tuning.core.resources import MAX_CHECKPOINT_ID
+from gemini_tuning.reporting.approval_request import Offer, question
+from gemini_tuning.reporting.comparison_table import HEADINGS
 from gemini_tuning.reporting.report import SCHEMA, as_bytes, build
 from gemini_tuning.reporting.report_markdown import render
-from gemini_tuning.resources import MAX_CHECKPOINT_ID
 from tests.gemini_tuning.reporting.run_values import (
     APPROVED,
     BILLED,

@@ -7,22 +7,22 @@ import jsonschema
 import pytest
 from support import context
 
-from gemini_tuning.exceptions import InvalidInputError, PermanentServiceError
+from gemini_tuning.core.curves import summary as metrics_summary
+from gemini_tuning.core.exceptions import InvalidInputError, PermanentServiceError
+from gemini_tuning.core.resources import Checkpoint, TuningJob
+from gemini_tuning.cost.estimate import Billed, Plan, estimate
+from gemini_tuning.cost.prices import PriceTable
+from gemini_tuning.datasets.dataset_check import DatasetReport
+from gemini_tuning.datasets.token_sample import Count
 from gemini_tuning.operators import GeminiTuningReportOperator
-from gemini_tuning.operators.report import run_facts
-from gemini_tuning.preflight.cost import Billed, Plan, estimate
-from gemini_tuning.preflight.datasets import DatasetReport
-from gemini_tuning.preflight.prices import PriceTable
-from gemini_tuning.preflight.sample import Count
-from gemini_tuning.reporting.approval import Offer, record
-from gemini_tuning.reporting.comparison import compare, comparison
+from gemini_tuning.operators.write_report import run_facts
+from gemini_tuning.reporting.approval_request import Offer, record
+from gemini_tuning.reporting.comparison_table import compare, comparison
 from gemini_tuning.reporting.report import SCHEMA, as_bytes, build
 from gemini_tuning.reporting.report_markdown import approval, render, summary
-from gemini_tuning.resources import Checkpoint, TuningJob
-from gemini_tuning.selection import Assessment, Decision
+from gemini_tuning.selection.decision import Assessment, Decision
 from gemini_tuning.smoke.suite import parse_suite
 from gemini_tuning.smoke.summary import summarize
-from gemini_tuning.tuning_metrics import summary as metrics_summary
 from tests.gemini_tuning.reporting import run_values
 from tests.gemini_tuning.reporting.run_values import APPROVED, COPY, JOB, METRICS, MODEL, RESULTS, decision, everything
 
@@ -314,7 +314,7 @@ def test_cleared_it_replaces_the_files(tmp_path):
 
 
 def test_in_cloud_storage(vertex):
-    from gemini_tuning.hook import GeminiTuningHook
+    from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
 
     pushed = operator("gs://bucket/reports/run/").execute(context())
     assert pushed["report_json"] == "gs://bucket/reports/run/report.json"

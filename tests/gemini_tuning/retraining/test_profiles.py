@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from gemini_tuning.dag_params import tuning_params
+from gemini_tuning.pipelines.params import tuning_params
+from gemini_tuning.pipelines.retraining_schedules import check_params, schedule_of
 from gemini_tuning.retraining.profiles import GoOnFrom, ProfileError, Schedule, load_profile, load_profiles
-from gemini_tuning.retraining.schedules import check_params, schedule_of
 
 REPOSITORY = Path(__file__).parents[3]
 SUITES = REPOSITORY / "dags" / "config" / "smoke"

@@ -1,6 +1,6 @@
 """Contenders for the tests of the policy, written as short as ``11101``."""
 
-from gemini_tuning.selection import CaseOutcome, Contender
+from gemini_tuning.selection.candidate import Candidate, CaseOutcome
 
 SCORES = {"1": 1.0, "0": 0.0, "h": 0.5, "H": 0.5}  # H: half marks, and passed all the same
 
@@ -19,14 +19,14 @@ def outcomes(pattern: str, *, weights=None, critical=(), blocked=()) -> dict[str
     }
 
 
-def contender(identifier: str, pattern: str, *, weights=None, critical=(), blocked=(), **more) -> Contender:
+def contender(identifier: str, pattern: str, *, weights=None, critical=(), blocked=(), **more) -> Candidate:
     """A checkpoint whose epoch is its number and whose step ten times that, unless it is said otherwise."""
     number = int(identifier) if identifier.isdigit() else None
     facts = {"epoch": number, "step": number and 10 * number, **more}
     found = outcomes(pattern, weights=weights, critical=critical, blocked=blocked)
-    return Contender(identifier, outcomes=found, **facts)
+    return Candidate(identifier, outcomes=found, **facts)
 
 
-def unusable(identifier: str, error: str = "it is not deployed to an endpoint") -> Contender:
+def unusable(identifier: str, error: str = "it is not deployed to an endpoint") -> Candidate:
     """A checkpoint that could not be asked."""
     return contender(identifier, "", error=error)

@@ -7,22 +7,17 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gemini_tuning.files import Files
-from gemini_tuning.resources import Answer
-from gemini_tuning.selection import (
-    CaseOutcome,
-    Contender,
-    Policy,
-    ResultError,
-    contender_from,
-    decide,
-    outcomes_from_lines,
-)
+from gemini_tuning.core.files import Files
+from gemini_tuning.core.resources import Answer
+from gemini_tuning.core.text import MAX_SAID, redact, short_repr, shorten
+from gemini_tuning.selection.candidate import Candidate, CaseOutcome, ResultError
+from gemini_tuning.selection.decide import decide
+from gemini_tuning.selection.gates import Policy
+from gemini_tuning.selection.results_reader import candidate_from, outcomes_from_lines
 from gemini_tuning.smoke.results import MAX_ANSWER, ResultsFile, result_line
 from gemini_tuning.smoke.runner import EndpointUnusableError, NoAnswerError, run_suite
 from gemini_tuning.smoke.suite import parse_suite
 from gemini_tuning.smoke.summary import summarize
-from gemini_tuning.wording import MAX_SAID, said, shortened, shown
 from tests.gemini_tuning.strategies import DEEP, HTML, HUGE_INT, json_values, spoiled, texts
 
 # ---------------------------------------------------------------------------- summaries, results files
@@ -54,7 +49,7 @@ OUTCOMES = {"a": CaseOutcome(True, 1.0), "b": CaseOutcome(False, 0.5, critical=T
 @example({**SUMMARY, "cases": True}, {"a": OUTCOMES["a"]}, None)
 def test_any_summary_is_a_contender_or_names_its_field(summary, outcomes, losses):
     try:
-        found = contender_from(summary, outcomes, losses)
+        found = candidate_from(summary, outcomes, losses)
     except ResultError as error:
         assert 0 < len(str(error)) < 1_000
         return
@@ -95,7 +90,7 @@ def test_any_results_file_is_outcomes_or_names_its_line(lines):
         assert len(str(error)) < 1_000
         return
     assert len(outcomes) <= len(lines)
-    decision = decide([Contender("1", outcomes=outcomes)], Policy(min_pass_rate=0, allow_blocked=True))
+    decision = decide([Candidate("1", outcomes=outcomes)], Policy(min_pass_rate=0, allow_blocked=True))
     assert (decision.winner is None) == (not outcomes or any(o.critical and not o.passed for o in outcomes.values()))
 
 
@@ -133,7 +128,7 @@ def test_any_answer_gives_a_score_and_the_choice_reads_the_same(text):
     pushed, lines = asked(text)
     assert 0 <= pushed["score"] <= 1
     assert len(json.dumps(pushed)) < 1_500
-    found = contender_from(json.loads(json.dumps(pushed)), outcomes_from_lines(lines, "f"))
+    found = candidate_from(json.loads(json.dumps(pushed)), outcomes_from_lines(lines, "f"))
     assert (round(found.score, 6), round(found.pass_rate, 6)) == (pushed["score"], pushed["pass_rate"])
 
 
@@ -151,7 +146,7 @@ def test_an_error_as_big_as_a_page_is_cut():
     assert pushed["error"].startswith("Error 502 x")
     assert all(json.loads(line)["error"].startswith("Error 502 x") for line in lines)
     assert len(json.dumps(pushed)) < 1_500
-    assert not contender_from(pushed, outcomes_from_lines(lines, "f")).asked
+    assert not candidate_from(pushed, outcomes_from_lines(lines, "f")).asked
 
 
 # --------------------------------------------------------------------------------- words of others
@@ -171,9 +166,9 @@ def test_an_error_as_big_as_a_page_is_cut():
     ],
 )
 def test_secrets_are_not_repeated(text):
-    assert "SECRET" not in said(f"The service said: {text} and more")
-    assert "The service said" in said(f"The service said: {text} and more")
-    assert "SECRET" not in said(text + "x" * 100_000)
+    assert "SECRET" not in redact(f"The service said: {text} and more")
+    assert "The service said" in redact(f"The service said: {text} and more")
+    assert "SECRET" not in redact(text + "x" * 100_000)
 
 
 @given(json_values | st.builds(object))
@@ -181,10 +176,10 @@ def test_secrets_are_not_repeated(text):
 @example([HUGE_INT])
 @example(10**4_200)
 def test_any_value_can_be_shown(value):
-    assert len(shown(value)) < 500
+    assert len(short_repr(value)) < 500
 
 
 @given(st.text(), st.integers(1, 50))
 def test_what_is_cut_keeps_its_beginning(text, limit):
-    assert shortened(text, limit)[:limit] == text[:limit]
-    assert len(said(text * 10)) < MAX_SAID + 100
+    assert shorten(text, limit)[:limit] == text[:limit]
+    assert len(redact(text * 10)) < MAX_SAID + 100

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gemini_tuning.selection import ResultError
+from gemini_tuning.selection.candidate import ResultError
 from gemini_tuning.selection.overfitting import LossCurves, curves_from, find_turn
 from tests.gemini_tuning.selection.policy_examples import contender
 from tests.gemini_tuning.strategies import HUGE_INT, json_values, spoiled

@@ -14,7 +14,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy import stats
 
-from gemini_tuning.selection import CaseOutcome, Contender, LossCurves, Policy, ResultError, decide
+from gemini_tuning.selection.candidate import Candidate, CaseOutcome, ResultError
+from gemini_tuning.selection.decide import decide
+from gemini_tuning.selection.gates import Policy
+from gemini_tuning.selection.overfitting import LossCurves
 from tests.gemini_tuning.selection.policy_examples import contender, unusable
 
 ANY = Policy(min_pass_rate=0)
@@ -569,23 +572,23 @@ policies = st.builds(
 )
 
 
-def share(found: Contender, measure) -> Fraction:
+def share(found: Candidate, measure) -> Fraction:
     total = sum(Fraction(o.weight) for o in found.outcomes.values())
     return sum(Fraction(measure(o)) * Fraction(o.weight) for o in found.outcomes.values()) / total
 
 
-def score(found: Contender) -> Fraction:
+def score(found: Candidate) -> Fraction:
     return share(found, lambda o: o.score)
 
 
-def sign_test(one: Contender, other: Contender) -> float:
+def sign_test(one: Candidate, other: Candidate) -> float:
     """The p-value of passes, by scipy."""
     pairs = [(one.outcomes[case].passed, other.outcomes[case].passed) for case in one.outcomes]
     up, down = pairs.count((True, False)), pairs.count((False, True))
     return stats.binomtest(up, up + down).pvalue if up + down else 1.0
 
 
-def bars(found: Contender, policy: Policy) -> bool:
+def bars(found: Candidate, policy: Policy) -> bool:
     """The gates that need no champion, counted once more."""
     cases = found.outcomes.values()
     return (
@@ -693,7 +696,7 @@ def test_a_decision_stays_small(ids, cases, errors, blocked):
     def one(identifier, number):
         failed = {case: CaseOutcome(number % 2 == 0, 0.123456789, 1.0, True, blocked) for case in cases}
         why = errors[number] if number < len(errors) else None
-        return Contender(identifier, 2**62, 2**62 + number, failed, 1e300, 1e-300, 1e300 / (number + 1), why)
+        return Candidate(identifier, 2**62, 2**62 + number, failed, 1e300, 1e-300, 1e300 / (number + 1), why)
 
     contenders = [one(identifier, number) for number, identifier in enumerate(ids)]
     curves = LossCurves(missing=tuple(errors))
@@ -731,7 +734,7 @@ def test_thousands_of_cases():
             for n, hard in enumerate(skill)
         }
 
-    field = [Contender(str(n), n, n, one(str(n), 0.8 + n / 100)) for n in range(1, 11)]
-    decision = decide(field, Policy(), Contender("p", outcomes=one("p", 0.8)))
+    field = [Candidate(str(n), n, n, one(str(n), 0.8 + n / 100)) for n in range(1, 11)]
+    decision = decide(field, Policy(), Candidate("p", outcomes=one("p", 0.8)))
     assert decision.winner == "10"
     assert "paired bootstrap" in decision.reason

@@ -6,10 +6,10 @@ from fractions import Fraction
 
 import pytest
 
-from gemini_tuning.resources import Answer
-from gemini_tuning.smoke import structure
+from gemini_tuning.core.resources import Answer
+from gemini_tuning.smoke import schema_errors
 from gemini_tuning.smoke.assertions import MAX_FAULT, TYPES, Assertion
-from gemini_tuning.smoke.checks import json_values, patterns, schema_keywords
+from gemini_tuning.smoke.checks import json_values, regex_timeout, schema_keywords
 
 SCHEMA = {"type": "object", "required": ["team"], "properties": {"team": {"enum": ["sales", "crew"]}}}
 ANSWER = Answer("Yes.", latency=0.1, finish_reason="STOP", prompt_tokens=4, output_tokens=20)
@@ -89,7 +89,7 @@ def test_what_the_service_says_needs_no_text(kind, value, passing, failing):
 
 
 def test_every_type_is_in_the_schema_in_both_forms_and_none_else():
-    assert structure.types() == [*TYPES, *(f"not-{kind}" for kind in TYPES)]
+    assert schema_errors.types() == [*TYPES, *(f"not-{kind}" for kind in TYPES)]
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_values_that_make_no_sense(kind, value, said):
 
 @pytest.mark.parametrize("kind", ["regex", "not-regex"])
 def test_a_regular_expression_that_would_not_end_decides_nothing(monkeypatch, kind):
-    monkeypatch.setattr(patterns, "MATCH_SECONDS", 0.05)
+    monkeypatch.setattr(regex_timeout, "MATCH_SECONDS", 0.05)
     assertion = Assertion(kind, ENDLESS)
     assert assertion.value_problem() is None
     assert assertion.check(said("a" * 60 + "!")).reason.startswith("cannot be decided: the pattern took more")
@@ -214,7 +214,7 @@ TEXT = "a" * 60 + "!"
     ],
 )
 def test_a_pattern_in_a_schema_ends_as_well(monkeypatch, schema, answer):
-    monkeypatch.setattr(patterns, "MATCH_SECONDS", 0.05)
+    monkeypatch.setattr(regex_timeout, "MATCH_SECONDS", 0.05)
     assertion = Assertion("is-json", schema)
     assert assertion.value_problem() is None
     assert "cannot be decided: the pattern" in assertion.check(said(json.dumps(answer))).reason
@@ -222,8 +222,8 @@ def test_a_pattern_in_a_schema_ends_as_well(monkeypatch, schema, answer):
 
 def test_many_slow_patterns_get_the_time_of_one(monkeypatch):
     slow = r"^(a+)+$"
-    monkeypatch.setattr(patterns, "MATCH_SECONDS", 1e-9)
-    monkeypatch.setattr(patterns, "found", lambda *_: None)
+    monkeypatch.setattr(regex_timeout, "MATCH_SECONDS", 1e-9)
+    monkeypatch.setattr(regex_timeout, "found", lambda *_: None)
     schema = {"items": {"additionalProperties": False, "patternProperties": {slow: {}}}}
     assert "the patterns took more" in verdict("is-json", schema, '[{"a": 1}]').reason
 

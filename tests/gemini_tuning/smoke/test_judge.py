@@ -6,7 +6,7 @@ import json
 import pytest
 from hypothesis import given
 
-from gemini_tuning.resources import Answer
+from gemini_tuning.core.resources import Answer
 from gemini_tuning.smoke.assertions import MAX_FAULT, Assertion
 from gemini_tuning.smoke.cases import Case, Part, Turn, asked
 from gemini_tuning.smoke.judge import MAX_JUDGED, Judge, Vote, judge_prompt, read_vote

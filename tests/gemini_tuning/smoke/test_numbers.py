@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gemini_tuning.smoke.checks.final_number import allowed, expected_number, final_number
+from gemini_tuning.smoke.checks.numbers import allowed, expected_number, final_number
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from gemini_tuning.resources import Answer
+from gemini_tuning.core.resources import Answer
 from gemini_tuning.smoke.assertions import Assertion
 from gemini_tuning.smoke.checks.python_functions import FunctionUnusableError, load, roots
 from gemini_tuning.smoke.suite import SuiteError, load_suite

@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from gemini_tuning.exceptions import TransientServiceError
-from gemini_tuning.files import Files
+from gemini_tuning.core.exceptions import TransientServiceError
+from gemini_tuning.core.files import Files
 from gemini_tuning.smoke import results as module
 from gemini_tuning.smoke.results import ResultsFile
 

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from gemini_tuning.resources import Answer
+from gemini_tuning.core.resources import Answer
 from gemini_tuning.smoke import runner
 from gemini_tuning.smoke.runner import EndpointUnusableError, NoAnswerError, run_suite
 from gemini_tuning.smoke.suite import parse_suite

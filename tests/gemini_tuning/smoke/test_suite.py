@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gemini_tuning.resources import Answer
+from gemini_tuning.core.resources import Answer
 from gemini_tuning.smoke import suite_reader
 from gemini_tuning.smoke.suite import Judge, Part, Prices, SuiteError, Turn, load_suite, parse_suite
 
@@ -63,7 +63,7 @@ def test_all_keys():
           - {type: is-json, value: {properties: {"{{ it }}": {const: "{{ it }}"}}}}
           - {type: number-equals, value: 3, tolerance: {relative: 0.1}}
           - {type: llm-rubric, value: "knows a {{ it }}", threshold: 0.9}
-          - {type: python, value: gemini_tuning.wording.said}
+          - {type: python, value: gemini_tuning.core.text.redact}
         """,
         "s.yaml",
     )

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from gemini_tuning.resources import Answer
-from gemini_tuning.smoke import case_files, structure, suite_reader
+from gemini_tuning.core.resources import Answer
+from gemini_tuning.smoke import case_files, schema_errors, suite_reader
 from gemini_tuning.smoke.assertions import TYPES
 from gemini_tuning.smoke.suite import parse_suite
 
 PAGE = (Path(__file__).parents[3] / "docs" / "smoke_suites.md").read_text()
-SCHEMA = structure.schema()
+SCHEMA = schema_errors.schema()
 
 
 def rows(heading: str) -> list[list[str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from gemini_tuning.wording import shown
+from gemini_tuning.core.text import short_repr
 
 MAX_SHOWN = 80  # characters of a value
 
@@ -35,5 +35,5 @@ def short(value: object) -> str:
     try:
         text = json.dumps(value, ensure_ascii=False, default=str)
     except (TypeError, ValueError, RecursionError):  # keys that JSON has not, ints of 5,000 digits
-        return shown(value)
+        return short_repr(value)
     return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "..."

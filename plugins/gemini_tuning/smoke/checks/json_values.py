@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from gemini_tuning.resources import Answer
-from gemini_tuning.smoke.checks import schemas
+from gemini_tuning.core.resources import Answer
+from gemini_tuning.smoke.checks import json_schema
 from gemini_tuning.smoke.checks.findings import Finding, UndecidedError
 
 if TYPE_CHECKING:
@@ -69,8 +69,8 @@ def _fault(schema: Mapping[str, Any] | None, value: Any) -> str | None:
     if not schema:
         return None
     try:
-        return schemas.fault(schema, value)
-    except schemas.SchemaUnusableError as error:
+        return json_schema.fault(schema, value)
+    except json_schema.SchemaUnusableError as error:
         raise UndecidedError(str(error)) from error
 
 
@@ -88,5 +88,5 @@ def schema_problem(value: object) -> str | None:
         return None
     if not isinstance(value, Mapping):
         return "expected a JSON Schema"
-    fault = schemas.problem(value)
+    fault = json_schema.problem(value)
     return f"not a JSON Schema: {fault}" if fault else None

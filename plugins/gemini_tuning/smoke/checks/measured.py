@@ -6,9 +6,8 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from gemini_tuning.resources import Answer
-from gemini_tuning.smoke.checks import final_number as numbers
-from gemini_tuning.smoke.checks import measures
+from gemini_tuning.core.resources import Answer
+from gemini_tuning.smoke.checks import numbers, similarity
 from gemini_tuning.smoke.checks.findings import Finding, UndecidedError, short
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ def number_equals(assertion: Assertion, answer: Answer, _: object) -> Finding:
 def levenshtein(assertion: Assertion, answer: Answer, _: object) -> Finding:
     """Whether at most so many characters have to be changed to make the value of the answer."""
     most = MAX_DISTANCE if assertion.threshold is None else int(assertion.threshold)
-    distance = measures.edit_distance(answer.text.strip(), str(assertion.value).strip(), most)
+    distance = similarity.edit_distance(answer.text.strip(), str(assertion.value).strip(), most)
     if distance > most:
         return Finding(False, f"more than {most} edits away from {short(assertion.value)}")
     return Finding(True, f"{distance} edits away from {short(assertion.value)}, at most {most}")
@@ -48,7 +47,7 @@ def measured(measure: Callable[[str, str], float]) -> Callable[[Assertion, Answe
         least = MIN_MEASURE if assertion.threshold is None else assertion.threshold
         try:
             got = measure(str(assertion.value), answer.text)
-        except measures.TooLongError as error:
+        except similarity.TooLongError as error:
             raise UndecidedError(str(error)) from error
         return Finding(got >= least, f"{got:.3f}, {'at least' if got >= least else 'less than'} {least:g}", got)
 
@@ -62,7 +61,7 @@ def number_problem(value: object) -> str | None:
 
 def words_problem(value: object) -> str | None:
     """Return why a value cannot be measured against, or ``None``."""
-    if isinstance(value, str) and measures.has_words(value):
+    if isinstance(value, str) and similarity.has_words(value):
         return None
     return f"expected a text with words, not {short(value)}"
 

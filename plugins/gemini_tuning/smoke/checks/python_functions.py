@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gemini_tuning.resources import Answer
+from gemini_tuning.core.resources import Answer
+from gemini_tuning.core.text import short_repr
 from gemini_tuning.smoke.checks.findings import Finding, UndecidedError
-from gemini_tuning.wording import shown
 
 if TYPE_CHECKING:
     from gemini_tuning.smoke.assertions import Assertion
@@ -48,7 +48,7 @@ def load(dotted: str, folders: Sequence[Path]) -> Function:
         module = importlib.import_module(name)
     except (Exception, SystemExit) as error:
         why = f"{type(error).__name__}: {error}"
-        raise FunctionUnusableError(f"the module {name} cannot be imported: {shown(why)}") from error
+        raise FunctionUnusableError(f"the module {name} cannot be imported: {short_repr(why)}") from error
     loaded = getattr(module, "__file__", None)
     if loaded is None or Path(loaded).resolve() not in allowed:
         raise FunctionUnusableError(f"Python has another module {name}, which is not the one in {allowed.pop().parent}")
@@ -83,11 +83,11 @@ def check(assertion: Assertion, answer: Answer, variables: Mapping[str, str]) ->
         said = assertion.function(answer.text, context)
     except (Exception, SystemExit) as error:
         why = f"{type(error).__name__}: {error}"
-        raise UndecidedError(f"{assertion.value} failed with {shown(why)}") from error
+        raise UndecidedError(f"{assertion.value} failed with {short_repr(why)}") from error
     finding = _finding(said, assertion.threshold)
     if finding is None:
         expected = 'True or False, a number from 0 to 1, or {"pass", "score", "reason"}'
-        raise UndecidedError(f"{assertion.value} returned {shown(said)}; expected {expected}")
+        raise UndecidedError(f"{assertion.value} returned {short_repr(said)}; expected {expected}")
     return finding
 
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import jsonschema
 
-from gemini_tuning.smoke.checks import patterns
-from gemini_tuning.wording import shown
+from gemini_tuning.core.text import short_repr
+from gemini_tuning.smoke.checks import regex_timeout
 
 MAX_REFERENCES = 100_000  # that one check follows; an honest one follows as many as the answer has values
 _STANDARD = jsonschema.Draft202012Validator
@@ -36,10 +36,10 @@ def start() -> None:
 def _found(pattern: str, text: str) -> bool:
     """Whether a pattern matches; all matches of a check together get the time that one may take."""
     started = time.perf_counter()
-    match = patterns.found(pattern, text)
+    match = regex_timeout.found(pattern, text)
     _matching.set(_matching.get() + time.perf_counter() - started)
-    if _matching.get() > patterns.MATCH_SECONDS:
-        raise patterns.MatchTimeoutError(f"the patterns took more than {patterns.MATCH_SECONDS:g} s")
+    if _matching.get() > regex_timeout.MATCH_SECONDS:
+        raise regex_timeout.MatchTimeoutError(f"the patterns took more than {regex_timeout.MATCH_SECONDS:g} s")
     return match is not None
 
 
@@ -57,7 +57,7 @@ def _reference(keyword: str) -> Any:
 
 def _pattern(_validator: Any, pattern: str, value: Any, _schema: Any) -> Iterator[jsonschema.ValidationError]:
     if isinstance(value, str) and not _found(pattern, value):
-        yield jsonschema.ValidationError(f"{shown(value)} does not match {shown(pattern)}")
+        yield jsonschema.ValidationError(f"{short_repr(value)} does not match {short_repr(pattern)}")
 
 
 def _pattern_properties(
@@ -82,7 +82,7 @@ def _additional_properties(
         for key in extra:
             yield from validator.descend(value[key], allowed, path=key)
     elif extra and not allowed:
-        yield jsonschema.ValidationError(f"the key {shown(extra[0])} is not allowed")
+        yield jsonschema.ValidationError(f"the key {short_repr(extra[0])} is not allowed")
 
 
 def _unique_items(_validator: Any, wanted: bool, value: Any, _schema: Any) -> Iterator[jsonschema.ValidationError]:
@@ -92,7 +92,7 @@ def _unique_items(_validator: Any, wanted: bool, value: Any, _schema: Any) -> It
     for item in value:
         form = json.dumps(_canonical(item), sort_keys=True)
         if form in seen:
-            yield jsonschema.ValidationError(f"{shown(item)} is there twice")
+            yield jsonschema.ValidationError(f"{short_repr(item)} is there twice")
             return
         seen.add(form)
 

@@ -1,0 +1,1 @@
+"""Values, names, errors and text helpers that every other folder uses."""

@@ -1,0 +1,83 @@
+"""What a model copy is asked to do, and whether that is acceptable. Pure: no Airflow, no Google client, no I/O.
+
+Rules: https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.models/copy.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+from gemini_tuning.core.resources import ResourceName, ResourceNameError, location_problem, project_problem
+from gemini_tuning.core.text import short_repr
+from gemini_tuning.core.tuning_spec import KMS_KEY, text_problems
+
+_MODEL_ID = re.compile(r"[a-z_][a-z0-9_-]{0,62}")
+
+
+@dataclass(frozen=True)
+class ModelCopySpec:
+    """Where a copy goes and what it is called.
+
+    :param location: destination region; ``None``: no copy.
+    :param project_id: destination project.
+    :param model_id: id of a new model.
+    :param parent_model: full name of a model in the destination that gets the copy as its next version.
+    :param kms_key_name: customer-managed key (CMEK) for the copy.
+    """
+
+    location: str | None = None
+    project_id: str | None = None
+    model_id: str | None = None
+    parent_model: str | None = None
+    kms_key_name: str | None = None
+
+    @classmethod
+    def from_mapping(cls, data: Mapping[str, Any] | None, read: Callable[[Any], str | None]) -> Self:
+        """Make it of a mapping with some of the fields.
+
+        :param read: reads a templated text.
+        :raises ValueError: naming what is no field.
+        """
+        if not isinstance(data or {}, Mapping):
+            raise ValueError(f"copy: expected a mapping, not {short_repr(data)}")
+        known = {field.name for field in fields(cls)}
+        if unknown := [name for name in data or {} if name not in known]:
+            raise ValueError(
+                f"copy: unknown field {short_repr(unknown[0])}; expected one of {', '.join(sorted(known))}"
+            )
+        return cls(**{name: read(value) for name, value in (data or {}).items()})
+
+    def problems(self) -> list[str]:
+        """Return what the service would refuse or ignore, one sentence each, beginning with the field's name."""
+        if found := text_problems(self, "copy "):
+            return found
+        if self.location is None:
+            given = [name for name in ("project_id", "model_id", "parent_model", "kms_key_name") if getattr(self, name)]
+            return [f"copy {name}: needs the location of the copy" for name in given]
+        problem = location_problem("copy location", self.location)
+        found = [problem] if problem else []
+        if self.project_id and (problem := project_problem("copy project_id", self.project_id)):
+            found.append(problem)
+        if self.kms_key_name and not KMS_KEY.fullmatch(self.kms_key_name):
+            found.append("copy kms_key_name: expected projects/P/locations/L/keyRings/R/cryptoKeys/K")
+        if self.model_id and self.parent_model:
+            found.append("copy model_id: give either model_id or parent_model, not both")
+        if self.model_id and not _MODEL_ID.fullmatch(self.model_id):
+            found.append(
+                f"copy model_id: {short_repr(self.model_id)}: a-z, 0-9, _ and -, at most 63, beginning with a-z or _"
+            )
+        if self.parent_model:
+            found += self._parent_problems(self.parent_model)
+        return found
+
+    def _parent_problems(self, parent_model: str) -> list[str]:
+        try:
+            parent = ResourceName.parse(parent_model, "models")
+        except ResourceNameError as error:
+            return [f"copy parent_model: {error}"]
+        if parent.location != self.location:
+            return [f"copy parent_model: {parent_model} is not in the destination {self.location}"]
+        return []

@@ -1,0 +1,232 @@
+"""Train and eval loss at each checkpoint's step, and what the service's own evaluation says of it. Pure.
+
+No Airflow, no Google, no clock, no network. The names of the metrics are those of Google's guide to tuning metrics
+(https://cloud.google.com/vertex-ai/generative-ai/docs/models/gemini-use-supervised-tuning#tuning_metrics). What is not
+there is named, not guessed: every gap is a sentence.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from bisect import bisect_right
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from gemini_tuning.core.resources import Checkpoint
+from gemini_tuning.core.text import shorten
+
+SERIES: Mapping[str, str] = {
+    "train_loss": "/train_total_loss",
+    "eval_loss": "/eval_total_loss",
+    "eval_accuracy": "/eval_fraction_of_correct_next_step_preds",
+}
+"""Our name of a metric, and the service's of its time series."""
+NO_VALIDATION = "no eval loss: the job has no validation dataset"
+MAX_BYTES = 7_500  # of the XCom, as JSON
+DIGITS = 6  # significant ones of a value on XCom
+
+
+class Point(NamedTuple):
+    """A value of a metric after a training step; not always a finite number: training can diverge."""
+
+    step: int
+    value: float
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A metric over the training steps.
+
+    :param points: by step, ascending, each step once. Make it with :meth:`of`.
+    """
+
+    points: tuple[Point, ...] = ()
+
+    @classmethod
+    def of(cls, points: Iterable[tuple[int, float]]) -> Curve:
+        """Sort points by step; of a step that was written twice, as after a restart, the later one counts.
+
+        :param points: in the order in which they were written.
+        """
+        by_step = {step: Point(step, value) for step, value in points if step >= 0}
+        return cls(tuple(by_step[step] for step in sorted(by_step)))
+
+    def at(self, step: int) -> Point | None:
+        """Return the point of a step, or else the last one before it; ``None`` when the curve begins later."""
+        index = bisect_right(self.points, step, key=lambda point: point.step)
+        return self.points[index - 1] if index else None
+
+    def lacks(self, steps: Iterable[int]) -> bool:
+        """Whether one of these steps has no point of its own."""
+        return not {point.step for point in self.points}.issuperset(steps)
+
+    def thinned(self, most: int, keep: Collection[int] = ()) -> list[Point]:
+        """Return at most so many finite points, evenly spread.
+
+        The first, the last and the lowest are always among them, so that a curve that has turned up still shows it,
+        and then those of the steps to keep.
+        """
+        points = [point for point in self.points if math.isfinite(point.value)]
+        if len(points) <= most:
+            return points
+        last = len(points) - 1
+        lowest = min(range(len(points)), key=lambda index: points[index].value)
+        kept = [index for index, point in enumerate(points) if point.step in keep]
+        chosen = list(dict.fromkeys([0, last, lowest, *kept]))[:most]
+        room = most - len(chosen)
+        chosen += [last * number // (room + 1) for number in range(1, room + 1)]
+        return [points[index] for index in sorted(set(chosen))]
+
+    def pairs(self, most: int, keep: Collection[int] = ()) -> list[list[float]]:
+        """Return the :meth:`thinned` points as they go to XCom: ``[[step, value], …]``."""
+        return [[step, _rounded(value)] for step, value in self.thinned(most, keep)]
+
+
+class _Room(NamedTuple):
+    """How much of everything an XCom has room for."""
+
+    metrics: int  # of an evaluation, for each checkpoint
+    points: int  # of each curve
+    gaps: int
+    gap: int  # characters of a sentence
+
+
+_ROOMS = (
+    _Room(20, 50, 20, 500),
+    _Room(8, 50, 20, 300),
+    _Room(4, 40, 12, 200),
+    _Room(2, 20, 8, 120),
+    _Room(0, 10, 4, 60),
+)
+
+
+def summary(
+    checkpoints: Sequence[Checkpoint],
+    curves: Mapping[str, Curve],
+    evaluations: Mapping[str, Mapping[str, float]],
+    missing: Sequence[str],
+) -> dict[str, Any]:
+    """Return what goes to XCom, below :data:`MAX_BYTES` for some ten checkpoints.
+
+    :param curves: by our names, see :data:`SERIES`; those that there are.
+    :param evaluations: metrics of the service's own evaluation, by checkpoint id; those that there are.
+    :param missing: what is missing, a sentence each; the most important first.
+    """
+    lines = {c.checkpoint_id: _line(c, curves, evaluations.get(c.checkpoint_id)) for c in checkpoints}
+    steps = {c.step for c in checkpoints if c.step is not None}
+    result: dict[str, Any] = {}
+    for room in _ROOMS:
+        result = _fitted(lines, curves, steps, missing, room)
+        if len(json.dumps(result)) <= MAX_BYTES:
+            break
+    return result
+
+
+def gaps_of_curves(curves: Mapping[str, Curve], *, validated: bool) -> list[str]:
+    """Name the losses that an experiment does not have.
+
+    :param curves: by our names, see :data:`SERIES`; those that there are.
+    :param validated: whether the job has a validation dataset.
+    """
+    gaps = []
+    for name, series in SERIES.items():
+        curve = curves.get(name)
+        if curve is not None and curve.points:
+            continue
+        if name.startswith("eval_") and not validated:
+            gaps.append(NO_VALIDATION)
+        elif curve is None:
+            gaps.append(f"no {_words(name)}: the job's experiment has no series {series}")
+        else:
+            gaps.append(f"no {_words(name)}: the series {series} of the job's experiment has no points")
+    return list(dict.fromkeys(gaps))
+
+
+def gaps_of_steps(checkpoints: Sequence[Checkpoint], curves: Mapping[str, Curve]) -> list[str]:
+    """Name the checkpoints whose values are not those of their own steps, or are not there."""
+    without = [c.checkpoint_id for c in checkpoints if c.step is None]
+    gaps = [f"no losses of checkpoint {', '.join(without)}: the service gives no step"] if without else []
+    for name, curve in curves.items():
+        if curve.points:
+            gaps += _gaps_of_curve(checkpoints, _words(name), curve)
+    return gaps
+
+
+def _line(
+    checkpoint: Checkpoint, curves: Mapping[str, Curve], evaluation: Mapping[str, float] | None
+) -> dict[str, Any]:
+    points = {name: _point(checkpoint, curves.get(name)) for name in SERIES}
+    there = {name: point for name, point in points.items() if point is not None and math.isfinite(point.value)}
+    return {
+        **{name: _rounded(there[name].value) if name in there else None for name in SERIES},
+        "from_step": {name: point.step for name, point in there.items() if point.step != checkpoint.step},
+        "evaluation": None if not evaluation else _averages_first(evaluation),
+    }
+
+
+def _point(checkpoint: Checkpoint, curve: Curve | None) -> Point | None:
+    return None if curve is None or checkpoint.step is None else curve.at(checkpoint.step)
+
+
+def _averages_first(evaluation: Mapping[str, float]) -> dict[str, float]:
+    """Put first what should stay when there is no room for all."""
+    names = sorted(evaluation, key=lambda name: not name.endswith("/AVERAGE"))
+    return {name: _rounded(evaluation[name]) for name in names}
+
+
+def _gaps_of_curve(checkpoints: Sequence[Checkpoint], metric: str, curve: Curve) -> list[str]:
+    begin = curve.points[0].step
+    early, odd, before = (
+        f"no {metric}, as its curve begins at step {begin}",
+        f"no {metric}, as it is not a finite number",
+        f"{metric} is from the last step before the checkpoint's own",
+    )
+    found: dict[str, list[str]] = {early: [], odd: [], before: []}
+    for checkpoint in checkpoints:
+        if checkpoint.step is None:
+            continue
+        point = curve.at(checkpoint.step)
+        if point is None:
+            found[early].append(f"checkpoint {checkpoint.checkpoint_id} (step {checkpoint.step})")
+        elif not math.isfinite(point.value):
+            found[odd].append(f"checkpoint {checkpoint.checkpoint_id} ({point.value} at step {point.step})")
+        elif point.step != checkpoint.step:
+            found[before].append(f"checkpoint {checkpoint.checkpoint_id} (step {point.step} for {checkpoint.step})")
+    return [f"{what}: {', '.join(which)}" for what, which in found.items() if which]
+
+
+def _fitted(
+    lines: Mapping[str, Mapping[str, Any]],
+    curves: Mapping[str, Curve],
+    steps: Collection[int],
+    missing: Sequence[str],
+    room: _Room,
+) -> dict[str, Any]:
+    cut = max((len(line["evaluation"] or ()) for line in lines.values()), default=0) - room.metrics
+    named = [shorten(gap, room.gap) for gap in missing[: room.gaps]]
+    if cut > 0:
+        named.append(f"{cut} more metrics of each evaluation, for lack of room")
+    if len(missing) > room.gaps:
+        named.append(f"{len(missing) - room.gaps} more, for lack of room")
+    return {
+        "checkpoints": {
+            identifier: {**line, "evaluation": _first(line["evaluation"], room.metrics)}
+            for identifier, line in lines.items()
+        },
+        **{name: curves.get(name, Curve()).pairs(room.points, steps) for name in ("train_loss", "eval_loss")},
+        "missing": named,
+    }
+
+
+def _first(evaluation: Mapping[str, float] | None, most: int) -> dict[str, float] | None:
+    return None if evaluation is None else dict(list(evaluation.items())[:most])
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.{DIGITS}g}")
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")

@@ -1,0 +1,1 @@
+"""Is a JSONL dataset acceptable, and how many tokens does it have."""

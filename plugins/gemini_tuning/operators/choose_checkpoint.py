@@ -1,0 +1,204 @@
+"""The step that chooses a checkpoint, and branches on what is to be done about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.bases.branch import BranchMixIn
+
+from gemini_tuning.core.exceptions import CheckpointError
+from gemini_tuning.core.files import Files
+from gemini_tuning.core.text import short_repr
+from gemini_tuning.links import gemini_tuning as links
+from gemini_tuning.operators.base import GCP_FIELDS, GeminiBaseOperator, as_list, flag, optional_float, optional_text
+from gemini_tuning.selection.candidate import Candidate, CaseOutcome, ResultError
+from gemini_tuning.selection.decide import decide
+from gemini_tuning.selection.decision import Assessment, Decision
+from gemini_tuning.selection.gates import Policy
+from gemini_tuning.selection.overfitting import curves_from
+from gemini_tuning.selection.results_reader import candidate_from, outcomes_from_lines
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class GeminiChooseCheckpointOperator(GeminiBaseOperator, BranchMixIn):
+    """Choose the checkpoint to ship and branch on what is to be done.
+
+    Reads the results files that the smoke tests name. The rules are those of :func:`gemini_tuning.selection.decide`.
+    Somebody has to approve: branch to ``approve_task_id``. The winner is not the default: to ``set_default_task_id``.
+    It is the default already: to ``copy_task_id``. Nobody is good enough: to ``no_winner_task_id``.
+
+    XCom ``return_value``: the id of the chosen task, or of several (Airflow's branching). XCom ``decision``:
+    :meth:`gemini_tuning.selection.Decision.as_dict` with ``default_checkpoint_id`` and ``policy``, at most 8 KB with 10
+    checkpoints. XCom ``winner``: the checkpoint id, or ``None``.
+
+    :param results: what the smoke tests pushed. (templated)
+    :param champion: what the champion's smoke test pushed; ``None`` when there is no champion. (templated)
+    :param champion_name: the champion's full name: when it is given and ``champion`` is missing, nothing is promoted.
+        (templated)
+    :param metrics: what :class:`~gemini_tuning.operators.GeminiReadTuningMetricsOperator` pushed. (templated)
+    :param model: full name of the tuned model: its default is read, as it may have changed since. (templated)
+    :param min_pass_rate: 0 to 1, weighted share of the cases; no checkpoint below it can win. (templated)
+    :param max_latency_p95: milliseconds; no checkpoint whose 95th percentile is above it can win. (templated)
+    :param allow_blocked: whether a checkpoint may win although the service held back an answer. (templated)
+    :param significance: two-sided; results of two checkpoints whose p-value is not below it are a tie. (templated)
+    :param require_improvement: whether the winner must be significantly better than the champion. (templated)
+    :param require_approval: whether a person has the last word. (templated)
+    :param approve_task_id: direct downstream task.
+    :param set_default_task_id: direct downstream task.
+    :param copy_task_id: direct downstream task, or several.
+    :param no_winner_task_id: direct downstream task.
+    :raises ValueError: when a parameter is out of its range.
+    :raises CheckpointError: when no checkpoint could be asked because the service was away.
+    :raises ResultError: when results can't be compared, naming the file and line, or the field.
+    """
+
+    template_fields: Sequence[str] = (
+        *GCP_FIELDS,
+        "results",
+        "champion",
+        "champion_name",
+        "metrics",
+        "model",
+        "min_pass_rate",
+        "max_latency_p95",
+        "allow_blocked",
+        "significance",
+        "require_improvement",
+        "require_approval",
+    )
+    operator_extra_links = (links.TUNED_MODEL, links.RUN_PAGE)
+
+    def __init__(
+        self,
+        *,
+        results: Iterable[Mapping[str, Any]],
+        model: str,
+        champion: Mapping[str, Any] | None = None,
+        champion_name: str | None = None,
+        metrics: Mapping[str, Any] | None = None,
+        min_pass_rate: float | str = 0.8,
+        max_latency_p95: float | str | None = None,
+        allow_blocked: bool | str = False,
+        significance: float | str = 0.05,
+        require_improvement: bool | str = False,
+        require_approval: bool | str = False,
+        approve_task_id: str = "approve",
+        set_default_task_id: str = "set_default",
+        copy_task_id: str | list[str] = "copy_model",
+        no_winner_task_id: str = "report",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.results = results
+        self.model = model
+        self.champion = champion
+        self.champion_name = champion_name
+        self.metrics = metrics
+        self.min_pass_rate = min_pass_rate
+        self.max_latency_p95 = max_latency_p95
+        self.allow_blocked = allow_blocked
+        self.significance = significance
+        self.require_improvement = require_improvement
+        self.require_approval = require_approval
+        self.approve_task_id = approve_task_id
+        self.set_default_task_id = set_default_task_id
+        self.copy_task_id = copy_task_id
+        self.no_winner_task_id = no_winner_task_id
+
+    def execute(self, context: Context) -> Any:
+        """Decide, push the decision, go on with one task and skip the others."""
+        policy, approval = self.policy(), flag(self.require_approval, "require_approval")
+        results = as_list(self.results, "results")
+        contenders = [self._contender(result, f"results, number {number}") for number, result in enumerate(results, 1)]
+        if any(result.get("away") for result in results) and not any(contender.asked for contender in contenders):
+            raise CheckpointError(
+                "No checkpoint could be asked, because the service did not answer; that says nothing about them. Clear "
+                f"the smoke tests and what comes after them. {contenders[0].error}"
+            )
+        champion = self._champion()
+        decision = decide(contenders, policy, champion, curves_from(self.metrics) if self.metrics else None)
+        self._tell(decision)
+        default = self.hook.get_model(self.model).default_checkpoint_id
+        pushed = {
+            **decision.as_dict(),
+            "default_checkpoint_id": default,
+            "policy": asdict(policy),
+        }
+        context["ti"].xcom_push(key="decision", value=pushed)
+        context["ti"].xcom_push(key="winner", value=decision.winner)
+        return self.do_branch(context, self._next(decision, default, approval=approval))
+
+    def policy(self) -> Policy:
+        """Return the rendered parameters as one value.
+
+        :raises ValueError: naming the parameter.
+        """
+        min_pass_rate = optional_float(self.min_pass_rate, "min_pass_rate")
+        if min_pass_rate is None:
+            raise ValueError(f"min_pass_rate: {short_repr(self.min_pass_rate)} is not between 0 and 1")
+        return Policy(
+            min_pass_rate=min_pass_rate,
+            max_latency_p95_ms=optional_float(self.max_latency_p95, "max_latency_p95"),
+            allow_blocked=flag(self.allow_blocked, "allow_blocked"),
+            significance=optional_float(self.significance, "significance") or 0.0,
+            require_improvement=flag(self.require_improvement, "require_improvement"),
+        )
+
+    def _champion(self) -> Candidate | None:
+        """Read what the champion has shown; one that was named and has shown nothing stays where it is."""
+        if self.champion:
+            return self._contender(self.champion, "champion")
+        if name := optional_text(self.champion_name):
+            return Candidate(name, error="its smoke test pushed nothing")
+        return None
+
+    def _contender(self, result: Any, where: str) -> Candidate:
+        """Read a smoke test's summary and its results file."""
+        if not isinstance(result, Mapping):
+            raise ResultError(f"{where}: expected what the smoke test pushed, not {short_repr(result)}")
+        uri = result.get("results_uri")
+        outcomes = self._outcomes(str(uri), where) if uri else {}
+        losses = self._losses(result.get("checkpoint_id"))
+        try:
+            return candidate_from(result, outcomes, losses)
+        except ResultError as error:
+            raise ResultError(f"{where}: {error}") from None
+
+    def _outcomes(self, uri: str, where: str) -> dict[str, CaseOutcome]:
+        try:
+            return outcomes_from_lines(Files(self.hook).read_lines(uri), uri)
+        except FileNotFoundError as error:
+            raise ResultError(
+                f"{where}: {uri} is not there. A path must be one that all workers see; set results_uri to "
+                "gs://bucket/folder and run again."
+            ) from error
+
+    def _losses(self, checkpoint_id: Any) -> Mapping[str, Any] | None:
+        checkpoints = self.metrics.get("checkpoints") if isinstance(self.metrics, Mapping) else None
+        found = checkpoints.get(checkpoint_id) if isinstance(checkpoints, Mapping) else None
+        return found if isinstance(found, Mapping) else None
+
+    def _tell(self, decision: Decision) -> None:
+        for assessment in decision.assessments:
+            self._tell_of(f"Checkpoint {assessment.checkpoint_id}", assessment)
+        if decision.champion:
+            self._tell_of("Champion", decision.champion)
+        for text in (*decision.missing, decision.overfitting, decision.reason):
+            if text:
+                self.log.info("%s", text)
+
+    def _tell_of(self, name: str, assessment: Assessment) -> None:
+        for sign, words in (("+", assessment.speaks_for), ("-", assessment.speaks_against)):
+            for text in words:
+                self.log.info("%s: %s %s", name, sign, text)
+
+    def _next(self, decision: Decision, default: str | None, *, approval: bool) -> str | list[str]:
+        if decision.winner is None:
+            return self.no_winner_task_id
+        if approval:
+            return self.approve_task_id
+        return self.copy_task_id if decision.winner == default else self.set_default_task_id

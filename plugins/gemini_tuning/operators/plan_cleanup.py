@@ -1,0 +1,121 @@
+"""Plan which endpoints and copies of a model can be deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from gemini_tuning.core.resources import checkpoint_id
+from gemini_tuning.core.text import replace_surrogates
+from gemini_tuning.links import gemini_tuning as links
+from gemini_tuning.operators.base import (
+    GCP_FIELDS,
+    GeminiBaseOperator,
+    as_list,
+    flag,
+    optional_float,
+    optional_int,
+    optional_text,
+)
+from gemini_tuning.registry.cleanup_plan import CleanupSettings, Survey
+from gemini_tuning.registry.cleanup_rules import as_text
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+PLAN_XCOM = "markdown"
+
+DAY = 24 * 3600.0  # seconds
+
+
+class GeminiPlanCleanupOperator(GeminiBaseOperator):
+    """Say which endpoints and copies of a tuned model could go, and why the others stay; changes nothing.
+
+    XCom: ``{"settings", "model", "default_checkpoint_id", "counted", "items"}``; an item is ``{"kind", "name",
+    "action", "reason", "display_name", "checkpoint_ids", "versions", "endpoints"}``, its kind ``endpoint`` or ``copy``,
+    its action ``delete`` or ``keep``. XCom ``markdown``: the same as a table.
+
+    :param model: full name of the tuned model with its version. (templated)
+    :param tuning_job: full name of the job that made it, whose present endpoint stays. (templated)
+    :param champion: endpoint or model that is in production, which stays. (templated)
+    :param keep_checkpoints: ids of checkpoints whose endpoints stay. (templated)
+    :param idle_days: an endpoint that was asked within so many days stays, 1 to 42. (templated)
+    :param ignore_traffic: whether not to look if anybody asks an endpoint. (templated)
+    :param keep_copies: so many of the newest copies stay; ``None``: copies are not looked at. (templated)
+    :param copy_location: where the copies are. (templated)
+    :param copy_project_id: their project; ``None``: the model's own. (templated)
+    :raises InvalidInputError: when something that was named is wrong, or not there.
+    """
+
+    template_fields: Sequence[str] = (
+        *GCP_FIELDS,
+        "model",
+        "tuning_job",
+        "champion",
+        "keep_checkpoints",
+        "idle_days",
+        "ignore_traffic",
+        "keep_copies",
+        "copy_location",
+        "copy_project_id",
+    )
+    operator_extra_links = (links.TUNED_MODEL,)
+
+    def __init__(
+        self,
+        *,
+        model: str,
+        tuning_job: str | None = None,
+        champion: str | None = None,
+        keep_checkpoints: Sequence[str] = (),
+        idle_days: float | str = 7,
+        ignore_traffic: bool | str = False,
+        keep_copies: int | str | None = None,
+        copy_location: str | None = None,
+        copy_project_id: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.model = model
+        self.tuning_job = tuning_job
+        self.champion = champion
+        self.keep_checkpoints = keep_checkpoints
+        self.idle_days = idle_days
+        self.ignore_traffic = ignore_traffic
+        self.keep_copies = keep_copies
+        self.copy_location = copy_location
+        self.copy_project_id = copy_project_id
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Look, judge, push."""
+        settings = self._settings()
+        survey = Survey(self.hook, settings)
+        items = survey.items()
+        plan = {
+            "settings": settings.as_dict(),
+            "model": str(survey.model.name),
+            "default_checkpoint_id": survey.model.default_checkpoint_id,
+            "counted": survey.rules.counted,
+            "items": [item.as_dict() for item in items],
+        }
+        lines = as_text(plan)
+        for line in lines:
+            self.log.info("%s", line)
+        context["ti"].xcom_push(key=PLAN_XCOM, value=replace_surrogates("\n".join(lines)))
+        return plan
+
+    def _settings(self) -> CleanupSettings:
+        idle_days = optional_float(self.idle_days, "idle_days")
+        return CleanupSettings(
+            model=self.model,
+            tuning_job=optional_text(self.tuning_job),
+            champion=optional_text(self.champion),
+            keep_checkpoints=tuple(
+                checkpoint_id(each, "keep_checkpoints") for each in as_list(self.keep_checkpoints, "keep_checkpoints")
+            ),
+            idle_days=7.0 if idle_days is None else idle_days,
+            ignore_traffic=flag(self.ignore_traffic, "ignore_traffic"),
+            keep_copies=optional_int(self.keep_copies, "keep_copies"),
+            copy_location=optional_text(self.copy_location),
+            copy_project_id=optional_text(self.copy_project_id),
+        )

@@ -1,0 +1,139 @@
+"""The step that reads what the service measured: losses at each checkpoint's step, and its own evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from gemini_tuning.core.curves import SERIES, Curve, gaps_of_curves, gaps_of_steps, summary
+from gemini_tuning.core.exceptions import PermanentServiceError
+from gemini_tuning.core.resources import Checkpoint, EvaluationRun, ResourceNameError, TuningJob
+from gemini_tuning.links import gemini_tuning as links
+from gemini_tuning.operators.base import GCP_FIELDS, GeminiBaseOperator, as_list, flag
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class GeminiReadTuningMetricsOperator(GeminiBaseOperator):
+    """Read train and eval loss at each checkpoint's step, and the service's own evaluation of the checkpoints.
+
+    All of it is evidence that a choice can do without: what is not there, or what the service refuses to show, is
+    named in ``missing`` and the task succeeds. A service that is away or over quota fails the task, so that Airflow's
+    retries apply.
+
+    XCom, below 8 KB for ten checkpoints::
+
+        {"checkpoints": {"2": {"train_loss": 0.31, "eval_loss": 0.52, "eval_accuracy": 0.84,
+                               "from_step": {"eval_loss": 18}, "evaluation": {"exact_match/AVERAGE": 0.8}}},
+         "train_loss": [[1, 2.1], …], "eval_loss": [[1, 2.2], …],
+         "missing": ["eval loss is from the last step before the checkpoint's own: checkpoint 2 (step 18 for 20)"]}
+
+    Each value is that of the checkpoint's step, or else of the last step before it, which is then in ``from_step``;
+    ``None`` where there is none. The log has all that is missing, also when there are too many for an XCom.
+    ``evaluation`` is ``None`` where there is none. The curves have 50 points at most;
+    the first, the last, the lowest and those of the checkpoints are among them.
+
+    :param tuning_job: full name of the job. (templated)
+    :param checkpoints: ``{"checkpoint_id", "epoch", "step", "endpoint"}`` of each, as ``list_checkpoints`` pushes
+        them. (templated)
+    :param evaluation_expected: whether the job was given an evaluation config, which the service's client does not
+        tell; then an evaluation that is not there is named. (templated)
+    :raises ValueError: when a checkpoint is not what ``list_checkpoints`` pushes.
+    :raises PermanentServiceError: when the job can't be read, or the connection's credentials are refused (401).
+    :raises TransientServiceError: when the service does not answer although each read was repeated for a minute.
+    """
+
+    template_fields: Sequence[str] = (*GCP_FIELDS, "tuning_job", "checkpoints", "evaluation_expected")
+    operator_extra_links = (links.TUNING_JOB, links.RUN_PAGE)
+
+    def __init__(
+        self,
+        *,
+        tuning_job: str,
+        checkpoints: Iterable[Mapping[str, Any]],
+        evaluation_expected: bool | str = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.tuning_job = tuning_job
+        self.checkpoints = checkpoints
+        self.evaluation_expected = evaluation_expected
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Read the job, its experiment and its evaluations; push what was found and what was not."""
+        checkpoints = [Checkpoint.from_mapping(item) for item in as_list(self.checkpoints, "checkpoints")]
+        expected = flag(self.evaluation_expected, "evaluation_expected")
+        job = self.hook.get_tuning_job(self.tuning_job)
+        curves, gaps = self._curves(job, checkpoints)
+        evaluations, evaluation_gaps = self._evaluations(job, checkpoints, expected=expected)
+        missing = gaps + evaluation_gaps + gaps_of_steps(checkpoints, curves)
+        for gap in missing:
+            self.log.warning("%s", gap)
+        result = summary(checkpoints, curves, evaluations, missing)
+        for checkpoint_id, found in result["checkpoints"].items():
+            self.log.info("Checkpoint %s: %s", checkpoint_id, found)
+        return result
+
+    def _curves(self, job: TuningJob, checkpoints: Sequence[Checkpoint]) -> tuple[dict[str, Curve], list[str]]:
+        """Return the curves by our names, and what is missing of them."""
+        if not job.experiment:
+            return {}, ["no train loss and no eval loss: the job names no experiment"]
+        steps = {checkpoint.step for checkpoint in checkpoints if checkpoint.step is not None}
+        try:
+            found = self.hook.read_curves(job.experiment, list(SERIES.values()), steps)
+        except (PermanentServiceError, ResourceNameError) as error:
+            return {}, [f"no train loss and no eval loss: {_refusal(error)}"]
+        curves = {name: found[series] for name, series in SERIES.items() if series in found}
+        return curves, gaps_of_curves(curves, validated=job.validation_dataset_uri is not None)
+
+    def _evaluations(
+        self, job: TuningJob, checkpoints: Sequence[Checkpoint], *, expected: bool
+    ) -> tuple[dict[str, Mapping[str, float]], list[str]]:
+        """Return the metrics of the evaluations by checkpoint, and what is missing of them."""
+        if not job.evaluations:
+            return {}, ["no evaluation: the job has no evaluation runs"] if expected else []
+        runs = _by_checkpoint(job, checkpoints)
+        found: dict[str, Mapping[str, float]] = {}
+        gaps = []
+        for checkpoint in checkpoints:
+            run = runs.get(checkpoint.checkpoint_id)
+            metrics, problem = self._evaluation(run) if run else ({}, "the job has no evaluation run of it")
+            if metrics:
+                found[checkpoint.checkpoint_id] = metrics
+            else:
+                gaps.append(f"no evaluation of checkpoint {checkpoint.checkpoint_id}: {problem}")
+        return found, gaps
+
+    def _evaluation(self, run: EvaluationRun) -> tuple[Mapping[str, float], str]:
+        """Return the metrics of one evaluation, or why there are none.
+
+        The run itself names its metrics, the job's own list only their kinds.
+        """
+        if run.error:
+            return {}, str(run.error)
+        if not run.name:
+            return run.metrics, "the job does not name the evaluation run"
+        try:
+            itself = self.hook.get_evaluation_run(run.name)
+        except PermanentServiceError as error:
+            return run.metrics, _refusal(error)
+        if itself.error:
+            return {}, str(itself.error)
+        return itself.metrics or run.metrics, f"its run is {itself.state or 'in no state'} and has no metrics"
+
+
+def _by_checkpoint(job: TuningJob, checkpoints: Sequence[Checkpoint]) -> dict[str, EvaluationRun]:
+    """Return the evaluations by checkpoint; one without a checkpoint is that of the only one."""
+    only = checkpoints[0].checkpoint_id if len(checkpoints) == 1 else None
+    return {identifier: run for run in job.evaluations if (identifier := run.checkpoint_id or only)}
+
+
+def _refusal(error: PermanentServiceError | ResourceNameError) -> str:
+    """Return an error as a gap; refused credentials are none, with them no step can do its work.
+
+    :raises PermanentServiceError: after a 401.
+    """
+    if isinstance(error, PermanentServiceError) and error.code == 401:
+        raise error
+    return str(error)

@@ -1,0 +1,47 @@
+"""Run a smoke suite against one checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from gemini_tuning.core.resources import Checkpoint
+from gemini_tuning.links import gemini_tuning as links
+from gemini_tuning.operators.smoke_test import SmokeTestBase
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class GeminiSmokeTestCheckpointOperator(SmokeTestBase):
+    """Ask one checkpoint the prompts of a suite, concurrently, and score its answers; map it over the list.
+
+    A checkpoint without an endpoint, or one whose endpoint refuses every prompt, gets no score and an error; the task
+    succeeds, so that the other checkpoints can still win. A service that is away or over quota fails the task, so
+    that Airflow's retries apply; after the last one the checkpoint gets no score either, and ``away`` is true, with
+    which the choice fails unless another checkpoint was asked. XCom, further parameters and
+    errors: :class:`SmokeTestBase`.
+
+    Example::
+
+        smoke_test = GeminiSmokeTestCheckpointOperator.partial(
+            task_id="smoke_test",
+            map_index_template="checkpoint {{ task.checkpoint['checkpoint_id'] }}",
+            suite="ferry_support",
+            suite_folder=SUITES,
+            results_uri=validate.output["results_uri"],
+        ).expand(checkpoint=list_checkpoints.output)
+
+    :param checkpoint: ``{"checkpoint_id", "epoch", "step", "endpoint"}``. (templated)
+    """
+
+    template_fields: Sequence[str] = (*SmokeTestBase.template_fields, "checkpoint")
+    operator_extra_links = (links.ENDPOINT, links.RUN_PAGE)
+
+    def __init__(self, *, checkpoint: Mapping[str, Any], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.checkpoint = checkpoint
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Run the suite and push the checkpoint's result."""
+        return self.ask_suite(Checkpoint.from_mapping(self.checkpoint).as_dict(), context)

@@ -1,0 +1,185 @@
+"""The steps before a promotion by hand: is it possible, and does the checkpoint pass the suite."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.bases.branch import BranchMixIn
+
+from gemini_tuning.core.exceptions import InvalidInputError
+from gemini_tuning.core.files import folder_problem, joined
+from gemini_tuning.core.text import short_repr
+from gemini_tuning.links import gemini_tuning as links
+from gemini_tuning.operators.base import (
+    GCP_FIELDS,
+    GeminiBaseOperator,
+    flag,
+    optional_text,
+    refuse_unknown_params,
+)
+from gemini_tuning.operators.default_checkpoint import require_checkpoint, require_expected
+from gemini_tuning.operators.validate_tuning import FOLDER_KEY, slug
+from gemini_tuning.registry.rollback_labels import RollbackError, earlier_default
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from gemini_tuning.core.resources import Model
+
+ROLL_BACK_KEY = "roll_back"  # in the task state store: from which checkpoint to which
+
+PUSHED = ("checkpoint_id", "default_checkpoint_id", "expected_default", "checkpoint", "reason", "results_uri")
+
+BY_HAND = "Named by hand"
+
+BY_ROLL_BACK = "Roll-back: it was the default before the last promotion"
+
+
+class GeminiValidatePromotionOperator(GeminiBaseOperator, BranchMixIn):
+    """Find out which checkpoint is to be promoted, refuse what is not possible, and branch on what comes first.
+
+    A suite is given: branch to ``smoke_test_task_id``. Somebody has to approve: to ``gate_task_id``. Neither, or the
+    checkpoint is the default already, or there is none: to ``set_default_task_id``.
+
+    A roll-back is to the checkpoint that the model's record names (:mod:`gemini_tuning.registry.rollback_labels`). It is found
+    once for each run: cleared after it has rolled back, the task does not take the way forth for the way back.
+
+    XCom ``return_value``: ``{"model", "checkpoint_id", "default_checkpoint_id", "expected_default", "checkpoint",
+    "reason", "results_uri"}``: the model with its version, the checkpoint to promote (``None``: none), the default now,
+    the default that must still be there when another one is set (``None``: any), the checkpoint as
+    :class:`~gemini_tuning.operators.GeminiSmokeTestCheckpointOperator` takes it, why this one, and the run's own
+    folder. XCom ``checkpoint``: the same checkpoint again.
+
+    :param model: full name of the model. (templated)
+    :param checkpoint_id: the checkpoint to promote. (templated)
+    :param roll_back: promote the one that was the default before the last promotion. (templated)
+    :param expected_default: the checkpoint that the person saw as default; ``None`` or empty: whatever it is.
+        (templated)
+    :param suite: smoke suite that the checkpoint has to pass; ``None`` or empty: none. (templated)
+    :param results_uri: folder under which the run gets one for the suite's results. (templated)
+    :param require_approval: whether a person has the last word. (templated)
+    :param smoke_test_task_id: direct downstream task.
+    :param gate_task_id: direct downstream task.
+    :param set_default_task_id: direct downstream task.
+    :raises InvalidInputError: naming the parameter, also when the record does not say where to roll back to, or the
+        default is not the expected one; nothing was changed or paid.
+    :raises CheckpointError: when the model has no such checkpoint.
+    """
+
+    template_fields: Sequence[str] = (
+        *GCP_FIELDS,
+        "model",
+        "checkpoint_id",
+        "roll_back",
+        "expected_default",
+        "suite",
+        "results_uri",
+        "require_approval",
+    )
+    operator_extra_links = (links.TUNED_MODEL, links.RUN_PAGE)
+
+    def __init__(
+        self,
+        *,
+        model: str,
+        checkpoint_id: str | None = None,
+        roll_back: bool | str = False,
+        expected_default: str | None = None,
+        suite: str | None = None,
+        results_uri: str | None = None,
+        require_approval: bool | str = False,
+        smoke_test_task_id: str = "smoke_test",
+        gate_task_id: str = "gate",
+        set_default_task_id: str = "set_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.model = model
+        self.checkpoint_id = checkpoint_id
+        self.roll_back = roll_back
+        self.expected_default = expected_default
+        self.suite = suite
+        self.results_uri = results_uri
+        self.require_approval = require_approval
+        self.smoke_test_task_id = smoke_test_task_id
+        self.gate_task_id = gate_task_id
+        self.set_default_task_id = set_default_task_id
+
+    def execute(self, context: Context) -> Any:
+        """Check, push, go on with one task and skip the others."""
+        refuse_unknown_params(context)
+        roll_back, approval = flag(self.roll_back, "roll_back"), flag(self.require_approval, "require_approval")
+        named, suite = optional_text(self.checkpoint_id), optional_text(self.suite)
+        self._refuse_contradictions(named, suite, roll_back=roll_back, approval=approval)
+        if named is None and not roll_back:
+            self.log.info("No checkpoint is given: the default of %s stays as it is", self.model)
+            pushed: dict[str, Any] = {"model": self.model, **dict.fromkeys(PUSHED)}
+            return self._go_on(context, pushed, self.set_default_task_id)
+        model = self.hook.get_model_with_endpoints(self.model)
+        target = str(named) if named is not None else self._earlier(model, context)
+        checkpoint, expected = require_checkpoint(model, target), optional_text(self.expected_default)
+        require_expected(model, expected, target)
+        default = model.default_checkpoint_id
+        if roll_back or approval:  # they are about the default that is seen now
+            expected = expected or default
+        self.log.info("%s: the default is checkpoint %s, to be set is checkpoint %s", model.name, default, target)
+        pushed = {
+            "model": model.name,
+            "checkpoint_id": target,
+            "default_checkpoint_id": default,
+            "expected_default": expected,
+            "checkpoint": checkpoint.as_dict(),
+            "reason": BY_ROLL_BACK if roll_back else BY_HAND,
+            "results_uri": self._folder(context) if suite else None,
+        }
+        if default == target:
+            self.log.info("Nothing to do: checkpoint %s is the default already", target)
+            return self._go_on(context, pushed, self.set_default_task_id)
+        first = self.smoke_test_task_id if suite else self.gate_task_id if approval else self.set_default_task_id
+        return self._go_on(context, pushed, first)
+
+    def _refuse_contradictions(self, named: str | None, suite: str | None, *, roll_back: bool, approval: bool) -> None:
+        problem = None
+        if roll_back and named is not None:
+            problem = f"roll_back: checkpoint_id {short_repr(named)} is given as well; give one of them"
+        elif suite is not None and optional_text(self.results_uri) is None:
+            problem = "results_uri: a suite needs a folder for its results: gs://bucket/folder"
+        elif suite is not None:
+            problem = folder_problem("results_uri", self.results_uri)
+        if problem is None and named is None and not roll_back and (suite is not None or approval):
+            which = "suite" if suite is not None else "require_approval"
+            problem = f"{which}: there is no checkpoint to promote; give checkpoint_id or roll_back"
+        if problem:
+            raise InvalidInputError(f"Nothing was changed. {problem}.")
+
+    def _earlier(self, model: Model, context: Context) -> str:
+        """Return where to roll back to, the same at each try as long as nobody else has set another default."""
+        from airflow.sdk.execution_time.context import NEVER_EXPIRE
+
+        found, default = context["task_state_store"].get(ROLL_BACK_KEY), model.default_checkpoint_id
+        if isinstance(found, dict) and default in (found.get("from"), found.get("to")):
+            return str(found["to"])
+        try:
+            target = earlier_default(model)
+        except RollbackError as error:
+            raise InvalidInputError(f"roll_back: {error} Nothing was changed.") from error
+        context["task_state_store"].set(ROLL_BACK_KEY, {"from": default, "to": target}, retention=NEVER_EXPIRE)
+        return target
+
+    def _folder(self, context: Context) -> str:
+        """Return the run's own folder, the same at each try: results of another run would be taken for answers."""
+        from airflow.sdk.execution_time.context import NEVER_EXPIRE
+
+        store, ti = context["task_state_store"], context["ti"]
+        if (suffix := store.get(FOLDER_KEY)) is None:
+            suffix = uuid.uuid4().hex[:8]
+            store.set(FOLDER_KEY, suffix, retention=NEVER_EXPIRE)
+        return joined(str(self.results_uri), slug(ti.dag_id), f"{slug(ti.run_id)}-{suffix}")
+
+    def _go_on(self, context: Context, pushed: dict[str, Any], task_id: str) -> Any:
+        context["ti"].xcom_push(key="return_value", value=pushed)  # here: skipping leaves by an exception
+        context["ti"].xcom_push(key="checkpoint", value=pushed["checkpoint"])
+        self.do_branch(context, task_id)
+        return pushed

@@ -1,0 +1,183 @@
+"""The last step of a run: say what it did, in the log and in two files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from gemini_tuning.core.exceptions import InvalidInputError, ServiceError
+from gemini_tuning.core.files import GCS, JSON, MARKDOWN, Files, folder_problem, joined
+from gemini_tuning.core.text import redact, replace_surrogates
+from gemini_tuning.links import gemini_tuning as links
+from gemini_tuning.operators.base import GCP_FIELDS, GeminiBaseOperator, as_list, optional_json, optional_text
+from gemini_tuning.reporting.report import as_bytes, build
+from gemini_tuning.reporting.report_markdown import render, summary
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+SUMMARY_XCOM = "summary"
+NEXT_STEP = (
+    "The run's work is done; only its report is missing. Make the folder writable, then clear this task: it writes the "
+    "report again."
+)
+
+
+class GeminiTuningReportOperator(GeminiBaseOperator):
+    """Write what the run did and why, as JSON and as Markdown, and push where it lies.
+
+    The files are ``report.json`` (its shape: ``report.schema.json`` beside :mod:`gemini_tuning.reporting.report`) and
+    ``report.md``; when the task is cleared they are replaced. The table of the checkpoints goes to the log as well.
+
+    XCom: ``{"winner", "outcome", "reason", "tuned_model", "default_before", "default_after", "copy",
+    "report_markdown", "report_json"}``. ``outcome`` is ``promoted``, ``already default``, ``rejected``, ``timed out``,
+    ``champion kept``, ``nobody`` or ``not promoted``; ``winner`` is a checkpoint id or ``None``; ``copy`` is the
+    copy's full name or ``None``; the last two are the files' addresses. XCom ``summary``: the beginning
+    of ``report.md``, with the table.
+
+    :param report_uri: folder of this run's own: ``gs://bucket/folder`` or an absolute path. (templated)
+    :param tuning_job: full name of the job. (templated)
+    :param model: full name of the tuned model. (templated)
+    :param results: what the smoke tests pushed. (templated)
+    :param decision: what the choice pushed. (templated)
+    :param datasets: what the check at the beginning pushed. (templated)
+    :param champion: what the smoke test of the model in production pushed; ``None`` without one. (templated)
+    :param metrics: what reading the metrics pushed. (templated)
+    :param approval: who decided; ``None`` when nobody was asked. (templated)
+    :param promotion: what setting the default pushed; ``None`` when it was skipped. (templated)
+    :param copy: what the check of the copy pushed; ``None`` when there was none. (templated)
+    :param billed: what the list of the checkpoints pushed of the tokens that the service bills. (templated)
+    :raises InvalidInputError: when ``report_uri`` is no folder.
+    :raises ServiceError: when Cloud Storage refuses a file or does not answer.
+    :raises OSError: when a file can't be written to the disk.
+    """
+
+    template_fields: Sequence[str] = (
+        *GCP_FIELDS,
+        "report_uri",
+        "tuning_job",
+        "model",
+        "results",
+        "decision",
+        "datasets",
+        "champion",
+        "metrics",
+        "approval",
+        "promotion",
+        "copy",
+        "billed",
+    )
+    operator_extra_links = (links.TUNED_MODEL, links.RUN_PAGE)
+
+    def __init__(
+        self,
+        *,
+        report_uri: str,
+        tuning_job: str,
+        model: str | None,
+        results: Iterable[Mapping[str, Any]],
+        decision: Mapping[str, Any],
+        datasets: Mapping[str, Any] | None = None,
+        champion: Mapping[str, Any] | None = None,
+        metrics: Mapping[str, Any] | None = None,
+        approval: Mapping[str, Any] | None = None,
+        promotion: Mapping[str, Any] | None = None,
+        copy: Mapping[str, Any] | None = None,
+        billed: Mapping[str, Any] | str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.report_uri = report_uri
+        self.tuning_job = tuning_job
+        self.model = model
+        self.results = results
+        self.decision = decision
+        self.datasets = datasets
+        self.champion = champion
+        self.metrics = metrics
+        self.approval = approval
+        self.promotion = promotion
+        self.copy = copy
+        self.billed = billed
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Log, write, push."""
+        folder = optional_text(self.report_uri)
+        if folder is None or (problem := folder_problem("report_uri", folder)):
+            raise InvalidInputError(f"{problem if folder else 'report_uri: there is none'}. {NEXT_STEP}")
+        report = build(
+            run=run_facts(context),
+            tuning_job=self.tuning_job,
+            model=self.model,
+            results=as_list(self.results, "results"),
+            decision=self.decision,
+            datasets=self.datasets,
+            champion=self.champion,
+            metrics=self.metrics,
+            approval=self.approval,
+            promotion=self.promotion,
+            copy=self.copy,
+            billed=optional_json(self.billed, dict, "billed"),
+            mask=_masked,
+        )
+        lines = summary(report)
+        for line in lines:
+            self.log.info("%s", line)
+        context["ti"].xcom_push(key=SUMMARY_XCOM, value=replace_surrogates("\n".join(lines)))
+        written = {
+            "report_json": self._write(joined(folder, "report.json"), as_bytes(report), JSON),
+            "report_markdown": self._write(
+                joined(folder, "report.md"), render(report).encode("utf-8", "replace"), MARKDOWN
+            ),
+        }
+        return {
+            "winner": report["promotion"]["winner"],
+            "outcome": report["outcome"],
+            "reason": report["decision"]["reason"],
+            "tuned_model": report["tuned_model"]["name"],
+            "default_before": report["promotion"]["default_before"],
+            "default_after": report["promotion"]["default_after"],
+            "copy": report["copy"]["model"] if report["copy"] else None,
+            **written,
+        }
+
+    def _write(self, uri: str, content: bytes, content_type: str) -> str:
+        try:
+            Files(self.hook if uri.startswith(GCS) else None).write(uri, content, content_type)
+        except ServiceError as error:
+            raise type(error)(
+                f"{error} {NEXT_STEP}",
+                resource=error.resource,
+                code=error.code,
+                status=error.status,
+                service_message=error.service_message,
+                retry_after=error.retry_after,
+            ) from error
+        except OSError as error:
+            raise OSError(f"Could not write {uri}: {error}. {NEXT_STEP}") from error
+        self.log.info("Written: %s", uri)
+        return uri
+
+
+def run_facts(context: Context) -> dict[str, Any]:
+    """Return what Airflow knows of the run: who or what started it, when, and with what."""
+    run, ti = context["dag_run"], context["ti"]
+    times = ("logical_date", "run_after", "start_date")
+    run_type = getattr(run, "run_type", None)
+    given = getattr(run, "conf", None) or {}
+    return {
+        "dag_id": ti.dag_id,
+        "run_id": ti.run_id,
+        "run_type": getattr(run_type, "value", run_type),
+        **{name: time.isoformat() if (time := getattr(run, name, None)) else None for name in times},
+        "triggered_by": getattr(run, "triggering_user_name", None),
+        "parameters": dict(context["params"]),
+        "given_parameters": sorted(given) if isinstance(given, Mapping) else [],
+    }
+
+
+def _masked(text: str) -> str:
+    """Remove what Airflow knows to be secret, for example a connection's password, and what looks like it."""
+    from airflow.sdk._shared.secrets_masker import redact as mask_secrets
+
+    return redact(mask_secrets(text))

@@ -1,0 +1,1 @@
+"""Params and schedules of the DAGs."""

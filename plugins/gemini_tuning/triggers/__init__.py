@@ -1,0 +1,1 @@
+"""Deferrable waits, and the poller that they share."""

@@ -1,1 +1,0 @@
-"""All waits of a process share one look-out; see :mod:`gemini_tuning.watching.watcher`."""

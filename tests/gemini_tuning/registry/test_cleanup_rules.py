@@ -1,0 +1,467 @@
+"""What goes and what stays: the rules, and that nothing protected is ever deleted, whatever there is and changes."""
+
+import copy
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as how
+from hypothesis import strategies as st
+from support import context
+
+from gemini_tuning.core.deployed import DeployedModel, Endpoint, RegisteredModel, Traffic
+from gemini_tuning.core.exceptions import CleanupError, InvalidInputError, PermanentServiceError
+from gemini_tuning.core.resources import ResourceName, TuningJob
+from gemini_tuning.operators import GeminiCleanupOperator
+from gemini_tuning.registry.cleanup_plan import CleanupSettings, Survey
+from gemini_tuning.registry.cleanup_rules import (
+    Copy,
+    Deployed,
+    Item,
+    Rules,
+    as_text,
+    copy_items,
+    endpoint_item,
+    fingerprint,
+    to_delete,
+)
+
+DAY = 24 * 3600.0
+PARENT, EUROPE = "projects/123/locations/us-central1", "projects/123/locations/europe-west4"
+MODEL = f"{PARENT}/models/7@2"
+NOW = 1_800_000_000.0
+
+
+def model(name):
+    return ResourceName.parse(name, "models")
+
+
+def endpoint(number, *deployed, parent=PARENT):
+    """Return an endpoint; each deployed is a checkpoint of the model, or (model, checkpoint)."""
+    pairs = [each if isinstance(each, tuple) else (MODEL, each) for each in deployed]
+    models = [DeployedModel(str(n), model(name), checkpoint) for n, (name, checkpoint) in enumerate(pairs)]
+    return Endpoint(f"{parent}/endpoints/{number}", "e", tuple(models))
+
+
+def rules(**change):
+    return Rules(**{"model": model(MODEL), "default_checkpoint_id": "3", "counted": True, "now": NOW, **change})
+
+
+def asked(days_ago):
+    return Traffic(NOW - days_ago * DAY)
+
+
+OTHER, OLDER = f"{PARENT}/models/8@2", f"{PARENT}/models/7@1"
+
+
+@pytest.mark.parametrize(
+    ("found", "traffic", "change", "why"),
+    [
+        (endpoint(1, "3"), asked(30), {}, "checkpoint 3 is the default"),
+        (endpoint(1, "2", "3"), asked(30), {}, "checkpoint 3 is the default"),
+        (endpoint(1, "2"), asked(30), {"default_checkpoint_id": None}, "does not tell its default checkpoint"),
+        (endpoint(1, None), asked(30), {}, "does not tell the checkpoint"),
+        (endpoint(1, "2"), asked(30), {"keep_checkpoints": frozenset("2")}, "checkpoint 2 is to be kept"),
+        (endpoint(1, "2", (OTHER, "2")), asked(30), {}, "models/8@2 is deployed there"),
+        (endpoint(1, "2", (OLDER, "2")), asked(30), {}, "models/7@1 is deployed there"),
+        (endpoint(1, "2", (OTHER.partition("@")[0], "2")), asked(30), {}, "models/8 is deployed there"),
+        (endpoint(1, (MODEL.partition("@")[0], "2")), asked(30), {}, "models/7 is deployed there"),
+        (Endpoint(f"{PARENT}/endpoints/1", "", (DeployedModel("0", None, "2"),)), asked(30), {}, "another model is"),
+        (endpoint(1), asked(30), {}, "not deployed there any more"),
+        (endpoint(1, "2"), asked(30), {"protected": {f"{PARENT}/endpoints/1": "it is the champion"}}, "the champion"),
+        (endpoint(1, "2"), asked(30), {"protected": {"projects/my-id/locations/us-central1/endpoints/1": "x"}}, "x"),
+        (endpoint(1, "2"), asked(6.9), {}, "last asked 2027-01-08 10:24 UTC, within 7 days"),
+        (endpoint(1, "2"), asked(-1), {}, "within 7 days"),
+        (endpoint(1, "2"), asked(30), {"idle_days": 31}, "within 31 days"),
+        (endpoint(1, "2"), Traffic(problem="403 no"), {}, "its traffic cannot be read: 403 no"),
+        (endpoint(1, "2"), Traffic(), {"counted": False}, "so it may not count them"),
+    ],
+)
+def test_an_endpoint_that_stays_and_why(found, traffic, change, why):
+    item = endpoint_item(Deployed(found, traffic), rules(**change))
+    assert (item.action, why in item.reason) == ("keep", True), item.reason
+
+
+@pytest.mark.parametrize(
+    ("traffic", "change", "why"),
+    [
+        (asked(7.1), {}, "not the default; last asked 2027-01-08"),
+        (Traffic(), {}, "not the default; not asked for six weeks"),
+        (None, {"counted": False}, "not the default; its traffic is to be ignored"),
+        (asked(30), {"protected": {f"{PARENT}/endpoints/2": "x", f"{EUROPE}/endpoints/1": "x"}}, "not the default"),
+    ],
+)
+def test_an_endpoint_that_goes(traffic, change, why):
+    item = endpoint_item(Deployed(endpoint(1, "2"), traffic), rules(**change))
+    assert (item.action, item.checkpoint_ids, why in item.reason) == ("delete", ("2",), True)
+
+
+def version(name, day, *aliases, deployed=()):
+    made = None if day is None else NOW + day * DAY
+    return Copy(
+        RegisteredModel(model(f"{EUROPE}/models/{name}"), "3", aliases, MODEL, create_time=made), tuple(deployed)
+    )
+
+
+def decided(copies, keep=1, versions=None, **change):
+    there = {}
+    for each in copies:
+        there.setdefault(each.version.name.unversioned, []).append(each.version.name.version)
+    found = copy_items(copies, {**there, **(versions or {})}, keep, rules(**change))
+    return {item.name.rpartition("/")[2]: (item.action, item.reason) for item in found}
+
+
+def test_the_newest_copies_stay_and_models_go_whole():
+    found = decided([version("a@1", 1, "default"), version("b@1", 3, "default"), version("c@1", 2, "default")], keep=1)
+    assert found["b@1"] == ("keep", "one of the newest 1")
+    assert (
+        found["a"]
+        == found["c"]
+        == (
+            "delete",
+            "beyond the number to be kept, and so are all versions of this model",
+        )
+    )
+    kept = decided([version("a@1", 1, "default"), version("b@1", 3, "default")], keep=2)
+    assert {action for action, _ in kept.values()} == {"keep"}
+
+
+def test_of_a_model_with_more_versions_the_default_stays():
+    copies = [version("a@1", 1, "default"), version("a@2", 2), version("a@3", 3)]
+    found = decided(copies)
+    assert {name: action for name, (action, _) in found.items()} == {"a@1": "keep", "a@2": "delete", "a@3": "keep"}
+    assert "it is the default version of" in found["a@1"][1]
+
+
+def test_a_model_with_a_version_of_another_origin_does_not_go_whole():
+    found = decided([version("a@1", 1, "default"), version("b@1", 2)], versions={f"{EUROPE}/models/a": ["1", "2"]})
+    assert found["a@1"][0] == "keep"
+
+
+@pytest.mark.parametrize(
+    ("old", "change", "why"),
+    [
+        (version("a@1", 1, "default", "champion"), {}, 'it has the alias "champion"'),
+        (version("a@1", None, "default"), {}, "does not tell when it was made"),
+        (version("a@1", 1, "default"), {"champion": model(f"{EUROPE}/models/a@1")}, "it is the champion"),
+        (version("a@1", 1, "default"), {"champion": model("projects/my/locations/europe-west4/models/a")}, "champion"),
+        *[
+            (version("a@1", 1, "default", deployed=[Deployed(found, traffic)]), change, why)
+            for found, traffic, change, why in [
+                (endpoint(5, (f"{EUROPE}/models/a@1", "3")), asked(1), {}, "endpoints/5: last asked"),
+                (
+                    endpoint(5, (f"{EUROPE}/models/a@1", "3"), (OTHER, "1")),
+                    asked(9),
+                    {},
+                    "models/8@2 is deployed there",
+                ),
+                (
+                    endpoint(5, (f"{EUROPE}/models/a@1", "3")),
+                    asked(9),
+                    {"protected": {f"{PARENT}/endpoints/5": "it is the champion"}},
+                    "endpoints/5: it is the champion",
+                ),
+            ]
+        ],
+    ],
+)
+def test_a_copy_that_stays_although_it_is_old(old, change, why):
+    action, reason = decided([old, version("b@1", 5)], **change)["a@1"]
+    assert (action, why in reason) == ("keep", True), reason
+
+
+def test_a_deployed_copy_whose_endpoint_is_idle_goes_with_it():
+    old = version("a@1", 1, "default", deployed=[Deployed(endpoint(5, (f"{EUROPE}/models/a@1", "3")), asked(9))])
+    (item, _) = copy_items(
+        [old, version("b@1", 5)], {f"{EUROPE}/models/a": ["1"], f"{EUROPE}/models/b": ["1"]}, 1, rules()
+    )
+    assert (item.name, item.action, item.endpoints) == (f"{EUROPE}/models/a", "delete", (f"{PARENT}/endpoints/5",))
+
+
+def test_a_copy_of_which_nobody_knows_the_age_does_not_count_among_the_newest():
+    found = decided([version("a@1", 1), version("b@1", None), version("c@1", 2)])
+    assert {name: action for name, (action, _) in found.items()} == {"a": "delete", "b@1": "keep", "c@1": "keep"}
+
+
+# ---------------------------------------------------------------------------------------------------- plan
+
+
+def plan(*items):
+    return {"model": MODEL, "default_checkpoint_id": "3", "items": [item.as_dict() for item in items]}
+
+
+def test_a_plan_is_read_back_and_shown():
+    items = [
+        endpoint_item(Deployed(endpoint(1, "2"), asked(30)), rules()),
+        endpoint_item(Deployed(endpoint(2, "3"), Traffic(problem="<b>|x|")), rules()),
+    ]
+    made = plan(*items)
+    assert to_delete(made) == [items[0]]
+    lines = as_text(made)
+    assert lines[0].startswith("1 of 2 would be deleted. Model: [projects/123/locations/us-central1/models/7")
+    assert "| **delete** |" in lines[4]
+    assert r"\<b\>\|x\|" in lines[5]
+    assert len({line.count(" | ") for line in lines[2:3] + lines[4:]}) == 1
+    assert as_text(plan())[0].startswith("0 of 0 would be deleted.")
+
+
+def test_a_plan_has_a_fingerprint():
+    item = endpoint_item(Deployed(endpoint(1, "2"), asked(30)), rules())
+    assert fingerprint(plan(item)) == fingerprint(copy.deepcopy(plan(item))) != fingerprint(plan())
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {},
+        {"items": None},
+        {"items": [{}]},
+        {"items": ["x"]},
+        {"items": [{**Item("copy", MODEL, "delete", "").as_dict(), "more": 1}]},
+        {"items": [Item("copy", f"{PARENT}/endpoints/1", "delete", "").as_dict()]},
+        {"items": [Item("endpoint", "../../x", "delete", "").as_dict()]},
+    ],
+)
+def test_what_is_no_plan_is_refused(bad):
+    with pytest.raises(ValueError, match=r"^plan: "):
+        to_delete(bad)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"model": f"{PARENT}/models/7"}, "model: .* must end in @ and the version's number"),
+        ({"model": f"{PARENT}/models/7@champion"}, "must end in @"),
+        ({"model": "models/7@1"}, "model: .* is not a full resource name"),
+        ({"tuning_job": "x"}, "tuning_job: "),
+        ({"champion": "x"}, "champion: "),
+        ({"keep_checkpoints": (" ",)}, "keep_checkpoints: "),
+        ({"idle_days": 0.0}, "idle_days: 0.0 is not 1 to 42"),
+        ({"idle_days": 43.0}, "idle_days: "),
+        ({"keep_copies": 0, "copy_location": "europe-west4"}, "keep_copies: 0 is not 1 or more"),
+        ({"keep_copies": 2}, "copy_location: None is not a location"),
+        ({"copy_project_id": "../x"}, "copy_project_id: "),
+    ],
+)
+def test_settings_that_would_delete_more_than_was_meant_are_refused(change, said):
+    with pytest.raises(InvalidInputError, match=rf"{said}.*Nothing was planned"):
+        CleanupSettings(**{"model": MODEL, **change})
+
+
+def test_settings_are_read_back():
+    settings = CleanupSettings(MODEL, keep_checkpoints=("1",), keep_copies=2, copy_location="europe-west4")
+    assert CleanupSettings.from_mapping(settings.as_dict()) == settings
+    for bad in (None, {}, {**settings.as_dict(), "more": 1}):
+        with pytest.raises(InvalidInputError, match="plan: settings"):
+            CleanupSettings.from_mapping(bad)
+
+
+# ----------------------------------------------------------- nothing protected is deleted, whatever happens
+
+
+class Service:
+    """A project in memory, with the part of the hook that is used: it refuses what Google would refuse, and watches
+    that nothing is deleted that is protected at that moment.
+    """
+
+    def __init__(self, world):
+        self.__dict__.update(copy.deepcopy(world))
+        self.settings = None
+        self.deleted = []
+
+    def find_endpoint(self, name):
+        found = self.endpoints.get(name)
+        return found and Endpoint(name, "", tuple(DeployedModel(i, model(m), c) for i, m, c in found["deployed"]))
+
+    def find_registered_model(self, name):
+        if "@" not in name:
+            name = next((n for n in self.models if n.startswith(f"{name}@")), name)
+        found = self.models.get(name)
+        if found is None:
+            return None
+        there = [e for e, each in self.endpoints.items() if any(m == name for _, m, _ in each["deployed"])]
+        return RegisteredModel(
+            *(model(name), found["default"], tuple(found["aliases"]), found["original"], tuple(there), found["made"]),
+            checkpoint_ids=("1", "2", "3"),
+        )
+
+    def list_registered_models(self, project, location):
+        prefix = f"projects/{project}/locations/{location}/models/"
+        listed = {n.partition("@")[0]: n for n in self.models if n.startswith(prefix)}
+        return [self.find_registered_model(name) for name in listed.values()]
+
+    def list_model_versions(self, name):
+        return [self.find_registered_model(n) for n in self.models if n.startswith(f"{name}@")]
+
+    def get_tuning_job(self, name):
+        return TuningJob(name, "SUCCEEDED", model=MODEL, endpoint=self.job_endpoint)
+
+    def read_traffic(self, name, now):
+        age = self.endpoints[name]["asked"]
+        if age == "?":
+            return Traffic(problem="403")
+        return Traffic(None if age is None else time.time() - age * DAY)
+
+    def undeploy_model(self, name, deployed_id):
+        self._watch_endpoint(name)
+        each = self.endpoints[name]
+        each["deployed"] = [entry for entry in each["deployed"] if entry[0] != deployed_id]
+
+    def delete_endpoint(self, name):
+        if name in self.stubborn:
+            raise PermanentServiceError(f"{name}: no")
+        assert not self.endpoints[name]["deployed"], "Google refuses"
+        assert name not in (self.settings.champion, self.job_endpoint)
+        del self.endpoints[name]
+        self.deleted.append(name)
+
+    def delete_model_version(self, name):
+        assert "default" not in self.models[name]["aliases"], "Google refuses"
+        self._watch_copy(name)
+        del self.models[name]
+
+    def delete_model(self, name):
+        for each in [n for n in self.models if n.startswith(f"{name}@")]:
+            self._watch_copy(each)
+            del self.models[each]
+
+    def _watch_endpoint(self, name):
+        each, settings = self.endpoints[name], self.settings
+        assert name not in (settings.champion, self.job_endpoint)
+        for _, owner, checkpoint in each["deployed"]:
+            if owner == MODEL:
+                assert checkpoint not in (None, self.models[MODEL]["default"], *settings.keep_checkpoints)
+                assert self.models[MODEL]["default"] is not None
+            else:
+                assert self.models[owner]["original"] == MODEL
+                self._watch_copy(owner, of_endpoint=True)
+        assert len({owner for _, owner, _ in each["deployed"]}) == 1
+        if not settings.ignore_traffic:
+            assert each["asked"] is None or (each["asked"] != "?" and each["asked"] >= settings.idle_days - 0.01)
+
+    def _watch_copy(self, name, of_endpoint=False):
+        found, settings = self.models[name], self.settings
+        assert found["original"] == MODEL
+        assert set(found["aliases"]) <= {"default"}
+        assert settings.champion not in (name, name.partition("@")[0])
+        assert of_endpoint or not any(m == name for e in self.endpoints.values() for _, m, _ in e["deployed"])
+        others = [m for other, m in self.models.items() if m["original"] == MODEL and other != name]
+        assert settings.keep_copies is not None
+        assert sum((m["made"] or 0) >= found["made"] for m in others) >= settings.keep_copies
+        self.deleted.append(name)
+
+
+COPIES = [f"{EUROPE}/models/{name}" for name in ("a@1", "a@2", "b@1", "c@1", "d@1")]
+OWNERS = [MODEL, MODEL, MODEL, OLDER, OTHER, *COPIES]
+CHECKPOINTS = st.sampled_from(["1", "2", "3", None])
+ENDPOINTS = [f"{PARENT}/endpoints/{n}" for n in range(6)]
+
+
+@st.composite
+def worlds(draw):
+    def registered(name):
+        is_copy = name in COPIES and draw(st.integers(0, 4)) > 0
+        return {
+            "default": draw(CHECKPOINTS),
+            "aliases": draw(st.sampled_from([[], ["default"], ["default"], ["champion"], ["default", "champion"]])),
+            "original": MODEL if is_copy else draw(st.sampled_from([None, OTHER])),
+            "made": draw(st.sampled_from([None, 1.0, 2.0, 3.0, 4.0, 5.0])) if name in COPIES else 1.0,
+        }
+
+    models = {name: registered(name) for name in (MODEL, OLDER, OTHER, *COPIES)}
+    models[MODEL]["original"] = None
+    made = st.tuples(st.sampled_from("xyz"), st.sampled_from(OWNERS), CHECKPOINTS)
+    endpoints = {
+        name: {
+            "deployed": draw(st.lists(made, max_size=2, unique_by=lambda each: each[0])),
+            "asked": draw(st.sampled_from([None, 0.5, 3.0, 10.0, 10.0, 10.0, "?"])),
+        }
+        for name in ENDPOINTS
+    }
+    return {
+        "models": models,
+        "endpoints": endpoints,
+        "job_endpoint": draw(st.sampled_from([None, *ENDPOINTS])),
+        "stubborn": draw(st.sets(st.sampled_from(ENDPOINTS), max_size=1)),
+    }
+
+
+SETTINGS = st.builds(
+    CleanupSettings,
+    model=st.just(MODEL),
+    tuning_job=st.just(f"{PARENT}/tuningJobs/1"),
+    champion=st.sampled_from([None, ENDPOINTS[0], COPIES[0], COPIES[2].partition("@")[0], OTHER]),
+    keep_checkpoints=st.sampled_from([(), ("1",)]),
+    ignore_traffic=st.booleans(),
+    keep_copies=st.sampled_from([None, 1, 2]),
+    copy_location=st.just("europe-west4"),
+)
+
+
+def survey_plan(service, settings):
+    survey = Survey(service, settings)
+    items = survey.items()
+    return {
+        "settings": settings.as_dict(),
+        "model": MODEL,
+        "default_checkpoint_id": None,
+        "counted": survey.rules.counted,
+        "items": [item.as_dict() for item in items],
+    }
+
+
+def clean_up(service, plan):
+    operator = GeminiCleanupOperator(task_id="clean_up", plan=plan, is_dry_run=False, require_approval=False)
+    operator.hook = service
+    try:
+        return operator.execute(context())
+    except CleanupError:
+        return None
+
+
+@how(parent=how.default, max_examples=max(100, how.default.max_examples))
+@given(worlds(), worlds(), SETTINGS)
+def test_nothing_protected_is_deleted_although_everything_changes_after_the_plan(before, after, settings):
+    first = Service(before)
+    first.settings = settings
+    made = survey_plan(first, settings)
+    assert first.deleted == []
+    second = Service(after)
+    second.settings = settings
+    if to_delete(made):
+        clean_up(second, made)
+        planned = {name for item in to_delete(made) for name in (item.name, *item.endpoints)}
+        assert set(second.deleted) <= planned | {f"{n}@{v}" for n in planned for v in "12"}
+
+
+@how(parent=how.default, max_examples=max(100, how.default.max_examples))
+@given(worlds(), SETTINGS)
+def test_what_the_plan_names_is_deleted_and_a_second_try_goes_on(world, settings):
+    service = Service(world)
+    service.settings = settings
+    made = survey_plan(service, settings)
+    if not to_delete(made):
+        return
+    clean_up(service, made)
+    service.stubborn = set()
+    result = clean_up(service, made)
+    assert result is not None
+    assert {each["outcome"] for each in result["items"]} <= {"deleted", "gone already"}
+    for item in to_delete(made):
+        gone = service.find_endpoint(item.name) if item.kind == "endpoint" else service.find_registered_model(item.name)
+        assert gone is None
+
+
+def test_the_random_worlds_have_something_to_delete():
+    """Else the tests above would show nothing."""
+    kinds = set()
+
+    @how(parent=how.default, max_examples=200)
+    @given(worlds(), SETTINGS)
+    def look(world, settings):
+        service = Service(world)
+        service.settings = settings
+        kinds.update((item.kind, "@" in item.name) for item in to_delete(survey_plan(service, settings)))
+
+    look()
+    assert kinds == {("endpoint", False), ("copy", False), ("copy", True)}

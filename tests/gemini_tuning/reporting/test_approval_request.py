@@ -1,0 +1,315 @@
+"""A person has the last word: what is asked, what may be answered, what becomes of the answer."""
+
+import uuid
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import DAG
+from airflow.sdk.exceptions import DownstreamTasksSkipped, TaskAwaitingInput
+from airflow.sdk.execution_time import task_runner
+from airflow.sdk.execution_time.comms import HITLDetailRequestResult
+from support import TaskStateStore, context
+
+from gemini_tuning.core.exceptions import InvalidInputError
+from gemini_tuning.operators import GeminiApproveCheckpointOperator
+from gemini_tuning.operators.base import RETRY_POLICY
+from gemini_tuning.reporting.approval_request import Offer, fingerprint, question
+from tests.gemini_tuning.reporting.run_values import JOB, METRICS, MODEL, RESULTS, assessment, decision, summary
+
+APPROVE, TAKE_3, REJECT = "Approve checkpoint 2", "Take checkpoint 3 instead", "Reject"
+ADA = {"id": "7", "name": "ada"}
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+DOWNSTREAM = {"set_default", "copy_model", "report"}
+
+
+# ------------------------------------------------------------------------------------------- offer
+
+
+def test_the_winner_and_every_other_that_passed_the_gates_are_offered():
+    offer = Offer.of(decision())
+    assert offer == Offer("2", {APPROVE: "2", TAKE_3: "3", REJECT: None})
+    assert [offer.outcome(answer) for answer in offer.options] == ["approved", "another checkpoint", "rejected"]
+    with pytest.raises(ValueError, match=r"'Take checkpoint 1 instead' was not offered; offered were: Approve"):
+        offer.outcome("Take checkpoint 1 instead")
+
+
+def test_without_a_winner_nothing_is_offered():
+    assert Offer.of(decision(None)) == Offer(None, {REJECT: None})
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        (decision("1"), "the winner, checkpoint '1', is not among those that passed"),
+        (decision("9"), "the winner, checkpoint '9', is not among those that passed"),
+        (decision({"id": 2}), "winner: checkpoint_id: {'id': 2} is not the id"),
+        (decision(checkpoints=None), "checkpoints: expected a list, not None"),
+        (decision(checkpoints=[assessment("2"), assessment("2")]), "a checkpoint is there more than once"),
+        (decision(checkpoints=[{**assessment("2"), "passed_gates": "yes"}]), "is not among those that passed"),
+    ],
+)
+def test_a_decision_that_cannot_be_offered(bad, said):
+    with pytest.raises(ValueError, match=r"^decision") as caught:
+        Offer.of(bad)
+    assert said in str(caught.value)
+
+
+# ---------------------------------------------------------------------------------------- question
+
+
+def asked(**change):
+    arguments = {
+        "decision": decision(),
+        "results": RESULTS,
+        "metrics": METRICS,
+        "tuning_job": JOB,
+        "model": MODEL,
+        "default_checkpoint_id": "3",
+        "report_uri": "gs://bucket/reports/run",
+        "timeout": 7_200.0,
+    }
+    return question(Offer.of(decision()), **{**arguments, **change})
+
+
+def test_the_question_has_the_table_and_the_links():
+    body = asked(champion=summary("9"), decision=decision(overfitting="from step 18 on", missing=["no tokens"]))
+    for piece in (
+        "**Proposed: checkpoint 2.** Checkpoint 2 wins.",
+        "| 91.7% (81.7% to 91.7%) |",
+        "| **proposed** |",
+        "| default now ",
+        "| answers all critical cases |",
+        "| pass rate 41.7% is below 80.0% |",
+        "\n| champion ",
+        "- Overfitting: from step 18 on\n",
+        "- Missing evidence: no tokens\n",
+        f"- Tuning job: [{JOB}](https://console.cloud.google.com/vertex-ai/generative/language/locations/",
+        "- checkpoint 3: results [gs\\://bucket/results/checkpoint-3.jsonl](https://console.cloud.google.com/storage/"
+        "browser/_details/bucket/results/checkpoint-3.jsonl), endpoint [projects/123/",
+        "(https://console.cloud.google.com/storage/browser/_details/bucket/reports/run)",
+        "No answer within 2 hours means reject.",
+    ):
+        assert piece in body
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(1, "1 seconds"), (90, "90 seconds"), (600, "10 minutes"), (86_400, "24 hours"), (604_800, "7 days")],
+)
+def test_how_long_there_is_time(seconds, words):
+    assert f"No answer within {words} means reject." in asked(timeout=seconds)
+
+
+def test_what_is_asked_has_a_fingerprint():
+    offer = Offer.of(decision())
+    assert fingerprint("a", offer) == fingerprint("a", Offer.of(decision()))
+    assert fingerprint("a", offer) != fingerprint("b", offer)
+    assert fingerprint("a", offer) != fingerprint("a", Offer.of(decision("3")))
+
+
+# ---------------------------------------------------------------------------------------- operator
+
+
+class Airflow:
+    """The supervisor's side of a request: as Airflow 3.3, it keeps the first one of a task instance for good."""
+
+    def __init__(self):
+        self.kept = None
+        self.sent = 0
+
+    def send(self, msg):
+        self.sent += 1
+        self.kept = self.kept or msg
+        return HITLDetailRequestResult.from_api_response(self.kept)
+
+
+@pytest.fixture
+def airflow(monkeypatch):
+    stub = Airflow()
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", stub, raising=False)
+    return stub
+
+
+def operator(**change):
+    arguments = {
+        "decision": decision(),
+        "results": RESULTS,
+        "metrics": METRICS,
+        "default_checkpoint_id": "3",
+        "timeout": "3600",
+    }
+    with DAG("dag", schedule=None):
+        approve = GeminiApproveCheckpointOperator(task_id="approve", **{**arguments, **change})
+        approve >> [EmptyOperator(task_id=task) for task in sorted(DOWNSTREAM)]
+    return approve
+
+
+def run_context(approve, store=None, try_number=1):
+    found = context(store=store, try_number=try_number)
+    found["ti"].task, found["ti"].id, found["ti"].task_id = approve, uuid.uuid4(), "approve"
+    found["task_instance"], found["task"] = found["ti"], approve
+    return found
+
+
+def ask(approve, store, try_number=1):
+    with pytest.raises(TaskAwaitingInput) as caught:
+        approve.execute(run_context(approve, store, try_number))
+    return caught.value
+
+
+def event(*answers, by=ADA, **more):
+    return {
+        "chosen_options": list(answers), "params_input": {}, "responded_at": NOON, "responded_by_user": by,
+        "timedout": False, **more,
+    }  # fmt: skip
+
+
+def branch(method, found, *arguments):
+    """Return which direct downstream tasks run, and what was pushed."""
+    with pytest.raises(DownstreamTasksSkipped) as skipped:
+        method(found, *arguments)
+    return DOWNSTREAM - {task for task, _ in skipped.value.tasks}, found["ti"].xcoms
+
+
+def answered(airflow, answer, **change):
+    store = TaskStateStore()
+    ask(operator(**change), store)
+    approve = operator(**change)  # a new process takes over
+    return branch(approve.execute_complete, run_context(approve, store), answer)
+
+
+def test_it_asks_and_holds_nothing_meanwhile(airflow):
+    waiting = ask(operator(assigned_users=[ADA]), TaskStateStore())
+    assert (waiting.method_name, waiting.timeout) == ("execute_complete", timedelta(hours=1))
+    request = airflow.kept
+    assert (request.options, request.defaults) == ([APPROVE, TAKE_3, REJECT], [REJECT])
+    assert request.body == asked(tuning_job=None, model=None, report_uri=None, timeout=3600.0)
+    assert [user.id for user in request.assigned_users] == ["7"]
+    assert airflow.sent == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome", "winner", "tasks"),
+    [
+        (APPROVE, "approved", "2", {"set_default"}),
+        (TAKE_3, "another checkpoint", "3", {"set_default"}),
+        (REJECT, "rejected", None, {"report"}),
+    ],
+)
+def test_what_becomes_of_an_answer(airflow, answer, outcome, winner, tasks):
+    ran, xcoms = answered(airflow, event(answer))
+    assert ran == tasks
+    assert xcoms["winner"] == winner
+    assert xcoms["return_value"] == {
+        "required": True,
+        "outcome": outcome,
+        "checkpoint_id": winner,
+        "proposed": "2",
+        "by": ADA,
+        "at": "2026-11-20T12:00:00+00:00",
+        "timeout": 3600.0,
+        "offered": [APPROVE, TAKE_3, REJECT],
+    }
+
+
+@pytest.mark.parametrize(
+    "silence",
+    [
+        event(REJECT, by=None, timedout=True),
+        event(APPROVE, by=None, timedout=True),
+        event(APPROVE, by=None),
+        {"error": "The Human-in-the-loop response timeout has passed", "error_type": "timeout"},
+    ],
+)
+def test_when_nobody_answers_it_is_a_rejection(airflow, silence):
+    ran, xcoms = answered(airflow, silence)
+    assert ran == {"report"}
+    assert (xcoms["winner"], xcoms["return_value"]["outcome"], xcoms["return_value"]["by"]) == (None, "timed out", None)
+
+
+@pytest.mark.parametrize("answers", [("Approve checkpoint 9",), ("Take checkpoint 1 instead",), (), (APPROVE, REJECT)])
+def test_what_was_not_offered_promotes_nothing(airflow, answers):
+    store = TaskStateStore()
+    ask(operator(), store)
+    approve = operator()
+    found = run_context(approve, store)
+    with pytest.raises(ValueError, match=r"not in \[|expected one answer"):
+        approve.execute_complete(found, event(*answers))
+    assert found["ti"].xcoms == {}
+
+
+def test_an_answer_to_another_comparison_does_not_count(airflow):
+    store = TaskStateStore()
+    ask(operator(), store)
+    for changed in (
+        operator(decision=decision("3")),
+        operator(results=[*RESULTS[:2], summary("3", latency_ms={"p50": 1, "p95": 2})]),
+    ):
+        found = run_context(changed, store)
+        with pytest.raises(InvalidInputError, match=r"has changed since this was asked.*DELETE .*/approve"):
+            changed.execute_complete(found, event(APPROVE))
+        assert found["ti"].xcoms == {}
+
+
+def test_the_default_comes_from_the_decision_when_it_is_not_given(airflow):
+    assert answered(airflow, event(TAKE_3), default_checkpoint_id=None)[0] == {"set_default"}
+
+
+def test_without_a_winner_nobody_is_asked(airflow):
+    approve = operator(decision=decision(None), results=[None])
+    ran, xcoms = branch(approve.execute, run_context(approve))
+    assert ran == {"report"}
+    assert (xcoms["winner"], xcoms["return_value"]["outcome"], xcoms["return_value"]["offered"]) == (
+        None,
+        "nothing to approve",
+        [],
+    )
+    assert airflow.sent == 0
+
+
+@pytest.mark.parametrize("winner, tasks", [("2", {"set_default"}), ("3", {"set_default"})])
+def test_when_it_is_not_required_the_rules_decide(airflow, winner, tasks):
+    approve = operator(decision=decision(winner), required="False")
+    ran, xcoms = branch(approve.execute, run_context(approve))
+    assert ran == tasks
+    assert xcoms["winner"] == winner
+    assert (xcoms["return_value"]["required"], xcoms["return_value"]["outcome"]) == (False, "not required")
+    assert airflow.sent == 0
+
+
+def test_cleared_it_asks_again(airflow):
+    store = TaskStateStore()
+    ask(operator(assigned_users=ADA), store)
+    ask(operator(assigned_users=ADA), store, try_number=2)
+    approve = operator(assigned_users=ADA)
+    assert branch(approve.execute_complete, run_context(approve, store, 2), event(APPROVE))[0] == {"set_default"}
+
+
+@pytest.mark.parametrize("changed", [{"decision": decision("3")}, {"assigned_users": [ADA]}, {"results": RESULTS[:2]}])
+def test_cleared_it_does_not_show_a_comparison_that_is_not_true_any_more(airflow, changed):
+    store = TaskStateStore()
+    ask(operator(), store)
+    approve = operator(**changed)
+    with pytest.raises(InvalidInputError, match=r"comparison of an earlier try.*nobody was asked.*DELETE .*/approve"):
+        approve.execute(run_context(approve, store, try_number=2))
+
+
+def test_a_second_try_whose_first_did_not_come_to_ask(airflow):
+    ask(operator(assigned_users=[ADA]), TaskStateStore(), try_number=2)
+    assert [user.id for user in airflow.kept.assigned_users] == ["7"]
+
+
+@pytest.mark.parametrize("timeout", ["0", "-1", "soon", "1e12"])
+def test_a_time_that_makes_no_sense(airflow, timeout):
+    with pytest.raises(ValueError, match="timeout"):
+        operator(timeout=timeout).execute(run_context(operator()))
+
+
+def test_a_decision_that_is_none(airflow):
+    with pytest.raises(ValueError, match="decision: expected what the step pushed, not None"):
+        operator(decision=None).execute(run_context(operator()))
+
+
+def test_what_nobody_can_answer_is_not_asked_again_by_a_retry():
+    assert operator().retry_policy is RETRY_POLICY

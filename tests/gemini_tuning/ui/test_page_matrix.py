@@ -1,0 +1,188 @@
+"""Cases by checkpoints, from the lines of the results files."""
+
+import json
+import resource
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tuning_runs import lines, result
+
+from gemini_tuning.ui import matrix
+from tests.gemini_tuning.strategies import DEEP, json_values
+
+
+@pytest.fixture
+def built(tmp_path):
+    """Build a matrix of ``{who: results}``."""
+
+    def build(**results):
+        path = tmp_path / "matrix.sqlite"
+        path.unlink(missing_ok=True)
+        files = [(name, lambda found=found: lines(found)) for name, found in results.items()]
+        matrix.build(path, files)
+        return path
+
+    return build
+
+
+@pytest.fixture
+def built_of_bytes(tmp_path):
+    def build(*found):
+        path = tmp_path / "bytes.sqlite"
+        path.unlink(missing_ok=True)
+        matrix.build(path, [("1", lambda: found)])
+        return path
+
+    return build
+
+
+def verdicts(page):
+    return {row.case_id: [cell.verdict if cell else None for cell in row.cells.values()] for row in page.rows}
+
+
+def cases(path, filter_="all", number=1):
+    return [row.case_id for row in matrix.page(path, filter_, number).rows]
+
+
+def test_each_case_is_a_row_in_the_order_of_the_suite(built):
+    path = built(one=[result("b"), result("a", False)], two=[result("a"), result("b")])
+    found = matrix.page(path, "all", 1)
+    assert found.contenders == ["one", "two"]
+    assert list(verdicts(found).items()) == [("b", ["passed", "passed"]), ("a", ["failed", "passed"])]
+
+
+def test_repeats_are_counted(built):
+    asked = [result("a", n > 1, repeat=n) for n in (1, 2, 3)]
+    (row,) = matrix.page(built(one=asked, two=[result("a")]), "all", 1).rows
+    assert (row.cells["one"].verdict, row.cells["one"].passed, row.cells["one"].asked) == ("partly", 2, 3)
+
+
+def test_a_prompt_without_an_answer_is_no_failure(built):
+    path = built(one=[result("a", False, answer=None)], two=[result("a"), result("a", False, repeat=2, answer=None)])
+    assert verdicts(matrix.page(path, "all", 1)) == {"a": ["no answer", "no answer"]}
+
+
+def test_who_was_not_asked_has_no_cell(built):
+    path = built(one=[result("a"), result("b")], two=[result("a")])
+    assert verdicts(matrix.page(path, "all", 1)) == {"a": ["passed", "passed"], "b": ["passed", None]}
+    assert cases(path, "differs") == ["b"]
+
+
+def test_filters_and_their_counts(built):
+    path = built(
+        one=[result("same"), result("differs"), result("fails", False), result("grave", critical=True)],
+        two=[result("same"), result("differs", False), result("fails", False), result("grave", critical=True)],
+    )
+    assert matrix.page(path, "all", 1).counts == {"all": 4, "differs": 1, "fails": 2, "critical": 1}
+    assert cases(path, "differs") == ["differs"]
+    assert cases(path, "fails") == ["differs", "fails"]
+    assert cases(path, "critical") == ["grave"]
+    assert matrix.page(path, "critical", 1).rows[0].critical
+
+
+def test_a_file_without_a_result_makes_no_case_differ(built):
+    path = built(one=[result("a")], two=[])
+    assert matrix.page(path, "all", 1).contenders == ["one", "two"]
+    assert matrix.page(path, "all", 1).counts["differs"] == 0
+
+
+def test_no_results_are_an_empty_page(built):
+    for path in (built(), built(one=[])):
+        found = matrix.page(path, "differs", 3)
+        assert (found.rows, found.number, found.pages, found.counts["all"]) == ([], 1, 1, 0)
+
+
+@pytest.mark.parametrize(("asked", "got", "rows"), [(1, 1, 50), (3, 3, 20), (4, 3, 20), (10**30, 3, 20), (0, 1, 50)])
+def test_pages_end_where_the_cases_do(built, asked, got, rows):
+    found = matrix.page(built(one=[result(f"c{n}") for n in range(120)]), "all", asked)
+    assert (found.number, found.pages, len(found.rows)) == (got, 3, rows)
+
+
+def test_answers_are_there_by_contender_in_the_order_of_the_repeats(built):
+    path = built(one=[result("a", repeat=2), result("a", repeat=1), result("b")], two=[result("a", answer="No.")])
+    found = matrix.answers(path, "a")
+    assert [line["repeat"] for line in found["one"]] == [1, 2]
+    assert [line["answer"] for line in found["two"]] == ["No."]
+    assert matrix.answers(path, "nobody") == {}
+
+
+def test_an_id_is_only_an_id(built):
+    odd = "'; DROP TABLE answers; --"
+    path = built(one=[result(odd)])
+    assert list(matrix.answers(path, odd)) == ["one"]
+    assert matrix.answers(path, "%") == {}
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b"",
+        b"\n",
+        b"{",
+        json.dumps(result("half")).encode()[:40],
+        b"null\n",
+        b"[]\n",
+        b'"case_id"\n',
+        b"\xff\xfe\n",
+        json.dumps(result("wide")).encode("utf-16"),
+        b'\xef\xbb\xbf{"case_id": "a"}',
+        DEEP.encode(),
+        json.dumps(result("x") | {"deep": 0}).encode().replace(b'"deep": 0', b'"deep": ' + DEEP.encode()),
+        b'{"case_id": "a", "repeat": 1, "critical": false}',
+        *lines([result("x", repeat=r) for r in (None, [], 10**30, -(2**63), 1e400, float("nan"), "9" * 5_000)]),
+    ],
+    ids=range(20),
+)
+def test_what_is_no_result_is_passed_over(built_of_bytes, bad):
+    path = built_of_bytes(bad, *lines([result("good")]))
+    assert cases(path) == ["good"]
+    assert matrix.answers(path, "good")["1"]
+
+
+@pytest.mark.parametrize("field", ["score", "latency_ms", "answer", "contents"])
+def test_numbers_that_only_python_takes_for_json_are_no_error(built, field):
+    path = built(one=[result("a", **{field: float("nan")}), result("b")])
+    assert cases(path) == ["a", "b"]
+
+
+def test_odd_ids_can_be_asked_for(built):
+    path = built(
+        one=[result(7), result({"a": 1}), result("half\ud800"), result("x" * 5_000), result("a\0b"), result("")]
+    )
+    assert len(cases(path)) == 6
+    for case_id in cases(path):
+        assert len(case_id) <= matrix.MAX_CASE_ID
+        assert matrix.answers(path, case_id)["one"]
+        case_id.encode()
+
+
+@given(found=st.lists(st.dictionaries(st.sampled_from(sorted(result("a"))), json_values)))
+def test_whatever_a_file_holds_there_is_a_page(tmp_path, found):
+    path = tmp_path / "any.sqlite"
+    path.unlink(missing_ok=True)
+    dumped = [json.dumps({**result("a"), **each}, default=str).encode("utf-8", "replace") for each in found]
+    matrix.build(path, [("1", lambda: dumped)])
+    for case_id in cases(path):
+        matrix.answers(path, case_id)
+
+
+def peak():
+    """Return the most memory that this process has had so far, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1_024)
+
+
+def test_ten_checkpoints_of_ten_thousand_cases_are_paged_in_bounded_memory(tmp_path):
+    def read(contender):
+        for number in range(10_000):
+            yield json.dumps(result(f"case-{number}", (number + contender) % 7 > 0, contents="x" * 200)).encode()
+
+    path, before = tmp_path / "big.sqlite", peak()
+    matrix.build(path, [(str(n), lambda n=n: read(n)) for n in range(10)])
+    found = matrix.page(path, "differs", 200)
+    assert path.stat().st_size > 40e6
+    assert peak() - before < 16e6
+    assert found.counts == {"all": 10_000, "differs": 10_000, "fails": 10_000, "critical": 0}
+    assert len(found.rows) == 50
+    assert len(found.rows[0].cells) == 10

@@ -1,0 +1,183 @@
+"""What the page asks Airflow's database, on Airflow's own tables."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import event
+from tuning_runs import ALL, BEGAN, CONF, CREATED, DAG, NOW, PROMOTED, RUNNING, WAITING, run, save, save_dag, step
+
+from gemini_tuning.ui import queries
+from gemini_tuning.ui.queries import Query, dag_ids_tagged, dag_ids_to_start, find_runs, get_run, load_runs, pushed_by
+from tests.gemini_tuning.reporting.run_values import MODEL, PROMOTION, RESULTS
+
+
+@pytest.fixture
+def dag(session):
+    save_dag(session, DAG, queries.TAG, "gemini")
+
+
+def fill(session, count, **change):
+    """Insert so many runs, each a minute after the one before."""
+    for number in range(count):
+        save(session, run(run_id=f"run-{number}", run_after=BEGAN + timedelta(minutes=number), **change))
+
+
+def found(session, dag_ids=(DAG,), **query):
+    runs, more = find_runs(session, dag_ids, Query(**query))
+    return [each.run_id for each in runs], more
+
+
+def test_dags_are_found_by_their_tag(session, dag):
+    save_dag(session, "other", "gemini")
+    save_dag(session, "promotion", queries.ACTIONS_TAG)
+    assert dag_ids_tagged(session, queries.TAG) == {DAG}
+    assert dag_ids_tagged(session, queries.TAG, queries.ACTIONS_TAG) == {DAG, "promotion"}
+    assert dag_ids_tagged(session, "nobody") == set()
+
+
+def test_a_dag_whose_file_is_gone_keeps_its_runs_and_is_not_started(session):
+    save_dag(session, "there", queries.ACTIONS_TAG, queries.TAG)
+    save_dag(session, "gone", queries.ACTIONS_TAG, queries.TAG, stale=True)
+    assert dag_ids_tagged(session, queries.TAG) == {"there", "gone"}
+    assert dag_ids_to_start(session, queries.ACTIONS_TAG) == {"there"}
+
+
+def test_a_run_comes_back_with_its_steps_and_what_they_pushed(session, dag):
+    save(session, run(*ALL))
+    back = get_run(session, DAG, "manual__1")
+    assert replace(back, id=1, steps=()) == run()
+    assert [(s.task_id, s.map_index, s.label) for s in back.all_steps(queries.SMOKE_TEST)] == [
+        ("smoke_test", 0, "checkpoint 1"),
+        ("smoke_test", 1, "checkpoint 2"),
+        ("smoke_test", 2, "checkpoint 3"),
+    ]
+    assert [s.pushed["return_value"] for s in back.all_steps(queries.SMOKE_TEST)] == RESULTS
+    assert back.mapping(queries.SET_DEFAULT) == PROMOTION
+    assert back.step(queries.CREATE) == CREATED
+
+
+def test_what_is_not_asked_for_is_not_read(session, dag):
+    save(session, run(step(queries.CREATE, "job", _link_tuning_job="https://…", progress={"state": "x"})))
+    assert set(get_run(session, DAG, "manual__1").step(queries.CREATE).pushed) == {"return_value", "progress"}
+
+
+def test_an_unknown_run_is_none(session, dag):
+    save(session, run())
+    assert get_run(session, DAG, "another") is None
+    assert get_run(session, "another", "manual__1") is None
+    assert load_runs(session, []) == []
+
+
+def test_runs_of_the_same_id_are_not_mixed_up(session, dag):
+    save_dag(session, "other", queries.TAG)
+    save(session, run(CREATED))
+    save(session, run(step(queries.CREATE, "another job", task_id="create_tuning_job"), dag_id="other"))
+    runs, _ = find_runs(session, {DAG, "other"}, Query())
+    assert {each.dag_id: each.pushed(queries.CREATE) for each in runs} == {
+        DAG: CREATED.pushed["return_value"],
+        "other": "another job",
+    }
+
+
+def test_the_newest_runs_come_first_page_by_page(session, dag):
+    fill(session, 5)
+    assert found(session, page_size=2) == (["run-4", "run-3"], True)
+    assert found(session, page_size=2, page=3) == (["run-0"], False)
+    assert found(session, page_size=5) == ([f"run-{n}" for n in (4, 3, 2, 1, 0)], False)
+    assert found(session, page_size=2, page=9_999) == ([], False)
+    assert found(session, dag_ids=()) == ([], False)
+    assert found(session, dag_ids={"another"}) == ([], False)
+
+
+def test_runs_of_one_moment_have_an_order(session, dag):
+    for number in range(4):
+        save(session, run(run_id=f"run-{number}"))
+    pages = [found(session, page_size=1, page=page)[0] for page in (1, 2, 3, 4)]
+    assert pages == [["run-3"], ["run-2"], ["run-1"], ["run-0"]]
+
+
+def test_runs_are_found_by_their_state(session, dag):
+    for state in ("queued", "running", "success", "failed"):
+        save(session, run(run_id=state, state=state))
+    assert found(session, states=("failed",)) == (["failed"], False)
+    assert sorted(found(session, states=("queued", "running"))[0]) == ["queued", "running"]
+
+
+def test_runs_are_found_by_the_names_of_their_models(session, dag):
+    known = {**RUNNING, "base_model": "gemini-2.5-pro", "display_name": "named by the job"}
+    save(session, run(run_id="queued", state="queued"))
+    save(session, run(replace(WAITING, pushed={"progress": known}), run_id="told", conf={}))
+    save(session, run(run_id="nothing", conf={}))
+    assert found(session, base_model="FLASH") == (["queued"], False)
+    assert found(session, base_model="pro") == (["told"], False)
+    assert found(session, display_name="by the JOB") == (["told"], False)
+    assert found(session, display_name="ferry", base_model="flash") == (["queued"], False)
+    assert found(session, display_name="ferry", base_model="pro") == ([], False)
+    assert found(session, display_name="ferry", states=("running",)) == ([], False)
+    assert found(session, display_name="100%_") == ([], False)
+
+
+def test_what_was_found_by_name_is_paged_too(session, dag):
+    fill(session, 5)
+    assert found(session, display_name="ferry", page_size=2) == (["run-4", "run-3"], True)
+    assert found(session, display_name="ferry", page_size=2, page=3) == (["run-0"], False)
+
+
+def test_a_run_that_waits_for_two_jobs_is_found_once(session, dag):
+    save(session, run(WAITING, replace(WAITING, task_id="wait_for_another")))
+    assert found(session, display_name="ferry") == (["manual__1"], False)
+
+
+@pytest.mark.parametrize("junk", [None, [], "text", 7, {"base_model": ["x"], "display_name": {}}])
+def test_names_that_are_none_are_found_by_nobody(session, dag, junk):
+    save(session, run(replace(WAITING, pushed={"progress": junk}), conf=junk))
+    assert found(session, display_name="ferry") == ([], False)
+    assert found(session)[0] == ["manual__1"]
+    assert find_runs(session, {DAG}, Query())[0][0].is_live is False
+
+
+def test_promotions_come_newest_first_from_the_dags_that_one_may_read(session, dag):
+    save_dag(session, "promotion", queries.ACTIONS_TAG)
+    save_dag(session, "hidden", queries.ACTIONS_TAG)
+    for dag_id, minutes in ((DAG, 0), ("promotion", 2), ("hidden", 3)):
+        promoted = replace(PROMOTED, pushed={"return_value": {**PROMOTION, "default_after": dag_id}})
+        save(session, run(promoted, dag_id=dag_id), NOW + timedelta(minutes=minutes))
+    read = [each["default_after"] for each in pushed_by(session, {DAG, "promotion"}, queries.SET_DEFAULT)]
+    assert read == ["promotion", DAG]
+    assert list(pushed_by(session, (), queries.SET_DEFAULT)) == []
+    assert list(pushed_by(session, {DAG}, queries.VERIFY)) == []
+
+
+@pytest.mark.parametrize("state", ["failed", "skipped", "running", None])
+def test_a_promotion_that_did_not_succeed_does_not_count(session, dag, state):
+    save(session, run(replace(PROMOTED, state=state)))
+    assert list(pushed_by(session, {DAG}, queries.SET_DEFAULT)) == []
+
+
+@pytest.mark.parametrize("junk", [None, [], "text", 7])
+def test_a_promotion_that_is_no_mapping_does_not_count(session, dag, junk):
+    save(session, run(replace(PROMOTED, pushed={"return_value": junk}), run_id="junk"))
+    save(session, run(PROMOTED))
+    assert [each["model"] for each in pushed_by(session, {DAG}, queries.SET_DEFAULT)] == [MODEL]
+
+
+@pytest.mark.parametrize("query", [Query(), Query(display_name="ferry")])
+def test_a_page_takes_as_many_queries_for_many_runs_as_for_one(session, dag, query):
+    fill(session, 1, conf=CONF)
+
+    def queries():
+        asked = []
+
+        def listen(*args):
+            asked.append(args[2])
+
+        event.listen(session.bind, "before_cursor_execute", listen)
+        find_runs(session, {DAG}, query)
+        event.remove(session.bind, "before_cursor_execute", listen)
+        return len(asked)
+
+    for_one = queries()
+    for number in range(20):
+        save(session, run(*ALL, run_id=f"more-{number}"))
+    assert queries() == for_one
