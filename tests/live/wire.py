@@ -87,10 +87,12 @@ class Wire:
         from requests.adapters import HTTPAdapter
         from urllib3.util.retry import Retry
 
+        from gemini_tuning.core.exceptions import GeminiTuningError
+
         try:
             hook = _hook(connection)
             session = AuthorizedSession(hook.get_credentials())
-        except (GoogleAuthError, AirflowException, OSError, ValueError) as error:
+        except (GoogleAuthError, AirflowException, GeminiTuningError, OSError, ValueError) as error:
             raise NoCredentialsError(f"{type(error).__name__}: {error}"[:500]) from error
         reads = Retry(
             READ_ATTEMPTS,

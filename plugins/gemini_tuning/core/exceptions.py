@@ -1,99 +1,124 @@
-"""The few errors of this package.
+"""Exceptions of this package.
 
-Each message says what happened, to which resource, what the service answered, and what to do next.
+Every one has the same four attributes, so that callbacks, tests and other DAGs need not parse the message:
+
+``field``
+    the parameter or the dotted path in a file that is wrong, for example ``"epoch_count"``; empty when none is.
+``resource``
+    full name or address of the resource that the error is about; empty when there is none.
+``code``
+    a stable reason in snake_case, for example ``"not_found_in_model"``; for a :class:`ServiceError` the HTTP status, as
+    in ``google.genai.errors.APIError``.
+``hint``
+    the next step for the reader; it is also the last sentence of the message.
 """
 
 from __future__ import annotations
 
-from airflow.sdk.exceptions import AirflowException
 
+class GeminiTuningError(Exception):
+    """Base class of all errors of this package.
 
-class GeminiTuningError(AirflowException):
-    """Base class: whatever goes wrong in a run and is not a mistake in the DAG file."""
+    :param message: what happened, with the service's own message where there is one.
+    :param field: the parameter or dotted path that is wrong.
+    :param resource: full name or address of the resource.
+    :param code: stable reason in snake_case.
+    :param hint: next step, appended to the message.
+    """
+
+    code: str | int
+
+    def __init__(
+        self, message: str, *, field: str = "", resource: str = "", code: str | int = "", hint: str = ""
+    ) -> None:
+        super().__init__(f"{message} {hint}" if hint else message)
+        self.field = field
+        self.resource = resource
+        self.code = code
+        self.hint = hint
 
 
 class ServiceError(GeminiTuningError):
-    """Google refused a request, or did not answer it.
+    """A request to a Google API failed.
 
-    :param message: the whole sentence for people.
-    :param resource: full name of the resource the request was about.
-    :param code: HTTP status, 0 when there was no answer.
-    :param status: Google's status word, for example ``NOT_FOUND``.
-    :param service_message: the service's own words: at most 2,000 characters, without tokens and keys.
-    :param retry_after: seconds that the service asks to wait before the next request; ``None`` where it does not.
+    :param code: HTTP status; 0 without a response.
+    :param status: canonical status, for example ``NOT_FOUND`` (https://cloud.google.com/apis/design/errors).
+    :param service_message: the service's own message: at most 2,000 characters, without tokens and keys.
+    :param retry_after: seconds to wait before the next request, from the ``Retry-After`` header; ``None`` without one.
     """
 
+    code: int
     retryable = False
 
     def __init__(
         self,
         message: str,
         *,
+        field: str = "",
         resource: str = "",
         code: int = 0,
+        hint: str = "",
         status: str = "",
         service_message: str = "",
         retry_after: float | None = None,
     ) -> None:
-        super().__init__(message)
-        self.resource = resource
-        self.code = code
+        super().__init__(message, field=field, resource=resource, code=code, hint=hint)
         self.status = status
         self.service_message = service_message
         self.retry_after = retry_after
 
 
 class TransientServiceError(ServiceError):
-    """The same request may succeed later: 408, 429, 5xx, no connection, no or a garbled answer."""
+    """A retry may succeed: 408, 429, 5xx, connection failed, no response or an unreadable one."""
 
     retryable = True
 
 
 class PermanentServiceError(ServiceError):
-    """Repeating the request cannot help: 400, 401, 403, 404, 409 and their like."""
+    """A retry cannot succeed: 400, 401, 403, 404, 409 and similar."""
 
 
 class NotSentError(TransientServiceError):
-    """A create cannot have reached the service, so it may be sent again.
+    """A create request cannot have reached the service, so it can safely be sent again.
 
-    There was no token for it or no connection; or it was about to leave later than announced, and was held back.
+    No access token or no connection could be obtained, or the request was held back because its send deadline passed.
     """
 
 
 class CreateOutcomeUnknownError(ServiceError):
-    """A create was sent and its answer was lost, so the resource may exist and cost money.
+    """A create request was sent and its response was lost: the resource may exist and cost money.
 
-    Neither transient nor permanent: it may be repeated by somebody who has looked for the resource before.
+    Neither transient nor permanent: send it again only after a search for the resource found nothing.
     """
 
 
 class RetryLimitExceededError(GeminiTuningError):
-    """A task has asked Google as often, or waited for room as long, as it may."""
+    """A create was attempted as often, or waited for quota as long, as the operator allows."""
 
 
 class TuningJobError(GeminiTuningError):
-    """The tuning job ended without success, or was not over at its deadline."""
+    """The tuning job finished without success, or had not finished at its deadline."""
 
 
 class TuningRunError(GeminiTuningError):
-    """The run of the tuning DAG that a retraining has started failed."""
+    """The run of the tuning DAG that a retraining triggered failed."""
 
 
 class CopyModelError(GeminiTuningError):
-    """The copy operation ended with an error, or was not over at its deadline."""
+    """The copy operation failed, or had not finished at its deadline."""
 
 
 class CheckpointError(GeminiTuningError):
-    """The checkpoints are not what the step needs: none, or not the one that was asked for."""
+    """The model has no checkpoints, or not the one that the step needs."""
 
 
 class VerificationError(GeminiTuningError):
-    """What was read back is not what was written."""
+    """A resource that was read back differs from what was written."""
 
 
 class CleanupError(GeminiTuningError):
-    """Something that was to be deleted could not be; the message names all."""
+    """Some resources could not be deleted; the message lists them."""
 
 
 class InvalidInputError(GeminiTuningError, ValueError):
-    """A parameter, a suite or a dataset is not acceptable; nothing was paid."""
+    """A parameter, a file or a dataset is not acceptable. Nothing was created and nothing was charged."""

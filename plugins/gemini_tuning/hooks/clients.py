@@ -1,6 +1,7 @@
 """Google's clients over an Airflow connection: which project, which address, whose token, how patient.
 
-Clients are imported inside functions: importing them takes seconds, and :mod:`gemini_tuning.hooks.gemini_tuning` is imported by every
+Clients are imported inside functions: importing them takes seconds, and :mod:`gemini_tuning.hooks.gemini_tuning` is
+imported by every
 task that talks to Google. Wire facts that shape it: google-genai repeats requests on its own unless told otherwise,
 takes the host from the client's location although the path follows the resource name, and keeps a token that the
 service refuses.

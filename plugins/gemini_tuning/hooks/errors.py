@@ -15,6 +15,7 @@ from airflow.sdk.exceptions import AirflowException
 from gemini_tuning.core import text
 from gemini_tuning.core.exceptions import (
     CreateOutcomeUnknownError,
+    GeminiTuningError,
     NotSentError,
     PermanentServiceError,
     ServiceError,
@@ -48,7 +49,7 @@ def service_errors(action: str, resource: str) -> Iterator[None]:
     """
     try:
         yield
-    except (AirflowException, ImportError):
+    except (AirflowException, GeminiTuningError, ImportError):
         raise
     except Exception as error:
         raise _translate(error, action, resource) from (error if _is_printable(error) else None)

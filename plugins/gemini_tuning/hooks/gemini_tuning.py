@@ -1,7 +1,8 @@
 """The only door to Google: tuning jobs, models, prompts, copies and objects, sync and async.
 
 How the clients are made is in :mod:`gemini_tuning.hooks.clients`, what a job's experiment tells in
-:mod:`gemini_tuning.hooks.experiments`, what is deployed where in :mod:`gemini_tuning.hooks.endpoints`. Google's clients are
+:mod:`gemini_tuning.hooks.experiments`, what is deployed where in :mod:`gemini_tuning.hooks.endpoints`. Google's
+clients are
 imported inside functions: importing them takes seconds.
 """
 
@@ -77,7 +78,8 @@ class GeminiTuningHook(ExperimentReader, EndpointHookMixin):
     """Vertex AI tuning, models, prompts, metrics and copies over a Google Cloud connection.
 
     Every method raises :class:`~gemini_tuning.core.exceptions.TransientServiceError` or
-    :class:`~gemini_tuning.core.exceptions.PermanentServiceError` when Google refuses or does not answer. A token that the
+    :class:`~gemini_tuning.core.exceptions.PermanentServiceError` when Google refuses or does not answer. A token that
+    the
     service refuses is renewed once.
     """
 

@@ -225,7 +225,7 @@ class GeminiCreateTuningJobOperator(IdempotentCreateMixin):
             raise AirflowRescheduleException(datetime.now(UTC) + GIVE_WAY)
 
     def announce(self, context: Context, submission: Submission) -> None:
-        """Push what the job can be found by, should this task die; :mod:`gemini_tuning.operators.cancel_tuning_job` reads it."""
+        """Push the labels that :mod:`gemini_tuning.operators.cancel_tuning_job` finds the job by."""
         labels = {**self._run, REQUEST: submission.request_id}
         context["ti"].xcom_push(key=SUBMISSION_XCOM, value={"labels": labels, "sent_at": submission.sent_at})
 

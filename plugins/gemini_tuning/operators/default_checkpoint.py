@@ -33,7 +33,8 @@ class DefaultCheckpointBase(GeminiBaseOperator):
         So there is no moment at which one is there without the other. Where the service refuses that request, though
         nobody has changed the model meanwhile, the default alone is set: a promotion is worth more than its record.
 
-        :param model: with its etag, see :meth:`~gemini_tuning.hooks.gemini_tuning.GeminiTuningHook.get_model_with_endpoints`.
+        :param model: with its etag, see
+            :meth:`~gemini_tuning.hooks.gemini_tuning.GeminiTuningHook.get_model_with_endpoints`.
         :param before_change: called with the model that is about to be changed, again when somebody else has been
             quicker; it may raise.
         :raises CheckpointError: when the model has no such checkpoint; nothing was changed.

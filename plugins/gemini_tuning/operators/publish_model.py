@@ -36,8 +36,10 @@ IN_USE = (400, 409)  # what a service may answer that does not take an alias awa
 class GeminiPublishModelOperator(GeminiBaseOperator):
     """Read a promoted model back, set its version aliases where wanted, and emit an asset event for it.
 
-    The event goes out when the task succeeds, through the alias :data:`gemini_tuning.registry.assets.PROMOTED_MODELS` to the
-    asset :func:`gemini_tuning.registry.assets.promoted_model`. Its extra: ``{"model", "version", "checkpoint_id", "endpoint",
+    The event goes out when the task succeeds, through the alias :data:`gemini_tuning.registry.assets.PROMOTED_MODELS`
+    to the
+    asset :func:`gemini_tuning.registry.assets.promoted_model`. Its extra: ``{"model", "version", "checkpoint_id",
+    "endpoint",
     "scores", "tuning_job", "dag_id", "run_id"}``; ``model`` is a full name without a version, ``endpoint`` serves the
     checkpoint (``None`` while it is not deployed), ``scores`` are those that are known of :data:`promotion.SCORES`.
     Airflow remembers no event: a task that is cleared emits it again.
@@ -142,8 +144,8 @@ class GeminiPublishModelOperator(GeminiBaseOperator):
         if model.default_checkpoint_id != checkpoint_id:
             raise VerificationError(
                 f"checkpoint_id: {short_repr(checkpoint_id)} was promoted, but the default of {model.name} is "
-                f"{short_repr(model.default_checkpoint_id)}: somebody else has set it. No event was emitted and no alias "
-                "set. Look at the model."
+                f"{short_repr(model.default_checkpoint_id)}: somebody else has set it. "
+                "No event was emitted and no alias set. Look at the model."
             )
         try:
             model.require_checkpoint(checkpoint_id)

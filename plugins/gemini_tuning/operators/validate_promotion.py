@@ -43,7 +43,8 @@ class GeminiValidatePromotionOperator(GeminiBaseOperator, BranchMixIn):
     A suite is given: branch to ``smoke_test_task_id``. Somebody has to approve: to ``gate_task_id``. Neither, or the
     checkpoint is the default already, or there is none: to ``set_default_task_id``.
 
-    A roll-back is to the checkpoint that the model's record names (:mod:`gemini_tuning.registry.rollback_labels`). It is found
+    A roll-back is to the checkpoint that the model's record names (:mod:`gemini_tuning.registry.rollback_labels`). It
+    is found
     once for each run: cleared after it has rolled back, the task does not take the way forth for the way back.
 
     XCom ``return_value``: ``{"model", "checkpoint_id", "default_checkpoint_id", "expected_default", "checkpoint",

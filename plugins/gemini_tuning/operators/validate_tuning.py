@@ -49,7 +49,8 @@ class GeminiValidateTuningOperator(CostEstimateMixin):
     :param validation_dataset_uri: the same for validation. (templated)
     :param suite: smoke suite, see :class:`~gemini_tuning.operators.GeminiSmokeTestCheckpointOperator`. (templated)
     :param suite_folder: folder that the suite lies in. (templated)
-    :param copy: the fields of :class:`~gemini_tuning.core.copy_spec.ModelCopySpec` for the copy at the end of the run, so
+    :param copy: the fields of :class:`~gemini_tuning.core.copy_spec.ModelCopySpec` for the copy at the end of the run,
+        so
         that a mistake in them shows before the tuning is paid. (templated)
     :param results_uri: folder under which the run gets one for its results: ``gs://bucket/folder`` or an absolute path;
         ``None`` takes ``gemini_tuning_results`` beside the training file. (templated)

@@ -95,7 +95,7 @@ class CleanupSettings:
         for checkpoint in self.keep_checkpoints:
             yield _checkpoint_problem(checkpoint)
         if not 1 <= self.idle_days <= MAX_IDLE_DAYS:
-            yield f"idle_days: {short_repr(self.idle_days)} is not 1 to {MAX_IDLE_DAYS}; to look away, say ignore_traffic"
+            yield f"idle_days must be between 1 and {MAX_IDLE_DAYS}; to skip the traffic check set ignore_traffic"
         if self.keep_copies is not None:
             if self.keep_copies < 1:
                 yield f"keep_copies: {short_repr(self.keep_copies)} is not 1 or more"
@@ -147,7 +147,8 @@ class Survey:
         if unknown := set(self._settings.keep_checkpoints) - set(found.checkpoint_ids):
             there = ", ".join(found.checkpoint_ids) or "none"
             raise InvalidInputError(
-                f"keep_checkpoints: {found.name} has no checkpoint {short_repr(min(unknown))}; it has: {shorten(there)}. "
+                f"keep_checkpoints: {found.name} has no checkpoint {short_repr(min(unknown))}; it has: "
+                f"{shorten(there)}. "
                 "Nothing was planned or deleted."
             )
         return found

@@ -11,7 +11,8 @@ than what is there, or nothing. So, in this order:
    be asked stays, as nothing can be shown to be better.
 3. **The highest score** among those that are left: the mean of the cases' scores by weight, which is the pass rate
    where no case gives part marks.
-4. **Ties.** Those that the best one is not significantly better than (:mod:`~gemini_tuning.selection.paired_test`) are as
+4. **Ties.** Those that the best one is not significantly better than (:mod:`~gemini_tuning.selection.paired_test`) are
+as
    good as it: among them a higher score is luck. The lowest eval loss wins, a measure over far more text than a suite
    has, but only when all of them have one: to compare some would favour those. Else, or when losses are equal, the
    earlier one wins: a later one that is no better has only had more time to overfit.

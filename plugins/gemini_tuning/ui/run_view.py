@@ -60,7 +60,8 @@ class RunView:
     """What the page shows.
 
     :param head: the run's line of the overview.
-    :param checkpoints: as :func:`~gemini_tuning.reporting.comparison_table.compare` gives them, by their number, each with
+    :param checkpoints: as :func:`~gemini_tuning.reporting.comparison_table.compare` gives them, by their number, each
+        with
         ``badges`` and ``console``.
     :param champion: the same of the model in production.
     :param cost: what the run was to cost, in brief and in a sentence; ``None`` when nothing was estimated.

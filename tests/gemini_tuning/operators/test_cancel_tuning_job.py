@@ -15,8 +15,8 @@ from gemini_tuning.core.exceptions import TuningJobError
 from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
 from gemini_tuning.operators import GeminiCancelTuningJobOperator, GeminiCreateTuningJobOperator
 from gemini_tuning.operators import cancel_tuning_job as cancel
-from gemini_tuning.sensors.tuning_job import GeminiTuningJobSensor
 from gemini_tuning.sensors import tuning_job as sensors
+from gemini_tuning.sensors.tuning_job import GeminiTuningJobSensor
 from gemini_tuning.triggers import tuning_job as triggers
 from gemini_tuning.triggers.task_states import GONE, is_wanted, state_of
 from gemini_tuning.triggers.tuning_job import TuningJobTrigger
