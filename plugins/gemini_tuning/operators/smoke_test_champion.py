@@ -43,7 +43,7 @@ class GeminiSmokeTestChampionOperator(SmokeTestBase):
             raise ValueError(problem)
         endpoint = self.hook.get_serving_endpoint(champion)
         self.log.info("The champion %s is asked at %s", champion, endpoint)
-        summary = self.ask_suite(
+        summary = self.run_suite(
             {"checkpoint_id": CHAMPION, "epoch": None, "step": None, "endpoint": endpoint}, context
         )
         if summary["unanswered"] and not summary["error"]:

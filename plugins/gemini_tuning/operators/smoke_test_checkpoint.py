@@ -18,7 +18,7 @@ class GeminiSmokeTestCheckpointOperator(SmokeTestBase):
 
     A checkpoint without an endpoint, or one whose endpoint refuses every prompt, gets no score and an error; the task
     succeeds, so that the other checkpoints can still win. A service that is away or over quota fails the task, so
-    that Airflow's retries apply; after the last one the checkpoint gets no score either, and ``away`` is true, with
+    that Airflow's retries apply; after the last one the checkpoint gets no score either, and ``service_unavailable`` is true, with
     which the choice fails unless another checkpoint was asked. XCom, further parameters and
     errors: :class:`SmokeTestBase`.
 
@@ -44,4 +44,4 @@ class GeminiSmokeTestCheckpointOperator(SmokeTestBase):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Run the suite and push the checkpoint's result."""
-        return self.ask_suite(Checkpoint.from_mapping(self.checkpoint).as_dict(), context)
+        return self.run_suite(Checkpoint.from_mapping(self.checkpoint).as_dict(), context)

@@ -9,7 +9,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowSkipException
 from support import LOCATION, context, finished_job
 
-from gemini_tuning.core.exceptions import PermanentServiceError, TransientServiceError
+from gemini_tuning.core.exceptions import InvalidInputError, PermanentServiceError, TransientServiceError
 from gemini_tuning.core.files import Files
 from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
 from gemini_tuning.operators import GeminiSmokeTestChampionOperator, GeminiSmokeTestCheckpointOperator
@@ -114,7 +114,7 @@ def test_after_the_last_try_a_checkpoint_that_is_out_of_reach_does_not_stop_the_
     vertex.faults([{"path": "generateContent", "status": 503}])
     summary = smoke(job.checkpoints[0].as_dict(), max_tries=0)
     assert summary["score"] is None
-    assert summary["away"] is True
+    assert summary["service_unavailable"] is True
     assert "it did not answer in 1 tries" in summary["error"]
 
 
@@ -236,6 +236,33 @@ def test_bad_parameters_are_refused_before_anything_is_asked(vertex, job, name, 
     with pytest.raises(ValueError, match=name):
         smoke(job.checkpoints[0].as_dict(), **{name: bad})
     assert prompts(vertex) == []
+
+
+CASE_FILE_SUITE = """
+defaults: {prompt: "{{ q }}", assert: [{type: not-contains, value: zebra}]}
+cases_from: {file: rows.jsonl}
+"""
+
+
+def test_smoke_test_with_the_validated_fingerprint_runs(vertex, job):
+    fingerprint = smoke(job.checkpoints[0].as_dict())["suite_fingerprint"]
+    assert smoke(job.checkpoints[0].as_dict(), suite_fingerprint=fingerprint)["suite_fingerprint"] == fingerprint
+
+
+@pytest.mark.parametrize("changed", ["s.yaml", "rows.jsonl"])
+def test_smoke_test_of_a_suite_changed_after_validation_sends_nothing(vertex, job, tmp_path, changed):
+    (tmp_path / "s.yaml").write_text(CASE_FILE_SUITE)
+    (tmp_path / "rows.jsonl").write_text('{"q": "Hi"}')
+    change = {"suite": "s", "suite_folder": str(tmp_path)}
+    fingerprint = smoke(job.checkpoints[0].as_dict(), **change)["suite_fingerprint"]
+    sent = len(prompts(vertex))
+    content = (tmp_path / changed).read_text()
+    (tmp_path / changed).write_text(content.replace("zebra", "gnu").replace("Hi", "Ho"))
+    with pytest.raises(InvalidInputError) as caught:
+        smoke(job.checkpoints[0].as_dict(), suite_fingerprint=fingerprint, **change)
+    assert (caught.value.code, caught.value.field, caught.value.resource) == ("suite_changed", "suite", "s")
+    assert "new run" in caught.value.hint
+    assert len(prompts(vertex)) == sent
 
 
 # ------------------------------------------------------------------------------------------- champion
