@@ -114,7 +114,8 @@ class GeminiChooseCheckpointOperator(GeminiBaseOperator, BranchMixIn):
         policy, approval = self.policy(), flag(self.require_approval, "require_approval")
         results = as_list(self.results, "results")
         contenders = [self._contender(result, f"results, number {number}") for number, result in enumerate(results, 1)]
-        if any(result.get("service_unavailable") for result in results) and not any(contender.asked for contender in contenders):
+        unavailable = any(result.get("service_unavailable") for result in results)
+        if unavailable and not any(contender.asked for contender in contenders):
             raise CheckpointError(
                 "No checkpoint could be asked, because the service did not answer; that says nothing about them. Clear "
                 f"the smoke tests and what comes after them. {contenders[0].error}"

@@ -34,9 +34,9 @@ class SmokeTestBase(GeminiBaseOperator):
     XCom: ``{"checkpoint_id", "epoch", "step", "endpoint", "suite", "suite_fingerprint", "results_uri", "cases",
     "answered", "unanswered", "passed", "pass_rate", "pass_rate_interval", "score", "score_interval", "critical_failed",
     "critical_failures", "blocked", "latency_ms": {"p50", "p95"}, "tokens": {"prompt", "output"}, "cost": {"amount",
-    "currency"} or None, "failures": [{"id", "reason"}], "error", "service_unavailable"}``: at most 1.5 KB; the prompts, the answers
-    and their verdicts are in the file at ``results_uri``. Rates and scores are 0 to 1, intervals are of 95 %,
-    latencies in milliseconds.
+    "currency"} or None, "failures": [{"id", "reason"}], "error", "service_unavailable"}``, at most 1.5 KB. The file at
+    ``results_uri`` has the prompts, the answers and their verdicts. Rates and scores are 0 to 1, intervals are 95 %
+    intervals, latencies are in milliseconds.
 
     :param suite: path of a suite file, or its name in ``suite_folder``; ``.yaml`` may be left out. (templated)
     :param suite_folder: folder that the suite must lie in. (templated)
@@ -96,9 +96,11 @@ class SmokeTestBase(GeminiBaseOperator):
         except TransientServiceError as transient:
             if context["ti"].try_number <= (context["ti"].max_tries or 0):
                 raise  # Airflow tries again
-            error, unavailable = f"it did not answer in {context['ti'].try_number} tries: {transient}", True
+            unavailable = True
+            error = f"it did not answer in {context['ti'].try_number} tries: {transient}"
             self.log.warning("Checkpoint %s: %s", contender["checkpoint_id"], error)
-        summary = {**summarize(suite, contender, results.lines, results.uri, error=error), "service_unavailable": unavailable}
+        summary = summarize(suite, contender, results.lines, results.uri, error=error)
+        summary["service_unavailable"] = unavailable
         self.log.info(
             "Checkpoint %s: %s of %d passed, score %s: %s",
             contender["checkpoint_id"], summary["passed"], summary["cases"], summary["score"], results.uri,

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 class GeminiSmokeTestCheckpointOperator(SmokeTestBase):
-    """Ask one checkpoint the prompts of a suite, concurrently, and score its answers; map it over the list.
+    """Run a smoke suite against one checkpoint and score its answers; map it over the list of checkpoints.
 
-    A checkpoint without an endpoint, or one whose endpoint refuses every prompt, gets no score and an error; the task
-    succeeds, so that the other checkpoints can still win. A service that is away or over quota fails the task, so
-    that Airflow's retries apply; after the last one the checkpoint gets no score either, and ``service_unavailable`` is true, with
-    which the choice fails unless another checkpoint was asked. XCom, further parameters and
-    errors: :class:`SmokeTestBase`.
+    A checkpoint without an endpoint, or one whose endpoint refuses every prompt, gets an ``error`` and no score; the
+    task succeeds, so that another checkpoint can still be chosen. While the service is unavailable or over quota the
+    task fails and Airflow retries it. After the last retry the checkpoint gets no score either and
+    ``service_unavailable`` is true: the choice then fails unless another checkpoint has results. XCom, further
+    parameters and errors: :class:`SmokeTestBase`.
 
     Example::
 

@@ -121,7 +121,7 @@ def test_a_parameter_that_makes_no_sense_is_refused_with_its_name(choose, name, 
 
 
 def test_when_the_service_was_away_nothing_is_decided(choose, tmp_path):
-    away = summary(tmp_path, "1", 10, results_uri=None, error="it did not answer in 4 tries", away=True)
+    away = summary(tmp_path, "1", 10, results_uri=None, error="it did not answer in 4 tries", service_unavailable=True)
     with pytest.raises(CheckpointError, match=r"No checkpoint could be asked.*Clear the smoke tests"):
         choose(results=[away])
     assert choose(results=[away, summary(tmp_path, "2", 20)])[1]["winner"] == "2"
