@@ -5,8 +5,25 @@ from datetime import timedelta
 
 import pytest
 from sqlalchemy import event
-from tuning_runs import ALL, BEGAN, CONF, CREATED, DAG, NOW, PROMOTED, RUNNING, WAITING, run, save, save_dag, step
+from tuning_runs import (
+    ALL,
+    BEGAN,
+    CONF,
+    CREATED,
+    DAG,
+    NOW,
+    PROMOTED,
+    RUNNING,
+    WAITING,
+    in_groups,
+    run,
+    save,
+    save_dag,
+    step,
+)
 
+from gemini_tuning import operators
+from gemini_tuning.sensors import tuning_job
 from gemini_tuning.ui import queries
 from gemini_tuning.ui.queries import Query, dag_ids_tagged, dag_ids_to_start, find_runs, get_run, load_runs, pushed_by
 from tests.gemini_tuning.reporting.run_values import MODEL, PROMOTION, RESULTS
@@ -55,6 +72,23 @@ def test_a_run_comes_back_with_its_steps_and_what_they_pushed(session, dag):
     assert [s.pushed["return_value"] for s in back.all_steps(queries.SMOKE_TEST)] == RESULTS
     assert back.mapping(queries.SET_DEFAULT) == PROMOTION
     assert back.step(queries.CREATE) == CREATED
+
+
+def test_get_run_with_task_groups_finds_the_steps_by_their_operators(session, dag):
+    save(session, run(*in_groups(*ALL)))
+    back = get_run(session, DAG, "manual__1")
+    assert back.step(queries.CREATE).task_id == "tune.create_tuning_job"
+    assert [s.get() for s in back.all_steps(queries.SMOKE_TEST)] == RESULTS
+    assert back.mapping(queries.SET_DEFAULT) == PROMOTION
+    assert [each["model"] for each in pushed_by(session, {DAG}, queries.SET_DEFAULT)] == [MODEL]
+
+
+def test_operators_are_classes_of_this_package():
+    """A task instance has the name of its operator's class, which a rename must not part from the one here."""
+    names = {value for value in vars(queries).values() if isinstance(value, str) and value.startswith("Gemini")}
+    assert queries.WAIT in names
+    assert {name for name in names if not hasattr(operators, name)} == {queries.WAIT}
+    assert hasattr(tuning_job, queries.WAIT)
 
 
 def test_what_is_not_asked_for_is_not_read(session, dag):

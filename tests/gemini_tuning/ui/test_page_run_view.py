@@ -25,6 +25,7 @@ from tuning_runs import (
     VALIDATED,
     WAITED,
     WAITING,
+    in_groups,
     run,
     smoke_tests,
     step,
@@ -165,6 +166,14 @@ def test_copies_that_other_runs_made_of_the_same_model_are_shown():
 def test_a_model_without_a_proper_name_has_no_copies():
     odd = replace(LISTS, pushed={**LISTS.pushed, "tuned_model": "the model"})
     assert shown(odd, copies=[{**COPY, "source_model": "another"}]).copies == []
+
+
+@pytest.mark.parametrize("prefix", ["", "mine.", "mine.nested."])
+def test_view_steps_in_task_groups_are_found_by_their_operators(prefix):
+    plain, grouped = shown(*ALL), shown(*in_groups(*ALL, prefix=prefix))
+    assert replace(grouped, run=plain.run) == plain
+    asking = replace(ASKED, state="awaiting_input", pushed={})
+    assert shown(CHOSEN, *in_groups(asking, prefix=prefix)).waits_for_approval == f"{prefix}promote.approve"
 
 
 # --------------------------------------------------------------------------- champion, losses, failures

@@ -103,6 +103,23 @@ ALL = (
 )  # fmt: skip
 
 
+GROUPS = {
+    "tune": (queries.CREATE, queries.WAIT),
+    "evaluate": (queries.CHECKPOINTS, queries.SMOKE_TEST, queries.CHAMPION, queries.METRICS),
+    "promote": (queries.APPROVE, queries.SET_DEFAULT),
+    "copy": (queries.COPY, queries.VERIFY),
+}
+
+
+def in_groups(*steps: Step, prefix: str = "") -> list[Step]:
+    """Return steps as tasks of task groups, whose ids begin with the group's id.
+
+    :param prefix: of a group around these groups.
+    """
+    group_of = {operator: f"{group}." for group, operators in GROUPS.items() for operator in operators}
+    return [replace(found, task_id=f"{prefix}{group_of.get(found.operator, '')}{found.task_id}") for found in steps]
+
+
 def run(*steps: Step, **change: Any) -> Run:
     """Return a run; of steps without a state, those that have not begun, there need be none."""
     given = {
