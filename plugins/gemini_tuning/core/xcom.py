@@ -1,6 +1,11 @@
-"""What the steps of a run pushed, read for a report: other tasks wrote it, so nothing is trusted. Pure.
+"""XComs of a run as typed values: one class per XCom, read in one place.
 
-A field that is not what it should be counts as not there; a value that is no mapping at all is refused by its name.
+Other tasks pushed them, possibly with another version of this package, so nothing in them is trusted: a field that is
+not of its type is ``None`` or empty, and a field that is not listed here is ignored. Texts are cut and secrets removed
+from them; a number is one that JSON can carry.
+
+:meth:`XCom.from_xcom` never raises; :meth:`XCom.from_input` is for a templated parameter of an operator, where a value
+that is not a mapping is a mistake in the DAG.
 """
 
 from __future__ import annotations
@@ -8,70 +13,55 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from datetime import datetime
+from typing import Annotated, Any, Self
 
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, WithJsonSchema
+
+from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.core.text import MAX_SAID, redact, short_repr
 
 MAX_ITEMS = 200  # of a list or a mapping
 MAX_DEPTH = 6
+MAX_SHORT_TEXT = 300  # characters of an id or a reason
 _SECRET = re.compile(
     r"(?i)passw|passphrase|secret|credential|authorization|bearer|api_?key|access_?key|private_?key|keyfile"
     r"|webhook_url|connection_string|token$"
 )
 REMOVED, TOO_DEEP = "[removed]", "[nested too deeply]"
 
-
-def mapping(value: object, name: str) -> Mapping[str, Any]:
-    """Return what a step pushed.
-
-    :param name: of the step, for the message.
-    :raises ValueError: when it is anything but a mapping.
-    """
-    if not isinstance(value, Mapping):
-        raise ValueError(f"{name}: expected what the step pushed, not {short_repr(value)}")
-    return value
-
-
-def optional(value: object, name: str) -> Mapping[str, Any]:
-    """Return what a step pushed that may have been skipped; then it is empty."""
-    return {} if value is None else mapping(value, name)
-
-
-def part(value: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """Return a mapping inside another; an empty one when there is none."""
-    inner = value.get(key)
-    return inner if isinstance(inner, Mapping) else {}
+# ------------------------------------------------------------------------------------------------ single fields
 
 
 def text(value: object, limit: int = MAX_SAID) -> str | None:
-    """Return a text without secrets, cut to ``limit``; ``None`` for nothing."""
+    """Return a text without secrets, cut to ``limit`` characters; ``None`` for ``None``."""
     if value is None:
         return None
     return redact(value if isinstance(value, str) else short_repr(value), limit)
 
 
 def texts(value: object, limit: int = MAX_SAID) -> list[str]:
-    """Return a list of texts."""
+    """Return a list of texts; empty for anything but a list."""
     if not isinstance(value, list | tuple):
         return []
     return [redact(item if isinstance(item, str) else short_repr(item), limit) for item in value[:MAX_ITEMS]]
 
 
 def number(value: object) -> float | int | None:
-    """Return a finite number that JSON can carry to anybody."""
+    """Return a finite number that JSON can carry; ``None`` for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return value if abs(value) < 2**63 and math.isfinite(value) else None
 
 
 def whole(value: object) -> int | None:
-    """Return a whole number."""
+    """Return a whole number; ``None`` for anything else."""
     found = number(value)
     return found if isinstance(found, int) else None
 
 
 def interval(value: object) -> list[float | int] | None:
-    """Return ``[low, high]``."""
+    """Return ``[low, high]``; ``None`` for anything else."""
     if not isinstance(value, list | tuple) or len(value) != 2:
         return None
     bounds = [bound for bound in map(number, value) if bound is not None]
@@ -79,13 +69,13 @@ def interval(value: object) -> list[float | int] | None:
 
 
 def curve(value: object) -> list[list[float | int]]:
-    """Return ``[[step, value], …]``."""
+    """Return ``[[step, value], …]`` without the points that are not two numbers."""
     pairs = map(interval, value[:MAX_ITEMS]) if isinstance(value, list | tuple) else ()
     return [pair for pair in pairs if pair is not None]
 
 
 def anything(value: object, mask: Callable[[str], str] = redact, depth: int = MAX_DEPTH) -> Any:
-    """Return any value as bounded JSON without secrets: by the names of its fields, and by what texts look like.
+    """Return any value as bounded JSON without secrets, which are known by the field's name or by their form.
 
     :param mask: removes secrets from a text.
     """
@@ -106,3 +96,422 @@ def anything(value: object, mask: Callable[[str], str] = redact, depth: int = MA
 def joined(parts: Iterable[Iterable[str]]) -> list[str]:
     """Return all texts of several lists, each once."""
     return list(dict.fromkeys(item for items in parts for item in items))
+
+
+def _short_text(value: object) -> str | None:
+    return text(value, MAX_SHORT_TEXT)
+
+
+def _short_texts(value: object) -> list[str]:
+    return texts(value, MAX_SHORT_TEXT)
+
+
+def _is_true(value: object) -> bool:
+    return value is True
+
+
+def _time(value: object) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+    return found if found is not None and found.tzinfo is not None else None
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _mapping_or_none(value: object) -> Mapping[str, Any] | None:
+    return value if isinstance(value, Mapping) and value else None
+
+
+def _mappings(value: object) -> list[Mapping[str, Any]]:
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list | tuple) else []
+
+
+def _mappings_by_name(value: object) -> dict[str, Mapping[str, Any]]:
+    return {str(name): item for name, item in _mapping(value).items() if isinstance(item, Mapping)}
+
+
+def _counts(value: object) -> dict[str, int]:
+    return {name: found for name, item in _items(value) if (found := whole(item)) is not None}
+
+
+def _numbers(value: object) -> dict[str, float | int]:
+    return {name: found for name, item in _items(value) if (found := number(item)) is not None}
+
+
+def _items(value: object) -> list[tuple[str, object]]:
+    return [(redact(str(name), MAX_SHORT_TEXT), item) for name, item in list(_mapping(value).items())[:MAX_ITEMS]]
+
+
+def _amount(value: object) -> Mapping[str, Any] | None:
+    return value if isinstance(value, Mapping) and number(value.get("amount")) is not None else None
+
+
+_PAIR = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
+
+Text = Annotated[str | None, PlainValidator(text)]
+ShortText = Annotated[str | None, PlainValidator(_short_text)]
+Texts = Annotated[list[str], PlainValidator(texts)]
+ShortTexts = Annotated[list[str], PlainValidator(_short_texts)]
+Flag = Annotated[bool, PlainValidator(_is_true)]
+Number = Annotated[float | int | None, PlainValidator(number)]
+Whole = Annotated[int | None, PlainValidator(whole)]
+Counts = Annotated[dict[str, int], PlainValidator(_counts)]
+Numbers = Annotated[dict[str, float | int], PlainValidator(_numbers)]
+Interval = Annotated[
+    list[float | int] | None, PlainValidator(interval), WithJsonSchema({"anyOf": [_PAIR, {"type": "null"}]})
+]
+Curve = Annotated[list[list[float | int]], PlainValidator(curve), WithJsonSchema({"type": "array", "items": _PAIR})]
+Json = Annotated[Any, PlainValidator(anything)]
+Time = Annotated[datetime | None, PlainValidator(_time)]
+# A nested value: empty, or None, where it is not a mapping.
+Part = BeforeValidator(_mapping)
+OptionalPart = BeforeValidator(_mapping_or_none)
+Parts = BeforeValidator(_mappings)
+
+
+class XCom(BaseModel):
+    """Base of the values below."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        defer_build=True,
+        json_schema_serialization_defaults_required=True,
+        json_schema_extra={"additionalProperties": False},
+    )
+
+    @classmethod
+    def from_xcom(cls, value: object) -> Self | None:
+        """Return the value that a task pushed; ``None`` where it pushed nothing or anything but a mapping."""
+        return cls.model_validate(dict(value)) if isinstance(value, Mapping) else None
+
+    @classmethod
+    def from_input(cls, value: object, field: str) -> Self | None:
+        """Return the value of a templated parameter; ``None`` for ``None``, as of a task that was skipped.
+
+        :param field: name of the parameter, for the message.
+        :raises InvalidInputError: when it is neither ``None`` nor a mapping.
+        """
+        if value is not None and not isinstance(value, Mapping):
+            raise InvalidInputError(
+                f"{field}: expected the XCom of a task, a mapping, not {short_repr(value)}",
+                field=field,
+                code="not_a_mapping",
+            )
+        return cls.from_xcom(value)
+
+
+# -- helpers below: until no module calls them any more
+
+
+def mapping(value: object, name: str) -> Mapping[str, Any]:
+    """Return what a step pushed; :raises ValueError: when it is anything but a mapping."""
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{name}: expected what the step pushed, not {short_repr(value)}")
+    return value
+
+
+def optional(value: object, name: str) -> Mapping[str, Any]:
+    """Return what a step pushed that may have been skipped; then it is empty."""
+    return {} if value is None else mapping(value, name)
+
+
+def part(value: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """Return a mapping inside another; an empty one when there is none."""
+    return _mapping(value.get(key))
+
+
+# ------------------------------------------------------------------------------------- validate: datasets and cost
+
+
+class TokensXCom(XCom):
+    """Estimated tokens of a dataset: sums of input and output, and figures of single examples."""
+
+    input: Whole = None
+    output: Whole = None
+    min: Whole = None
+    median: Whole = None
+    p95: Whole = None
+    max: Whole = None
+
+
+class DatasetXCom(XCom):
+    """A dataset as ``validate`` found it."""
+
+    uri: Text = None
+    sha256: Text = Field(None, description="of the whole file, hexadecimal")
+    generation: Text = None
+    examples: Whole = None
+    size_bytes: Whole = None
+    tokens: Annotated[TokensXCom, Part] = TokensXCom()
+    found: Counts = Field({}, description="number of problems of each kind")
+    warnings: Texts = []
+
+
+class CountedTokensXCom(XCom):
+    """What the service counted in a sample of the training dataset."""
+
+    model: Text = None
+    examples: Whole = None
+    counted: Whole = Field(None, description="tokens")
+    estimated: Whole = Field(None, description="tokens")
+    ratio: Number = Field(None, description="factor by which the estimate was multiplied")
+
+
+class CostItemXCom(XCom):
+    """One part of an estimate."""
+
+    what: Text = Field(None, description="tuning, smoke_test, champion, judge or evaluation")
+    model: Text = None
+    prompts: Whole = None
+    tokens: Counts = {}
+    prices: Numbers = Field({}, description="per million tokens")
+    amount: Number = None
+    at_least: Number = None
+    unknown: Texts = []
+
+
+class CostXCom(XCom):
+    """The cost of a run as it was estimated before the job."""
+
+    currency: Text = None
+    price_date: Text = Field(None, description="date of the price list")
+    total: Number = Field(None, description="null where a part is unknown")
+    at_least: Number = Field(None, description="sum of the known parts")
+    budget: Number = None
+    epochs: Whole = Field(None, description="null when the service chose")
+    unknown: Texts = []
+    counted: Annotated[CountedTokensXCom | None, OptionalPart] = Field(
+        None, description="null when the service did not count"
+    )
+    items: Annotated[list[CostItemXCom], Parts] = []
+
+
+class ValidationXCom(XCom):
+    """``return_value`` of ``validate``."""
+
+    training: Annotated[DatasetXCom | None, OptionalPart] = None
+    validation: Annotated[DatasetXCom | None, OptionalPart] = None
+    cost: Annotated[CostXCom | None, OptionalPart] = None
+
+
+# --------------------------------------------------------------------------------------- tuning job and checkpoints
+
+
+class CheckpointXCom(XCom):
+    """A checkpoint as ``list_checkpoints`` and the tuning job's progress have it."""
+
+    checkpoint_id: ShortText = None
+    epoch: Whole = None
+    step: Whole = None
+    endpoint: Text = None
+
+
+class ProgressXCom(XCom):
+    """XCom ``progress`` of the wait for a tuning job.
+
+    :param at: time of the last poll.
+    """
+
+    name: Text = None
+    display_name: Text = None
+    base_model: Text = None
+    state: Text = None
+    phase: Text = None
+    completed_epochs: Whole = None
+    epoch_count: Whole = None
+    completed_steps: Whole = None
+    error: Text = None
+    model: Text = None
+    experiment: Text = None
+    checkpoints: Annotated[list[CheckpointXCom], Parts] = []
+    train_loss: Curve = []
+    eval_loss: Curve = []
+    at: Time = None
+
+
+class BilledTokensXCom(XCom):
+    """XCom ``billed`` of ``list_checkpoints``."""
+
+    billable_tokens: Whole = None
+    dataset_tokens: Whole = None
+    epoch_count: Whole = None
+
+
+class LossesXCom(XCom):
+    """Losses of a checkpoint."""
+
+    train_loss: Number = None
+    eval_loss: Number = None
+    eval_accuracy: Number = None
+    from_step: Counts = Field({}, description="by metric: an earlier step, where the checkpoint's own has no point")
+    evaluation: Json = Field(None, description="metrics of the service's own evaluation", exclude=True)
+
+
+class MetricsXCom(XCom):
+    """``return_value`` of ``read_tuning_metrics``."""
+
+    checkpoints: Annotated[dict[str, LossesXCom], BeforeValidator(_mappings_by_name)] = {}
+    train_loss: Curve = []
+    eval_loss: Curve = []
+    missing: Texts = []
+
+
+# ------------------------------------------------------------------------------------------------------ smoke tests
+
+
+class LatencyXCom(XCom):
+    """Milliseconds."""
+
+    p50: Number = None
+    p95: Number = None
+
+
+class SmokeTokensXCom(XCom):
+    """Tokens of all cases of a smoke test."""
+
+    prompt: Whole = None
+    output: Whole = None
+
+
+class AmountXCom(XCom):
+    """An amount of money."""
+
+    amount: Number
+    currency: ShortText = None
+
+
+class FailureXCom(XCom):
+    """A failed case."""
+
+    id: ShortText = None
+    reason: ShortText = None
+
+
+class SmokeTestXCom(XCom):
+    """``return_value`` of a smoke test."""
+
+    checkpoint_id: ShortText = Field(None, exclude=True)
+    epoch: Whole = Field(None, exclude=True)
+    step: Whole = Field(None, exclude=True)
+    endpoint: Text = Field(None, exclude=True)
+    suite: Text = None
+    suite_fingerprint: Text = None
+    results_uri: Text = Field(None, description="JSONL with prompt, response and verdicts of each case")
+    cases: Whole = None
+    answered: Whole = None
+    passed: Whole = None
+    critical_failures: Whole = None
+    blocked: Whole = None
+    pass_rate: Number = Field(None, description="0 to 1")
+    score: Number = Field(None, description="0 to 1")
+    pass_rate_interval: Interval = Field(None, description="[low, high], 95 %")
+    score_interval: Interval = Field(None, description="[low, high], 95 %")
+    critical_failed: ShortTexts = Field([], description="ids of the first few")
+    latency_ms: Annotated[LatencyXCom, Part] = LatencyXCom()
+    tokens: Annotated[SmokeTokensXCom, Part] = SmokeTokensXCom()
+    cost: Annotated[AmountXCom | None, BeforeValidator(_amount)] = None
+    failures: Annotated[list[FailureXCom], Parts] = Field([], description="the first few")
+    error: Text = Field(None, description="why the checkpoint could not be tested")
+
+
+# --------------------------------------------------------------------------------------------- decision to report
+
+
+class AssessmentXCom(XCom):
+    """A checkpoint, or the champion, in the decision."""
+
+    checkpoint_id: ShortText = Field(None, exclude=True)
+    epoch: Whole = Field(None, exclude=True)
+    step: Whole = Field(None, exclude=True)
+    passed_gates: Flag = Field(False, description="whether it is eligible")
+    pass_rate: Number = Field(None, description="0 to 1")
+    score: Number = Field(None, description="0 to 1")
+    pass_rate_interval: Interval = Field(None, description="[low, high], 95 %")
+    latency_p95_ms: Number = None
+    train_loss: Number = None
+    eval_loss: Number = None
+    speaks_for: ShortTexts = []
+    speaks_against: ShortTexts = []
+
+
+class DecisionXCom(XCom):
+    """XCom ``decision`` of ``choose``."""
+
+    winner: Text = Field(None, description="checkpoint id; null when nothing is to be promoted")
+    outcome: Text = None
+    reason: Text = None
+    overfitting: Text = Field(None, description="where it began; null when the losses show none")
+    policy: Json = Field(None, description="the rules that were applied")
+    missing: Texts = Field([], exclude=True)
+    champion: Annotated[AssessmentXCom | None, OptionalPart] = Field(None, exclude=True)
+    checkpoints: Annotated[list[AssessmentXCom], Parts] = Field([], exclude=True)
+    default_checkpoint_id: Text = Field(None, exclude=True)
+
+
+class ApproverXCom(XCom):
+    """A user of Airflow."""
+
+    id: Text = None
+    name: Text = None
+
+
+class ApprovalXCom(XCom):
+    """``return_value`` of ``approve``."""
+
+    required: Flag = False
+    outcome: Text = Field(
+        None, description="approved, another checkpoint, rejected, timed out, not required or nothing to approve"
+    )
+    checkpoint_id: Text = Field(None, description="the approver's choice")
+    proposed: Text = Field(None, description="the choice by the rules")
+    at: Text = None
+    by: Annotated[ApproverXCom | None, OptionalPart] = Field(None, description="null without a response")
+    timeout: Number = Field(None, description="seconds to respond")
+    offered: Texts = Field([], description="the options to choose from")
+
+
+class PromotionXCom(XCom):
+    """``return_value`` of ``set_default``, as it was read back."""
+
+    model: Text = None
+    default_before: Text = None
+    default_after: Text = None
+    endpoint_before: Text = None
+    endpoint_after: Text = None
+
+
+class PublicationXCom(XCom):
+    """``return_value`` of ``publish``."""
+
+    model: Text = None
+    version: Text = None
+    checkpoint_id: Text = None
+    asset: Text = None
+
+
+class CopyXCom(XCom):
+    """``return_value`` of ``copy_model``, and of ``verify_copy``, which alone has the last three."""
+
+    source_model: Text = None
+    model: Text = None
+    default_checkpoint_id: Text = None
+    default_of_source: Text = None
+    checkpoints: Whole = Field(None, description="number of checkpoints")
+
+
+class ReportXCom(XCom):
+    """``return_value`` of ``report``."""
+
+    winner: Text = None
+    outcome: Text = None
+    reason: Text = None
+    tuned_model: Text = None
+    default_before: Text = None
+    default_after: Text = None
+    copied_model: Text = Field(None, validation_alias="copy")
+    report_json: Text = None
+    report_markdown: Text = None
