@@ -1,41 +1,76 @@
-"""YAML that people edit, read so that nothing in it can hurt: no huge file, no alias bomb, no key given twice.
+"""YAML files that people edit, read safely and checked against a pydantic model.
 
-Pure but for reading the file: no Airflow, no network.
+The size of a file, its depth and the number of its values are limited, with aliases expanded. Duplicate keys, which
+PyYAML accepts, are errors. Every error names the file, the line and the field.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic_core import ErrorDetails, PydanticCustomError
 
+from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.core.text import short_repr
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 50
-MAX_NODES = 100_000  # with aliases written out
-# What PyYAML's constructors let through for a malformed number, date or truth value.
-_UNREADABLE = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError)
+MAX_NODES = 100_000  # with aliases expanded
+# Raised by PyYAML's constructors for a malformed number, date or boolean.
+_CONSTRUCTOR_ERRORS = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError)
+_SUBJECT = re.compile(r"^\w+ should ")  # "Input should be a valid string"
 
 
-class YamlError(ValueError):
-    """A text is not acceptable YAML; the message says where in it.
+class YamlError(InvalidInputError):
+    """A YAML file is not acceptable: ``resource`` is the file, ``field`` the dotted path in it.
 
-    :param what: is wrong, without the place.
-    :param line: the first is 1; ``None`` where it is the whole text.
+    :param what: the problem, without its location.
+    :param source: the file.
+    :param line: 1 for the first; ``None`` when the problem is the whole file.
     """
 
-    def __init__(self, what: str, line: int | None = None) -> None:
-        super().__init__(what if line is None else f"line {line}: {what}")
+    def __init__(
+        self, what: str, *, source: str = "", line: int | None = None, field: str = "", code: str = "", hint: str = ""
+    ) -> None:
+        place = source if line is None else f"{source}:{line}" if source else f"line {line}"
+        message = ": ".join(part for part in (place, field, what) if part)
+        super().__init__(message, field=field, resource=source, code=code, hint=hint)
         self.what, self.line = what, line
+
+
+class YamlModel(BaseModel):
+    """Base class of what a mapping in a YAML file is read into: immutable, and without unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_keys(cls, data: Any) -> Any:
+        """List the known keys in the message, which pydantic's own does not."""
+        if isinstance(data, cls):
+            return data
+        known = {info.alias or name: None for name, info in cls.model_fields.items()}
+        context = {"known": ", ".join(known), "found": short_repr(data)}
+        if not isinstance(data, Mapping):
+            raise PydanticCustomError(
+                "mapping_expected", "expected a mapping with the keys {known}, not {found}", context
+            )
+        for key in data:
+            if key not in known:
+                context.update(key=key, found=short_repr(key))
+                raise PydanticCustomError("unknown_key", "unknown key {found}; expected one of {known}", context)
+        return data
 
 
 @dataclass(frozen=True)
 class Document:
-    """What a YAML text holds, and on which line.
+    """The content of a YAML text, with line numbers.
 
     :param value: mappings, lists and scalars.
     """
@@ -44,9 +79,9 @@ class Document:
     _root: yaml.Node | None = field(default=None, repr=False)
 
     def line(self, path: Sequence[str | int] = ()) -> int | None:
-        """Return the line of a value, or of the nearest one around it when it is not there.
+        """Return the line of a value, or of the nearest one around it when it does not exist.
 
-        :param path: keys and indexes, from the root on.
+        :param path: keys and indexes, from the root.
         """
         node = self._root
         line = None if node is None else _line(node)
@@ -60,116 +95,172 @@ def read_text(path: Path) -> str:
     """Read a file of at most :data:`MAX_BYTES`.
 
     :raises OSError: when it cannot be read.
-    :raises YamlError: when it is no file, too big, or no UTF-8.
+    :raises YamlError: when it is not a file, too large, or not UTF-8.
     """
-    if path.exists() and not path.is_file():  # opening a pipe would wait for ever
-        raise YamlError("not a file")
+    source = str(path)
+    if path.exists() and not path.is_file():  # opening a pipe would block
+        raise YamlError("not a file", source=source, code="not_a_file")
     with path.open("rb") as file:
         content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
-        raise YamlError(f"more than {MAX_BYTES} bytes")
+        raise YamlError(f"more than {MAX_BYTES} bytes", source=source, code="too_large")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise YamlError(f"not UTF-8: {error.reason}", line) from None
+        raise YamlError(f"not UTF-8: {error.reason}", source=source, line=line, code="not_utf8") from None
 
 
-def parse(text: str) -> Any:
-    """Return what a YAML text holds: mappings, lists and scalars.
+def load(text: str, *, source: str = "") -> Document:
+    """Parse a YAML text.
 
-    :raises YamlError: with the line where there is one.
-    """
-    return load(text).value
-
-
-def load(text: str) -> Document:
-    """Return what a YAML text holds, with the lines.
-
-    :raises YamlError: with the line where there is one.
+    :param source: the file, for error messages.
+    :raises YamlError: with the line where possible.
     """
     if len(text) > MAX_BYTES:
-        raise YamlError(f"more than {MAX_BYTES} characters")
+        raise YamlError(f"more than {MAX_BYTES} characters", source=source, code="too_large")
     try:
         loader = yaml.SafeLoader(text)
         try:
             root = loader.get_single_node()
             if root is None:
                 return Document(None)
-            _Checker().check(root)
+            _measure(root, {})
             return Document(loader.construct_document(root), root)
         finally:
             loader.dispose()
+    except _RejectedError as error:
+        raise YamlError(error.what, source=source, line=_line(error.node), code=error.code) from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         what = ", ".join(part for part in (error.context, error.problem) if part)
-        raise YamlError(f"not YAML: {what}", mark.line + 1 if mark else None) from error
+        raise YamlError(
+            f"invalid YAML: {what}", source=source, line=mark.line + 1 if mark else None, code="invalid_yaml"
+        ) from error
     except yaml.YAMLError as error:
-        raise YamlError(f"not YAML: {error}") from error
+        raise YamlError(f"invalid YAML: {error}", source=source, code="invalid_yaml") from error
+    except RecursionError:
+        raise YamlError(f"nested deeper than {MAX_DEPTH} levels", source=source, code="too_deep") from None
+    except _CONSTRUCTOR_ERRORS as error:
+        raise YamlError(f"invalid YAML: malformed value: {error}", source=source, code="invalid_yaml") from error
+
+
+def load_file(path: str | Path) -> Document:
+    """Read and parse a YAML file.
+
+    :raises YamlError: when it cannot be read or parsed.
+    """
+    try:
+        return load(read_text(Path(path)), source=str(path))
     except YamlError:
         raise
-    except RecursionError:
-        raise YamlError(f"nested deeper than {MAX_DEPTH} levels") from None
-    except _UNREADABLE as error:
-        raise YamlError(f"not YAML: a value does not fit its type: {error}") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL or a lone surrogate in the name
+        raise YamlError(f"cannot be read: {error}", source=str(path), code="cannot_be_read") from error
 
 
-class _Checker:
-    """Looks at the nodes before Python values are made of them: each once; what an alias names counts every time."""
-
-    def __init__(self) -> None:
-        self._measured: dict[int, tuple[int, int]] = {}
-        self._open: set[int] = set()
-
-    def check(self, node: yaml.Node) -> tuple[int, int]:
-        """Return how many nodes there are, and how deep they go, with aliases written out."""
-        known = self._measured.get(id(node))
-        if known is not None:
-            return known
-        if id(node) in self._open:
-            raise YamlError("an alias stands in what it means", _line(node))
-        self._open.add(id(node))
-        if isinstance(node, yaml.MappingNode):
-            _refuse_key_twice(node)
-        size, depth = 1, 0
-        for child in _children(node):
-            more, below = self.check(child)
-            size, depth = size + more, max(depth, below)
-        if size > MAX_NODES:
-            raise YamlError(f"more than {MAX_NODES} values, with aliases written out", _line(node))
-        if depth >= MAX_DEPTH:
-            raise YamlError(f"nested deeper than {MAX_DEPTH} levels", _line(node))
-        self._open.discard(id(node))
-        self._measured[id(node)] = size, depth + 1
-        return size, depth + 1
+_M = TypeVar("_M", bound=BaseModel)
 
 
-def _children(node: yaml.Node) -> Iterator[yaml.Node]:
+def load_model(document: Document, model_class: type[_M], *, source: str | Path = "") -> _M:
+    """Validate a document and return it as a pydantic model.
+
+    :param document: from :func:`load` or :func:`load_file`.
+    :param model_class: preferably a :class:`YamlModel`.
+    :param source: the file, for error messages.
+    :raises YamlError: for the most specific error, with its line and field. Its ``code`` is pydantic's error type
+        (https://docs.pydantic.dev/latest/errors/validation_errors/) or that of a ``PydanticCustomError``.
+    """
+    try:
+        return model_class.model_validate(document.value)
+    except ValidationError as error:
+        # A union reports one error per member: the deepest is the one about what the user meant.
+        details = max(error.errors(include_url=False), key=lambda each: len(_existing(each["loc"], document.value)))
+    context = details.get("ctx", {})
+    path = _existing(details["loc"], document.value)
+    name = [*path, details["loc"][-1]] if details["type"] == "missing" else path
+    raise YamlError(
+        _message(details),
+        source=str(source),
+        line=document.line([*path, context["key"]] if isinstance(context.get("key"), str) else path),
+        field=".".join(str(step) for step in name),
+        code=details["type"],
+        hint=context.get("hint", ""),
+    )
+
+
+def _existing(location: Sequence[str | int], value: Any) -> list[str | int]:
+    """Return the steps of pydantic's location that lead to a value; it also contains names of union members."""
+    path: list[str | int] = []
+    for step in location:
+        known: Any = value if isinstance(value, Mapping) else range(len(value)) if isinstance(value, list) else ()
+        if step in known:
+            value = value[step]
+            path.append(step)
+    return path
+
+
+def _message(details: ErrorDetails) -> str:
+    context, message = details.get("ctx", {}), details["msg"]
+    if details["type"] == "missing":
+        return "required"
+    if details["type"] == "value_error":
+        return str(context["error"])
+    if not _SUBJECT.match(message):
+        return message
+    subject = "the key must " if details["loc"][-1:] == ("[key]",) else "must "
+    message = _SUBJECT.sub(subject, message)
+    return message if ", not " in message else f"{message}, not {short_repr(details['input'])}"
+
+
+class _RejectedError(Exception):
+    def __init__(self, what: str, node: yaml.Node, code: str) -> None:
+        super().__init__(what)
+        self.what, self.node, self.code = what, node, code
+
+
+def _measure(node: yaml.Node, measured: dict[int, tuple[int, int] | None]) -> tuple[int, int]:
+    """Return the number of nodes and their depth, with aliases expanded, before Python values are built from them.
+
+    :param measured: results by node, so that each is visited once; ``None`` while its children are being measured.
+    """
+    if id(node) in measured:
+        known = measured[id(node)]
+        if known is None:
+            raise _RejectedError("recursive alias", node, "recursive_alias")
+        return known
+    measured[id(node)] = None
     if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            yield key
-            yield value
-    elif isinstance(node, yaml.SequenceNode):
-        yield from node.value
+        _check_duplicate_keys(node)
+        children = [child for pair in node.value for child in pair]
+    else:
+        children = node.value if isinstance(node, yaml.SequenceNode) else []
+    sizes = [_measure(child, measured) for child in children]
+    size, depth = 1 + sum(size for size, _ in sizes), 1 + max((depth for _, depth in sizes), default=0)
+    if size > MAX_NODES:
+        raise _RejectedError(f"more than {MAX_NODES} values, with aliases expanded", node, "too_many_values")
+    if depth > MAX_DEPTH:
+        raise _RejectedError(f"nested deeper than {MAX_DEPTH} levels", node, "too_deep")
+    measured[id(node)] = size, depth
+    return size, depth
 
 
-def _refuse_key_twice(node: yaml.MappingNode) -> None:
-    """PyYAML takes the last of two equal keys: an assertion could vanish without a word."""
+def _check_duplicate_keys(node: yaml.MappingNode) -> None:
+    """Reject what PyYAML accepts: of two equal keys it keeps the last, so an assertion could disappear unnoticed."""
     seen: set[tuple[str, str]] = set()
     for key, _ in node.value:
         if not isinstance(key, yaml.ScalarNode):
             continue
         if (key.tag, key.value) in seen:
-            raise YamlError(f"the key {short_repr(key.value)} is there twice", _line(key))
+            raise _RejectedError(f"duplicate key {short_repr(key.value)}", key, "duplicate_key")
         seen.add((key.tag, key.value))
 
 
 def _child(node: yaml.Node, step: str | int, line: int | None) -> tuple[yaml.Node | None, int | None]:
-    """Return what is below a node, and its line: a mapping's value has the line of its key."""
+    """Return a child node and its line: a mapping's value has the line of its key."""
     if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
         return node.value[step], _line(node.value[step])
     if isinstance(node, yaml.MappingNode):
-        # From the end: what << brought in stands before the mapping's own keys, which win.
+        # From the end: keys merged with << come before the mapping's own keys, which win.
         for key, value in reversed(node.value):
             if isinstance(key, yaml.ScalarNode) and key.value == step:
                 return value, _line(key)

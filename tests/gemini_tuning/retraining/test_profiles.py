@@ -105,7 +105,7 @@ def test_what_starts_a_run(tmp_path, schedule, kind):
         (f"schedule: '@weekly'\ngo_on_from: last\n{PARAMS}", "line 2: go_on_from: expected base, promoted, champion"),
         (f"schedule: '@weekly'\ngo_on_from: champion\n{PARAMS}", "go_on_from: champion needs params.champion"),
         (f"schedule: '@weekly'\ndescription: [x]\n{PARAMS}", "line 2: description: expected a text"),
-        ("schedule: [", "cannot be read: line 1: not YAML"),
+        ("schedule: [", "cannot be read: line 1: invalid YAML"),
     ],
 )
 def test_a_mistake_names_file_and_field(tmp_path, text, said):

@@ -109,7 +109,7 @@ def test_what_a_variable_brings_along_is_not_filled_again():
     [
         ("", ": expected a mapping with the key cases or cases_from, not nothing"),
         ("- a", ":1: expected a mapping"),
-        ("\na: [", ":2: not YAML: "),
+        ("\na: [", ":2: invalid YAML"),
         ("description: x", ":1: expected the key cases or cases_from"),
         ("cases: []", ":1: cases: expected a list with at least one case, not []"),
         ("cases: {}", ":1: cases: expected a list with at least one case"),
