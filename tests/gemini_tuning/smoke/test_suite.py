@@ -82,7 +82,7 @@ def test_all_keys():
     assert schema.value == {"properties": {"{{ it }}": {"const": "cat"}}}
     assert (number.value, number.tolerance) == (3, {"relative": 0.1})
     assert (rubric.value, rubric.threshold) == ("knows a cat", 0.9)
-    assert function.function.__name__ == "said"
+    assert function.function.__name__ == "redact"
 
 
 def test_a_judge_has_its_own_defaults():
