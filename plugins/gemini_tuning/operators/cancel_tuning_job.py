@@ -14,7 +14,7 @@ from gemini_tuning.core.resources import TuningJob
 from gemini_tuning.operators.base import GCP_FIELDS, GeminiBaseOperator, optional_text
 from gemini_tuning.operators.create_tuning_job import SUBMISSION_XCOM
 from gemini_tuning.operators.submission import LOOK_FOR, SEND_WITHIN
-from gemini_tuning.triggers.task_states import GONE, ask_states, is_wanted
+from gemini_tuning.triggers.task_states import MISSING, get_task_states, keeps_job
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -64,11 +64,11 @@ class GeminiCancelTuningJobOperator(GeminiBaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Cancel the job unless it is wanted."""
         states = self._states(context)
-        if is_wanted(states.get(self.wait_task_id, GONE)):
+        if keeps_job(states.get(self.wait_task_id, MISSING)):
             return self._leave_alone(context, states)
         job = self._watch(context, states.get(self.create_task_id))
         states = self._states(context)  # it may have been cleared meanwhile
-        if is_wanted(states.get(self.wait_task_id, GONE)):
+        if keeps_job(states.get(self.wait_task_id, MISSING)):
             return self._leave_alone(context, states)
         cancelled = self._cancel(job)
         if self._ended_by_hand(context, states):
@@ -77,7 +77,7 @@ class GeminiCancelTuningJobOperator(GeminiBaseOperator):
 
     def _states(self, context: Context) -> Mapping[str, Any]:
         ti = context["ti"]
-        return ask_states(ti.dag_id, list(context["dag"].task_dict), ti.run_id).get(ti.run_id, {})
+        return get_task_states(ti.dag_id, list(context["dag"].task_dict), ti.run_id).get(ti.run_id, {})
 
     def _leave_alone(self, context: Context, states: Mapping[str, Any]) -> dict[str, Any]:
         self.log.info("Nothing to do: %s is %s", self.wait_task_id, states.get(self.wait_task_id) or "to run again")

@@ -114,7 +114,7 @@ class GeminiCopyModelOperator(DeferrableMixin, IdempotentCreateMixin):
         if self.deferrable and not operation.done:
             from gemini_tuning.triggers.model_copy import CopyModelTrigger
 
-            self.wait_in_trigger(
+            self.defer_to_trigger(
                 CopyModelTrigger, operation.name, poll_interval=poll_interval, deadline=time.time() + deadline
             )
         return self._result(self._wait_here(operation, poll_interval, deadline))
@@ -122,9 +122,9 @@ class GeminiCopyModelOperator(DeferrableMixin, IdempotentCreateMixin):
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Take over from the trigger."""
         operation = context["ti"].xcom_pull(key="operation")
-        if operation and not self.is_for(operation, event):
+        if operation and not self.event_matches(operation, event):
             return self.execute(context)
-        return self._result(self.hook.get_operation(self.resource_of(event)))
+        return self._result(self.hook.get_operation(self.resource_from_event(event)))
 
     def read(self, name: str) -> Operation:
         """Read the operation, or what is known of a copy that was found without one."""

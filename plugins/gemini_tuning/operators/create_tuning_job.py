@@ -24,7 +24,7 @@ from gemini_tuning.operators.base import (
 )
 from gemini_tuning.operators.idempotent_create import IdempotentCreateMixin, SubmissionMemory, generation
 from gemini_tuning.operators.submission import Submission
-from gemini_tuning.triggers.task_states import OVER, ask_states, runs_without_a_slot
+from gemini_tuning.triggers.task_states import FINISHED_STATES, get_task_states, runs_without_a_slot
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -211,8 +211,8 @@ class GeminiCreateTuningJobOperator(IdempotentCreateMixin):
         if self.wait_task_id is None:
             return
         ti = context["ti"]
-        states = ask_states(ti.dag_id, [ti.task_id, self.wait_task_id])
-        if (state := states.get(ti.run_id, {}).get(self.wait_task_id)) in OVER:
+        states = get_task_states(ti.dag_id, [ti.task_id, self.wait_task_id])
+        if (state := states.get(ti.run_id, {}).get(self.wait_task_id)) in FINISHED_STATES:
             raise InvalidInputError(
                 f"{self.wait_task_id} is {state}: nobody would wait for a new job, and none was created. Clear "
                 f"{ti.task_id} together with its downstream tasks."

@@ -19,7 +19,7 @@ DEFERRAL_TIMEOUT_MARGIN = timedelta(minutes=10)
 class DeferrableMixin(GeminiBaseOperator):
     """An operator that defers to one of :mod:`gemini_tuning.triggers.waiting`."""
 
-    def wait_in_trigger(
+    def defer_to_trigger(
         self, trigger: type[WaitingTrigger], resource: str, *, poll_interval: float, deadline: float, **more: Any
     ) -> NoReturn:
         """Defer until the resource is over; the task goes on in ``execute_complete(context, event)``.
@@ -44,7 +44,7 @@ class DeferrableMixin(GeminiBaseOperator):
             timeout=timedelta(seconds=min(max(deadline - time.time(), 0), MAX_SECONDS)) + DEFERRAL_TIMEOUT_MARGIN,
         )
 
-    def is_for(self, resource: str, event: dict[str, Any]) -> bool:
+    def event_matches(self, resource: str, event: dict[str, Any]) -> bool:
         """Whether an event is about what this task waits for; if not, it has to wait on.
 
         SQLite gives the number of a trigger that is gone to the next one, and a triggerer that is late with the event
@@ -58,7 +58,7 @@ class DeferrableMixin(GeminiBaseOperator):
         return False
 
     @staticmethod
-    def resource_of(event: dict[str, Any]) -> str:
+    def resource_from_event(event: dict[str, Any]) -> str:
         """Return the name of what was waited for, or raise what the service told the trigger.
 
         :raises PermanentServiceError: with the service's words.

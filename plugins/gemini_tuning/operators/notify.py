@@ -16,7 +16,7 @@ from gemini_tuning.operators.write_report import SUMMARY_XCOM
 from gemini_tuning.reporting.notification_config import Notification, NotificationError
 from gemini_tuning.reporting.notification_message import Message, Run, of_failure, of_publication, of_report
 from gemini_tuning.reporting.notifications import attempt, run_of, wanted
-from gemini_tuning.triggers.task_states import ask_states
+from gemini_tuning.triggers.task_states import get_task_states
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -113,7 +113,7 @@ class GeminiNotifyOperator(BaseOperator):
 
     def _message(self, context: Context) -> Message:
         ti = context["ti"]
-        states = ask_states(ti.dag_id, list(context["dag"].task_dict), ti.run_id).get(ti.run_id, {})
+        states = get_task_states(ti.dag_id, list(context["dag"].task_dict), ti.run_id).get(ti.run_id, {})
         run = run_of(context, optional_text(ti.xcom_pull(task_ids=self.create_task_id)))
         outcome = self._outcome(context, states, run)
         if any(states.get(task_id) in FAILED for task_id in self.upstream_task_ids):

@@ -17,7 +17,7 @@ from gemini_tuning.links import gemini_tuning as links
 from gemini_tuning.operators.base import GCP_FIELDS, optional_seconds
 from gemini_tuning.operators.deferrable import DEFERRAL_TIMEOUT_MARGIN, DeferrableMixin
 from gemini_tuning.triggers import progress
-from gemini_tuning.triggers.task_states import TaskInstanceKey, ask_states, is_wanted, state_of
+from gemini_tuning.triggers.task_states import TaskInstanceKey, get_task_states, keeps_job, task_state
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -108,7 +108,7 @@ class GeminiTuningJobSensor(DeferrableMixin, BaseSensorOperator):
     def _defer(self, name: str, deadline: float, *, looked_at: float | None = None) -> NoReturn:
         from gemini_tuning.triggers.tuning_job import TuningJobTrigger
 
-        self.wait_in_trigger(
+        self.defer_to_trigger(
             TuningJobTrigger,
             name,
             poll_interval=optional_seconds(self.poll_interval, "poll_interval") or self.poke_interval,
@@ -126,9 +126,9 @@ class GeminiTuningJobSensor(DeferrableMixin, BaseSensorOperator):
         """Take over from the trigger."""
         self._task = context["ti"]
         self.deadline_seconds = optional_seconds(self.deadline, "deadline") or self.timeout
-        if not self.is_for(self.tuning_job, event):
+        if not self.event_matches(self.tuning_job, event):
             return self._look_then_defer()
-        name = self.resource_of(event)
+        name = self.resource_from_event(event)
         if event["status"] == "deadline":
             return self._give_up(name)
         try:
@@ -162,9 +162,9 @@ class GeminiTuningJobSensor(DeferrableMixin, BaseSensorOperator):
         if self._task is None:
             return
         try:
-            losses = progress.losses_of(self._task.xcom_pull(key=progress.XCOM))
+            losses = progress.losses_of(self._task.xcom_pull(key=progress.XCOM_KEY))
             found = progress.progress(job, losses, self.gcp_conn_id, self.impersonation_chain)
-            self._task.xcom_push(progress.XCOM, found)
+            self._task.xcom_push(progress.XCOM_KEY, found)
         except Exception as error:
             self.log.warning("The progress of %s is not shown on the run's page: %s", job.name, error)
 
@@ -181,8 +181,8 @@ class GeminiTuningJobSensor(DeferrableMixin, BaseSensorOperator):
 
     def _cancel_if_unwanted(self, task: TaskInstanceKey) -> None:
         try:
-            state = state_of(ask_states(task.dag_id, [task.task_id], task.run_id), task)
-            if is_wanted(state):
+            state = task_state(get_task_states(task.dag_id, [task.task_id], task.run_id), task)
+            if keeps_job(state):
                 self.log.info("%s is left alone: its task is %s", self.tuning_job, state or "to run again")
             elif not self.hook.get_tuning_job(self.tuning_job).is_stopping:
                 self.hook.cancel_tuning_job(self.tuning_job)

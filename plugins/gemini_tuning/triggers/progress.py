@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
     from gemini_tuning.triggers.task_states import TaskInstanceKey
 
-XCOM = "progress"
+XCOM_KEY = "progress"
 LOSSES = ("train_loss", "eval_loss")
 MAX_POINTS = 50  # of each curve
 
@@ -172,4 +172,6 @@ def _reader_is_free(reading: asyncio.Future[Any]) -> None:
 def _push(task: TaskInstanceKey, found: Mapping[str, Any]) -> None:
     from airflow.sdk.execution_time.xcom import XCom
 
-    XCom.set(XCOM, dict(found), dag_id=task.dag_id, task_id=task.task_id, run_id=task.run_id, map_index=task.map_index)
+    XCom.set(
+        XCOM_KEY, dict(found), dag_id=task.dag_id, task_id=task.task_id, run_id=task.run_id, map_index=task.map_index
+    )

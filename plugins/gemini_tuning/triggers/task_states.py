@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 # In these states the task waits, is about to wait again (cleared, retried: it takes the same job), or was told by a
 # person that the job's end does not matter (success). In all others the run has given the job up.
-WANTED = frozenset(
+KEEP_JOB_STATES = frozenset(
     {
         None,
         "scheduled",
@@ -22,8 +22,8 @@ WANTED = frozenset(
     }
 )
 NO_SLOT = frozenset({None, "scheduled", "up_for_retry", "up_for_reschedule"})
-OVER = frozenset({"success", "failed", "skipped", "upstream_failed"})
-GONE = "gone"  # the task or its run was deleted
+FINISHED_STATES = frozenset({"success", "failed", "skipped", "upstream_failed"})
+MISSING = "missing"  # the task or its run was deleted
 
 
 class TaskInstanceKey(Protocol):
@@ -35,16 +35,16 @@ class TaskInstanceKey(Protocol):
     map_index: int | None
 
 
-def is_wanted(state: str | None) -> bool:
+def keeps_job(state: str | None) -> bool:
     """Return whether a task in this state still wants the job."""
-    return state in WANTED
+    return state in KEEP_JOB_STATES
 
 
-def state_of(states: Mapping[str, Mapping[str, Any]], task: TaskInstanceKey) -> str | None:
-    """Return a task's state out of the answer to :func:`ask_states`; :data:`GONE` when it is not in it."""
+def task_state(states: Mapping[str, Mapping[str, Any]], task: TaskInstanceKey) -> str | None:
+    """Return a task's state out of the answer to :func:`get_task_states`; :data:`MISSING` when it is not in it."""
     mapped = task.map_index is not None and task.map_index >= 0
     name = task.task_id if not mapped else f"{task.task_id}_{task.map_index}"
-    state: str | None = states.get(task.run_id, {}).get(name, GONE)
+    state: str | None = states.get(task.run_id, {}).get(name, MISSING)
     return state
 
 
@@ -58,11 +58,13 @@ def runs_without_a_slot(
     return [
         run_id
         for run_id, tasks in states.items()
-        if run_id != own_run_id and tasks.get(create_task_id) == "success" and tasks.get(wait_task_id, GONE) in NO_SLOT
+        if run_id != own_run_id
+        and tasks.get(create_task_id) == "success"
+        and tasks.get(wait_task_id, MISSING) in NO_SLOT
     ]
 
 
-def ask_states(dag_id: str, task_ids: list[str], run_id: str | None = None) -> Mapping[str, Mapping[str, Any]]:
+def get_task_states(dag_id: str, task_ids: list[str], run_id: str | None = None) -> Mapping[str, Mapping[str, Any]]:
     """Ask Airflow for the states of tasks: ``{run_id: {task_id or task_id_INDEX: state}}``.
 
     :param run_id: in which run; ``None``: in all of the DAG's.

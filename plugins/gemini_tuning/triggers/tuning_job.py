@@ -12,7 +12,7 @@ from asgiref.sync import sync_to_async
 from gemini_tuning.core.resources import TuningJob
 from gemini_tuning.triggers.progress import ProgressKeeper
 from gemini_tuning.triggers.shared_poller.tuning_jobs import TuningJobWatcher
-from gemini_tuning.triggers.task_states import TaskInstanceKey, ask_states, is_wanted, state_of
+from gemini_tuning.triggers.task_states import TaskInstanceKey, get_task_states, keeps_job, task_state
 from gemini_tuning.triggers.waiting import WaitingTrigger
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class TuningJobTrigger(WaitingTrigger):
         try:
             async with asyncio.timeout(KILL_PATIENCE):
                 state = await self._state_of_task()
-                if is_wanted(state):
+                if keeps_job(state):
                     self.log.info("%s is left alone: its task is %s", self.resource, state or "to run again")
                 else:
                     await self._cancel(f"its task is {state}")
@@ -92,7 +92,7 @@ class TuningJobTrigger(WaitingTrigger):
         if task is None:
             raise RuntimeError("the trigger knows no task")
         # In Airflow's triggerer, synchronous calls to Airflow work from this kind of thread only.
-        return state_of(await sync_to_async(ask_states)(task.dag_id, [task.task_id], task.run_id), task)
+        return task_state(await sync_to_async(get_task_states)(task.dag_id, [task.task_id], task.run_id), task)
 
     async def _cancel(self, why: str) -> None:
         module = await asyncio.to_thread(importlib.import_module, "gemini_tuning.hooks.gemini_tuning")

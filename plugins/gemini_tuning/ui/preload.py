@@ -1,7 +1,7 @@
-"""Import what most tasks need, in a process that forks task processes: each then has it at once, and in shared memory.
+"""Imports what most tasks need in a process that forks task processes, so that they share it.
 
-Importing Google's clients is most of what a task of ours does: about a second of CPU, and 60 MB. Airflow forks every
-task process from the one that supervises it, and that, with LocalExecutor, from the scheduler.
+Importing Google's clients takes most of the time and memory of a short task: about a second of CPU, and 60 MB. Airflow
+forks every task process from its supervisor; with LocalExecutor the supervisor is forked from the scheduler.
 """
 
 from __future__ import annotations
@@ -18,19 +18,18 @@ MODULES = (
     "google.genai.types",
 )
 
-
-# What the service's answers are read with: google-genai builds the validators of its types at their first use.
-ANSWERS = ("GenerateContentResponse", "ListTuningJobsResponse", "Model", "TuningJob")
+# google-genai builds the pydantic validators of its response types at their first use.
+RESPONSE_TYPES = ("GenerateContentResponse", "ListTuningJobsResponse", "Model", "TuningJob")
 
 
 def preload() -> None:
-    """Import and build them; nothing is connected, and no thread is started, so that a fork is safe."""
+    """Import the modules and build the validators; opens no connection and starts no thread, so a fork is safe."""
     for module in MODULES:
         importlib.import_module(module)
     from google.genai import types
 
     from gemini_tuning.hooks.clients import tls
 
-    for answer in ANSWERS:
-        getattr(types, answer).model_rebuild()
+    for name in RESPONSE_TYPES:
+        getattr(types, name).model_rebuild()
     tls()

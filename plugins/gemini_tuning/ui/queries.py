@@ -23,7 +23,7 @@ ACTIONS_TAG = "gemini-tuning-actions"  # of those that the page's actions start
 RETURN = "return_value"
 KEYS = (
     RETURN,
-    progress.XCOM,
+    progress.XCOM_KEY,
     "decision",
     "winner",
     "tuned_model",
@@ -111,7 +111,7 @@ class Run:
     @property
     def connection(self) -> dict[str, str | None]:
         """Return ``gcp_conn_id`` and ``impersonation_chain``: as the wait used them, else as they were given."""
-        known = {**self.conf, **self.mapping(WAIT, progress.XCOM)}
+        known = {**self.conf, **self.mapping(WAIT, progress.XCOM_KEY)}
         chain = known.get("impersonation_chain")
         names = [chain] if isinstance(chain, str) else chain if isinstance(chain, list) else []
         conn_id = known.get("gcp_conn_id")
@@ -238,7 +238,7 @@ def _matching(session: Session, wanted: Select[Any], query: Query) -> Iterable[i
     told: dict[int, list[object]] = {}  # not joined: SQLite would look at all runs' XComs of this key for each run
     for run_id, known in session.execute(
         select(XComModel.dag_run_id, XComModel.value).where(
-            XComModel.key == progress.XCOM, XComModel.dag_run_id.in_([run_id for run_id, _ in runs])
+            XComModel.key == progress.XCOM_KEY, XComModel.dag_run_id.in_([run_id for run_id, _ in runs])
         )
     ):
         told.setdefault(run_id, []).append(known)

@@ -18,11 +18,11 @@ from gemini_tuning.operators import cancel_tuning_job as cancel
 from gemini_tuning.sensors import tuning_job as sensors
 from gemini_tuning.sensors.tuning_job import GeminiTuningJobSensor
 from gemini_tuning.triggers import tuning_job as triggers
-from gemini_tuning.triggers.task_states import GONE, is_wanted, state_of
+from gemini_tuning.triggers.task_states import MISSING, keeps_job, task_state
 from gemini_tuning.triggers.tuning_job import TuningJobTrigger
 
-GIVEN_UP = ["failed", "skipped", "upstream_failed", "removed", GONE]
-WANTED = [None, "scheduled", "queued", "running", "restarting", "deferred", "up_for_retry", "success"]
+GIVEN_UP = ["failed", "skipped", "upstream_failed", "removed", MISSING]
+KEEP_JOB_STATES = [None, "scheduled", "queued", "running", "restarting", "deferred", "up_for_retry", "success"]
 TASK = SimpleNamespace(dag_id="dag", run_id="run", task_id="wait", map_index=-1)
 
 
@@ -38,21 +38,21 @@ def cancels(vertex):
 
 
 def set_state(monkeypatch, module, state):
-    answer = {} if state == GONE else {"run": {"wait": state}}
-    monkeypatch.setattr(module, "ask_states", lambda *_: answer)
+    answer = {} if state == MISSING else {"run": {"wait": state}}
+    monkeypatch.setattr(module, "get_task_states", lambda *_: answer)
 
 
 def test_a_mapped_task_is_found_by_its_index():
     task = SimpleNamespace(dag_id="dag", run_id="run", task_id="wait", map_index=2)
-    assert state_of({"run": {"wait_1": "failed", "wait_2": "deferred"}}, task) == "deferred"
-    assert state_of({"run": {"wait": None}}, TASK) is None
-    assert state_of({}, TASK) == GONE
+    assert task_state({"run": {"wait_1": "failed", "wait_2": "deferred"}}, task) == "deferred"
+    assert task_state({"run": {"wait": None}}, TASK) is None
+    assert task_state({}, TASK) == MISSING
 
 
 def test_every_state_of_airflow_is_decided_on():
     from airflow.utils.state import TaskInstanceState
 
-    assert {str(s.value) for s in TaskInstanceState if not is_wanted(s.value)} == set(GIVEN_UP) - {GONE}
+    assert {str(s.value) for s in TaskInstanceState if not keeps_job(s.value)} == set(GIVEN_UP) - {MISSING}
 
 
 # --------------------------------------------------------------------------------------------- trigger
@@ -75,7 +75,7 @@ def test_the_trigger_cancels_the_job_that_its_run_has_given_up(vertex, job, monk
     assert f"Cancelled tuning job {job.name}, which nobody waits for: its task is {state}" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("state", WANTED)
+@pytest.mark.parametrize("state", KEEP_JOB_STATES)
 def test_the_trigger_leaves_a_job_alone_that_is_wanted(vertex, job, monkeypatch, capsys, state):
     set_state(monkeypatch, triggers, state)
     killed_trigger(job.name)
@@ -128,7 +128,7 @@ def test_when_airflow_does_not_tell_the_state_nothing_is_cancelled(vertex, job, 
     def away(*_):
         raise ConnectionError("the API server is away")
 
-    monkeypatch.setattr(triggers, "ask_states", away)
+    monkeypatch.setattr(triggers, "get_task_states", away)
     killed_trigger(job.name)
     assert cancels(vertex) == []
     assert f"{job.name} may go on costing money" in capsys.readouterr().out
@@ -168,7 +168,7 @@ def ended(monkeypatch):
         states = {"create_tuning_job": create, "wait_for_tuning_job": wait, "list_checkpoints": after}
         states["smoke_test"] = down
         tasks = {"wait_for_tuning_job": {"list_checkpoints", "down"}, "list_checkpoints": {"smoke_test"}}
-        monkeypatch.setattr(cancel, "ask_states", lambda *_: {"run": states})
+        monkeypatch.setattr(cancel, "get_task_states", lambda *_: {"run": states})
         ctx = context()
         ctx["ti"].xcom_pull = lambda key="return_value", **_: xcoms.get(key)
         ctx["dag"] = SimpleNamespace(

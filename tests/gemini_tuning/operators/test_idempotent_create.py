@@ -244,7 +244,7 @@ def test_the_wait_for_quota_ends(vertex):
 )
 def test_a_run_whose_job_nobody_watches_yet_goes_first(vertex, monkeypatch, create_state, wait_state, waits):
     states = {"other": {"task": create_state, "wait": wait_state}, "run": {"task": "running", "wait": None}}
-    monkeypatch.setattr(create_tuning_job, "ask_states", lambda *_: states)
+    monkeypatch.setattr(create_tuning_job, "get_task_states", lambda *_: states)
     store, operator = TaskStateStore(), create(wait_task_id="wait")
     if waits:
         for _ in range(create_tuning_job.MAX_GIVE_WAY):
@@ -257,7 +257,7 @@ def test_a_run_whose_job_nobody_watches_yet_goes_first(vertex, monkeypatch, crea
 
 def test_a_job_that_nobody_would_wait_for_is_not_made(vertex, monkeypatch):
     states = {"run": {"task": "running", "wait": "failed"}}
-    monkeypatch.setattr(create_tuning_job, "ask_states", lambda *_: states)
+    monkeypatch.setattr(create_tuning_job, "get_task_states", lambda *_: states)
     with pytest.raises(InvalidInputError, match=r"wait is failed: nobody would wait.*Clear task together with"):
         create(wait_task_id="wait").execute(context())
     assert jobs(vertex) == []

@@ -317,7 +317,7 @@ def notify(file, monkeypatch):
     def run(store, states=None, **tries):
         ctx = context(store=store, **tries)
         found = {"report": "success"} if states is None else states
-        monkeypatch.setattr(notify_module, "ask_states", lambda *_: {"run": found})
+        monkeypatch.setattr(notify_module, "get_task_states", lambda *_: {"run": found})
         pushed = {("report", "return_value"): REPORT, ("report", "summary"): "| checkpoint |"}
         object.__setattr__(ctx["ti"], "xcom_pull", lambda *, task_ids, key="return_value": pushed.get((task_ids, key)))
         ctx["dag"].task_dict = {"report": None}

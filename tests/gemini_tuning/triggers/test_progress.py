@@ -193,11 +193,11 @@ def test_the_sensor_keeps_the_end_with_the_losses_that_were_there(vertex):
     name = new_job()
     vertex.advance(LONG)
     running = context()
-    running["ti"].xcoms[progress.XCOM] = {"train_loss": [[1, 2.0]], "eval_loss": [], "state": "RUNNING"}
+    running["ti"].xcoms[progress.XCOM_KEY] = {"train_loss": [[1, 2.0]], "eval_loss": [], "state": "RUNNING"}
     GeminiTuningJobSensor(task_id="wait", tuning_job=name).execute_complete(
         running, {"status": "ended", "resource": name}
     )
-    shown = running["ti"].xcoms[progress.XCOM]
+    shown = running["ti"].xcoms[progress.XCOM_KEY]
     assert shown["state"] == "SUCCEEDED"
     assert shown["train_loss"] == [[1, 2.0]]
     assert shown["model"]
@@ -210,7 +210,7 @@ def test_the_sensor_keeps_why_a_job_failed(vertex):
     running = context()
     with pytest.raises(TuningJobError):
         GeminiTuningJobSensor(task_id="wait", tuning_job=name, deferrable=True).execute(running)
-    shown = running["ti"].xcoms[progress.XCOM]
+    shown = running["ti"].xcoms[progress.XCOM_KEY]
     assert shown["state"] == "CANCELLED"
     assert name in shown["error"]
 

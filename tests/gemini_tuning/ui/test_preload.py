@@ -13,9 +13,10 @@ from airflow.jobs.job import Job
 import gemini_tuning_plugin
 sys.argv = {argv}
 Job()
-print([name for name in ("gemini_tuning", "gemini_tuning.hooks.gemini_tuning", "google.genai") if name in sys.modules])
+heavy = ("gemini_tuning.operators", "gemini_tuning.hooks.gemini_tuning", "google.genai")
+print([name for name in heavy if name in sys.modules])
 """
-ALL = ["gemini_tuning", "gemini_tuning.hooks.gemini_tuning", "google.genai"]
+ALL = ["gemini_tuning.operators", "gemini_tuning.hooks.gemini_tuning", "google.genai"]
 
 
 def imported(argv, **settings):
