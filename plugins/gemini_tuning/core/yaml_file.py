@@ -6,6 +6,7 @@ PyYAML accepts, are errors. Every error names the file, the line and the field.
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,11 +18,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from gemini_tuning.core.exceptions import InvalidInputError
-from gemini_tuning.core.text import short_repr
+from gemini_tuning.core.text import short_repr, shorten
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 50
 MAX_NODES = 100_000  # with aliases expanded
+MAX_KEY, MAX_FIELD = 100, 500  # characters, in a search and in a message
 # Raised by PyYAML's constructors for a malformed number, date or boolean.
 _CONSTRUCTOR_ERRORS = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError)
 _SUBJECT = re.compile(r"^\w+ should ")  # "Input should be a valid string"
@@ -63,8 +65,9 @@ class YamlModel(BaseModel):
             )
         for key in data:
             if key not in known:
-                context.update(key=key, found=short_repr(key))
-                raise PydanticCustomError("unknown_key", "unknown key {found}; expected one of {known}", context)
+                near = difflib.get_close_matches(str(key)[:MAX_KEY], known, n=1)
+                context.update(key=key, found=short_repr(key), hint=f"Did you mean {near[0]}?" if near else "")
+                raise PydanticCustomError("unknown_key", "unknown key {found}; expected one of {known}.", context)
         return data
 
 
@@ -177,12 +180,13 @@ def load_model(document: Document, model_class: type[_M], *, source: str | Path 
         details = max(error.errors(include_url=False), key=lambda each: len(_existing(each["loc"], document.value)))
     context = details.get("ctx", {})
     path = _existing(details["loc"], document.value)
-    name = [*path, details["loc"][-1]] if details["type"] == "missing" else path
+    if isinstance(key := details["loc"][-1] if details["type"] == "missing" else context.get("key"), str):
+        path.append(key)
     raise YamlError(
         _message(details),
         source=str(source),
-        line=document.line([*path, context["key"]] if isinstance(context.get("key"), str) else path),
-        field=".".join(str(step) for step in name),
+        line=document.line(path),
+        field=shorten(".".join(map(str, path)), MAX_FIELD),
         code=details["type"],
         hint=context.get("hint", ""),
     )
@@ -208,7 +212,7 @@ def _message(details: ErrorDetails) -> str:
     if not _SUBJECT.match(message):
         return message
     subject = "the key must " if details["loc"][-1:] == ("[key]",) else "must "
-    message = _SUBJECT.sub(subject, message)
+    message = _SUBJECT.sub(subject, message).replace(" after validation", "")
     return message if ", not " in message else f"{message}, not {short_repr(details['input'])}"
 
 
