@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.bases.branch import BranchMixIn
 
+from gemini_tuning.core.case_outcomes import CaseOutcome, ResultError, outcomes_from_lines
 from gemini_tuning.core.exceptions import CheckpointError
 from gemini_tuning.core.files import Files
 from gemini_tuning.core.text import short_repr
 from gemini_tuning.links import gemini_tuning as links
 from gemini_tuning.operators.base import GCP_FIELDS, GeminiBaseOperator, as_list, flag, optional_float, optional_text
-from gemini_tuning.selection.candidate import Candidate, CaseOutcome, ResultError
+from gemini_tuning.selection.candidate import Candidate
 from gemini_tuning.selection.decide import decide
 from gemini_tuning.selection.decision import Assessment, Decision
 from gemini_tuning.selection.gates import Policy
 from gemini_tuning.selection.overfitting import curves_from
-from gemini_tuning.selection.results_reader import candidate_from, outcomes_from_lines
+from gemini_tuning.selection.results_reader import candidate_from
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -115,7 +116,7 @@ class GeminiChooseCheckpointOperator(GeminiBaseOperator, BranchMixIn):
         results = as_list(self.results, "results")
         contenders = [self._contender(result, f"results, number {number}") for number, result in enumerate(results, 1)]
         unavailable = any(result.get("service_unavailable") for result in results)
-        if unavailable and not any(contender.asked for contender in contenders):
+        if unavailable and not any(contender.was_tested for contender in contenders):
             raise CheckpointError(
                 "No checkpoint could be asked, because the service did not answer; that says nothing about them. Clear "
                 f"the smoke tests and what comes after them. {contenders[0].error}"
@@ -167,7 +168,9 @@ class GeminiChooseCheckpointOperator(GeminiBaseOperator, BranchMixIn):
         try:
             return candidate_from(result, outcomes, losses)
         except ResultError as error:
-            raise ResultError(f"{where}: {error}") from None
+            raise ResultError(
+                f"{where}: {error}", field=error.field, resource=error.resource, code=error.code
+            ) from None
 
     def _outcomes(self, uri: str, where: str) -> dict[str, CaseOutcome]:
         try:

@@ -1,138 +1,207 @@
-"""Which checkpoint wins, and why. Pure; no I/O.
+"""Which checkpoint wins, and why.
 
-The point of checkpoints is to ship the best one, not the last one; the point of a champion is to ship something better
-than what is there, or nothing. So, in this order:
+The purpose of checkpoints is to ship the best one, not the last one; the purpose of a champion is to ship something
+better than the model in production, or nothing. The steps, in this order:
 
-1. **All answered the same suite.** Otherwise nothing can be compared, and that is an error, not a decision.
-2. **Gates** (:mod:`~gemini_tuning.selection.gates`). A checkpoint must have been asked, reach the minimum pass rate,
-   pass every critical case, be quick enough, and have no answer held back by the service. Where there is a champion, it
-   must not lose a critical case to it, not be significantly worse, and score higher: ties go to the champion, because
-   every change costs something. With ``require_improvement`` it must be significantly better. A champion that could not
-   be asked stays, as nothing can be shown to be better.
-3. **The highest score** among those that are left: the mean of the cases' scores by weight, which is the pass rate
-   where no case gives part marks.
-4. **Ties.** Those that the best one is not significantly better than (:mod:`~gemini_tuning.selection.paired_test`) are
-as
-   good as it: among them a higher score is luck. The lowest eval loss wins, a measure over far more text than a suite
-   has, but only when all of them have one: to compare some would favour those. Else, or when losses are equal, the
-   earlier one wins: a later one that is no better has only had more time to overfit.
-5. **Words only:** where overfitting began, what speaks for and against each, what evidence was missing.
+1. **One suite.** All candidates must have been tested with the same suite. Otherwise they cannot be compared, which is
+   an error and not a decision.
+2. **Gates** (:mod:`~gemini_tuning.selection.gates`). A checkpoint must have been tested, reach the minimum pass rate,
+   pass every critical case, be fast enough, and have no blocked response. If there is a champion, it must not lose a
+   critical case to it, not be significantly worse, and score higher: ties go to the champion, because every change has
+   a cost. With ``require_improvement`` it must be significantly better. A champion that could not be tested stays,
+   because nothing can be shown to be better.
+3. **The highest score** among the eligible ones: the weighted mean of the scores of the cases, which is the pass rate
+   where no case gives partial credit.
+4. **Ties.** Checkpoints that the best one is not significantly better than
+   (:mod:`~gemini_tuning.selection.paired_test`) are as good as it: a higher score among them is chance. The lowest eval
+   loss wins, which measures far more text than a suite, but only when all of them have one, as otherwise those without
+   would be at a disadvantage. Else, or when losses are equal, the earlier one wins: a later one that is no better has
+   only had more time to overfit.
+5. **Explanations**, which decide nothing: where overfitting began, the reasons for and against each checkpoint, and
+   which evidence was missing.
 
-The order in which the checkpoints come makes no difference.
+The order of the candidates makes no difference.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from gemini_tuning.selection import explanations as words
+from gemini_tuning.core.case_outcomes import ResultError
+from gemini_tuning.core.formatting import name, names
+from gemini_tuning.core.text import short_repr
+from gemini_tuning.selection import explanations
 from gemini_tuning.selection.candidate import Candidate
-from gemini_tuning.selection.choosing import Choice, choose
 from gemini_tuning.selection.decision import Assessment, Decision, Outcome
-from gemini_tuning.selection.gates import Finding, Policy, champion_gates, own_gates
-from gemini_tuning.selection.overfitting import LossCurves, Turn, find_turn
+from gemini_tuning.selection.explanations import Choice, Rule
+from gemini_tuning.selection.gates import GateFinding, Policy, champion_gates, own_gates
+from gemini_tuning.selection.overfitting import LossCurves, find_turning_point
 from gemini_tuning.selection.paired_test import Comparison, compare
-from gemini_tuning.selection.same_suite import require_same_suite, require_unique
 
 
 def decide(
-    contenders: Iterable[Candidate],
+    candidates: Iterable[Candidate],
     policy: Policy,
     champion: Candidate | None = None,
     curves: LossCurves | None = None,
 ) -> Decision:
     """Choose a checkpoint.
 
-    :param champion: the current production model, which was asked the same suite.
-    :param curves: losses over all steps, for where the checkpoints' own are not known.
-    :raises ResultError: when a checkpoint is there twice, or two that answered did not answer the same suite.
+    :param champion: the model in production, tested with the same suite.
+    :param curves: losses over all steps, used where those of the checkpoints are unknown.
+    :raises ResultError: when a checkpoint occurs twice, or two were tested with different suites.
     """
-    field = sorted(contenders, key=lambda contender: contender.age)
-    require_unique(field)
-    require_same_suite(field, champion)
-    entries = [_enter(contender, policy, champion) for contender in field]
-    eligible = [entry.contender for entry in entries if entry.passed_gates]
+    field = sorted(candidates, key=lambda candidate: candidate.order)
+    _require_unique(field)
+    _require_same_suite(field, champion)
+    entries = [_assess(candidate, policy, champion) for candidate in field]
+    eligible = [entry.candidate for entry in entries if entry.is_eligible]
     choice = choose(eligible, policy.significance) if eligible else None
-    turn = find_turn(field, curves)
+    turning_point = find_turning_point(field, curves)
     ranking = sorted(entries, key=lambda entry: _rank(entry, choice))
     return Decision(
         winner=choice.winner.checkpoint_id if choice else None,
         outcome=_outcome(choice, champion),
         reason=_reason(ranking, choice, champion),
-        assessments=tuple(_assessed(entry, _remarks(entry.contender, field, choice, turn)) for entry in ranking),
-        champion=_assessed(_Entry(champion, tuple(own_gates(champion, policy)))) if champion else None,
-        overfitting=turn.words if turn else None,
-        missing=words.missing(field, policy, curves),
+        assessments=tuple(
+            _assessment(entry, explanations.remarks(entry.candidate, field, choice, turning_point)) for entry in ranking
+        ),
+        champion=_assessment(_Entry(champion, tuple(own_gates(champion, policy)))) if champion else None,
+        overfitting=turning_point.explanation if turning_point else None,
+        missing=explanations.missing(field, policy, curves),
     )
 
 
 @dataclass(frozen=True)
 class _Entry:
-    """A checkpoint after the gates.
+    """A candidate after the gates.
 
-    :param versus: it compared with the champion, when both answered.
+    :param versus: it compared with the champion, when both were tested.
     """
 
-    contender: Candidate
-    findings: tuple[Finding, ...]
+    candidate: Candidate
+    findings: tuple[GateFinding, ...]
     versus: Comparison | None = None
 
     @property
-    def passed_gates(self) -> bool:
-        return not any(finding.bars for finding in self.findings)
+    def is_eligible(self) -> bool:
+        return not any(finding.is_disqualifying for finding in self.findings)
 
 
-def _enter(contender: Candidate, policy: Policy, champion: Candidate | None) -> _Entry:
-    findings = own_gates(contender, policy)
+def _assess(candidate: Candidate, policy: Policy, champion: Candidate | None) -> _Entry:
+    findings = own_gates(candidate, policy)
     if champion is None:
-        return _Entry(contender, tuple(findings))
-    versus = compare(contender, champion) if contender.asked and champion.asked else None
-    return _Entry(contender, (*findings, *champion_gates(champion, policy, versus)), versus)
+        return _Entry(candidate, tuple(findings))
+    versus = compare(candidate, champion) if candidate.was_tested and champion.was_tested else None
+    return _Entry(candidate, (*findings, *champion_gates(champion, policy, versus)), versus)
+
+
+# ---------------------------------------------------------------------------------------------- score and ties
+
+
+def choose(eligible: Sequence[Candidate], significance: float) -> Choice:
+    """Choose by score, then by the rules for ties.
+
+    :param eligible: at least one; all were tested with the same cases.
+    """
+    best = min(eligible, key=lambda candidate: (-candidate.score, candidate.order))
+    others = [candidate for candidate in eligible if candidate is not best]
+    versus = {other.checkpoint_id: compare(best, other) for other in others}
+    tied = [best, *(other for other in others if not versus[other.checkpoint_id].is_better(significance))]
+    tied.sort(key=lambda candidate: candidate.order)
+    winner, rule = _break_tie(tied)
+    if len(tied) == 1:
+        rule = "score" if others else "only one"
+    return Choice(winner, best, rule, tuple(tied), versus, significance)
+
+
+def _break_tie(tied: Sequence[Candidate]) -> tuple[Candidate, Rule]:
+    """Return the one with the lowest eval loss, if all have one and one is the lowest; else the earliest."""
+    losses = [candidate.eval_loss for candidate in tied if candidate.eval_loss is not None]
+    if len(losses) < len(tied):
+        return tied[0], "earliest"
+    lowest = [candidate for candidate in tied if candidate.eval_loss == min(losses)]
+    return lowest[0], "eval loss" if len(lowest) == 1 else "earliest"
+
+
+# ---------------------------------------------------------------------------------------------------- the result
 
 
 def _rank(entry: _Entry, choice: Choice | None) -> tuple[object, ...]:
-    """Sorts the winner first, then those it could have been, then those barred, then those that could not be asked."""
-    contender = entry.contender
-    won = choice is not None and contender is choice.winner
-    return not won, not entry.passed_gates, not contender.asked, -contender.score, contender.age
+    """Sort the winner first, then the other eligible ones, then the rejected ones, those without results last."""
+    candidate = entry.candidate
+    won = choice is not None and candidate is choice.winner
+    return not won, not entry.is_eligible, not candidate.was_tested, -candidate.score, candidate.order
 
 
 def _outcome(choice: Choice | None, champion: Candidate | None) -> Outcome:
     if choice is not None:
         return "promote"
-    return "keep_champion" if champion is not None else "nobody"
+    return "keep_champion" if champion is not None else "no_winner"
 
 
 def _reason(ranking: Sequence[_Entry], choice: Choice | None, champion: Candidate | None) -> str:
     if choice is not None:
-        return words.promotion(choice, ranking[0].versus)
-    barred_by = [finding.text for finding in ranking[0].findings if finding.bars] if ranking else []
-    return words.nobody([entry.contender for entry in ranking], barred_by, champion)
+        return explanations.promotion(choice, ranking[0].versus)
+    problems = [finding.text for finding in ranking[0].findings if finding.is_disqualifying] if ranking else []
+    return explanations.no_winner([entry.candidate for entry in ranking], problems, champion)
 
 
-def _remarks(
-    contender: Candidate, field: Sequence[Candidate], choice: Choice | None, turn: Turn | None
-) -> list[Finding]:
-    return [*words.standing(contender, choice), *words.losses(contender, field), *words.age(contender, turn)]
-
-
-def _assessed(entry: _Entry, remarks: Sequence[Finding] = ()) -> Assessment:
-    contender = entry.contender
-    asked = contender.asked
-    findings = sorted((*entry.findings, *remarks), key=lambda finding: not finding.bars)  # what counts comes first
+def _assessment(entry: _Entry, remarks: Sequence[GateFinding] = ()) -> Assessment:
+    candidate, tested = entry.candidate, entry.candidate.was_tested
+    findings = sorted((*entry.findings, *remarks), key=lambda finding: not finding.is_disqualifying)
     return Assessment(
-        checkpoint_id=contender.checkpoint_id,
-        epoch=contender.epoch,
-        step=contender.step,
-        pass_rate=contender.pass_rate if asked else None,
-        pass_rate_interval=contender.pass_rate_interval if asked else None,
-        score=contender.score if asked else None,
-        score_interval=contender.score_interval if asked else None,
-        latency_p95_ms=contender.latency_p95_ms,
-        train_loss=contender.train_loss,
-        eval_loss=contender.eval_loss,
-        passed_gates=entry.passed_gates,
-        speaks_for=tuple(finding.text for finding in findings if finding.good),
-        speaks_against=tuple(finding.text for finding in findings if not finding.good),
+        checkpoint_id=candidate.checkpoint_id,
+        epoch=candidate.epoch,
+        step=candidate.step,
+        pass_rate=candidate.pass_rate if tested else None,
+        pass_rate_interval=candidate.pass_rate_interval if tested else None,
+        score=candidate.score if tested else None,
+        score_interval=candidate.score_interval if tested else None,
+        latency_p95_ms=candidate.latency_p95_ms,
+        train_loss=candidate.train_loss,
+        eval_loss=candidate.eval_loss,
+        passed_gates=entry.is_eligible,
+        speaks_for=tuple(finding.text for finding in findings if finding.is_favorable),
+        speaks_against=tuple(finding.text for finding in findings if not finding.is_favorable),
     )
+
+
+# ------------------------------------------------------------------------------------------------------ one suite
+
+
+def _require_unique(candidates: Iterable[Candidate]) -> None:
+    counts = Counter(candidate.checkpoint_id for candidate in candidates)
+    if twice := [identifier for identifier, count in counts.items() if count > 1]:
+        raise ResultError(
+            f"results: duplicate checkpoint {short_repr(twice[0])}.", field="results", code="duplicate_checkpoint"
+        )
+
+
+def _require_same_suite(candidates: Iterable[Candidate], champion: Candidate | None) -> None:
+    tested = [(f"checkpoint {short_repr(c.checkpoint_id)}", c) for c in candidates if c.was_tested]
+    if champion is not None and champion.was_tested:
+        tested.append(("the champion", champion))
+    for label, candidate in tested[1:]:
+        if problem := _suite_difference(candidate, tested[0][1]):
+            raise ResultError(
+                f"results: {label} and {tested[0][0]} were tested with different suites: {problem}.",
+                field="results",
+                code="different_suites",
+                hint="Clear the smoke tests of both, so that they run the current suite.",
+            )
+
+
+def _suite_difference(one: Candidate, other: Candidate) -> str | None:
+    if only := [case for case in one.cases if case not in other.outcomes]:
+        return f"only the first has {names(only)}"
+    if only := [case for case in other.cases if case not in one.outcomes]:
+        return f"only the second has {names(only)}"
+    for case, outcome in one.outcomes.items():
+        second = other.outcomes[case]
+        if (outcome.weight, outcome.critical) != (second.weight, second.critical):
+            return f"case {name(case)} differs in weight or critical"
+    fingerprints = {one.suite_fingerprint, other.suite_fingerprint} - {None}
+    return "their fingerprints differ" if len(fingerprints) > 1 else None

@@ -1,4 +1,4 @@
-"""What was decided, as others read it: the report, a person who approves, the next task. Pure."""
+"""The decision as the report, the approver and the next tasks read it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from gemini_tuning.core.text import shorten
 
-Outcome = Literal["promote", "keep_champion", "nobody"]
+Outcome = Literal["promote", "keep_champion", "no_winner"]
 
-MAX_BYTES = 7_700  # of a decision on XCom with up to 10 checkpoints; the operator adds to it, up to 8 KB
+MAX_BYTES = 7_700  # of the XCom with up to 10 checkpoints, to which the operator adds up to 300
 CHECKPOINTS = 10  # each further one may add a tenth of that
 # Sentences a side, characters of each, characters of the reason: the first that fits is taken.
 _SIZES = (
@@ -21,15 +21,15 @@ _SIZES = (
 
 @dataclass(frozen=True)
 class Assessment:
-    """One checkpoint, with what speaks for and against it.
+    """One checkpoint, with the reasons for and against it.
 
-    :param pass_rate: share of the cases passed, by weight, 0 to 1; ``None`` when it could not be asked.
-    :param pass_rate_interval: 95 % interval of it.
-    :param score: mean of the cases' scores, by weight, 0 to 1.
-    :param score_interval: 95 % interval of it.
-    :param passed_gates: whether it may be chosen, by the policy or by a person.
-    :param speaks_for: short sentences with figures, without their subject.
-    :param speaks_against: the same.
+    :param pass_rate: weighted share of the cases that passed, 0 to 1; ``None`` when it could not be tested.
+    :param pass_rate_interval: its 95 % interval.
+    :param score: weighted mean of the scores, 0 to 1.
+    :param score_interval: its 95 % interval.
+    :param passed_gates: whether it is eligible, for the policy and for an approver.
+    :param speaks_for: reasons for it: short sentences with figures, without their subject.
+    :param speaks_against: reasons against it.
     """
 
     checkpoint_id: str
@@ -47,7 +47,7 @@ class Assessment:
     speaks_against: tuple[str, ...]
 
     def as_dict(self, sentences: int, characters: int) -> dict[str, Any]:
-        """Return the form that goes to XCom; the id is whole, as it is needed for what comes next."""
+        """Return the XCom; the id is never cut, because later tasks need it."""
         return {
             "checkpoint_id": self.checkpoint_id,
             "epoch": self.epoch,
@@ -70,13 +70,13 @@ class Decision:
     """Which checkpoint wins.
 
     :param winner: checkpoint id, or ``None`` when nothing is to be promoted.
-    :param outcome: ``promote``; ``keep_champion`` when there is a champion and nobody to replace it; ``nobody`` when
-        there is no champion and nobody is good enough.
-    :param reason: the decision in words.
+    :param outcome: ``promote``; ``keep_champion`` when no checkpoint replaces the champion; ``no_winner`` when there is
+        no champion and no eligible checkpoint.
+    :param reason: explanation of the decision.
     :param assessments: all checkpoints, best first.
-    :param champion: the same of the current production model, when there is one.
-    :param overfitting: where it began, in words; ``None`` when the losses show none.
-    :param missing: evidence that was not there, one sentence each.
+    :param champion: assessment of the model in production, if there is one.
+    :param overfitting: where it began; ``None`` when the losses show none.
+    :param missing: evidence that was missing, a sentence each.
     """
 
     winner: str | None
@@ -88,10 +88,10 @@ class Decision:
     missing: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the form that goes to XCom: plain JSON, under 8 KB with 10 checkpoints and the champion.
+        """Return the XCom: plain JSON, under 8 KB with 10 checkpoints and the champion.
 
-        Every checkpoint stays with its figures. When the words are too many, the last sentences of each side go, and
-        the longest are cut.
+        It has the figures of every checkpoint. When the explanations are too long, the last sentences of each list are
+        left out and the longest are cut.
         """
         room = MAX_BYTES * max(CHECKPOINTS, len(self.assessments)) // CHECKPOINTS
         for size in _SIZES:

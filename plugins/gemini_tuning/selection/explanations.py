@@ -1,94 +1,108 @@
-"""A decision in words: why this one, why not the others, what was not known. Pure."""
+"""Explanations of a decision: why this checkpoint, why not the others, what was unknown."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
+from gemini_tuning.core.formatting import capitalize, counted, name, names, percent, points
 from gemini_tuning.selection.candidate import Candidate
-from gemini_tuning.selection.choosing import Choice
-from gemini_tuning.selection.figures import (
-    capital,
-    counted,
-    label,
-    name,
-    names,
-    p_value,
-    percent,
-    points,
-    tested,
-    why_not_asked,
-)
-from gemini_tuning.selection.gates import Finding, Policy
-from gemini_tuning.selection.overfitting import LossCurves, Turn
+from gemini_tuning.selection.gates import GateFinding, Policy, favorable, unfavorable
+from gemini_tuning.selection.overfitting import LossCurves, TurningPoint
 from gemini_tuning.selection.paired_test import Comparison
 
-# ---------------------------------------------------------------------------------------- the whole
+Rule = Literal["only one", "score", "eval loss", "earliest"]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The winner among the eligible checkpoints.
+
+    :param best: the one with the highest score; of equal ones the earliest.
+    :param rule: what distinguishes the winner from those it was tied with.
+    :param tied: those that ``best`` is not significantly better than, and itself, the earliest first.
+    :param versus: ``best`` compared with each of the others, by checkpoint id.
+    :param significance: level of the tests.
+    """
+
+    winner: Candidate
+    best: Candidate
+    rule: Rule
+    tied: tuple[Candidate, ...]
+    versus: Mapping[str, Comparison]
+    significance: float
+
+
+# ------------------------------------------------------------------------------------------------- the decision
 
 
 def promotion(choice: Choice, versus_champion: Comparison | None) -> str:
-    """Say why the winner won."""
+    """Return why the winner won."""
     winner = choice.winner
     low, high = winner.pass_rate_interval
     sentences = [
-        f"{capital(label(winner, epoch=True))} wins: it passes {percent(winner.pass_rate)} of the suite "
+        f"{capitalize(winner.label_with_epoch)} wins: it passes {percent(winner.pass_rate)} of the suite "
         f"(95%: {percent(low)} to {percent(high)}), score {winner.score:.3f}.",
         _why(choice),
     ]
     if versus_champion is not None:
         sentences.append(
-            f"It scores {points(versus_champion.difference)} more than the champion ({tested(versus_champion)})."
+            f"It scores {points(versus_champion.difference)} more than the champion ({versus_champion.test})."
         )
     return " ".join(sentences)
 
 
-def nobody(ranking: Sequence[Candidate], barred_by: Sequence[str], champion: Candidate | None) -> str:
-    """Say why no checkpoint won.
+def no_winner(ranking: Sequence[Candidate], problems: Sequence[str], champion: Candidate | None) -> str:
+    """Return why no checkpoint won.
 
     :param ranking: the best first.
-    :param barred_by: the gates that the best one failed, in words.
+    :param problems: disqualifying findings of the best one.
     """
     begin = "The champion stays" if champion else "No checkpoint wins"
-    if champion is not None and not champion.asked:
-        return f"{begin}: it could not be asked, so nothing can be shown to be better: {why_not_asked(champion)}."
+    if champion is not None and not champion.was_tested:
+        return f"{begin}: it could not be tested, so nothing can be shown to be better: {champion.failure}."
     if not ranking:
         return f"{begin}: there are no results."
     best = ranking[0]
-    if not best.asked:
-        return f"{begin}: no checkpoint could be asked. {capital(label(best))}: {why_not_asked(best)}."
-    return f"{begin}: no checkpoint passed all gates. The best, {label(best, epoch=True)}, {'; '.join(barred_by)}."
+    if not best.was_tested:
+        return f"{begin}: no checkpoint could be tested. {capitalize(best.label)}: {best.failure}."
+    return f"{begin}: no checkpoint passed all gates. The best, {best.label_with_epoch}, {'; '.join(problems)}."
 
 
 def missing(field: Sequence[Candidate], policy: Policy, curves: LossCurves | None) -> tuple[str, ...]:
-    """Name the evidence that was not there.
+    """Return the evidence that was missing, a sentence each.
 
-    :param field: all checkpoints; one that could not be asked is named elsewhere.
+    :param field: all checkpoints; those that could not be tested are reported elsewhere.
     """
-    return (*_too_few(field, policy), *_unknown(field), *(curves.missing if curves else ()))
+    return (*_too_few_cases(field, policy), *_unknown(field), *(curves.missing if curves else ()))
 
 
-def _too_few(field: Sequence[Candidate], policy: Policy) -> list[str]:
-    """Say when a suite is so small that nothing can come of it but a tie: m cases give no p-value below 2 in 2^m."""
-    cases = max((len(contender.cases) for contender in field), default=0)
+def _too_few_cases(field: Sequence[Candidate], policy: Policy) -> list[str]:
+    """Report a suite that is too small for a significant difference: m cases give no p-value below 2 in 2^m."""
+    cases = max((len(candidate.cases) for candidate in field), default=0)
     needed = 1
     while 2.0 ** (1 - needed) >= policy.significance:
         needed += 1
     if not cases or cases >= needed:
         return []
-    few, below = counted(cases, "case"), f"p < {policy.significance:g}"
-    return [f"With {few} no difference can be significant: for {below} at least {needed} have to differ."]
+    return [
+        f"With {counted(cases, 'case')} no difference can be significant: p < {policy.significance:g} requires "
+        f"differences in at least {needed} cases."
+    ]
 
 
 def _unknown(field: Sequence[Candidate]) -> list[str]:
-    asked = [contender for contender in field if contender.asked]
+    tested = [candidate for candidate in field if candidate.was_tested]
     lacks = {
-        "eval loss": [contender for contender in asked if contender.eval_loss is None],
-        "train loss": [contender for contender in asked if contender.train_loss is None],
-        "latency": [contender for contender in asked if contender.latency_p95_ms is None],
+        "eval loss": [candidate for candidate in tested if candidate.eval_loss is None],
+        "train loss": [candidate for candidate in tested if candidate.train_loss is None],
+        "latency": [candidate for candidate in tested if candidate.latency_p95_ms is None],
     }
     hints = {"eval loss": " (a job without a validation dataset has none)"}
     return [
         f"No {what} of any checkpoint{hints.get(what, '')}."
-        if len(without) == len(asked)
+        if len(without) == len(tested)
         else f"No {what} of {_checkpoints(without)}."
         for what, without in lacks.items()
         if without
@@ -97,106 +111,106 @@ def _unknown(field: Sequence[Candidate]) -> list[str]:
 
 def _why(choice: Choice) -> str:
     if choice.rule == "only one":
-        return "No other passed all gates."
+        return "No other checkpoint passed all gates."
     if choice.rule == "score":
         second = min(choice.versus, key=lambda i: (choice.versus[i].difference, len(i), i))
         versus = choice.versus[second]
         return (
-            "It is significantly better than all others that passed the gates; next is "
-            f"checkpoint {name(second)}, {points(versus.difference)} behind ({tested(versus)})."
+            "It is significantly better than all other eligible checkpoints; next is "
+            f"checkpoint {name(second)}, {points(versus.difference)} behind ({versus.test})."
         )
-    return f"{_tie(choice)}; of those it {_tie_rule(choice)}."
+    return f"{_tie(choice)}; of these it {_tie_rule(choice)}."
 
 
 def _tie(choice: Choice) -> str:
-    """Name those that the winner was tied with."""
+    """Name the checkpoints that the winner was tied with."""
     if choice.winner is choice.best:
-        others = [contender for contender in choice.tied if contender is not choice.winner]
+        others = [candidate for candidate in choice.tied if candidate is not choice.winner]
         return f"It is not significantly better than {_checkpoints(others)}"
-    best, versus = capital(label(choice.best)), choice.versus[choice.winner.checkpoint_id]
+    best, versus = capitalize(choice.best.label), choice.versus[choice.winner.checkpoint_id]
     if not versus.difference:
         found = f"{best} scores the same"
     elif versus.p >= choice.significance:
-        found = f"{best} scores {points(versus.difference)} more, but not significantly ({tested(versus)})"
+        found = f"{best} scores {points(versus.difference)} more, but not significantly ({versus.test})"
     else:
-        found = f"{best} scores {points(versus.difference)} more ({tested(versus)}), {_but_passes(versus, 'fewer')}"
-    more = [contender for contender in choice.tied if contender not in (choice.winner, choice.best)]
+        found = f"{best} scores {points(versus.difference)} more ({versus.test}), {_but_passes(versus, 'fewer')}"
+    more = [candidate for candidate in choice.tied if candidate not in (choice.winner, choice.best)]
     return f"{found}, nor is it better than {_checkpoints(more)}" if more else found
 
 
 def _tie_rule(choice: Choice) -> str:
     if choice.rule == "eval loss":
         return f"has the lowest eval loss, {choice.winner.eval_loss:.4g}"
-    without = [contender for contender in choice.tied if contender.eval_loss is None]
-    why = f"no eval loss is known of {_checkpoints(without)}" if without else "more than one has the lowest eval loss"
-    return f"is the earliest, the least likely to be overfitted ({why})"
-
-
-# ----------------------------------------------------------------------------------- one checkpoint
-
-
-def losses(contender: Candidate, field: Sequence[Candidate]) -> list[Finding]:
-    """Say how its eval loss compares."""
-    if contender.eval_loss is None:
-        return []
-    known = [other for other in field if other.eval_loss is not None]
-    lowest = min(known, key=lambda other: (other.eval_loss, other.age))
-    train = "" if contender.train_loss is None else f" (train {contender.train_loss:.4g})"
-    text = f"eval loss {contender.eval_loss:.4g}{train}"
-    if contender.eval_loss == lowest.eval_loss:
-        return [Finding(f"{text}, the lowest" if len(known) > 1 else text, good=True)]
-    return [Finding(f"{text}; the lowest is {lowest.eval_loss:.4g}, of {label(lowest)}", good=False)]
-
-
-def age(contender: Candidate, turn: Turn | None) -> list[Finding]:
-    """Say whether it comes after overfitting began."""
-    if turn is None or contender.step is None or contender.step <= turn.step:
-        return []
-    return [Finding(f"past step {turn.step}, where eval loss turned up", good=False)]
-
-
-def standing(contender: Candidate, choice: Choice | None) -> list[Finding]:
-    """Say how it did among those that passed the gates."""
-    if choice is None or (contender is not choice.best and contender.checkpoint_id not in choice.versus):
-        return []
-    if contender is choice.winner:
-        return [_won(choice)]
-    if contender is choice.best:
-        return [
-            Finding("highest score", good=True),
-            Finding(f"not significantly better than {label(choice.winner)}, {_preferred(choice)}", good=False),
-        ]
-    versus = choice.versus[contender.checkpoint_id]
-    if contender not in choice.tied:
-        text = f"scores significantly less than {label(choice.best)}, by {points(versus.difference)} ({tested(versus)})"
-        return [Finding(text, good=False)]
-    text = f"as good as {label(choice.best)} ({tested(versus)})"
-    if versus.p < choice.significance:
-        text = f"scores less than {label(choice.best)} ({tested(versus)}), {_but_passes(versus, 'more')}"
-    if choice.winner is choice.best:
-        return [Finding(f"{text}, {_preferred(choice)}", good=False)]
-    what = "has the lowest eval loss" if choice.rule == "eval loss" else "is the earliest"
-    return [Finding(f"{text}, but {label(choice.winner)} {what} of them", good=False)]
+    without = [candidate for candidate in choice.tied if candidate.eval_loss is None]
+    why = f"the eval loss of {_checkpoints(without)} is unknown" if without else "several have the lowest eval loss"
+    return f"is the earliest and the least likely to be overfitted ({why})"
 
 
 def _but_passes(versus: Comparison, how_many: str) -> str:
-    """Say why a significant score is not enough: see :mod:`gemini_tuning.selection.paired_test`."""
-    return f"but passes significantly {how_many} cases ({p_value(versus.passes_p)}, exact McNemar)"
+    """Return why a significant score is not enough: see :mod:`gemini_tuning.selection.paired_test`."""
+    return f"but passes significantly {how_many} cases ({versus.passes_test})"
 
 
-def _won(choice: Choice) -> Finding:
+# ---------------------------------------------------------------------------------------------- one checkpoint
+
+
+def remarks(
+    candidate: Candidate, field: Sequence[Candidate], choice: Choice | None, turning_point: TurningPoint | None
+) -> list[GateFinding]:
+    """Return what else is known of a checkpoint beside the gates.
+
+    :param field: all checkpoints.
+    """
+    found = _standing(candidate, choice) + _loss(candidate, field)
+    if turning_point is not None and candidate.step is not None and candidate.step > turning_point.step:
+        found.append(unfavorable(f"past step {turning_point.step}, after which eval loss rose"))
+    return found
+
+
+def _loss(candidate: Candidate, field: Sequence[Candidate]) -> list[GateFinding]:
+    if candidate.eval_loss is None:
+        return []
+    known = [other for other in field if other.eval_loss is not None]
+    lowest = min(known, key=lambda other: (other.eval_loss, other.order))
+    train = "" if candidate.train_loss is None else f" (train {candidate.train_loss:.4g})"
+    text = f"eval loss {candidate.eval_loss:.4g}{train}"
+    if candidate.eval_loss == lowest.eval_loss:
+        return [favorable(f"{text}, the lowest" if len(known) > 1 else text)]
+    return [unfavorable(f"{text}; the lowest is {lowest.eval_loss:.4g}, of {lowest.label}")]
+
+
+def _standing(candidate: Candidate, choice: Choice | None) -> list[GateFinding]:
+    """Compare a checkpoint with the other eligible ones."""
+    if choice is None or (candidate is not choice.best and candidate.checkpoint_id not in choice.versus):
+        return []
+    winner, best = choice.winner.label, choice.best.label
+    by_loss = choice.rule == "eval loss"
+    preferred = "which has the lowest eval loss" if by_loss else "which is earlier"
+    if candidate is choice.winner:
+        return [favorable(_won(choice))]
+    if candidate is choice.best:
+        return [favorable("highest score"), unfavorable(f"not significantly better than {winner}, {preferred}")]
+    versus = choice.versus[candidate.checkpoint_id]
+    if candidate not in choice.tied:
+        return [unfavorable(f"scores significantly less than {best}, by {points(versus.difference)} ({versus.test})")]
+    text = f"as good as {best} ({versus.test})"
+    if versus.p < choice.significance:
+        text = f"scores less than {best} ({versus.test}), {_but_passes(versus, 'more')}"
+    if choice.winner is choice.best:
+        return [unfavorable(f"{text}, {preferred}")]
+    what = "has the lowest eval loss" if by_loss else "is the earliest"
+    return [unfavorable(f"{text}, but {winner} {what} of them")]
+
+
+def _won(choice: Choice) -> str:
     if choice.rule == "only one":
-        return Finding("the only one that passed all gates", good=True)
+        return "the only one that passed all gates"
     if choice.rule == "score":
-        return Finding("highest score, significantly", good=True)
+        return "highest score, significantly"
     what = "lowest eval loss" if choice.rule == "eval loss" else "earliest"
-    return Finding(f"{what} of the {len(choice.tied)} with the best results", good=True)
+    return f"{what} of the {len(choice.tied)} with the best results"
 
 
-def _preferred(choice: Choice) -> str:
-    return "which has the lowest eval loss" if choice.rule == "eval loss" else "which is earlier"
-
-
-def _checkpoints(contenders: Sequence[Candidate]) -> str:
-    ids = names([contender.checkpoint_id for contender in contenders])
-    return f"checkpoint{'' if len(contenders) == 1 else 's'} {ids}"
+def _checkpoints(candidates: Sequence[Candidate]) -> str:
+    ids = names([candidate.checkpoint_id for candidate in candidates])
+    return f"checkpoint{'' if len(candidates) == 1 else 's'} {ids}"

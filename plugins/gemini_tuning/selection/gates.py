@@ -1,7 +1,7 @@
-"""What a checkpoint must have shown to be chosen at all. Pure.
+"""The gates: what a checkpoint must have shown to be eligible.
 
-Each gate is a function that says what it found, in words with figures. A checkpoint that one of them bars cannot win,
-whatever its score, and a person can't pick it either.
+Each gate returns a finding with its figures. A checkpoint with a disqualifying finding cannot win, regardless of its
+score, and an approver cannot choose it either.
 """
 
 from __future__ import annotations
@@ -9,33 +9,24 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from gemini_tuning.core.exceptions import InvalidInputError
+from gemini_tuning.core.formatting import counted, distinct, milliseconds, names, percent, points
 from gemini_tuning.core.text import short_repr
 from gemini_tuning.selection.candidate import Candidate
-from gemini_tuning.selection.figures import (
-    apart,
-    counted,
-    milliseconds,
-    names,
-    p_value,
-    percent,
-    points,
-    tested,
-    why_not_asked,
-)
 from gemini_tuning.selection.paired_test import Comparison
 
 
 @dataclass(frozen=True)
 class Policy:
-    """What ops ask of a checkpoint.
+    """Requirements for a checkpoint.
 
-    :param min_pass_rate: 0 to 1, share of the cases by weight.
+    :param min_pass_rate: 0 to 1, weighted share of the cases.
     :param max_latency_p95_ms: milliseconds; ``None`` for no limit.
-    :param allow_blocked: whether an answer that the service held back is no reason against a checkpoint.
-    :param significance: 0 to 1, both exclusive; a difference with a smaller two-sided p-value counts as one. It is not
-        corrected for the number of checkpoints, whose answers are much alike; who wants to be surer sets it lower.
+    :param allow_blocked: whether responses that the service blocked are acceptable.
+    :param significance: 0 to 1, both exclusive; a difference with a smaller two-sided p-value is significant. It is not
+        corrected for the number of checkpoints, whose responses are much alike; for more certainty set it lower.
     :param require_improvement: whether a checkpoint must be significantly better than the champion.
-    :raises ValueError: naming the field.
+    :raises InvalidInputError: naming the field.
     """
 
     min_pass_rate: float = 0.8
@@ -46,114 +37,133 @@ class Policy:
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_pass_rate <= 1:
-            raise ValueError(f"min_pass_rate: {short_repr(self.min_pass_rate)} is not between 0 and 1")
+            raise self._out_of_range("min_pass_rate", "between 0 and 1")
         if not 0 < self.significance < 1:
-            raise ValueError(f"significance: {short_repr(self.significance)} is not between 0 and 1, such as 0.05")
+            raise self._out_of_range("significance", "between 0 and 1, for example 0.05")
         if self.max_latency_p95_ms is not None and not 0 < self.max_latency_p95_ms < math.inf:
-            raise ValueError(f"max_latency_p95_ms: {short_repr(self.max_latency_p95_ms)} is not above 0")
+            raise self._out_of_range("max_latency_p95_ms", "above 0")
+
+    def _out_of_range(self, field: str, allowed: str) -> InvalidInputError:
+        value = short_repr(getattr(self, field))
+        return InvalidInputError(f"{field} must be {allowed}, not {value}.", field=field, code="out_of_range")
 
 
 @dataclass(frozen=True)
-class Finding:
-    """Something that was found about a checkpoint.
+class GateFinding:
+    """A finding about a checkpoint.
 
     :param text: a short sentence without its subject: ``passes 91.2% …``.
-    :param good: whether it speaks for the checkpoint.
-    :param bars: whether it keeps the checkpoint from being chosen.
+    :param is_favorable: whether it speaks for the checkpoint.
+    :param is_disqualifying: whether the checkpoint is rejected because of it.
     """
 
     text: str
-    good: bool
-    bars: bool = False
+    is_favorable: bool
+    is_disqualifying: bool = False
 
 
-def own_gates(contender: Candidate, policy: Policy) -> list[Finding]:
-    """Hold a checkpoint, or the champion, against the policy."""
-    if not contender.asked:
-        return [Finding(f"could not be asked: {why_not_asked(contender)}", good=False, bars=True)]
+def favorable(text: str) -> GateFinding:
+    """Return a finding that speaks for a checkpoint."""
+    return GateFinding(text, is_favorable=True)
+
+
+def unfavorable(text: str, *, is_disqualifying: bool = False) -> GateFinding:
+    """Return a finding that speaks against a checkpoint."""
+    return GateFinding(text, is_favorable=False, is_disqualifying=is_disqualifying)
+
+
+def own_gates(candidate: Candidate, policy: Policy) -> list[GateFinding]:
+    """Check a checkpoint, or the champion, against the policy."""
+    if not candidate.was_tested:
+        return [_disqualifying(f"could not be tested: {candidate.failure}")]
     found = (
-        _pass_rate(contender, policy),
-        _critical(contender),
-        _latency(contender, policy),
-        _blocked(contender, policy),
+        _pass_rate(candidate, policy),
+        _critical(candidate),
+        _latency(candidate, policy),
+        _blocked(candidate, policy),
     )
     return [finding for finding in found if finding is not None]
 
 
-def champion_gates(champion: Candidate, policy: Policy, versus: Comparison | None) -> list[Finding]:
-    """Hold a checkpoint against the champion: better than it, or not at all.
+def champion_gates(champion: Candidate, policy: Policy, versus: Comparison | None) -> list[GateFinding]:
+    """Check that a checkpoint is better than the champion.
 
-    :param versus: the checkpoint compared with the champion; ``None`` when one of them could not be asked.
+    :param versus: the checkpoint compared with the champion; ``None`` when one of them could not be tested.
     """
-    if not champion.asked:
-        text = "cannot be shown to be better than the champion, which could not be asked"
-        return [Finding(text, good=False, bars=True)]
+    if not champion.was_tested:
+        return [_disqualifying("cannot be shown to be better than the champion, which could not be tested")]
     if versus is None:
-        return []  # the checkpoint could not be asked, which bars it already
-    found = [_score_against(versus, policy)]
+        return []  # the checkpoint could not be tested and is rejected already
+    found = [_score(versus, policy)]
     if versus.lost_critical:
-        text = f"fails critical {_cases(versus.lost_critical)} that the champion passes: {names(versus.lost_critical)}"
-        found.append(Finding(text, good=False, bars=True))
+        cases = names(versus.lost_critical)
+        found.append(_disqualifying(f"fails critical {_cases(versus.lost_critical)} that the champion passes: {cases}"))
     if versus.difference > 0 and versus.passes_fewer(policy.significance):
-        text = (
-            f"passes significantly fewer cases than the champion: loses {versus.lost:,}, gains {versus.gained:,} "
-            f"({p_value(versus.passes_p)}, exact McNemar)"
+        found.append(
+            _disqualifying(
+                f"passes significantly fewer cases than the champion: loses {versus.lost:,}, gains {versus.gained:,} "
+                f"({versus.passes_test})"
+            )
         )
-        found.append(Finding(text, good=False, bars=True))
     return found
 
 
-def _pass_rate(contender: Candidate, policy: Policy) -> Finding:
-    low, high = contender.pass_rate_interval
-    rate, minimum = apart(contender.pass_rate, policy.min_pass_rate, percent, 1)
-    score = "" if contender.score == contender.pass_rate else f", score {contender.score:.3f}"
-    enough = contender.pass_rate >= policy.min_pass_rate
-    limit = f"minimum {minimum}" if enough else f"below the minimum {minimum}"
-    text = f"passes {rate} (95%: {percent(low)} to {percent(high)}){score}; {limit}"
-    return Finding(text, good=enough, bars=not enough)
+def _disqualifying(text: str) -> GateFinding:
+    return unfavorable(text, is_disqualifying=True)
 
 
-def _critical(contender: Candidate) -> Finding | None:
-    failed = contender.failed_critical
+def _pass_rate(candidate: Candidate, policy: Policy) -> GateFinding:
+    low, high = candidate.pass_rate_interval
+    rate, minimum = distinct(candidate.pass_rate, policy.min_pass_rate, percent, 1)
+    score = "" if candidate.score == candidate.pass_rate else f", score {candidate.score:.3f}"
+    text = f"passes {rate} (95%: {percent(low)} to {percent(high)}){score}; "
+    if candidate.pass_rate >= policy.min_pass_rate:
+        return favorable(f"{text}minimum {minimum}")
+    return _disqualifying(f"{text}below the minimum {minimum}")
+
+
+def _critical(candidate: Candidate) -> GateFinding | None:
+    failed = candidate.failed_critical
     if failed:
-        return Finding(f"fails critical {_cases(failed)}: {names(failed)}", good=False, bars=True)
-    critical = sum(outcome.critical for outcome in contender.outcomes.values())
-    return Finding(f"passes all critical cases ({critical:,})", good=True) if critical else None
+        return _disqualifying(f"fails critical {_cases(failed)}: {names(failed)}")
+    critical = sum(outcome.critical for outcome in candidate.outcomes.values())
+    return favorable(f"passes all critical cases ({critical:,})") if critical else None
 
 
-def _latency(contender: Candidate, policy: Policy) -> Finding | None:
-    latency, limit = contender.latency_p95_ms, policy.max_latency_p95_ms
+def _latency(candidate: Candidate, policy: Policy) -> GateFinding | None:
+    latency, limit = candidate.latency_p95_ms, policy.max_latency_p95_ms
     if limit is None:
-        return None if latency is None else Finding(f"p95 latency {milliseconds(latency)}", good=True)
+        return None if latency is None else favorable(f"p95 latency {milliseconds(latency)}")
     if latency is None:
-        return Finding(f"p95 latency not known; the limit is {milliseconds(limit)}", good=False, bars=True)
-    ours, theirs = apart(latency, limit, milliseconds, 0)
+        return _disqualifying(f"p95 latency unknown; the limit is {milliseconds(limit)}")
+    measured, allowed = distinct(latency, limit, milliseconds, 0)
     if latency > limit:
-        return Finding(f"p95 latency {ours}, above the limit {theirs}", good=False, bars=True)
-    return Finding(f"p95 latency {ours}, limit {theirs}", good=True)
+        return _disqualifying(f"p95 latency {measured}, above the limit {allowed}")
+    return favorable(f"p95 latency {measured}, limit {allowed}")
 
 
-def _blocked(contender: Candidate, policy: Policy) -> Finding | None:
-    if not contender.blocked:
+def _blocked(candidate: Candidate, policy: Policy) -> GateFinding | None:
+    if not candidate.blocked:
         return None
     allowed = " (allowed)" if policy.allow_blocked else ""
-    text = f"{counted(len(contender.blocked), 'answer')} blocked by the service{allowed}: {names(contender.blocked)}"
-    return Finding(text, good=False, bars=not policy.allow_blocked)
+    responses = counted(len(candidate.blocked), "response")
+    text = f"{responses} blocked by the service{allowed}: {names(candidate.blocked)}"
+    return unfavorable(text, is_disqualifying=not policy.allow_blocked)
 
 
-def _score_against(versus: Comparison, policy: Policy) -> Finding:
-    by, how = points(versus.difference), tested(versus)
+def _score(versus: Comparison, policy: Policy) -> GateFinding:
+    difference, test = points(versus.difference), versus.test
     if versus.difference == 0:
-        return Finding("scores the same as the champion, which wins ties", good=False, bars=True)
+        return _disqualifying("scores the same as the champion, which wins ties")
     if versus.difference < 0:
         significantly = "significantly " if versus.p < policy.significance else ""
-        return Finding(f"scores {significantly}less than the champion, by {by} ({how})", good=False, bars=True)
+        return _disqualifying(f"scores {significantly}less than the champion, by {difference} ({test})")
     if versus.p < policy.significance:
-        return Finding(f"beats the champion significantly, by {by} ({how})", good=True)
-    text = f"beats the champion by {by}, but not significantly ({how})"
+        return favorable(f"beats the champion significantly, by {difference} ({test})")
+    text = f"beats the champion by {difference}, but not significantly ({test})"
     if policy.require_improvement:
-        return Finding(f"{text}, as is required", good=False, bars=True)
-    return Finding(text, good=True)
+        return _disqualifying(f"{text}, as is required")
+    return favorable(text)
 
 
 def _cases(ids: tuple[str, ...]) -> str:

@@ -1,6 +1,6 @@
-"""Where a tuning began to overfit, by its losses. Pure.
+"""Where a tuning began to overfit, by its losses.
 
-Named, never a gate: the loss is an average over tokens, and what a checkpoint is chosen for is how it answers.
+Reported, but never a gate: the loss is an average over tokens, and a checkpoint is chosen for its responses.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gemini_tuning.core.text import redact, short_repr
-from gemini_tuning.selection.candidate import Candidate, ResultError
-from gemini_tuning.selection.figures import label
+from gemini_tuning.core.case_outcomes import wrong_type
+from gemini_tuning.core.text import redact
+from gemini_tuning.selection.candidate import Candidate
 
 TOLERANCE = 0.01  # a rise of the eval loss by less than this share of it is noise
 MAX_MISSING = 8
@@ -26,7 +26,7 @@ class LossCurves:
 
     :param train: (step, loss).
     :param eval: (step, loss) on the validation dataset.
-    :param missing: what could not be read and why, one sentence each.
+    :param missing: what could not be read and why, a sentence each.
     """
 
     train: tuple[tuple[int, float], ...] = ()
@@ -35,15 +35,15 @@ class LossCurves:
 
 
 @dataclass(frozen=True)
-class Turn:
+class TurningPoint:
     """Where the eval loss was lowest before it rose while the train loss still fell.
 
     :param step: of the lowest eval loss.
-    :param words: one sentence with figures.
+    :param explanation: one sentence with figures.
     """
 
     step: int
-    words: str
+    explanation: str
 
 
 @dataclass(frozen=True)
@@ -54,16 +54,16 @@ class _Point:
 
 
 def curves_from(metrics: Mapping[str, Any]) -> LossCurves:
-    """Read what the task that reads the metrics pushed; a loss that is not finite is left out.
+    """Read the XCom of ``read_tuning_metrics``; losses that are not finite are left out.
 
-    :param metrics: ``train_loss`` and ``eval_loss``: ``[[step, loss], …]``; ``missing``: sentences. None is required.
+    :param metrics: ``train_loss`` and ``eval_loss``: ``[[step, loss], …]``; ``missing``: sentences. All are optional.
     :raises ResultError: naming the field.
     """
     if not isinstance(metrics, Mapping):
-        raise ResultError(f"metrics: expected train_loss and eval_loss, not {short_repr(metrics)}")
+        raise wrong_type("metrics", metrics, "train_loss and eval_loss")
     missing = metrics.get("missing") or []
     if not isinstance(missing, list | tuple):
-        raise ResultError(f"metrics: missing: expected a list, not {short_repr(missing)}")
+        raise wrong_type("metrics.missing", missing, "a list")
     return LossCurves(
         train=_curve(metrics, "train_loss"),
         eval=_curve(metrics, "eval_loss"),
@@ -71,12 +71,12 @@ def curves_from(metrics: Mapping[str, Any]) -> LossCurves:
     )
 
 
-def find_turn(checkpoints: Sequence[Candidate], curves: LossCurves | None = None) -> Turn | None:
+def find_turning_point(checkpoints: Sequence[Candidate], curves: LossCurves | None = None) -> TurningPoint | None:
     """Find where overfitting began.
 
-    The losses at the checkpoints are looked at; the curves only when fewer than two checkpoints have both losses.
+    By the losses at the checkpoints; by the curves when fewer than two checkpoints have both losses.
 
-    :returns: ``None`` when the losses show none, or there are too few.
+    :returns: ``None`` when the losses show no overfitting, or are too few.
     """
     points = _at_checkpoints(checkpoints)
     if len(points) < 2 and curves is not None:
@@ -87,9 +87,9 @@ def find_turn(checkpoints: Sequence[Candidate], curves: LossCurves | None = None
     last = points[-1]
     if last.eval - lowest.eval <= TOLERANCE * abs(lowest.eval) or last.train >= lowest.train:
         return None
-    return Turn(
+    return TurningPoint(
         lowest.step,
-        f"Overfitting after {_where(lowest.step, checkpoints)}: eval loss turned up from {lowest.eval:.4g} to "
+        f"Overfitting after {_where(lowest.step, checkpoints)}: eval loss rose from {lowest.eval:.4g} to "
         f"{last.eval:.4g} at step {last.step} while train loss still fell from {lowest.train:.4g} to {last.train:.4g}.",
     )
 
@@ -115,16 +115,16 @@ def _where(step: int, checkpoints: Iterable[Candidate]) -> str:
     reached = [c for c in checkpoints if c.step is not None and c.step <= step]
     if not reached:
         return f"step {step}, before the first checkpoint"
-    last = max(reached, key=lambda c: c.age)
+    last = max(reached, key=lambda c: c.order)
     if last.step == step:
-        return f"{label(last)} (step {step})"
-    return f"step {step}, past {label(last)} (step {last.step})"
+        return f"{last.label} (step {step})"
+    return f"step {step}, past {last.label} (step {last.step})"
 
 
 def _curve(metrics: Mapping[str, Any], name: str) -> tuple[tuple[int, float], ...]:
     points = metrics.get(name) or []
     if not isinstance(points, list | tuple):
-        raise ResultError(f"metrics: {name}: expected a list of [step, loss], not {short_repr(points)}")
+        raise wrong_type(f"metrics.{name}", points, "a list of [step, loss]")
     found = (_point(point, name) for point in points)
     return tuple((step, loss) for step, loss in found if math.isfinite(loss))
 
@@ -136,4 +136,4 @@ def _point(point: object, name: str) -> tuple[int, float]:
                 return step, float(loss)
             except OverflowError:
                 return step, math.inf
-    raise ResultError(f"metrics: {name}: {short_repr(point)} is not [step, loss]")
+    raise wrong_type(f"metrics.{name}", point, "[step, loss]")

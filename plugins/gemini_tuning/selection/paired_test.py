@@ -1,36 +1,38 @@
-"""Is the one better than the other? Paired over the same cases. Pure.
+"""Significance tests of two checkpoints over the same cases.
 
 The score decides, so the score is tested:
 
 - Where all cases that differ count the same, as with pass and fail and equal weights, with McNemar's exact test.
-- Otherwise, with part marks or weights, by a paired bootstrap of the weighted differences. McNemar's test would not do:
-  it knows no weights and no part marks, so it could call significant what the score has the other way round.
+- Otherwise, with partial credit or weights, by a paired bootstrap of the weighted differences. McNemar's test ignores
+  weights and partial credit, so it could find a significant difference in the opposite direction of the score.
 
-Passes are tested besides, by McNemar, as the two can differ: a checkpoint may gain part marks in many cases and lose
-whole ones. The careful side wins. To be *better* takes a significantly higher score without significantly fewer passes;
-to be *worse* either is enough. What is neither is a tie.
+Passes are tested too, by McNemar, because a checkpoint may gain partial credit in many cases and lose whole ones. The
+stricter result counts: *better* requires a significantly higher score without significantly fewer passes; for *worse*
+either is enough. Anything else is a tie.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gemini_tuning.core.case_outcomes import CaseOutcome
+from gemini_tuning.core.formatting import p_value
 from gemini_tuning.core.stats import mcnemar_exact, paired_bootstrap
-from gemini_tuning.selection.candidate import Candidate, CaseOutcome
+from gemini_tuning.selection.candidate import Candidate
 
 MCNEMAR, BOOTSTRAP = "exact McNemar", "paired bootstrap"
-_DIGITS = 9  # see evidence
+_DIGITS = 9  # see core.case_outcomes
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The one against the other over the same cases.
+    """Two checkpoints over the same cases.
 
-    :param difference: the one's score less the other's, -1 to 1.
+    :param difference: score of the first less that of the second, -1 to 1.
     :param p: two-sided p-value of that difference.
     :param method: how it was tested.
-    :param gained: cases that only the one passes.
-    :param lost: cases that only the other passes.
+    :param gained: number of cases that only the first passes.
+    :param lost: number of cases that only the second passes.
     :param lost_critical: ids of the critical ones among them.
     :param passes_p: two-sided p-value of gained against lost.
     """
@@ -44,20 +46,30 @@ class Comparison:
     passes_p: float
 
     def is_better(self, significance: float) -> bool:
-        """Whether the one is significantly better."""
+        """Whether the first is significantly better."""
         return self.difference > 0 and self.p < significance and not self.passes_fewer(significance)
 
     def is_worse(self, significance: float) -> bool:
-        """Whether the one is significantly worse, by score or by passes."""
+        """Whether the first is significantly worse, by score or by passes."""
         return (self.difference < 0 and self.p < significance) or self.passes_fewer(significance)
 
     def passes_fewer(self, significance: float) -> bool:
-        """Whether the one passes significantly fewer cases, whatever they weigh."""
+        """Whether the first passes significantly fewer cases, regardless of their weight."""
         return self.lost > self.gained and self.passes_p < significance
+
+    @property
+    def test(self) -> str:
+        """The test of the score: ``p = 0.0123, exact McNemar``."""
+        return f"{p_value(self.p)}, {self.method}"
+
+    @property
+    def passes_test(self) -> str:
+        """The test of the passes: ``p = 0.0123, exact McNemar``."""
+        return f"{p_value(self.passes_p)}, {MCNEMAR}"
 
 
 def compare(one: Candidate, other: Candidate) -> Comparison:
-    """Compare two that answered the same cases."""
+    """Compare two candidates that were tested with the same cases."""
     pairs = [(one.outcomes[case], other.outcomes[case]) for case in one.cases]
     p, method = _test([_difference(*pair) for pair in pairs])
     gained = sum(a.passed and not b.passed for a, b in pairs)

@@ -6,10 +6,9 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from gemini_tuning.core.case_outcomes import CaseOutcomes, outcomes_from_lines
 from gemini_tuning.core.stats import percentile
 from gemini_tuning.core.text import redact, shorten
-from gemini_tuning.selection.candidate import Candidate
-from gemini_tuning.selection.results_reader import outcomes_from_lines
 from gemini_tuning.smoke.suite import Suite
 
 # So much that ten summaries stay below 16 KB.
@@ -33,7 +32,7 @@ def summarize(
     :param error: why it could not be asked; then there is no score, because that says nothing about the model.
     """
     outcomes = {} if error else outcomes_from_lines(lines, results_uri or "results")
-    evidence = Candidate(contender["checkpoint_id"], outcomes=outcomes)
+    evidence = CaseOutcomes(outcomes=outcomes)
     results = [json.loads(line) for line in lines]
     answered = [result for result in results if result["answer"] is not None]
     return {
@@ -55,7 +54,7 @@ def summarize(
     }
 
 
-def _rates(evidence: Candidate) -> dict[str, Any]:
+def _rates(evidence: CaseOutcomes) -> dict[str, Any]:
     """Return pass rate and score as the choice sees them."""
     if not evidence.outcomes:
         return dict.fromkeys(("passed", "pass_rate", "pass_rate_interval", "score", "score_interval"))

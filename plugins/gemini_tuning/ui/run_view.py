@@ -14,7 +14,7 @@ from gemini_tuning.cost.estimate_text import in_brief, in_words
 from gemini_tuning.reporting.comparison_table import champion as champion_entry
 from gemini_tuning.reporting.comparison_table import compare
 from gemini_tuning.selection.candidate import Candidate
-from gemini_tuning.selection.overfitting import LossCurves, find_turn
+from gemini_tuning.selection.overfitting import LossCurves, find_turning_point
 from gemini_tuning.ui import queries
 from gemini_tuning.ui.overview import Default, Defaults, Line, default_of, line, model_key
 from gemini_tuning.ui.queries import Run
@@ -225,7 +225,7 @@ def _losses(known: Mapping[str, Any], metrics: Mapping[str, Any], checkpoints: S
         for entry in checkpoints
         if entry["step"] is not None
     ]
-    turn = find_turn(
+    turn = find_turning_point(
         [_contender(entry) for entry in checkpoints],
         LossCurves(train=tuple((int(s), v) for s, v in train), eval=tuple((int(s), v) for s, v in evals)),
     )

@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import pytest
 from support import context
 
+from gemini_tuning.core.case_outcomes import ResultError
 from gemini_tuning.core.exceptions import CheckpointError
 from gemini_tuning.core.files import JSONL, Files
 from gemini_tuning.operators import GeminiChooseCheckpointOperator
-from gemini_tuning.selection.candidate import ResultError
 
 ALL = frozenset({"approve", "set_default", "copy_model", "report"})
 

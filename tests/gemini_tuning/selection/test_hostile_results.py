@@ -7,13 +7,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from gemini_tuning.core.case_outcomes import CaseOutcome, ResultError, outcomes_from_lines
 from gemini_tuning.core.files import Files
 from gemini_tuning.core.resources import Answer
 from gemini_tuning.core.text import MAX_SAID, redact, short_repr, shorten
-from gemini_tuning.selection.candidate import Candidate, CaseOutcome, ResultError
+from gemini_tuning.selection.candidate import Candidate
 from gemini_tuning.selection.decide import decide
 from gemini_tuning.selection.gates import Policy
-from gemini_tuning.selection.results_reader import candidate_from, outcomes_from_lines
+from gemini_tuning.selection.results_reader import candidate_from
 from gemini_tuning.smoke.results import MAX_ANSWER, ResultsFile, result_line
 from gemini_tuning.smoke.runner import EndpointUnusableError, NoAnswerError, run_suite
 from gemini_tuning.smoke.suite import parse_suite
@@ -53,10 +54,10 @@ def test_any_summary_is_a_contender_or_names_its_field(summary, outcomes, losses
     except ResultError as error:
         assert 0 < len(str(error)) < 1_000
         return
-    assert found.asked == (summary.get("error") is None)
-    assert not found.asked or summary["cases"] == len(outcomes)
+    assert found.was_tested == (summary.get("error") is None)
+    assert not found.was_tested or summary["cases"] == len(outcomes)
     decision = decide([found], Policy(min_pass_rate=0))
-    assert (decision.winner is not None) == (found.asked and not found.failed_critical)
+    assert (decision.winner is not None) == (found.was_tested and not found.failed_critical)
     assert len(json.dumps(decision.as_dict(), allow_nan=False)) < 8_000
 
 
@@ -107,17 +108,17 @@ SUITE = parse_suite(
 CHECKPOINT = {"checkpoint_id": "1", "epoch": 1, "step": 10, "endpoint": None}
 
 
-def asked(text: str = "", error: str | None = None) -> tuple[dict, list[bytes]]:
-    """Ask the suite of a model that always says the same; return the summary and the lines of the results file."""
+def tested(text: str = "", error: str | None = None) -> tuple[dict, list[bytes]]:
+    """Run the suite against a model with a constant response; return the XCom and the lines of the results file."""
 
-    async def ask(case):
+    async def respond(case):
         if error:
             raise NoAnswerError(error)
         return Answer(text, 0.1, finish_reason="STOP")
 
     file = ResultsFile(Files(), "/results.jsonl")
     try:
-        asyncio.run(run_suite(SUITE, ask, lambda result: file.add(result_line(result, "key")), concurrency=2))
+        asyncio.run(run_suite(SUITE, respond, lambda result: file.add(result_line(result, "key")), concurrency=2))
     except EndpointUnusableError as unusable:
         return summarize(SUITE, CHECKPOINT, file.lines, file.uri, error=str(unusable)), file.lines
     return summarize(SUITE, CHECKPOINT, file.lines, file.uri), file.lines
@@ -125,7 +126,7 @@ def asked(text: str = "", error: str | None = None) -> tuple[dict, list[bytes]]:
 
 @given(texts | st.sampled_from([HTML, "{}", "[" * 20_000, "\ud800"]))
 def test_any_answer_gives_a_score_and_the_choice_reads_the_same(text):
-    pushed, lines = asked(text)
+    pushed, lines = tested(text)
     assert 0 <= pushed["score"] <= 1
     assert len(json.dumps(pushed)) < 1_500
     found = candidate_from(json.loads(json.dumps(pushed)), outcomes_from_lines(lines, "f"))
@@ -133,7 +134,7 @@ def test_any_answer_gives_a_score_and_the_choice_reads_the_same(text):
 
 
 def test_a_huge_answer_is_cut_in_the_file_while_the_assertions_see_all_of_it():
-    pushed, lines = asked("x" * 5_000_000 + "THE END")
+    pushed, lines = tested("x" * 5_000_000 + "THE END")
     results = {result["case_id"]: result for result in map(json.loads, lines)}
     assert {case: result["passed"] for case, result in results.items()} == {"a": True, "b": False}
     assert results["a"]["answer"] == "x" * MAX_ANSWER + "… (cut; 5000007 characters in all)"
@@ -141,12 +142,12 @@ def test_a_huge_answer_is_cut_in_the_file_while_the_assertions_see_all_of_it():
 
 
 def test_an_error_as_big_as_a_page_is_cut():
-    pushed, lines = asked(error="Error 502 " + "x" * 1_000_000)
+    pushed, lines = tested(error="Error 502 " + "x" * 1_000_000)
     assert pushed["score"] is None
     assert pushed["error"].startswith("Error 502 x")
     assert all(json.loads(line)["error"].startswith("Error 502 x") for line in lines)
     assert len(json.dumps(pushed)) < 1_500
-    assert not candidate_from(pushed, outcomes_from_lines(lines, "f")).asked
+    assert not candidate_from(pushed, outcomes_from_lines(lines, "f")).was_tested
 
 
 # --------------------------------------------------------------------------------- words of others
@@ -166,8 +167,8 @@ def test_an_error_as_big_as_a_page_is_cut():
     ],
 )
 def test_secrets_are_not_repeated(text):
-    assert "SECRET" not in redact(f"The service said: {text} and more")
-    assert "The service said" in redact(f"The service said: {text} and more")
+    assert "SECRET" not in redact(f"The service returned: {text} and more")
+    assert "The service returned" in redact(f"The service returned: {text} and more")
     assert "SECRET" not in redact(text + "x" * 100_000)
 
 

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gemini_tuning.selection.candidate import ResultError
-from gemini_tuning.selection.overfitting import LossCurves, curves_from, find_turn
-from tests.gemini_tuning.selection.policy_examples import contender
+from gemini_tuning.core.case_outcomes import ResultError
+from gemini_tuning.selection.overfitting import LossCurves, curves_from, find_turning_point
+from tests.gemini_tuning.selection.policy_examples import checkpoint
 from tests.gemini_tuning.strategies import HUGE_INT, json_values, spoiled
 
 GOOD = {"train_loss": [[10, 0.5], [20, 0.25]], "eval_loss": [[10, 0.75]], "missing": ["no accuracy"]}
@@ -14,11 +14,11 @@ GOOD = {"train_loss": [[10, 0.5], [20, 0.25]], "eval_loss": [[10, 0.75]], "missi
 
 def checkpoints(*pairs):
     """Checkpoints 1, 2 … at steps 10, 20 … with (train loss, eval loss)."""
-    return [contender(str(n), "1", train_loss=t, eval_loss=e) for n, (t, e) in enumerate(pairs, 1)]
+    return [checkpoint(str(n), "1", train_loss=t, eval_loss=e) for n, (t, e) in enumerate(pairs, 1)]
 
 
 def turn(*pairs, curves=None) -> int | None:
-    found = find_turn(checkpoints(*pairs), curves)
+    found = find_turning_point(checkpoints(*pairs), curves)
     return found and found.step
 
 
@@ -51,7 +51,7 @@ def test_of_equal_lows_the_first():
 
 def test_steps_not_the_list_say_what_comes_after():
     found = checkpoints((0.9, 0.8), (0.6, 0.5), (0.2, 0.7))
-    assert find_turn(found[::-1]) == find_turn(found) is not None
+    assert find_turning_point(found[::-1]) == find_turning_point(found) is not None
 
 
 def test_checkpoints_go_before_curves():
@@ -60,26 +60,16 @@ def test_checkpoints_go_before_curves():
     assert turn((0.9, None), (0.6, None), curves=curves) == 1
 
 
-@pytest.mark.parametrize(
-    ("low", "where"),
-    [
-        (20, "checkpoint 2 (step 20)"),
-        (25, "step 25, past checkpoint 2 (step 20)"),
-        (5, "step 5, before the first checkpoint"),
-    ],
-)
-def test_the_place_is_named_by_the_checkpoints(low, where):
+@pytest.mark.parametrize("low", [20, 25, 5], ids=["at a checkpoint", "after a checkpoint", "before the first"])
+def test_the_place_is_named_by_the_checkpoints(low, snapshot):
     curves = LossCurves(train=((1, 0.9), (50, 0.1)), eval=((low, 0.1), (60, 0.9)))
-    found = find_turn(checkpoints((None, None), (None, None)), curves)
-    assert found.words == (
-        f"Overfitting after {where}: eval loss turned up from 0.1 to 0.9 at step 60 while train loss still fell from "
-        "0.9 to 0.1."
-    )
+    found = find_turning_point(checkpoints((None, None), (None, None)), curves)
+    assert found.explanation == snapshot
 
 
 def test_an_evaluation_before_the_first_train_loss_says_nothing():
     curves = LossCurves(train=((10, 0.9), (30, 0.1)), eval=((5, 0.01), (10, 0.2), (30, 0.9)))
-    assert find_turn([], curves).step == 10
+    assert find_turning_point([], curves).step == 10
 
 
 def test_reading_what_the_metrics_task_pushed():
@@ -98,21 +88,22 @@ def test_words_of_others_are_few():
 
 
 @pytest.mark.parametrize(
-    ("bad", "said"),
+    ("bad", "field"),
     [
-        (None, "metrics: expected train_loss and eval_loss, not None"),
-        ({"train_loss": 5}, "metrics: train_loss: expected a list of"),
-        ({"eval_loss": [[1, "2"]]}, "metrics: eval_loss: [1, '2'] is not [step, loss]"),
-        ({"eval_loss": [[1.5, 2]]}, "metrics: eval_loss: [1.5, 2] is not [step, loss]"),
-        ({"eval_loss": [[True, 2]]}, "metrics: eval_loss: [True, 2]"),
-        ({"eval_loss": ["12"]}, "metrics: eval_loss: '12'"),
-        ({"missing": "all"}, "metrics: missing: expected a list, not 'all'"),
+        (None, "metrics"),
+        ({"train_loss": 5}, "metrics.train_loss"),
+        ({"eval_loss": [[1, "2"]]}, "metrics.eval_loss"),
+        ({"eval_loss": [[1.5, 2]]}, "metrics.eval_loss"),
+        ({"eval_loss": [[True, 2]]}, "metrics.eval_loss"),
+        ({"eval_loss": ["12"]}, "metrics.eval_loss"),
+        ({"missing": "all"}, "metrics.missing"),
     ],
 )
-def test_metrics_that_are_none(bad, said):
-    with pytest.raises(ResultError) as caught:
+def test_curves_from_of_invalid_metrics_names_the_field(bad, field, snapshot):
+    with pytest.raises(ResultError) as error:
         curves_from(bad)
-    assert str(caught.value).startswith(said)
+    assert (error.value.field, error.value.code) == (field, "wrong_type")
+    assert str(error.value) == snapshot
 
 
 @given(spoiled(GOOD) | json_values)
@@ -120,10 +111,10 @@ def test_any_metrics(value):
     try:
         curves = curves_from(value)
     except ResultError as error:
-        assert str(error).startswith("metrics: ")
+        assert error.field.startswith("metrics")
         assert len(str(error)) < 1_000
         return
-    find_turn(checkpoints((None, None)), curves)
+    find_turning_point(checkpoints((None, None)), curves)
 
 
 losses = st.floats(-1e300, 1e300) | st.sampled_from([0.0, -0.0, 1e-300, 1e308])
@@ -131,5 +122,5 @@ losses = st.floats(-1e300, 1e300) | st.sampled_from([0.0, -0.0, 1e-300, 1e308])
 
 @given(st.lists(st.tuples(st.none() | losses, st.none() | losses), max_size=6))
 def test_any_losses(pairs):
-    found = find_turn(checkpoints(*pairs))
-    assert found is None or (found.step < 10 * len(pairs) and len(found.words) < 400)
+    found = find_turning_point(checkpoints(*pairs))
+    assert found is None or (found.step < 10 * len(pairs) and len(found.explanation) < 400)

@@ -5,11 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gemini_tuning.selection.paired_test import BOOTSTRAP, MCNEMAR, Comparison, compare
-from tests.gemini_tuning.selection.policy_examples import contender
+from tests.gemini_tuning.selection.policy_examples import checkpoint
 
 
 def of(one: str, other: str, **more) -> Comparison:
-    return compare(contender("1", one, **more), contender("2", other, **more))
+    return compare(checkpoint("1", one, **more), checkpoint("2", other, **more))
 
 
 def test_pass_and_fail():
@@ -59,7 +59,7 @@ def test_the_careful_side():
 
 
 def test_weights_decide_over_numbers():
-    """Two cases of 100 against six of 1: McNemar would say six to two; by weight it is two hundred to six."""
+    """Two cases of 100 against six of 1: for McNemar it is six to two, by weight two hundred to six."""
     found = of("11000000", "00111111", weights=(100, 100, 1, 1, 1, 1, 1, 1))
     assert (found.gained, found.lost) == (2, 6)
     assert found.difference == pytest.approx(194 / 206, abs=1e-9)

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gemini_tuning.selection.candidate import Candidate, CaseOutcome, ResultError
-from gemini_tuning.selection.results_reader import candidate_from, outcomes_from_lines
+from gemini_tuning.core.case_outcomes import CaseOutcome, ResultError, outcomes_from_lines
+from gemini_tuning.selection.candidate import Candidate
+from gemini_tuning.selection.results_reader import candidate_from
 from tests.gemini_tuning.selection.policy_examples import outcomes
 from tests.gemini_tuning.strategies import HUGE_INT
 
@@ -60,8 +61,8 @@ def read(*changes: dict) -> dict[str, CaseOutcome]:
 
 def test_a_summary_with_its_outcomes_and_losses():
     found = candidate_from(SUMMARY, outcomes("110"), {"train_loss": 0.5, "eval_loss": 1, "eval_accuracy": 0.9})
-    assert found == Candidate("2", 2, 20, outcomes("110"), 900.5, 0.5, 1.0, None, "ab12")
-    assert found.asked
+    assert found == Candidate("2", 2, 20, 900.5, 0.5, 1.0, None, "ab12", outcomes=outcomes("110"))
+    assert found.was_tested
     assert found.pass_rate == pytest.approx(2 / 3)
 
 
@@ -78,57 +79,62 @@ def test_a_loss_of_a_tuning_that_diverged_is_not_known():
 
 def test_with_an_error_nothing_else_counts():
     found = candidate_from({**SUMMARY, "error": "Bearer SECRET " + "x" * 9_000, "cases": None}, outcomes("111"))
-    assert not found.asked
+    assert not found.was_tested
     assert found.outcomes == {}
     assert found.error.startswith("Bearer [removed] x")
     assert len(found.error) < 600
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "field", "code"),
     [
-        ({"checkpoint_id": None}, "result: checkpoint_id: None is not the id"),
-        ({"epoch": 1.5}, "epoch: 1.5 is not a whole number"),
-        ({"step": "10"}, "step: '10' is not a whole number"),
-        ({"step": True}, "step: True is not a whole number"),
-        ({"cases": 2}, "cases: 2 by the summary, 3 by the results file"),
-        ({"cases": None}, "cases: None is not the number of cases, though there is no error"),
-        ({"cases": 0}, "cases: 0 is not the number of cases"),
-        ({"latency_ms": 5}, "latency_ms: expected p50 and p95, not 5"),
-        ({"latency_ms": {"p95": "5"}}, "p95: '5' is not a number"),
-        ({"latency_ms": {"p95": -1}}, "latency_ms: p95: -1.0 is not a time"),
-        ({"latency_ms": {"p95": math.nan}}, "latency_ms: p95: nan is not a time"),
-        ({"latency_ms": {"p95": HUGE_INT}}, "latency_ms: p95: inf is not a time"),
-        ({"suite_fingerprint": 5}, "suite_fingerprint: 5 is not a text"),
+        ({"checkpoint_id": None}, "checkpoint_id", "wrong_type"),
+        ({"epoch": 1.5}, "epoch", "wrong_type"),
+        ({"step": "10"}, "step", "wrong_type"),
+        ({"step": True}, "step", "wrong_type"),
+        ({"cases": 2}, "cases", "incomplete_results"),
+        ({"cases": None}, "cases", "incomplete_results"),
+        ({"cases": 0}, "cases", "incomplete_results"),
+        ({"latency_ms": 5}, "latency_ms", "wrong_type"),
+        ({"latency_ms": {"p95": "5"}}, "latency_ms.p95", "wrong_type"),
+        ({"latency_ms": {"p95": -1}}, "latency_ms.p95", "out_of_range"),
+        ({"latency_ms": {"p95": math.nan}}, "latency_ms.p95", "out_of_range"),
+        ({"latency_ms": {"p95": HUGE_INT}}, "latency_ms.p95", "out_of_range"),
+        ({"suite_fingerprint": 5}, "suite_fingerprint", "wrong_type"),
     ],
 )
-def test_a_summary_that_is_none(change, said):
-    with pytest.raises(ResultError) as caught:
+def test_candidate_from_an_invalid_summary_names_the_field(change, field, code, snapshot):
+    with pytest.raises(ResultError) as error:
         candidate_from({**SUMMARY, **change}, outcomes("110"))
-    assert said in str(caught.value)
+    assert (error.value.field, error.value.code) == (field, code)
+    assert str(error.value) == snapshot
 
 
 @pytest.mark.parametrize(
-    ("losses", "said"),
-    [
-        ("all", "losses: expected train_loss and eval_loss, not 'all'"),
-        ({"eval_loss": "0.5"}, "eval_loss: '0.5' is not a number"),
-        ({"train_loss": True}, "train_loss: True is not a number"),
-    ],
+    ("losses", "field"),
+    [("all", "losses"), ({"eval_loss": "0.5"}, "eval_loss"), ({"train_loss": True}, "train_loss")],
 )
-def test_losses_that_are_none(losses, said):
-    with pytest.raises(ResultError) as caught:
+def test_candidate_from_invalid_losses_names_the_field(losses, field, snapshot):
+    with pytest.raises(ResultError) as error:
         candidate_from(SUMMARY, outcomes("110"), losses)
-    assert str(caught.value) == said
+    assert (error.value.field, error.value.code) == (field, "wrong_type")
+    assert str(error.value) == snapshot
 
 
-def test_a_contender_made_by_hand_is_looked_at_too():
-    with pytest.raises(ResultError, match="checkpoint '1': eval_loss: nan is not a finite number"):
-        Candidate("1", eval_loss=math.nan)
-    with pytest.raises(ResultError, match=r"score: 1.5 is not between 0 and 1"):
-        CaseOutcome(True, 1.5)
-    with pytest.raises(ResultError, match="weight: 0 is not between 1e-09 and 1e"):
-        CaseOutcome(True, 1.0, 0)
+@pytest.mark.parametrize(
+    ("create", "field"),
+    [
+        (lambda: Candidate("1", eval_loss=math.nan), "eval_loss"),
+        (lambda: CaseOutcome(True, 1.5), "score"),
+        (lambda: CaseOutcome(True, 1.0, 0), "weight"),
+    ],
+    ids=["eval_loss", "score", "weight"],
+)
+def test_value_out_of_range_is_refused_by_the_constructor(create, field, snapshot):
+    with pytest.raises(ResultError) as error:
+        create()
+    assert (error.value.field, error.value.code) == (field, "out_of_range")
+    assert str(error.value) == snapshot
 
 
 # ------------------------------------------------------------------------------------ results files
@@ -201,40 +207,42 @@ def test_the_order_of_the_lines_does_not_matter(scores, rng):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "field", "code"),
     [
-        (b'{"case_id": "b"', "expected a JSON object, not b'"),
-        (b"[1]", "expected a JSON object, not [1]"),
-        (b"\xff", "expected a JSON object"),
-        (b"[" * 100_000, "expected a JSON object"),
+        (b'{"case_id": "b"', "", "invalid_json"),
+        (b"[1]", "", "invalid_json"),
+        (b"\xff", "", "invalid_json"),
+        (b"[" * 100_000, "", "invalid_json"),
         *(
-            (json.dumps({**LINE, "case_id": "b", **change}).encode(), said)
-            for change, said in [
-                ({"case_id": ""}, "case_id: '' is not the id of a case"),
-                ({"case_id": 5}, "case_id: 5 is not"),
-                ({"case_id": "x" * 1_001}, "is not the id of a case"),
-                ({"repeat": None}, "repeat: expected the number of the repeat, such as 0"),
-                ({"repeat": "0"}, "repeat: '0' is not a whole number"),
-                ({"passed": 1}, "passed: 1 is neither true nor false"),
-                ({"critical": None}, "critical: None is neither true nor false"),
-                ({"blocked": ["SAFETY"]}, "blocked: ['SAFETY'] is neither a reason nor true, false or null"),
-                ({"score": None}, "score: None is not a number"),
-                ({"score": True}, "score: True is not a number"),
-                ({"score": 1.01}, "score: 1.01 is not between 0 and 1"),
-                ({"score": math.nan}, "score: nan is not between 0 and 1"),
-                ({"score": 10**400}, "score: inf is not between 0 and 1"),
-                ({"weight": 0}, "weight: 0.0 is not between 1e-09 and 1e+09"),
-                ({"weight": "1"}, "weight: '1' is not a number"),
-                ({"case_id": "a"}, "case 'a', repeat 0: already in line 1"),
-                ({"case_id": "a", "repeat": 1, "weight": 2}, "case 'a': weight or critical is not as in line 1"),
-                ({"case_id": "a", "repeat": 1, "critical": True}, "case 'a': weight or critical is not as in line 1"),
+            (json.dumps({**LINE, "case_id": "b", **change}).encode(), *expected)
+            for change, *expected in [
+                ({"case_id": ""}, "case_id", "wrong_type"),
+                ({"case_id": 5}, "case_id", "wrong_type"),
+                ({"case_id": "x" * 1_001}, "case_id", "wrong_type"),
+                ({"repeat": None}, "repeat", "wrong_type"),
+                ({"repeat": "0"}, "repeat", "wrong_type"),
+                ({"passed": 1}, "passed", "wrong_type"),
+                ({"critical": None}, "critical", "wrong_type"),
+                ({"blocked": ["SAFETY"]}, "blocked", "wrong_type"),
+                ({"score": None}, "score", "wrong_type"),
+                ({"score": True}, "score", "wrong_type"),
+                ({"score": 1.01}, "score", "out_of_range"),
+                ({"score": math.nan}, "score", "out_of_range"),
+                ({"score": 10**400}, "score", "out_of_range"),
+                ({"weight": 0}, "weight", "out_of_range"),
+                ({"weight": "1"}, "weight", "wrong_type"),
+                ({"case_id": "a"}, "repeat", "duplicate_result"),
+                ({"case_id": "a", "repeat": 1, "weight": 2}, "case_id", "inconsistent_case"),
+                ({"case_id": "a", "repeat": 1, "critical": True}, "case_id", "inconsistent_case"),
             ]
         ),
     ],
+    ids=lambda value: "line" if isinstance(value, bytes) else None,
 )
-def test_a_line_that_is_none(text, said):
-    with pytest.raises(ResultError) as caught:
+def test_outcomes_from_lines_with_an_invalid_line_names_line_and_field(text, field, code, snapshot):
+    with pytest.raises(ResultError) as error:
         outcomes_from_lines([*lines({}), text], "gs://b/r.jsonl")
-    assert str(caught.value).startswith("gs://b/r.jsonl, line 2: ")
-    assert said in str(caught.value)
-    assert len(str(caught.value)) < 1_000
+    assert str(error.value).startswith("gs://b/r.jsonl, line 2: ")
+    assert (error.value.resource, error.value.field, error.value.code) == ("gs://b/r.jsonl", field, code)
+    assert len(str(error.value)) < 1_000
+    assert str(error.value) == snapshot
