@@ -68,17 +68,19 @@ def drive(hook, vertex):
         "tuning_job_pages": list(hook.tuning_job_pages(project, LOCATION)),
         "find_tuning_jobs": hook.find_tuning_jobs({"team": "a"}, project_id=None, location=LOCATION, thorough=True),
         "get_model": hook.get_model(model),
-        "set_default_checkpoint": hook.set_default_checkpoint(model, "1"),
+        "set_default_checkpoint": (
+            hook.set_default_checkpoint(hook.get_model(model), "1"),
+            hook.set_default_checkpoint(hook.get_model(model), "2", {"team": "a"}),
+        ),
         "read_curves": hook.read_curves(job.experiment, ["/train_total_loss"], [10_000]),
         "get_evaluation_run": hook.get_evaluation_run(job.evaluations[0].name),
-        "get_model_with_endpoints": hook.get_model_with_endpoints(model),
-        "promote_checkpoint": hook.promote_checkpoint(hook.get_model_with_endpoints(model), "2", {"team": "a"}),
         "list_model_versions": hook.list_model_versions(model),
         "merge_version_aliases": hook.merge_version_aliases(model, ["champion"]),
         "get_base_model": (hook.get_base_model(model), hook.get_base_model(job.endpoint)),
         "find_endpoint": hook.find_endpoint(job.endpoint),
-        "find_registered_model": hook.find_registered_model(model),
-        "list_registered_models": hook.list_registered_models(project, LOCATION),
+        "get_endpoint": hook.get_endpoint(job.endpoint),
+        "find_model": hook.find_model(model),
+        "list_models": hook.list_models(project, LOCATION),
         "read_traffic": hook.read_traffic(job.endpoint, 1_800_000_000.0),
         "object_versions": (hook.object_versions("gs://bucket/train.jsonl"), hook.object_versions("gs://bucket/a/")),
         "missing_objects": hook.missing_objects(["gs://bucket/no.png"], patience=60),
@@ -93,12 +95,11 @@ def drive(hook, vertex):
         "copy_model": operation,
         "get_operation": copy,
         "list_operations": hook.list_operations(copy),
-        "get_original_model": hook.get_original_model(copy),
         "get_serving_endpoint": (hook.get_serving_endpoint(model), hook.get_serving_endpoint(job.endpoint)),
     }
 
     endpoint = next(each.endpoint for each in job.checkpoints if each.endpoint != job.endpoint)
-    for deployed in hook.find_endpoint(endpoint).deployed:
+    for deployed in hook.find_endpoint(endpoint).deployed_models:
         hook.undeploy_model(endpoint, deployed.id)
     hook.delete_endpoint(endpoint)
     second = hook.copy_model(model, ModelCopySpec(parent_model=copy.partition("@")[0]), location=LOCATION)

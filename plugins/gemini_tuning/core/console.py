@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from gemini_tuning.core.resources import ResourceName, ResourceNameError
+from gemini_tuning.core.names import ResourceName, ResourceNameError
 
 CONSOLE = "https://console.cloud.google.com"
 _GCS = "gs://"

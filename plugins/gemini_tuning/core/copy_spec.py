@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
-from gemini_tuning.core.resources import ResourceName, ResourceNameError, location_problem, project_problem
+from gemini_tuning.core.names import KMS_KEY, ResourceName, ResourceNameError, location_problem, project_problem
 from gemini_tuning.core.text import short_repr
-from gemini_tuning.core.tuning_spec import KMS_KEY, text_problems
+from gemini_tuning.core.tuning_spec import text_problems
 
 _MODEL_ID = re.compile(r"[a-z_][a-z0-9_-]{0,62}")
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gemini_tuning.core.tuning_spec import gcs_problem
+from gemini_tuning.core.names import gcs_problem
 
 if TYPE_CHECKING:
     from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook

@@ -1,173 +1,23 @@
-"""Vertex AI resources as plain values: names, states, jobs, models, checkpoints.
+"""Values of Vertex AI and Cloud Storage: states, tuning jobs, models, checkpoints, endpoints.
 
-Pure: no Airflow, no Google client, no clock, no network. Field names are the API's own in snake_case
-(https://cloud.google.com/vertex-ai/docs/reference/rest/v1beta1/projects.locations.tuningJobs).
+Field names are the API's own in snake_case, see
+https://cloud.google.com/vertex-ai/docs/reference/rest/v1beta1/projects.locations.tuningJobs.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple, Self
 
+from gemini_tuning.core.exceptions import CheckpointError, InvalidInputError
+from gemini_tuning.core.names import ResourceName
 from gemini_tuning.core.text import short_repr, shorten
 
-# Ids of projects and locations become parts of an address, so nothing else may stand in them.
-_PROJECT = r"[A-Za-z0-9][A-Za-z0-9.:_-]*"
-_LOCATION = r"[a-z0-9-]+"
-_NAME = re.compile(
-    rf"projects/(?P<project>{_PROJECT})/locations/(?P<location>{_LOCATION})"
-    r"/(?P<collection>[A-Za-z]+)/(?P<id>[A-Za-z0-9_-]+)(?:@(?P<version>[A-Za-z0-9_-]+))?"
-)
-_OPERATION = re.compile(
-    rf"(?P<parent>projects/{_PROJECT}/locations/(?P<location>{_LOCATION}))"
-    r"(?:/[A-Za-z]+/[A-Za-z0-9_-]+)?/operations/(?P<id>[A-Za-z0-9_-]+)"
-)
-_CONTEXT = re.compile(
-    rf"(?P<store>projects/{_PROJECT}/locations/(?P<location>{_LOCATION})/metadataStores/[A-Za-z0-9_-]+)"
-    r"/contexts/(?P<id>[A-Za-z0-9_-]+)"
-)
-MAX_NAME = 1_000  # characters
 MAX_CHECKPOINT_ID = 100  # characters
+MAX_LISTED = 1_000  # characters of a list of ids in a message
 
-
-class ResourceNameError(ValueError):
-    """A string is not the full name of the expected kind of resource."""
-
-
-@dataclass(frozen=True)
-class ResourceName:
-    """A full resource name: ``projects/P/locations/L/<collection>/ID``, for models also ``@VERSION``."""
-
-    project: str
-    location: str
-    collection: str
-    id: str
-    version: str | None = None
-
-    @classmethod
-    def parse(cls, name: object, collection: str) -> Self:
-        """Take a full name apart.
-
-        Short names are refused: the clients expand them to another location or another kind of resource.
-
-        :param name: for example ``projects/123/locations/us-central1/models/456@1``.
-        :param collection: ``tuningJobs``, ``models`` or ``endpoints``.
-        :raises ResourceNameError: when the string is anything else.
-        """
-        match = _NAME.fullmatch(name) if isinstance(name, str) and len(name) <= MAX_NAME else None
-        if match is None or match["collection"] != collection:
-            raise ResourceNameError(
-                f"{short_repr(name)} is not a full resource name; expected "
-                f"projects/PROJECT/locations/LOCATION/{collection}/ID"
-                + ("[@VERSION]" if collection == "models" else "")
-            )
-        if match["version"] and collection != "models":
-            raise ResourceNameError(f"{short_repr(name)}: only models have an @version")
-        return cls(**match.groupdict())
-
-    @property
-    def parent(self) -> str:
-        """``projects/P/locations/L``."""
-        return f"projects/{self.project}/locations/{self.location}"
-
-    @property
-    def unversioned(self) -> str:
-        """The name without ``@VERSION``."""
-        return f"{self.parent}/{self.collection}/{self.id}"
-
-    def is_same_model(self, other: ResourceName) -> bool:
-        """Whether both name the same model, and the same version where both name one."""
-        same_version = None in (self.version, other.version) or self.version == other.version
-        same_model = (self.location, self.id) == (other.location, other.id)
-        return same_model and same_version and may_be_same_project(self.project, other.project)
-
-    def __str__(self) -> str:
-        return self.unversioned + (f"@{self.version}" if self.version else "")
-
-
-def serving_problem(name: str, value: object) -> str | None:
-    """Return why a value names neither an endpoint nor a model, beginning with the field's name, or ``None``."""
-    for collection in ("endpoints", "models"):
-        try:
-            ResourceName.parse(value, collection)
-            return None
-        except ResourceNameError:
-            continue
-    return (
-        f"{name}: {short_repr(value)} is neither projects/PROJECT/locations/LOCATION/endpoints/ID nor "
-        "projects/PROJECT/locations/LOCATION/models/ID[@VERSION]"
-    )
-
-
-@dataclass(frozen=True)
-class ContextName:
-    """Full name of an experiment, or of a run of one: a context of Vertex ML Metadata.
-
-    :param store: ``projects/P/locations/L/metadataStores/STORE``.
-    """
-
-    store: str
-    location: str
-    id: str
-
-    @classmethod
-    def parse(cls, name: object) -> Self:
-        """Take a full name apart.
-
-        :param name: for example ``projects/1/locations/us-central1/metadataStores/default/contexts/experiment-2``.
-        :raises ResourceNameError: when the string is anything else.
-        """
-        match = _CONTEXT.fullmatch(name) if isinstance(name, str) and len(name) <= MAX_NAME else None
-        if match is None:
-            raise ResourceNameError(
-                f"{short_repr(name)} is not a full resource name; expected "
-                "projects/PROJECT/locations/LOCATION/metadataStores/STORE/contexts/ID"
-            )
-        return cls(**match.groupdict())
-
-    def __str__(self) -> str:
-        return f"{self.store}/contexts/{self.id}"
-
-
-def operation_location(name: object) -> str:
-    """Return the location in the full name of a long-running operation, with or without a resource in between.
-
-    :raises ResourceNameError: when the string is anything else.
-    """
-    match = _OPERATION.fullmatch(name) if isinstance(name, str) and len(name) <= MAX_NAME else None
-    if match is None:
-        raise ResourceNameError(
-            f"{short_repr(name)} is not a full resource name; expected "
-            "projects/PROJECT/locations/LOCATION[/models/ID]/operations/ID"
-        )
-    return match["location"]
-
-
-def project_problem(field_name: str, project: object) -> str | None:
-    """Return why a text cannot be a project id or number, beginning with the field's name, or ``None``."""
-    if isinstance(project, str) and len(project) <= MAX_NAME and re.fullmatch(_PROJECT, project):
-        return None
-    return f"{field_name}: {short_repr(project)} is not a project id"
-
-
-def location_problem(field_name: str, location: object) -> str | None:
-    """Return why a text cannot be a location, beginning with the field's name, or ``None``.
-
-    The location becomes part of the host that tokens are sent to.
-    """
-    if isinstance(location, str) and re.fullmatch(r"[a-z][a-z0-9-]{0,62}", location):
-        return None
-    return f"{field_name}: {short_repr(location)} is not a location such as us-central1"
-
-
-def may_be_same_project(one: str, other: str) -> bool:
-    """Whether two projects can be the same: the service may answer with the number where the id was asked for."""
-    return one == other or one.isdigit() != other.isdigit()
-
-
-# JobState of the API, without its prefix. A state that a later API adds counts as active: waiting on is safe.
+# JobState of the API, without its prefix. A state that a later API adds counts as active.
 ACTIVE_STATES = frozenset({"QUEUED", "PENDING", "RUNNING", "CANCELLING", "PAUSED", "UPDATING", "UNSPECIFIED"})
 SUCCEEDED_STATES = frozenset({"SUCCEEDED", "PARTIALLY_SUCCEEDED"})
 FAILED_STATES = frozenset({"FAILED", "CANCELLED", "EXPIRED"})
@@ -180,10 +30,10 @@ def short_state(state: str | None) -> str:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A snapshot of the model on its way.
+    """A snapshot that a tuning job saved of its model.
 
     :param checkpoint_id: the service's id, unique within the model.
-    :param epoch: estimated, except for the final checkpoint; ``None`` where the service gives none.
+    :param epoch: estimated, except for the final checkpoint; ``None`` where the service returns none.
     :param step: exact training step.
     :param endpoint: full name of the endpoint that serves this checkpoint; ``None`` while it is not deployed.
     """
@@ -195,12 +45,15 @@ class Checkpoint:
 
     @classmethod
     def from_mapping(cls, data: Mapping[str, Any]) -> Self:
-        """Read what :meth:`as_dict` wrote, or the API's own JSON with snake_case names."""
+        """Read the output of :meth:`as_dict`, or the API's own JSON with snake_case names.
+
+        :raises InvalidInputError: naming the field that is not acceptable.
+        """
         if not isinstance(data, Mapping):
-            raise ValueError(f"checkpoint: expected a mapping with checkpoint_id, not {short_repr(data)}")
+            raise _invalid("checkpoint", f"expected a mapping with checkpoint_id, not {short_repr(data)}")
         endpoint = data.get("endpoint") or None
         if not isinstance(endpoint, str | None):
-            raise ValueError(f"checkpoint: endpoint: expected a text, not {short_repr(endpoint)}")
+            raise _invalid("checkpoint: endpoint", f"expected a text, not {short_repr(endpoint)}")
         return cls(
             checkpoint_id=checkpoint_id(data.get("checkpoint_id"), "checkpoint"),
             epoch=_optional_int(data.get("epoch"), "checkpoint: epoch"),
@@ -210,12 +63,7 @@ class Checkpoint:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the form that goes to XCom."""
-        return {
-            "checkpoint_id": self.checkpoint_id,
-            "epoch": self.epoch,
-            "step": self.step,
-            "endpoint": self.endpoint,
-        }
+        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -231,11 +79,11 @@ class JobError:
 
 @dataclass(frozen=True)
 class EvaluationRun:
-    """What the service's own evaluation says of one checkpoint.
+    """The service's own evaluation of one checkpoint.
 
-    :param name: full name of the run; ``None`` where the service gives none that can be used.
-    :param checkpoint_id: ``None`` where the service does not tell, as for a job that saves its last checkpoint only.
-    :param state: for example ``SUCCEEDED``; empty in a job's own list, which does not tell.
+    :param name: full name of the run; ``None`` where the service returns no usable one.
+    :param checkpoint_id: ``None`` where the service returns none, as for a job that saves its last checkpoint only.
+    :param state: for example ``SUCCEEDED``; empty in a job's own list, which has no states.
     :param metrics: by ``METRIC/AGGREGATION``, for example ``{"exact_match/AVERAGE": 0.8}``.
     """
 
@@ -247,10 +95,10 @@ class EvaluationRun:
 
 
 class Share(NamedTuple):
-    """How much of a job is done.
+    """How much of a tuning job is done.
 
     :param done: 0 to 1.
-    :param is_exact: by the step; otherwise by the epochs that are complete, so that it rises in leaps.
+    :param is_exact: computed from the step; otherwise from the complete epochs, so that it rises in leaps.
     """
 
     done: float
@@ -260,12 +108,12 @@ class Share(NamedTuple):
 def share_done(
     epoch_count: int | None, epochs: int | None, steps: int | None, step_of_epoch: tuple[int, int] | None
 ) -> Share | None:
-    """Return how much of a tuning job is done, ``None`` where the service does not tell.
+    """Return how much of a tuning job is done; ``None`` where the service returns no progress.
 
     :param epoch_count: epochs to do.
-    :param epochs: that are complete.
+    :param epochs: complete epochs.
     :param steps: done so far.
-    :param step_of_epoch: an epoch and the step it ended with, as a checkpoint tells: so many steps has an epoch.
+    :param step_of_epoch: epoch and step of a checkpoint, from which the steps of an epoch follow.
     """
     if not epoch_count or epochs is None:
         return None
@@ -277,22 +125,21 @@ def share_done(
 
 @dataclass(frozen=True)
 class TuningJob:
-    """A tuning job as one answer of the service shows it.
+    """A tuning job as one response of the service shows it.
 
     :param state: JobState without prefix, see :data:`ACTIVE_STATES` and its neighbours.
-    :param phase: what a RUNNING job is doing (``TUNING``, ``WAITING_FOR_CAPACITY`` …), v1beta1 only.
+    :param phase: of a RUNNING job (``TUNING``, ``WAITING_FOR_CAPACITY`` …), v1beta1 only.
     :param completed_epochs: epochs done so far, v1beta1 only.
     :param completed_steps: steps done so far, v1beta1 only.
-    :param epoch_count: epochs to do, as the service filled it in.
+    :param epoch_count: epochs to do; the service's own choice where the request had none.
     :param model: full name of the tuned model with its version.
     :param endpoint: endpoint of the default checkpoint.
-    :param training_dataset_uri: what the model learns from, as the service repeats it.
-    :param validation_dataset_uri: what the eval metrics are measured on; ``None`` without a validation dataset.
-    :param experiment: full name of the context that leads to the training metrics, not checked yet.
-    :param evaluations: of the checkpoints, when the job was given an evaluation config.
-    :param billable_tokens: that the service counts in the training file. Whether once or for each epoch no page says:
+    :param validation_dataset_uri: data of the eval metrics; ``None`` without a validation dataset.
+    :param experiment: full name of the context that leads to the training metrics, not parsed yet.
+    :param evaluations: of the checkpoints, for a job with an evaluation config.
+    :param billable_tokens: the service's count for the training file. It is not documented whether each epoch counts:
         compare it with ``dataset_tokens``.
-    :param dataset_tokens: of the training file once, by the service's statistics of it.
+    :param dataset_tokens: of one pass over the training file, from the service's statistics.
     """
 
     name: str
@@ -320,7 +167,7 @@ class TuningJob:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the state can't change any more."""
+        """Whether the state is terminal."""
         return self.state in SUCCEEDED_STATES or self.state in FAILED_STATES
 
     @property
@@ -331,16 +178,16 @@ class TuningJob:
 
     @property
     def is_stopping(self) -> bool:
-        """Whether it has ended, or has been told to."""
+        """Whether it has finished or is being cancelled."""
         return self.has_ended or self.state == "CANCELLING"
 
     @property
     def has_succeeded(self) -> bool:
-        """Whether there is a model to go on with."""
+        """Whether the job has finished with a usable model."""
         return self.state in SUCCEEDED_STATES
 
     def progress(self) -> str:
-        """One line for the log: state, phase, epoch and step as far as the service tells."""
+        """One line for the log: state and, where known, phase, epoch, step and number of checkpoints."""
         parts = [self.state]
         if self.phase and not self.has_ended:
             parts.append(self.phase.lower().replace("_", " "))
@@ -353,30 +200,30 @@ class TuningJob:
         return ", ".join(parts)
 
     def billed(self) -> dict[str, int | None]:
-        """Return what the service says of the tokens that it bills, as it goes to XCom."""
+        """Return the token counts that the service bills, in the form that goes to XCom."""
         return {name: getattr(self, name) for name in ("billable_tokens", "dataset_tokens", "epoch_count")}
 
     def describe_failure(self) -> str:
-        """Say why a job that ended without success did so, and what to do."""
-        said = f": {self.error}" if self.error else "; the service gave no reason"
-        left = ""
+        """Return why the job finished without success, and which model it created nevertheless."""
+        reason = f": {self.error}" if self.error else "; the service returned no reason"
+        model = ""
         if self.model:
-            left = (
-                f" The tuned model exists nevertheless: {self.model}. Look at it in the Model Registry before you "
-                "tune again; its checkpoints can be listed and deployed."
+            model = (
+                f" The tuned model exists nevertheless: {self.model}. Check it in the Model Registry before you tune "
+                "again; its checkpoints can be listed and deployed."
             )
-        return f"Tuning job {self.name} is {self.state}{said}.{left}"
+        return f"Tuning job {self.name} is {self.state}{reason}.{model}"
 
 
 @dataclass(frozen=True, slots=True)
 class ListedJob:
-    """A tuning job in a list, where reading the whole of each would take far longer than the list itself.
+    """A tuning job in a list. Reading every field of every job would take far longer than the list itself.
 
     :param id: the last part of its name.
     :param facts: state, phase and number of checkpoints, to compare with those of an earlier list.
     :param share: how much of it is done.
-    :param start_time: when it began to run, as ISO 8601 with a time zone.
-    :param read: reads the whole job, given the name that is asked for.
+    :param start_time: ISO 8601 with a time zone.
+    :param read: returns the whole job, given the full name that it must have.
     """
 
     id: str
@@ -391,8 +238,15 @@ class Model:
     """A model version of the Model Registry.
 
     :param name: full name with its version.
-    :param checkpoints: as google-genai reads them they have no endpoints.
-    :param etag: what changes with every change; ``None`` as google-genai reads a model.
+    :param checkpoints: with the endpoints that serve them.
+    :param etag: changes with every update of the model.
+    :param aliases: of the version; ``default`` is the alias of the default version.
+    :param original_model: full name of the model version that this one is a copy of; ``None`` where the service returns
+        none.
+    :param is_copy: whether the service marks it as a copy.
+    :param endpoints: full names of all endpoints where the version is deployed.
+    :param default_endpoint: the one that serves the default checkpoint; of a model without checkpoints, the model.
+    :param create_time: of the version, in seconds since 1970 (UTC).
     """
 
     name: str
@@ -401,26 +255,80 @@ class Model:
     checkpoints: tuple[Checkpoint, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     etag: str | None = None
+    aliases: tuple[str, ...] = ()
+    original_model: str | None = None
+    is_copy: bool = False
+    endpoints: tuple[str, ...] = ()
+    default_endpoint: str | None = None
+    create_time: float | None = None
+
+    @property
+    def resource_name(self) -> ResourceName:
+        """The parsed name."""
+        return ResourceName.parse(self.name, "models")
 
     def require_checkpoint(self, checkpoint_id: str) -> Checkpoint:
-        """Return the checkpoint of that id.
+        """Return the checkpoint with this id.
 
-        :raises LookupError: when the model has none such; the message lists those it has.
+        :raises CheckpointError: when the model does not have it; the message lists those it has.
         """
         for checkpoint in self.checkpoints:
             if checkpoint.checkpoint_id == checkpoint_id:
                 return checkpoint
-        there = ", ".join(c.checkpoint_id for c in self.checkpoints) or "none"
-        raise LookupError(
-            f"Model {self.name} has no checkpoint {short_repr(checkpoint_id)}; it has: {shorten(there, MAX_NAME)}."
+        available = ", ".join(c.checkpoint_id for c in self.checkpoints) or "none"
+        raise CheckpointError(
+            f"Model {self.name} has no checkpoint {short_repr(checkpoint_id)}; it has: "
+            f"{shorten(available, MAX_LISTED)}.",
+            field="checkpoint_id",
+            resource=self.name,
+            code="not_found_in_model",
         )
+
+
+class DeployedModel(NamedTuple):
+    """A model version that an endpoint serves.
+
+    :param id: within the endpoint.
+    :param model: with its version where the service returns it; ``None`` where it returns no model.
+    :param checkpoint_id: ``None`` where the service returns none.
+    """
+
+    id: str
+    model: ResourceName | None
+    checkpoint_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """An endpoint and its deployed models.
+
+    :param name: full name.
+    """
+
+    name: str
+    display_name: str = ""
+    deployed_models: tuple[DeployedModel, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """The prompts of an endpoint as Cloud Monitoring counts them.
+
+    :param last_prompt: seconds since 1970 (UTC), up to an hour late; ``None``: no prompt within the six weeks that
+        Cloud Monitoring keeps.
+    :param problem: why the traffic is unknown; empty when it is known.
+    """
+
+    last_prompt: float | None = None
+    problem: str = ""
 
 
 @dataclass(frozen=True)
 class Operation:
     """A long-running operation.
 
-    :param model: full name of the model that a finished copy made, with its version.
+    :param model: full name of the model that a finished copy created, with its version.
     """
 
     name: str
@@ -434,7 +342,7 @@ class Operation:
 class ObjectVersion:
     """One object of Cloud Storage as it is now.
 
-    :param generation: another one each time that the object is written.
+    :param generation: changes each time that the object is written.
     :param checksum: of the content, CRC32C in base64; the same for the same content.
     """
 
@@ -444,13 +352,13 @@ class ObjectVersion:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """A model's answer to one prompt.
+class ModelResponse:
+    """A model's response to one prompt.
 
-    :param text: the answer; empty when it was blocked.
-    :param latency: seconds from sending the request to the whole answer.
+    :param text: empty when it was blocked.
+    :param latency: seconds from sending the request to the complete response.
     :param finish_reason: for example ``STOP``, ``MAX_TOKENS``, ``SAFETY``.
-    :param blocked: why the service held back the prompt or the answer, for example ``SAFETY``, ``PROHIBITED_CONTENT``;
+    :param blocked: why the service blocked the prompt or the response, for example ``SAFETY``, ``PROHIBITED_CONTENT``;
         ``None`` when it did not.
     """
 
@@ -463,9 +371,9 @@ class Answer:
 
 
 def compare_checkpoints(source: Sequence[Checkpoint], copy: Sequence[Checkpoint]) -> list[str]:
-    """Say in which checkpoints a copy differs from its source; an empty list means in none.
+    """Return the differences between the checkpoints of a copy and those of its source, one sentence each.
 
-    Endpoints are left out: a copy has none until it is deployed.
+    Endpoints are not compared: a copy has none until it is deployed.
     """
 
     def facts(checkpoints: Sequence[Checkpoint]) -> dict[str, tuple[int | None, int | None]]:
@@ -482,22 +390,26 @@ def compare_checkpoints(source: Sequence[Checkpoint], copy: Sequence[Checkpoint]
     return differences
 
 
-def checkpoint_id(value: object, where: str) -> str:
+def checkpoint_id(value: object, field_name: str) -> str:
     """Return a checkpoint's id as text.
 
-    :param where: what the message begins with.
-    :raises ValueError: when it is none.
+    :param field_name: first words of the error message.
+    :raises InvalidInputError: when it is not an id.
     """
     text = str(value) if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63 else value
     if not isinstance(text, str) or not text.strip() or not text.isprintable() or len(text) > MAX_CHECKPOINT_ID:
-        raise ValueError(f"{where}: checkpoint_id: {short_repr(value)} is not the id of a checkpoint")
+        raise _invalid(f"{field_name}: checkpoint_id", f"{short_repr(value)} is not the id of a checkpoint")
     return text
 
 
-def _optional_int(value: object, where: str) -> int | None:
+def _optional_int(value: object, field_name: str) -> int | None:
     if value is None or (isinstance(value, int) and not isinstance(value, bool)):
         return value
     try:
         return int(str(value))
     except ValueError:
-        raise ValueError(f"{where}: {short_repr(value)} is not a whole number") from None
+        raise _invalid(field_name, f"{short_repr(value)} is not a whole number") from None
+
+
+def _invalid(field_name: str, problem: str) -> InvalidInputError:
+    return InvalidInputError(f"{field_name}: {problem}", field=field_name.replace(": ", "."), code="invalid_checkpoint")

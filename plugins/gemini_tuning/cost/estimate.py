@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import Any
 
-from gemini_tuning.core.resources import Answer
+from gemini_tuning.core.resources import ModelResponse
 from gemini_tuning.core.text import MAX_SHOWN, money, shorten
 from gemini_tuning.cost.prices import ModelPrice, PriceTable
 from gemini_tuning.datasets.dataset_check import DatasetReport
@@ -186,7 +186,7 @@ def _judging(plan: Plan, judge: Billed, prices: PriceTable, unknown: Sequence[st
         for assertion in _judged(case):
             votes = case.repeat * (suite.judge.samples if suite and suite.judge else 1)
             answer = min(_answer_tokens(case), MAX_JUDGED // BYTES_PER_TOKEN)
-            asked = _tokens(judge_prompt(str(assertion.value), case, Answer("", 0.0))) + answer
+            asked = _tokens(judge_prompt(str(assertion.value), case, ModelResponse("", 0.0))) + answer
             sums.update(input=asked * votes, output=ASSUMED_OUTPUT_TOKENS * votes, prompts=votes)
     return _asked(JUDGE, judge, prices, sums, unknown=unknown, times=times)
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from airflow.providers.google.common.hooks.base_google import GoogleBaseHook  # noqa: TID253 - the base class
 
 from gemini_tuning.core.exceptions import InvalidInputError, NotSentError, PermanentServiceError
-from gemini_tuning.core.resources import ResourceName, location_problem, project_problem
+from gemini_tuning.core.names import ResourceName, location_problem, project_problem
 
 if TYPE_CHECKING:
     import requests

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -15,20 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 from gemini_tuning.core.curves import Curve
 from gemini_tuning.core.exceptions import InvalidInputError
+from gemini_tuning.core.names import ResourceName, may_be_same_project, operation_location
 from gemini_tuning.core.resources import (
-    Answer,
     Checkpoint,
     EvaluationRun,
     JobError,
     ListedJob,
     Model,
+    ModelResponse,
     ObjectVersion,
     Operation,
-    ResourceName,
     TuningJob,
     checkpoint_id,
-    may_be_same_project,
-    operation_location,
     share_done,
     short_state,
 )
@@ -57,8 +54,6 @@ AGGREGATED: Mapping[str, str] = {
     "pointwise_metric_result": "pointwise_metric",
     "rouge_metric_value": "rouge",
 }
-BASE_MODEL_LABEL = "google-vertex-llm-tuning-base-model-id"  # seen by users; no page of Google's names it
-_LABEL = re.compile(r"[a-z0-9_-]{1,63}")
 EARLIEST_YEAR = 2000  # a zero time, 1970 or year 1, means that none was given
 
 
@@ -349,47 +344,63 @@ def _finite(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def model(model: types.Model, *, asked: str | None = None) -> Model:
-    """Return a model of google-genai as our plain value, its name with its version.
+def model(raw: Any, *, asked: str | None = None) -> Model:
+    """Return the JSON of a ``Model`` as a plain value, its name with its version.
 
-    :param asked: full name of the model that was asked for.
-    :raises UnusableAnswerError: when it is another one, or has no full name.
-    """
-    name = model.name or ""
-    if model.version and "@" not in name:
-        name = f"{name}@{model.version}"
-    full = _name(name, "models", "the model")
-    _identity(full, asked)
-    return Model(
-        name=str(full),
-        display_name=redact(model.display_name or "", MAX_TEXT),
-        default_checkpoint_id=_default(model.default_checkpoint_id),
-        checkpoints=_checkpoints(model.checkpoints),
-        labels=model.labels or {},
-    )
-
-
-def model_with_endpoints(raw: Any, *, asked: str) -> Model:
-    """Return a model, in the API's JSON, as our plain value: with its etag, and its checkpoints with their endpoints.
-
-    :param asked: full name of the model that was asked for.
-    :raises UnusableAnswerError: when it is another one, or has no full name.
+    :param asked: full name of the requested model.
+    :raises UnusableAnswerError: when it is another one, or has no full name or version.
     """
     raw = _mapping(raw, "the model")
-    name, version = raw.get("name"), raw.get("versionId")
-    if isinstance(name, str) and version and "@" not in name:
-        name = f"{name}@{version}"
-    full = _name(name, "models", "the model")
-    _identity(full, asked)
-    etag = raw.get("etag")
+    name = _name(raw.get("name"), "models", "the model")
+    version = name.version or raw.get("versionId")
+    if not isinstance(version, str):
+        raise UnusableAnswerError(f"the answer does not tell the version of {name}")
+    name = _name(f"{name.unversioned}@{version}", "models", "the model")
+    _identity(name, asked)
+    etag, deployed = raw.get("etag"), _mappings(raw.get("deployedModels"), "deployedModels")
+    endpoints = [str(_name(entry.get("endpoint"), "endpoints", "an endpoint")) for entry in deployed]
+    original = _mapping(raw.get("originalModelInfo"), "originalModelInfo").get("model")
     return Model(
-        name=str(full),
+        name=str(name),
         display_name=redact(raw.get("displayName") or "", MAX_TEXT),
         default_checkpoint_id=_default(raw.get("defaultCheckpointId")),
         checkpoints=_registered_checkpoints(raw),
-        labels=_labels(raw.get("labels")),
+        labels=labels(raw.get("labels")),
         etag=etag if isinstance(etag, str) and 0 < len(etag) <= MAX_TEXT else None,
+        aliases=_aliases(raw.get("versionAliases")),
+        original_model=_optional_name(original, "models", "the original"),
+        is_copy=_mapping(raw.get("modelSourceInfo"), "modelSourceInfo").get("copy") is True,
+        endpoints=tuple(dict.fromkeys(endpoints)),
+        default_endpoint=next(
+            (
+                endpoint
+                for entry, endpoint in zip(deployed, endpoints, strict=True)
+                if entry.get("checkpointId") == raw.get("defaultCheckpointId")
+            ),
+            None,
+        ),
+        create_time=_seconds(raw.get("versionCreateTime")),
     )
+
+
+def _aliases(value: Any) -> tuple[str, ...]:
+    if not isinstance(value or [], list) or not all(isinstance(alias, str) for alias in value or []):
+        raise UnusableAnswerError(f"the answer gives {short_repr(value)} as version aliases")
+    return tuple(redact(alias, MAX_WORD) for alias in value or [])
+
+
+def _seconds(value: Any) -> float | None:
+    try:
+        moment = datetime.fromisoformat(value)
+        return moment.timestamp() if moment.tzinfo else None
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def models(answer: Any) -> tuple[list[Model], str | None]:
+    """Return the models of one page of a list, and the token of the next page."""
+    found, token = page(answer, "models")
+    return [model(raw) for raw in found], token
 
 
 def _registered_checkpoints(raw: Mapping[str, Any]) -> tuple[Checkpoint, ...]:
@@ -410,42 +421,19 @@ def _registered_checkpoints(raw: Mapping[str, Any]) -> tuple[Checkpoint, ...]:
     )
 
 
-def _labels(value: Any) -> dict[str, str]:
+def labels(value: Any) -> dict[str, str]:
     """Return labels; they are written back whole, so what is none of them must not get lost unseen."""
-    labels = _mapping(value, "labels")
-    if odd := [key for key, text in labels.items() if not isinstance(text, str)]:
-        raise UnusableAnswerError(f"the answer gives {short_repr(labels[odd[0]])} as the label {short_repr(odd[0])}")
-    return dict(labels)
+    found = _mapping(value, "labels")
+    if odd := [key for key, text in found.items() if not isinstance(text, str)]:
+        raise UnusableAnswerError(f"the answer gives {short_repr(found[odd[0]])} as the label {short_repr(odd[0])}")
+    return dict(found)
 
 
-def _default(value: str | None) -> str | None:
+def _default(value: Any) -> str | None:
     try:
         return checkpoint_id(value, "the default of the answer") if value else None
     except ValueError as error:
         raise UnusableAnswerError(str(error)) from None
-
-
-def original_model(model: Any) -> str | None:
-    """Return the full name of the model that a model, in the API's JSON, is a copy of; ``None`` when it is none.
-
-    :raises UnusableAnswerError: when it is no full name.
-    """
-    original = _mapping(_mapping(model, "the model").get("originalModelInfo"), "originalModelInfo").get("model")
-    return _optional_name(original, "models", "the model")
-
-
-def base_model(raw: Any, collection: str, *, asked: str) -> tuple[str | None, str | None]:
-    """Return what a model or an endpoint, in the API's JSON, was tuned from, and the model that an endpoint serves.
-
-    :param collection: ``models`` or ``endpoints``.
-    :param asked: its full name.
-    """
-    raw = _mapping(raw, "the answer")
-    _identity(_name(raw.get("name"), collection, "the answer"), asked)
-    label = _mapping(raw.get("labels"), "labels").get(BASE_MODEL_LABEL)
-    deployed = next(iter(_mappings(raw.get("deployedModels"), "deployedModels")), {})
-    served = _optional_name(deployed.get("model"), "models", "the model") if collection == "endpoints" else None
-    return (label if isinstance(label, str) and _LABEL.fullmatch(label) else None), served
 
 
 def operation_name(value: Any) -> str:
@@ -520,7 +508,7 @@ def _code(value: Any) -> int:
     return value if isinstance(value, int) else 0
 
 
-def answer(raw: Any, latency: float) -> Answer:
+def answer(raw: Any, latency: float) -> ModelResponse:
     """Return the JSON of a ``GenerateContentResponse`` as our plain value.
 
     :param latency: seconds the whole answer took.
@@ -530,7 +518,7 @@ def answer(raw: Any, latency: float) -> Answer:
     usage = _mapping(raw.get("usageMetadata"), "usageMetadata")
     finish_reason = _word(candidate.get("finishReason")) or None
     blocked = _word(_mapping(raw.get("promptFeedback"), "promptFeedback").get("blockReason")) or None
-    return Answer(
+    return ModelResponse(
         text=_text(_mapping(candidate.get("content"), "content")),
         latency=latency,
         finish_reason=finish_reason,
@@ -611,28 +599,6 @@ def token_count(answer: types.CountTokensResponse) -> int:
     return _count(answer.total_tokens, "tokens") or 0
 
 
-def check_endpoint(endpoint: Any, *, asked: str) -> None:
-    """Refuse what is not the endpoint that was asked for."""
-    _identity(_name(_mapping(endpoint, "the endpoint").get("name"), "endpoints", "the endpoint"), asked)
-
-
-def default_endpoint(model: Any, *, asked: str) -> str | None:
-    """Return where the default checkpoint of a model, in the API's JSON, is deployed; ``None`` when it is not.
-
-    The typed clients drop which checkpoint a deployment serves. A model without checkpoints has none to name.
-    """
-    model = _mapping(model, "the model")
-    _identity(_name(model.get("name"), "models", "the model"), asked)
-    deployed = model.get("deployedModels") or []
-    if not isinstance(deployed, list):
-        raise UnusableAnswerError(f"the answer gives {short_repr(deployed)} as deployedModels")
-    default = model.get("defaultCheckpointId")
-    for entry in (_mapping(entry, "a deployment") for entry in deployed):
-        if entry.get("checkpointId") == default:
-            return _optional_name(entry.get("endpoint"), "endpoints", "an endpoint")
-    return None
-
-
 def object_version(blob: Any) -> ObjectVersion:
     """Read what Cloud Storage's client has read of an object; what it hands on is the service's, of any type."""
     generation, size, checksum = blob.generation, blob.size, blob.crc32c
@@ -645,9 +611,12 @@ def object_version(blob: Any) -> ObjectVersion:
 
 def page(answer: Any, field: str) -> tuple[list[Mapping[str, Any]], str | None]:
     """Return what one page of a list has, and the token of the next page."""
-    answer = _mapping(answer, "the list")
-    token = answer.get("nextPageToken")
-    return _mappings(answer.get(field), field), token if isinstance(token, str) and token else None
+    if not isinstance(answer, Mapping):
+        raise UnusableAnswerError(f"the answer gives {short_repr(answer)} as a list")
+    token = answer.get("nextPageToken") or None
+    if not isinstance(token, str | None):
+        raise UnusableAnswerError(f"the answer gives {short_repr(token)} as nextPageToken")
+    return _mappings(answer.get(field), field), token
 
 
 def _mappings(value: Any, what: str) -> list[Mapping[str, Any]]:

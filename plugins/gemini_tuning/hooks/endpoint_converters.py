@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from gemini_tuning.core.deployed import DeployedModel, Endpoint, RegisteredModel, is_same
-from gemini_tuning.core.resources import JobError, ResourceName, checkpoint_id
+from gemini_tuning.core.names import ResourceName
+from gemini_tuning.core.resources import DeployedModel, Endpoint, JobError, checkpoint_id
 from gemini_tuning.core.text import redact, short_repr
 from gemini_tuning.hooks import converters
 from gemini_tuning.hooks.errors import UnusableAnswerError
@@ -26,12 +26,13 @@ def endpoint(raw: Any, *, asked: str) -> Endpoint:
     """
     raw = _mapping(raw, "the endpoint")
     name = _name(raw.get("name"), "endpoints", "the endpoint")
-    if not is_same(name, ResourceName.parse(asked, "endpoints")):
+    if not name.is_same_resource(ResourceName.parse(asked, "endpoints")):
         raise UnusableAnswerError(f"the answer is about {name}")
     return Endpoint(
         str(name),
         _text(raw.get("displayName"), "display name"),
         tuple(_deployed(entry) for entry in _mappings(raw.get("deployedModels"), "deployedModels")),
+        converters.labels(raw.get("labels")),
     )
 
 
@@ -44,59 +45,6 @@ def _deployed(raw: Mapping[str, Any]) -> DeployedModel:
     if not identifier.isascii() or not identifier.isalnum():
         raise UnusableAnswerError(f"the answer gives {short_repr(raw.get('id'))} as the id of a deployed model")
     return DeployedModel(identifier, model, _checkpoint(raw.get("checkpointId")))
-
-
-def registered_model(raw: Any, *, asked: str | None = None) -> RegisteredModel:
-    """Return the JSON of a ``Model`` as our plain value, its name with its version.
-
-    :param asked: full name of the model that was asked for.
-    :raises UnusableAnswerError: when it is another one, or has no version.
-    """
-    raw = _mapping(raw, "the model")
-    name = _name(raw.get("name"), "models", "the model")
-    version = name.version or _text(raw.get("versionId"), "version")
-    if not version:
-        raise UnusableAnswerError(f"the answer does not tell the version of {name}")
-    name = _name(f"{name.unversioned}@{version}", "models", "the model")
-    if asked is not None:
-        _check(name, ResourceName.parse(asked, "models"))
-    return RegisteredModel(
-        name=name,
-        default_checkpoint_id=_checkpoint(raw.get("defaultCheckpointId")),
-        aliases=tuple(_text(alias, "a version alias") for alias in _list(raw.get("versionAliases"), "aliases")),
-        original=_original(raw),
-        endpoints=_endpoints(raw),
-        create_time=_seconds(raw.get("versionCreateTime")),
-        checkpoint_ids=tuple(
-            found
-            for each in _mappings(raw.get("checkpoints"), "checkpoints")
-            if (found := _checkpoint(each.get("checkpointId")))
-        ),
-    )
-
-
-def _check(came: ResourceName, wanted: ResourceName) -> None:
-    numbered = wanted.version is not None and wanted.version.isdigit()  # else it is an alias
-    if not is_same(came, wanted) or (numbered and came.version != wanted.version):
-        raise UnusableAnswerError(f"the answer is about {came}")
-
-
-def _original(raw: Mapping[str, Any]) -> str | None:
-    """Return what a model is a copy of, when both fields that tell say so."""
-    is_copy = _mapping(raw.get("modelSourceInfo"), "modelSourceInfo").get("copy") is True
-    return converters.original_model(raw) if is_copy else None
-
-
-def _endpoints(raw: Mapping[str, Any]) -> tuple[str, ...]:
-    entries = _mappings(raw.get("deployedModels"), "deployedModels")
-    names = [str(_name(entry.get("endpoint"), "endpoints", "an endpoint")) for entry in entries]
-    return tuple(dict.fromkeys(names))
-
-
-def registered_models(answer: Any) -> tuple[list[RegisteredModel], str | None]:
-    """Return the models of one page of a list, and the token of the next page."""
-    found, token = _page(answer, "models")
-    return [registered_model(raw) for raw in found], token
 
 
 def finished(raw: Any) -> tuple[str, bool, JobError | None]:

@@ -11,10 +11,10 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gemini_tuning.core.deployed import Endpoint, RegisteredModel, Traffic
 from gemini_tuning.core.exceptions import PermanentServiceError, TransientServiceError
-from gemini_tuning.core.resources import ResourceName, operation_location
-from gemini_tuning.hooks import endpoint_converters
+from gemini_tuning.core.names import ResourceName, operation_location
+from gemini_tuning.core.resources import Endpoint, Model, Traffic
+from gemini_tuning.hooks import converters, endpoint_converters
 from gemini_tuning.hooks.clients import REQUEST_TIMEOUT, GoogleClients, patiently, renewing_token
 from gemini_tuning.hooks.errors import UnusableAnswerError, service_errors
 
@@ -46,64 +46,48 @@ class EndpointHookMixin(GoogleClients):
     # ---------------------------------------------------------------------------------------------- reading
 
     @renewing_token
-    def find_endpoint(self, name: str) -> Endpoint | None:
-        """Return an endpoint, or ``None`` when there is none.
+    def get_endpoint(self, name: str) -> Endpoint:
+        """Return an endpoint with its deployed models.
 
         :param name: full name.
         """
         location = ResourceName.parse(name, "endpoints").location
-        return self._found(name, location, endpoint_converters.endpoint)
+        with service_errors("get", name):
+            return endpoint_converters.endpoint(self._read_patiently(name, location), asked=name)
 
-    @renewing_token
-    def find_registered_model(self, name: str) -> RegisteredModel | None:
-        """Return a model version with its aliases, its origin and its endpoints, or ``None`` when there is none.
+    def find_endpoint(self, name: str) -> Endpoint | None:
+        """Return an endpoint, or ``None`` when it does not exist.
 
-        :param name: full name; without ``@version`` the default version.
+        :param name: full name.
         """
-        location = ResourceName.parse(name, "models").location
-        return self._found(name, location, endpoint_converters.registered_model)
+        return found(lambda: self.get_endpoint(name))
 
     @renewing_token
-    def list_registered_models(self, project: str, location: str) -> list[RegisteredModel]:
+    def list_models(self, project: str, location: str) -> list[Model]:
         """Return all models of a location, each as its default version."""
         return self._listed_models(f"projects/{project}/locations/{location}/models", location)
 
     @renewing_token
-    def list_model_versions(self, name: str) -> list[RegisteredModel]:
+    def list_model_versions(self, name: str) -> list[Model]:
         """Return all versions of a model; none when it is gone.
 
         :param name: full name.
         """
         resource = ResourceName.parse(name, "models")
-        try:
-            return self._listed_models(f"{resource.unversioned}:listVersions", resource.location)
-        except PermanentServiceError as error:
-            if error.code == 404:
-                return []
-            raise
+        return found(lambda: self._listed_models(f"{resource.unversioned}:listVersions", resource.location)) or []
 
-    def _listed_models(self, path: str, location: str) -> list[RegisteredModel]:
-        found: list[RegisteredModel] = []
+    def _listed_models(self, path: str, location: str) -> list[Model]:
+        listed: list[Model] = []
         page: dict[str, Any] = {"pageSize": PAGE_SIZE}
         with service_errors("list", path):
             for _ in range(MAX_PAGES):
                 answer = self._read_patiently(path, location, page)
-                models, token = endpoint_converters.registered_models(answer)
-                found += models
+                models, token = converters.models(answer)
+                listed += models
                 if token is None:
-                    return found
+                    return listed
                 page["pageToken"] = token
         raise PermanentServiceError(f"{path} has more than {MAX_PAGES * PAGE_SIZE} entries.", resource=path)
-
-    def _found(self, name: str, location: str, translate: Callable[..., T]) -> T | None:
-        """Return what is there; ``None`` only when the service says 404."""
-        try:
-            with service_errors("get", name):
-                return translate(self._read_patiently(name, location), asked=name)
-        except PermanentServiceError as error:
-            if error.code == 404:
-                return None
-            raise
 
     @renewing_token
     def read_traffic(self, endpoint: str, now: float) -> Traffic:
@@ -118,12 +102,12 @@ class EndpointHookMixin(GoogleClients):
         resource = ResourceName.parse(endpoint, "endpoints")
         try:
             with service_errors("read the traffic of", endpoint):
-                found = [self._last_prompt(resource, metric, now) for metric in METRICS]
+                last = [self._last_prompt(resource, metric, now) for metric in METRICS]
         except PermanentServiceError as error:
             if error.code == 401:
                 raise
             return Traffic(problem=f"{f'{error.code} {error.status}'.strip()}: {error.service_message}")
-        return Traffic(max((last for last in found if last is not None), default=None))
+        return Traffic(max((prompt for prompt in last if prompt is not None), default=None))
 
     def _last_prompt(self, endpoint: ResourceName, metric: str, now: float) -> float | None:
         from google.api_core.exceptions import NotFound
@@ -227,6 +211,16 @@ class EndpointHookMixin(GoogleClients):
                 resource=name,
                 service_message=error.message,
             )
+
+
+def found(get: Callable[[], T]) -> T | None:
+    """Return what a call returns; ``None`` only when the service returns 404."""
+    try:
+        return get()
+    except PermanentServiceError as error:
+        if error.code == 404:
+            return None
+        raise
 
 
 def _timestamp(seconds: float) -> str:

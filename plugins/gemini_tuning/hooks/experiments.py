@@ -17,7 +17,8 @@ from tenacity import Retrying, retry_if_exception_type, stop_before_delay
 
 from gemini_tuning.core.curves import Curve
 from gemini_tuning.core.exceptions import PermanentServiceError, TransientServiceError
-from gemini_tuning.core.resources import ContextName, EvaluationRun, ResourceName
+from gemini_tuning.core.names import ContextName, ResourceName
+from gemini_tuning.core.resources import EvaluationRun
 from gemini_tuning.core.retry import backoff
 from gemini_tuning.core.text import shorten
 from gemini_tuning.hooks import converters

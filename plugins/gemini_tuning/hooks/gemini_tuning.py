@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import re
 import time
 import warnings
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -20,16 +21,8 @@ from typing import TYPE_CHECKING, Any
 from gemini_tuning.core.copy_spec import ModelCopySpec
 from gemini_tuning.core.exceptions import NotSentError, PermanentServiceError
 from gemini_tuning.core.files import MAX_LINE
-from gemini_tuning.core.resources import (
-    Answer,
-    ListedJob,
-    Model,
-    ObjectVersion,
-    Operation,
-    ResourceName,
-    TuningJob,
-    operation_location,
-)
+from gemini_tuning.core.names import ResourceName, operation_location
+from gemini_tuning.core.resources import Endpoint, ListedJob, Model, ModelResponse, ObjectVersion, Operation, TuningJob
 from gemini_tuning.core.tuning_spec import TuningJobSpec
 from gemini_tuning.hooks import converters
 from gemini_tuning.hooks.clients import (
@@ -41,7 +34,7 @@ from gemini_tuning.hooks.clients import (
     patiently,
     renewing_token,
 )
-from gemini_tuning.hooks.endpoints import EndpointHookMixin
+from gemini_tuning.hooks.endpoints import EndpointHookMixin, found
 from gemini_tuning.hooks.errors import UnusableAnswerError, creating, service_errors
 from gemini_tuning.hooks.experiments import ExperimentReader
 
@@ -49,6 +42,8 @@ if TYPE_CHECKING:
     from google import genai
     from google.cloud.storage import Client
 
+BASE_MODEL_LABEL = "google-vertex-llm-tuning-base-model-id"  # seen by users; not documented
+_LABEL = re.compile(r"[a-z0-9_-]{1,63}")
 LIST_PAGE_SIZE = 100
 MAX_PAGES = 100  # of a model's versions
 READ_BUFFER = 1 << 20  # bytes
@@ -214,51 +209,43 @@ class GeminiTuningHook(ExperimentReader, EndpointHookMixin):
 
     @renewing_token
     def get_model(self, name: str) -> Model:
-        """Return a model version of the registry.
+        """Return a model version of the Model Registry.
 
-        :param name: full name of the model; without ``@version`` the default version.
-        """
-        client = self._client_for(ResourceName.parse(name, "models"), API_VERSION)
-        with service_errors("get", name):
-            return converters.model(client.models.get(model=name), asked=name)
-
-    @renewing_token
-    def set_default_checkpoint(self, name: str, checkpoint_id: str) -> None:
-        """Make a checkpoint the default of a model version. Reading it back is the caller's business.
-
-        :param name: full name of the model with its version.
-        """
-        from google.genai import types
-
-        client = self._client_for(ResourceName.parse(name, "models"), API_VERSION)
-        with service_errors(f"set default checkpoint {checkpoint_id} of", name):
-            client.models.update(model=name, config=types.UpdateModelConfig(default_checkpoint_id=checkpoint_id))
-
-    @renewing_token
-    def get_model_with_endpoints(self, name: str) -> Model:
-        """Return a model version with what google-genai drops: its etag, and where its checkpoints are deployed.
+        https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.models/get; google-genai drops
+        etag, aliases and deployments.
 
         :param name: full name of the model; without ``@version`` the default version.
         """
         location = ResourceName.parse(name, "models").location
         with service_errors("get", name):
-            return converters.model_with_endpoints(self._read_patiently(name, location), asked=name)
+            return converters.model(self._read_patiently(name, location), asked=name)
+
+    def find_model(self, name: str) -> Model | None:
+        """Return a model version, or ``None`` when it does not exist.
+
+        :param name: full name; without ``@version`` the default version.
+        """
+        return found(lambda: self.get_model(name))
 
     @renewing_token
-    def promote_checkpoint(self, model: Model, checkpoint_id: str, labels: Mapping[str, str]) -> Model:
-        """Make a checkpoint the default of a model version and replace its labels, both or none, in one request.
+    def set_default_checkpoint(
+        self, model: Model, checkpoint_id: str, labels: Mapping[str, str] | None = None
+    ) -> Model:
+        """Set the default checkpoint of a model version and return the model as the service returns it.
 
-        :param model: as :meth:`get_model_with_endpoints` returned it: the service refuses when it has changed since.
-        :returns: the model as the service answers it. Reading it back is the caller's business.
+        The caller reads the change back.
+
+        :param labels: replace the model's labels in the same request, which then carries the model's etag: the service
+            refuses it if the model has changed since it was read.
         """
         location = ResourceName.parse(model.name, "models").location
-        body: dict[str, Any] = {"defaultCheckpointId": checkpoint_id, "labels": dict(labels)}
-        if model.etag:
-            body["etag"] = model.etag
-        mask = {"updateMask": "labels,defaultCheckpointId"}
-        with service_errors(f"set default checkpoint {checkpoint_id} and labels of", model.name):
+        body: dict[str, Any] = {"defaultCheckpointId": checkpoint_id}
+        if labels is not None:
+            body |= {"labels": dict(labels)} | ({"etag": model.etag} if model.etag else {})
+        mask = {"updateMask": ",".join(field for field in ("labels", "defaultCheckpointId") if field in body)}
+        with service_errors(f"set default checkpoint {checkpoint_id} of", model.name):
             answer = patiently(self._send_json)("PATCH", model.name, location, body, mask)
-            return converters.model_with_endpoints(answer, asked=model.name)
+            return converters.model(answer, asked=model.name)
 
     @renewing_token
     def merge_version_aliases(self, name: str, aliases: Sequence[str]) -> None:
@@ -317,67 +304,47 @@ class GeminiTuningHook(ExperimentReader, EndpointHookMixin):
         :param model: full name of the model.
         """
         resource = ResourceName.parse(model, "models")
-        found: list[Operation] = []
+        listed: list[Operation] = []
         page: dict[str, Any] = {"pageSize": LIST_PAGE_SIZE}
         with service_errors("list the operations of", model):
             while True:
                 answer = self._read_patiently(f"{resource.unversioned}/operations", resource.location, page)
                 operations, token = converters.operations(answer)
-                found += operations
+                listed += operations
                 if token is None or token == page.get("pageToken"):
-                    return found
+                    return listed
                 page["pageToken"] = token
 
-    @renewing_token
-    def get_original_model(self, name: str) -> str | None:
-        """Return the full name, with its version, of the model that a model is a copy of; ``None`` when it is none.
-
-        google-genai does not tell.
-
-        :param name: full name of the copy; without ``@version`` its default version.
-        """
-        location = ResourceName.parse(name, "models").location
-        with service_errors("get", name):
-            return converters.original_model(self._get_json(name, location))
-
-    @renewing_token
     def get_serving_endpoint(self, name: str) -> str:
-        """Return the endpoint that answers for a model or an endpoint.
+        """Return the full name of the endpoint that serves a model's default checkpoint, or of the given endpoint.
 
-        :param name: full name of an endpoint, which is looked up; or of a model: the endpoint where its default
-            checkpoint is deployed.
-        :raises PermanentServiceError: when there is none.
+        :param name: full name of a model or an endpoint.
+        :raises PermanentServiceError: when it does not exist, or the default checkpoint is not deployed.
         """
         if "/endpoints/" in name:
-            resource = ResourceName.parse(name, "endpoints")
-            with service_errors("get", name):
-                converters.check_endpoint(self._read_patiently(name, resource.location), asked=name)
-            return name
-        resource = ResourceName.parse(name, "models")
-        with service_errors("get", name):
-            model = self._read_patiently(name, resource.location)
-            endpoint = converters.default_endpoint(model, asked=name)
+            return self.get_endpoint(name).name
+        endpoint = self.get_model(name).default_endpoint
         if endpoint is None:
             raise PermanentServiceError(
-                f"The default checkpoint of {name} is not deployed to an endpoint. Deploy it, or name an endpoint.",
+                f"The default checkpoint of {name} is not deployed to an endpoint.",
                 resource=name,
+                hint="Deploy it, or name an endpoint.",
             )
         return endpoint
 
-    @renewing_token
     def get_base_model(self, name: str) -> str | None:
-        """Return what a tuned model, or the one that an endpoint serves, was tuned from; ``None``: it is not told.
+        """Return what a tuned model, or the one that an endpoint serves, was tuned from; ``None`` if unknown.
 
-        It stands in a label, where no dot may be: ``gemini-2-5-flash``.
+        It is in a label, which cannot contain a dot: ``gemini-2-5-flash``.
 
         :param name: full name of a model or an endpoint.
         """
-        collection = "endpoints" if "/endpoints/" in name else "models"
-        resource = ResourceName.parse(name, collection)
-        with service_errors("get", name):
-            raw = self._read_patiently(name, resource.location)
-            found, served = converters.base_model(raw, collection, asked=name)
-        return self.get_base_model(served) if found is None and served else found
+        found = self.get_endpoint(name) if "/endpoints/" in name else self.get_model(name)
+        label = found.labels.get(BASE_MODEL_LABEL, "")
+        if _LABEL.fullmatch(label):
+            return label
+        served = next((each.model for each in found.deployed_models), None) if isinstance(found, Endpoint) else None
+        return self.get_base_model(str(served)) if served else None
 
     # --------------------------------------------------------------------------------------------- prompts
 
@@ -420,7 +387,7 @@ class GeminiTuningHook(ExperimentReader, EndpointHookMixin):
         max_output_tokens: int | None = None,
         project_id: str | None = None,
         location: str = "us-central1",
-    ) -> Answer:
+    ) -> ModelResponse:
         """Send one prompt once and return the whole answer with its latency.
 
         :param target: full name of an endpoint, or the id of one of Google's models such as ``gemini-2.5-flash``.

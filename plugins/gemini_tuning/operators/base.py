@@ -21,7 +21,7 @@ from gemini_tuning.core.exceptions import (
     TuningRunError,
     VerificationError,
 )
-from gemini_tuning.core.resources import project_problem
+from gemini_tuning.core.names import project_problem
 from gemini_tuning.core.text import redact, replace_surrogates, short_repr
 
 if TYPE_CHECKING:

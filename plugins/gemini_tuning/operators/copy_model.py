@@ -18,7 +18,8 @@ from gemini_tuning.core.exceptions import (
     PermanentServiceError,
     TransientServiceError,
 )
-from gemini_tuning.core.resources import Operation, ResourceName
+from gemini_tuning.core.names import ResourceName
+from gemini_tuning.core.resources import Model, Operation
 from gemini_tuning.links import gemini_tuning as links
 from gemini_tuning.operators.base import GCP_FIELDS, optional_seconds, optional_text
 from gemini_tuning.operators.deferrable import DeferrableMixin
@@ -157,7 +158,7 @@ class GeminiCopyModelOperator(DeferrableMixin, IdempotentCreateMixin):
                 continue
             if not operation.done and self.spec().parent_model:
                 undecided = operation
-            elif not operation.model or self._is_copy_of_ours(operation.model) is not False:
+            elif not operation.model or self._is_copy_of_ours(self.hook.get_model(operation.model)) is not False:
                 return operation
         if undecided is not None:
             raise TransientServiceError(
@@ -184,7 +185,7 @@ class GeminiCopyModelOperator(DeferrableMixin, IdempotentCreateMixin):
         """Say why a copy can't be used."""
         if made.done and not made.model:
             return self._failure(made)
-        if made.model and self._is_copy_of_ours(made.model) is False:
+        if made.model and self._is_copy_of_ours(self.hook.get_model(made.model)) is False:
             return f"{made.model} ({made.name}) is not a copy of {self.model}."
         return None
 
@@ -213,15 +214,16 @@ class GeminiCopyModelOperator(DeferrableMixin, IdempotentCreateMixin):
                 raise
             return None
         has_our_id = self.spec().model_id is None
-        ours = has_our_id or self._is_copy_of_ours(model.name)
+        ours = has_our_id or self._is_copy_of_ours(model)
         return Operation(model.name, done=True, model=model.name) if ours else None
 
-    def _is_copy_of_ours(self, model: str) -> bool | None:
-        """Return whether a model is a copy of the given one; ``None`` when the service does not tell."""
-        original = self.hook.get_original_model(model)
-        if original is None:
+    def _is_copy_of_ours(self, model: Model) -> bool | None:
+        """Return whether a model is a copy of the given one; ``None`` when the service does not return its original."""
+        if model.original_model is None:
             return None
-        return ResourceName.parse(self.model, "models").is_same_model(ResourceName.parse(original, "models"))
+        return ResourceName.parse(self.model, "models").is_same_version(
+            ResourceName.parse(model.original_model, "models")
+        )
 
     def spec(self) -> ModelCopySpec:
         """Return the rendered destination as one value."""
@@ -252,7 +254,7 @@ class GeminiCopyModelOperator(DeferrableMixin, IdempotentCreateMixin):
             )
         if not operation.model:
             raise CopyModelError(f"{self._failure(operation)} Clear this task to make another.")
-        if self._is_copy_of_ours(operation.model) is False:
+        if self._is_copy_of_ours(self.hook.get_model(operation.model)) is False:
             raise CopyModelError(f"{operation.model} ({operation.name}) is not a copy of {self.model}.")
         self.log.info("Copied to %s", operation.model)
         return {"source_model": self.model, "model": operation.model, "operation": operation.name}

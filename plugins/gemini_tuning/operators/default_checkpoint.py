@@ -34,7 +34,7 @@ class DefaultCheckpointBase(GeminiBaseOperator):
         nobody has changed the model meanwhile, the default alone is set: a promotion is worth more than its record.
 
         :param model: with its etag, see
-            :meth:`~gemini_tuning.hooks.gemini_tuning.GeminiTuningHook.get_model_with_endpoints`.
+            :meth:`~gemini_tuning.hooks.gemini_tuning.GeminiTuningHook.get_model`.
         :param before_change: called with the model that is about to be changed, again when somebody else has been
             quicker; it may raise.
         :raises CheckpointError: when the model has no such checkpoint; nothing was changed.
@@ -48,9 +48,11 @@ class DefaultCheckpointBase(GeminiBaseOperator):
             before_change(model)
             self.log.info("Default of %s: checkpoint %s -> %s", model.name, model.default_checkpoint_id, checkpoint_id)
             try:
-                changed = self.hook.promote_checkpoint(model, checkpoint_id, labels_with_record(model, checkpoint_id))
+                changed = self.hook.set_default_checkpoint(
+                    model, checkpoint_id, labels_with_record(model, checkpoint_id)
+                )
             except PermanentServiceError as error:
-                refusal, now = error, self.hook.get_model_with_endpoints(model.name)
+                refusal, now = error, self.hook.get_model(model.name)
                 if now == model:
                     break
                 self.log.info("%s has been changed meanwhile; looking again. %s", model.name, error)
@@ -62,7 +64,7 @@ class DefaultCheckpointBase(GeminiBaseOperator):
             break
         before_change(model)
         self.log.warning("The default of %s is set without a record to roll back by: %s", model.name, refusal)
-        self.hook.set_default_checkpoint(model.name, checkpoint_id)
+        self.hook.set_default_checkpoint(model, checkpoint_id)
 
     def read_back(
         self, model: str, checkpoint_id: str, tuning_job: str | None, limit: float
@@ -113,7 +115,7 @@ def require_checkpoint(model: Model, checkpoint_id: str) -> Checkpoint:
     """
     try:
         return model.require_checkpoint(checkpoint_id)
-    except LookupError as error:
+    except CheckpointError as error:
         raise CheckpointError(f"{error} Nothing was changed.") from error
 
 

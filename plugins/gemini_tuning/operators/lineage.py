@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.lineage import get_hook_lineage_collector
 
-from gemini_tuning.core.resources import ResourceName, TuningJob
+from gemini_tuning.core.names import ResourceName
+from gemini_tuning.core.resources import TuningJob
 from gemini_tuning.registry.assets import SERVICE, model_uri
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gemini_tuning.core.exceptions import InvalidInputError, ServiceError
-from gemini_tuning.core.resources import Answer, Checkpoint, ResourceName
+from gemini_tuning.core.names import ResourceName
+from gemini_tuning.core.resources import Checkpoint, ModelResponse
 from gemini_tuning.core.text import MAX_SAID, redact, replace_surrogates, short_repr, shorten
 from gemini_tuning.links import gemini_tuning as links
 from gemini_tuning.operators.base import GCP_FIELDS, GeminiBaseOperator, as_list, optional_text
@@ -66,7 +67,7 @@ class GeminiPromptCheckpointsOperator(GeminiBaseOperator):
 
     async def _ask_all(
         self, checkpoints: Sequence[Checkpoint], prompt: str, system_instruction: str | None
-    ) -> list[Answer | ServiceError]:
+    ) -> list[ModelResponse | ServiceError]:
         limit = AdaptiveLimit(AT_ONCE)
         try:
             return await asyncio.gather(*(self._ask(each, prompt, system_instruction, limit) for each in checkpoints))
@@ -75,8 +76,8 @@ class GeminiPromptCheckpointsOperator(GeminiBaseOperator):
 
     async def _ask(
         self, checkpoint: Checkpoint, prompt: str, system_instruction: str | None, limit: AdaptiveLimit
-    ) -> Answer | ServiceError:
-        async def once() -> Answer:
+    ) -> ModelResponse | ServiceError:
+        async def once() -> ModelResponse:
             return await self.hook.agenerate(checkpoint.endpoint or "", prompt, system_instruction=system_instruction)
 
         try:
@@ -114,7 +115,7 @@ def _to_ask(given: object) -> list[Checkpoint]:
     return asked
 
 
-def _pushed(checkpoint: Checkpoint, outcome: Answer | ServiceError, room: int) -> dict[str, Any]:
+def _pushed(checkpoint: Checkpoint, outcome: ModelResponse | ServiceError, room: int) -> dict[str, Any]:
     name = {"checkpoint_id": checkpoint.checkpoint_id, "endpoint": checkpoint.endpoint}
     if isinstance(outcome, ServiceError):
         nothing = dict.fromkeys(("answer", "finish_reason", "blocked", "latency_ms"))

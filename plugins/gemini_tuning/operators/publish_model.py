@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import AssetAlias
 
-from gemini_tuning.core.deployed import RegisteredModel
-from gemini_tuning.core.exceptions import PermanentServiceError, VerificationError
-from gemini_tuning.core.resources import Model, ResourceName
+from gemini_tuning.core.exceptions import CheckpointError, PermanentServiceError, VerificationError
+from gemini_tuning.core.names import ResourceName
+from gemini_tuning.core.resources import Model
 from gemini_tuning.core.text import short_repr
 from gemini_tuning.core.xcom import optional
 from gemini_tuning.links import gemini_tuning as links
@@ -140,7 +140,7 @@ class GeminiPublishModelOperator(GeminiBaseOperator):
 
     def _promoted(self, checkpoint_id: str) -> Model:
         """Read the model; somebody else may have set another default meanwhile."""
-        model = self.hook.get_model_with_endpoints(self.model)
+        model = self.hook.get_model(self.model)
         if model.default_checkpoint_id != checkpoint_id:
             raise VerificationError(
                 f"checkpoint_id: {short_repr(checkpoint_id)} was promoted, but the default of {model.name} is "
@@ -149,7 +149,7 @@ class GeminiPublishModelOperator(GeminiBaseOperator):
             )
         try:
             model.require_checkpoint(checkpoint_id)
-        except LookupError as error:
+        except CheckpointError as error:
             raise VerificationError(f"{error} No event was emitted. Look at the model.") from error
         return model
 
@@ -158,7 +158,7 @@ class GeminiPublishModelOperator(GeminiBaseOperator):
         end, asked = time.monotonic() + self.read_back_timeout, None
         while True:
             versions = self.hook.list_model_versions(str(model))
-            own = next((str(version.name) for version in versions if version.name.version == model.version), None)
+            own = next((each.name for each in versions if each.resource_name.version == model.version), None)
             change = next_change(versions, own) if own else None
             if own and change is None:
                 return {alias: holder(versions, alias) for alias in (CHAMPION, PREVIOUS)}
@@ -174,12 +174,12 @@ class GeminiPublishModelOperator(GeminiBaseOperator):
             self._change(change, versions)
             asked = change
 
-    def _change(self, change: AliasChange, versions: Sequence[RegisteredModel]) -> None:
+    def _change(self, change: AliasChange, versions: Sequence[Model]) -> None:
         self.log.info("Version aliases: %s", change.words)
         try:
             self.hook.merge_version_aliases(change.name, [change.alias])
         except PermanentServiceError as error:
-            other = next((str(version.name) for version in versions if change.alias in version.aliases), None)
+            other = next((version.name for version in versions if change.alias in version.aliases), None)
             if error.code not in IN_USE or other is None:
                 raise
             self.log.warning("%s Another version has it: it is taken away there first", error)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from gemini_tuning.core.curves import SERIES, Curve, gaps_of_curves, gaps_of_steps, summary
 from gemini_tuning.core.exceptions import PermanentServiceError
-from gemini_tuning.core.resources import Checkpoint, EvaluationRun, ResourceNameError, TuningJob
+from gemini_tuning.core.names import ResourceNameError
+from gemini_tuning.core.resources import Checkpoint, EvaluationRun, TuningJob
 from gemini_tuning.links import gemini_tuning as links
 from gemini_tuning.operators.base import GCP_FIELDS, GeminiBaseOperator, as_list, flag
 

@@ -121,7 +121,7 @@ class GeminiCleanupOperator(GeminiBaseOperator):
 
     def _delete_endpoint(self, name: str, survey: Survey) -> None:
         """Delete an endpoint with what was judged; the service refuses when anything else is deployed there by now."""
-        for deployed in survey.judged[name].deployed:
+        for deployed in survey.judged[name].deployed_models:
             self.hook.undeploy_model(name, deployed.id)
         self.hook.delete_endpoint(name)
         self._read_back(name, lambda: self.hook.find_endpoint(name))
@@ -140,7 +140,7 @@ class GeminiCleanupOperator(GeminiBaseOperator):
             self.hook.delete_model_version(copy.name)
         else:
             self.hook.delete_model(copy.name)
-        self._read_back(copy.name, lambda: self.hook.find_registered_model(copy.name))
+        self._read_back(copy.name, lambda: self.hook.find_model(copy.name))
 
     def _read_back(self, name: str, find: Callable[[], object | None]) -> None:
         end = time.monotonic() + READ_BACK_TIMEOUT

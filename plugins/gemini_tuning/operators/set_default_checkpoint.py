@@ -88,7 +88,7 @@ class GeminiSetDefaultCheckpointOperator(DefaultCheckpointBase):
             raise AirflowSkipException(f"No checkpoint was given: the default of {self.model} stays as it is")
         tuning_job = optional_text(self.tuning_job)
         job_before = self.hook.get_tuning_job(tuning_job) if tuning_job else None
-        model = self.hook.get_model_with_endpoints(self.model)
+        model = self.hook.get_model(self.model)
         checkpoint_id = self._approved(model)
         found = {"model": self.model, "checkpoint_id": checkpoint_id, "default_before": model.default_checkpoint_id,
                  "endpoint_before": job_before.endpoint if job_before else None}  # fmt: skip

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowSkipException
 
-from gemini_tuning.core.resources import serving_problem
+from gemini_tuning.core.names import serving_problem
 from gemini_tuning.links import gemini_tuning as links
 from gemini_tuning.operators.base import optional_text
 from gemini_tuning.operators.smoke_test import CHAMPION, SmokeTestBase

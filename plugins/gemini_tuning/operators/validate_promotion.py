@@ -118,7 +118,7 @@ class GeminiValidatePromotionOperator(GeminiBaseOperator, BranchMixIn):
             self.log.info("No checkpoint is given: the default of %s stays as it is", self.model)
             pushed: dict[str, Any] = {"model": self.model, **dict.fromkeys(PUSHED)}
             return self._go_on(context, pushed, self.set_default_task_id)
-        model = self.hook.get_model_with_endpoints(self.model)
+        model = self.hook.get_model(self.model)
         target = str(named) if named is not None else self._earlier(model, context)
         checkpoint, expected = require_checkpoint(model, target), optional_text(self.expected_default)
         require_expected(model, expected, target)

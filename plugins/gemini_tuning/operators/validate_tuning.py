@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 from gemini_tuning.core.copy_spec import ModelCopySpec
 from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.core.files import JSON, Files, folder_problem, joined
-from gemini_tuning.core.resources import serving_problem
+from gemini_tuning.core.names import gcs_problem, serving_problem
 from gemini_tuning.core.text import short_repr
-from gemini_tuning.core.tuning_spec import gcs_problem
 from gemini_tuning.datasets.dataset_check import DatasetReport, check_training_dataset, check_validation_dataset
 from gemini_tuning.datasets.lines import MAX_FILES
 from gemini_tuning.operators.base import GCP_FIELDS, optional_text, refuse_unknown_params

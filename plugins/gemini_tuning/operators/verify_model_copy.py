@@ -61,7 +61,7 @@ class GeminiVerifyModelCopyOperator(DefaultCheckpointBase):
             raise VerificationError(f"{copy.name} is not a true copy of {source.name}: {'; '.join(differences)}.")
         self.log.info("%s has the same %d checkpoints and default", copy.name, len(copy.checkpoints))
         if other:
-            self.set_default(self.hook.get_model_with_endpoints(copy.name), other)
+            self.set_default(self.hook.get_model(copy.name), other)
             self.read_back(copy.name, other, None, self.read_back_timeout)
         return {
             "source_model": source.name,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from airflow.sdk import Asset, AssetAlias
 
-from gemini_tuning.core.resources import ResourceName
+from gemini_tuning.core.names import ResourceName
 
 PROMOTED_MODELS = AssetAlias("gemini_promoted_models")  # every promotion of any model
 SERVICE = "gcp://aiplatform.googleapis.com"  # Airflow knows the scheme as Google's and leaves the rest as it is

@@ -7,20 +7,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
-from gemini_tuning.core.deployed import Endpoint, RegisteredModel, Traffic, is_same
 from gemini_tuning.core.exceptions import InvalidInputError
-from gemini_tuning.core.resources import (
-    ResourceName,
-    ResourceNameError,
-    checkpoint_id,
-    location_problem,
-    project_problem,
-    serving_problem,
-)
+from gemini_tuning.core.names import ResourceName, ResourceNameError, location_problem, project_problem, serving_problem
+from gemini_tuning.core.resources import Endpoint, Model, Traffic, checkpoint_id
 from gemini_tuning.core.text import short_repr, shorten
 from gemini_tuning.registry.cleanup_rules import (
     COPY,
@@ -139,13 +132,14 @@ class Survey:
         self._now = time.time()
 
     @cached_property
-    def model(self) -> RegisteredModel:
+    def model(self) -> Model:
         """The tuned model."""
-        found = self._hook.find_registered_model(self._settings.model)
+        found = self._hook.find_model(self._settings.model)
         if found is None:
             raise InvalidInputError(f"model: there is no {self._settings.model}. Nothing was planned or deleted.")
-        if unknown := set(self._settings.keep_checkpoints) - set(found.checkpoint_ids):
-            there = ", ".join(found.checkpoint_ids) or "none"
+        ids = [checkpoint.checkpoint_id for checkpoint in found.checkpoints]
+        if unknown := set(self._settings.keep_checkpoints) - set(ids):
+            there = ", ".join(ids) or "none"
             raise InvalidInputError(
                 f"keep_checkpoints: {found.name} has no checkpoint {short_repr(min(unknown))}; it has: "
                 f"{shorten(there)}. "
@@ -162,7 +156,7 @@ class Survey:
         """What is protected."""
         settings, model = self._settings, self.model
         return Rules(
-            model=model.name,
+            model=model.resource_name,
             default_checkpoint_id=model.default_checkpoint_id,
             keep_checkpoints=frozenset(settings.keep_checkpoints),
             protected=self._protected(),
@@ -184,30 +178,30 @@ class Survey:
         settings = self._settings
         if settings.keep_copies is None or settings.copy_location is None:
             return []
-        project = settings.copy_project_id or self.model.name.project
+        project = settings.copy_project_id or self.model.resource_name.project
         copies: list[Copy] = []
         versions: dict[str, list[str]] = {}
-        for listed in self._hook.list_registered_models(project, settings.copy_location):
+        for listed in self._hook.list_models(project, settings.copy_location):
             if not self._is_copy(listed):
                 continue
-            name = listed.name.unversioned
+            name = listed.resource_name.unversioned
             of_model = self._hook.list_model_versions(name)
-            versions[name] = [str(version.name.version) for version in of_model]
-            read = (self._hook.find_registered_model(str(each.name)) for each in of_model if self._is_copy(each))
+            versions[name] = [str(version.resource_name.version) for version in of_model]
+            read = (self._hook.find_model(each.name) for each in of_model if self._is_copy(each))
             copies += [Copy(version, tuple(self._deployed(version.endpoints))) for version in read if version]
         return copy_items(copies, versions, settings.keep_copies, self.rules)
 
-    def _is_copy(self, version: RegisteredModel) -> bool:
+    def _is_copy(self, version: Model) -> bool:
         """Whether a version is for certain a copy of some version of the model.
 
         A model id that somebody chose may be there in two projects. So the project has to be spelt like one that is
         known to be the model's: as somebody typed it, or as the service has it.
         """
-        if version.original is None:
+        if not version.is_copy or version.original_model is None:
             return False
-        original, own = ResourceName.parse(version.original, "models"), self.model.name
+        original, own = ResourceName.parse(version.original_model, "models"), self.model.resource_name
         projects = {own.project, ResourceName.parse(self._settings.model, "models").project}
-        return original.project in projects and is_same(original, own)
+        return original.project in projects and original.is_same_resource(own)
 
     def _deployed(self, names: Iterable[str]) -> list[Deployed]:
         read = (self._endpoint(name) for name in names)
@@ -232,7 +226,9 @@ class Survey:
             found[champion] = "it is the champion"
         if self._settings.tuning_job is not None:
             job = self._hook.get_tuning_job(self._settings.tuning_job)
-            if job.model is None or not is_same(ResourceName.parse(job.model, "models"), self.model.name):
+            if job.model is None or not self.model.resource_name.is_same_resource(
+                ResourceName.parse(job.model, "models")
+            ):
                 raise InvalidInputError(
                     f"tuning_job: {job.name} has made {job.model or 'no model'}, not {self.model.name}. Nothing was "
                     "planned or deleted."
@@ -245,10 +241,11 @@ class Survey:
         champion = self._settings.champion
         if champion is None or "/models/" not in champion:
             return None
-        found = self._hook.find_registered_model(champion)
+        found = self._hook.find_model(champion)
         if found is None:
             raise InvalidInputError(f"champion: there is no {champion}. Nothing was planned or deleted.")
-        return found.name if ResourceName.parse(champion, "models").version else _unversioned(found.name)
+        name = found.resource_name
+        return name if ResourceName.parse(champion, "models").version else replace(name, version=None)
 
     # ------------------------------------------------------------------------------------------- looking again
 
@@ -259,13 +256,13 @@ class Survey:
         """
         if item.kind == COPY:
             anew = {each.name: each for each in self.copies()}
-            if item.name in anew or self._hook.find_registered_model(item.name) is None:
+            if item.name in anew or self._hook.find_model(item.name) is None:
                 return anew.get(item.name)
             return _kept(item, ["it is not what the plan took it for any more"])
         endpoint = self._endpoint(item.name)
         if endpoint is None:
             return None
-        if endpoint.deployed:
+        if endpoint.deployed_models:
             return endpoint_item(Deployed(endpoint, self._traffic(endpoint)), self.rules)
         return _kept(item, reasons) if (reasons := emptied_reasons(endpoint, self.rules)) else item
 
@@ -277,7 +274,3 @@ class Survey:
 
 def _kept(item: Item, reasons: Iterable[str]) -> Item:
     return Item(item.kind, item.name, "keep", "; ".join(reasons), item.display_name)
-
-
-def _unversioned(name: ResourceName) -> ResourceName:
-    return ResourceName(name.project, name.location, name.collection, name.id)

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from gemini_tuning.core.deployed import Endpoint, RegisteredModel, Traffic, is_same
 from gemini_tuning.core.markdown import linked, plain, table
-from gemini_tuning.core.resources import ResourceName
+from gemini_tuning.core.names import ResourceName
+from gemini_tuning.core.resources import Endpoint, Model, Traffic
 
 ENDPOINT, COPY = "endpoint", "copy"
 DELETE, KEEP = "delete", "keep"
@@ -38,7 +38,7 @@ class Deployed:
 class Copy:
     """A model version that is a copy, with the endpoints where it is deployed."""
 
-    version: RegisteredModel
+    version: Model
     deployed: tuple[Deployed, ...] = ()
 
 
@@ -120,18 +120,18 @@ def endpoint_item(found: Deployed, rules: Rules) -> Item:
         KEEP if reasons else DELETE,
         "; ".join(reasons) or f"not the default; {_asked(found.traffic)}",
         found.endpoint.display_name,
-        tuple(str(each.checkpoint_id) for each in found.endpoint.deployed),
+        tuple(str(each.checkpoint_id) for each in found.endpoint.deployed_models),
     )
 
 
 def endpoint_reasons(found: Deployed, rules: Rules) -> list[str]:
     """Return why an endpoint of the model stays; nothing when it goes."""
-    if not found.endpoint.deployed:
+    if not found.endpoint.deployed_models:
         return ["the model is not deployed there any more", *_protection(found.endpoint, rules)]
     reasons = _protection(found.endpoint, rules) + _others(found.endpoint, rules.model)
     if rules.default_checkpoint_id is None:
         reasons.append("the model does not tell its default checkpoint")
-    for checkpoint in dict.fromkeys(each.checkpoint_id for each in found.endpoint.deployed):
+    for checkpoint in dict.fromkeys(each.checkpoint_id for each in found.endpoint.deployed_models):
         if checkpoint is None:
             reasons.append("the service does not tell the checkpoint")
         elif checkpoint == rules.default_checkpoint_id:
@@ -143,20 +143,22 @@ def endpoint_reasons(found: Deployed, rules: Rules) -> list[str]:
 
 def emptied_reasons(endpoint: Endpoint, rules: Rules) -> list[str]:
     """Return why an endpoint stays that an earlier try was about to delete; nothing when it is empty and goes."""
-    deployed = ["something else is deployed there by now"] if endpoint.deployed else []
+    deployed = ["something else is deployed there by now"] if endpoint.deployed_models else []
     return deployed + _protection(endpoint, rules)
 
 
 def _protection(endpoint: Endpoint, rules: Rules) -> list[str]:
     name = ResourceName.parse(endpoint.name, "endpoints")
-    return [why for other, why in rules.protected.items() if is_same(name, ResourceName.parse(other, "endpoints"))]
+    return [
+        why for other, why in rules.protected.items() if name.is_same_resource(ResourceName.parse(other, "endpoints"))
+    ]
 
 
 def _others(endpoint: Endpoint, own: ResourceName) -> list[str]:
     """Say that something else than a version of a model is deployed on an endpoint, or may be."""
-    for deployed in endpoint.deployed:
+    for deployed in endpoint.deployed_models:
         model = deployed.model
-        if model is None or not is_same(model, own) or model.version != own.version:
+        if model is None or not model.is_same_resource(own) or model.version != own.version:
             return [f"{model or 'another model'} is deployed there"]
     return []
 
@@ -195,38 +197,38 @@ def copy_items(copies: Sequence[Copy], versions: Mapping[str, Sequence[str]], ke
     :param keep: so many of the newest stay.
     """
     newest = _newest(copies, keep)
-    reasons = {str(copy.version.name): _copy_reasons(copy, newest, keep, rules) for copy in copies}
+    reasons = {copy.version.name: _copy_reasons(copy, newest, keep, rules) for copy in copies}
     items: list[Item] = []
-    for model in dict.fromkeys(copy.version.name.unversioned for copy in copies):
-        own = [copy for copy in copies if copy.version.name.unversioned == model]
-        there = {str(copy.version.name.version) for copy in own}
-        if there == set(versions.get(model, ())) and not any(reasons[str(copy.version.name)] for copy in own):
+    for model in dict.fromkeys(copy.version.resource_name.unversioned for copy in copies):
+        own = [copy for copy in copies if copy.version.resource_name.unversioned == model]
+        there = {str(copy.version.resource_name.version) for copy in own}
+        if there == set(versions.get(model, ())) and not any(reasons[copy.version.name] for copy in own):
             items.append(_copy_item(model, own, []))
             continue
         for copy in own:
             default = [f"it is the default version of {model}"] if DEFAULT_ALIAS in copy.version.aliases else []
-            name = str(copy.version.name)
+            name = copy.version.name
             items.append(_copy_item(name, [copy], reasons[name] or default))
     return items
 
 
 def _newest(copies: Iterable[Copy], keep: int) -> set[str]:
-    dated = [(copy.version.create_time, str(copy.version.name)) for copy in copies if copy.version.create_time]
+    dated = [(copy.version.create_time, copy.version.name) for copy in copies if copy.version.create_time]
     return {name for _, name in sorted(dated, reverse=True)[:keep]}
 
 
 def _copy_reasons(copy: Copy, newest: set[str], keep: int, rules: Rules) -> list[str]:
     version = copy.version
-    reasons = [f"one of the newest {keep}"] if str(version.name) in newest else []
+    reasons = [f"one of the newest {keep}"] if version.name in newest else []
     if version.create_time is None:
         reasons.append("the service does not tell when it was made")
     reasons += [f'it has the alias "{alias}"' for alias in version.aliases if alias != DEFAULT_ALIAS]
-    champion = rules.champion
-    if champion and is_same(champion, version.name) and champion.version in (None, version.name.version):
+    champion, name = rules.champion, version.resource_name
+    if champion and champion.is_same_resource(name) and champion.version in (None, name.version):
         reasons.append("it is the champion")
     for deployed in copy.deployed:
-        found = _protection(deployed.endpoint, rules) + _others(deployed.endpoint, version.name)
-        if deployed.endpoint.deployed:
+        found = _protection(deployed.endpoint, rules) + _others(deployed.endpoint, name)
+        if deployed.endpoint.deployed_models:
             found += _use(deployed.traffic, rules)
         reasons += [f"its endpoint {deployed.endpoint.name}: {why}" for why in found]
     return reasons
@@ -240,7 +242,7 @@ def _copy_item(name: str, copies: Sequence[Copy], reasons: Sequence[str]) -> Ite
         name,
         KEEP if reasons else DELETE,
         "; ".join(reasons) or beyond,
-        versions=tuple(str(copy.version.name.version) for copy in copies),
+        versions=tuple(str(copy.version.resource_name.version) for copy in copies),
         endpoints=tuple(deployed.endpoint.name for copy in copies for deployed in copy.deployed),
     )
 

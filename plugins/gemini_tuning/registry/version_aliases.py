@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from gemini_tuning.core import xcom
-from gemini_tuning.core.deployed import RegisteredModel
+from gemini_tuning.core.resources import Model
 
 CHAMPION, PREVIOUS = "champion", "previous"
 SCORES = ("pass_rate", "score", "latency_p95_ms", "train_loss", "eval_loss")  # of an assessment
@@ -29,7 +29,7 @@ class AliasChange(NamedTuple):
         return f"{verb} {self.alias.removeprefix('-')!r} {'from' if verb == 'take' else 'to'} {self.name}"
 
 
-def next_change(versions: Sequence[RegisteredModel], champion: str) -> AliasChange | None:
+def next_change(versions: Sequence[Model], champion: str) -> AliasChange | None:
     """Return the next thing to do until :data:`CHAMPION` and :data:`PREVIOUS` are where they belong.
 
     It follows from what the service shows alone, so that every try goes on where the last one has stopped: the old
@@ -54,13 +54,13 @@ def next_change(versions: Sequence[RegisteredModel], champion: str) -> AliasChan
     return AliasChange(champion, f"-{PREVIOUS}") if champion in previous else None
 
 
-def holder(versions: Iterable[RegisteredModel], alias: str) -> str | None:
+def holder(versions: Iterable[Model], alias: str) -> str | None:
     """Return the id of the version that has an alias."""
-    return next((version.name.version for version in versions if alias in version.aliases), None)
+    return next((version.resource_name.version for version in versions if alias in version.aliases), None)
 
 
-def _holders(versions: Iterable[RegisteredModel], alias: str) -> list[str]:
-    return [str(version.name) for version in versions if alias in version.aliases]
+def _holders(versions: Iterable[Model], alias: str) -> list[str]:
+    return [version.name for version in versions if alias in version.aliases]
 
 
 def scores_of(checkpoint_id: str | None, decision: Mapping[str, Any]) -> dict[str, float | int]:

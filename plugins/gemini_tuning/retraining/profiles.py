@@ -14,7 +14,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from gemini_tuning.core import yaml_file
-from gemini_tuning.core.resources import ResourceName, ResourceNameError
+from gemini_tuning.core.names import ResourceName, ResourceNameError
 from gemini_tuning.core.text import short_repr, shorten
 
 KEYS = ("description", "go_on_from", "params", "schedule", "watch")

@@ -22,7 +22,7 @@ from rich.table import Table
 
 from gemini_tuning.core.exceptions import ServiceError
 from gemini_tuning.core.files import GCS, Files, folder_problem, joined
-from gemini_tuning.core.resources import ResourceName
+from gemini_tuning.core.names import ResourceName
 from gemini_tuning.smoke.results import ResultsFile
 from gemini_tuning.smoke.runner import EndpointUnusableError
 from gemini_tuning.smoke.session import Session

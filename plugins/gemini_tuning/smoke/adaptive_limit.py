@@ -21,7 +21,7 @@ from tenacity import (
 )
 
 from gemini_tuning.core.exceptions import TransientServiceError
-from gemini_tuning.core.resources import Answer
+from gemini_tuning.core.resources import ModelResponse
 from gemini_tuning.core.retry import backoff
 
 OVER_QUOTA = 429
@@ -87,7 +87,7 @@ class AdaptiveLimit:
         log.info("Over quota: at most %d prompts at once for now", self.allowed)
 
 
-async def patiently(ask: Callable[[], Awaitable[Answer]], limit: AdaptiveLimit) -> Answer:
+async def patiently(ask: Callable[[], Awaitable[ModelResponse]], limit: AdaptiveLimit) -> ModelResponse:
     """Ask until there is an answer; a slot is held only while a request is under way.
 
     :raises TransientServiceError: the last one, after :data:`LEAST_ATTEMPTS` and :data:`PATIENCE`.
@@ -104,7 +104,7 @@ async def patiently(ask: Callable[[], Awaitable[Answer]], limit: AdaptiveLimit) 
     raise AssertionError("unreachable: the last attempt raises")
 
 
-async def _once(ask: Callable[[], Awaitable[Answer]], limit: AdaptiveLimit) -> Answer:
+async def _once(ask: Callable[[], Awaitable[ModelResponse]], limit: AdaptiveLimit) -> ModelResponse:
     async with limit.slot() as sent_in:
         try:
             answer = await ask()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from gemini_tuning.core.resources import Answer
+from gemini_tuning.core.resources import ModelResponse
 from gemini_tuning.core.text import redact
 from gemini_tuning.smoke.checks import (
     json_values,
@@ -91,7 +91,7 @@ class Assertion:
         """Whether the case's vars reach it by themselves."""
         return self.kind == PYTHON
 
-    def check(self, answer: Answer, variables: Mapping[str, str] = MappingProxyType({})) -> Verdict:
+    def check(self, answer: ModelResponse, variables: Mapping[str, str] = MappingProxyType({})) -> Verdict:
         """Return whether an answer fulfils it. Safe in a thread, and over within seconds for an answer of any size.
 
         :param variables: the case's vars.
@@ -142,7 +142,7 @@ class Kind:
     :param reads_text: whether it says something about the answer's text, so that there has to be one.
     """
 
-    check: Callable[[Assertion, Answer, Mapping[str, str]], Finding]
+    check: Callable[[Assertion, ModelResponse, Mapping[str, str]], Finding]
     problem: Callable[[Any], str | None] = lambda _: None
     reads_text: bool = True
 
@@ -164,7 +164,7 @@ def _regex_problem(value: object) -> str | None:
     return f"{short(value)} is not a regular expression: {fault}" if fault else None
 
 
-def _ask_a_judge(_: Assertion, __: Answer, ___: object) -> Finding:
+def _ask_a_judge(_: Assertion, __: ModelResponse, ___: object) -> Finding:
     raise UndecidedError("a judge has to be asked")
 
 

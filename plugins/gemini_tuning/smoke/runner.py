@@ -10,15 +10,15 @@ import asyncio
 from collections.abc import Awaitable, Callable, Container, Iterator
 from dataclasses import dataclass, field
 
-from gemini_tuning.core.resources import Answer
+from gemini_tuning.core.resources import ModelResponse
 from gemini_tuning.smoke.assertions import Assertion, Verdict
 from gemini_tuning.smoke.cases import Case, Grade
 from gemini_tuning.smoke.suite import Suite
 
 GIVE_UP_AFTER = 50  # prompts in a row, from the first, without an answer: then the endpoint is broken
 
-Ask = Callable[[Case], Awaitable[Answer]]
-JudgeAnswer = Callable[[Assertion, Case, Answer], Awaitable[Verdict]]
+Ask = Callable[[Case], Awaitable[ModelResponse]]
+JudgeAnswer = Callable[[Assertion, Case, ModelResponse], Awaitable[Verdict]]
 
 
 class NoAnswerError(Exception):
@@ -40,7 +40,7 @@ class CaseResult:
 
     case: Case
     repeat: int
-    answer: Answer | None
+    answer: ModelResponse | None
     verdicts: tuple[Verdict, ...] = ()
     error: str | None = None
 
@@ -126,7 +126,7 @@ async def _asked(case: Case, repeat: int, ask: Ask, judge: JudgeAnswer | None) -
     return CaseResult(case, repeat, answer, tuple(verdicts))
 
 
-def _verdicts(case: Case, answer: Answer) -> list[Verdict]:
+def _verdicts(case: Case, answer: ModelResponse) -> list[Verdict]:
     return [
         Verdict(assertion.type, False, 0.0, f"{assertion.type}: there is no judge")
         if assertion.needs_judge

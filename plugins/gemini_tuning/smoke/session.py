@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from gemini_tuning.core.exceptions import ServiceError
-from gemini_tuning.core.resources import Answer
+from gemini_tuning.core.resources import ModelResponse
 from gemini_tuning.smoke.adaptive_limit import AdaptiveLimit, patiently
 from gemini_tuning.smoke.assertions import Assertion, Verdict
 from gemini_tuning.smoke.cases import Case
@@ -91,8 +91,8 @@ class Session:
             for repeat in range(1, case.repeat + 1)
         }
 
-    async def _ask(self, case: Case) -> Answer:
-        async def once() -> Answer:
+    async def _ask(self, case: Case) -> ModelResponse:
+        async def once() -> ModelResponse:
             return await self.hook.agenerate(
                 self.endpoint,
                 contents,
@@ -114,12 +114,12 @@ class Session:
                 raise
             raise NoAnswerError(str(error)) from error
 
-    async def _judged(self, assertion: Assertion, case: Case, answer: Answer) -> Verdict:
+    async def _judged(self, assertion: Assertion, case: Case, answer: ModelResponse) -> Verdict:
         judge = self.suite.judge
         if judge is None:
             raise AssertionError("a suite with a rubric has a judge: its loader sees to that")
 
-        async def ask(prompt: str) -> Answer:
+        async def ask(prompt: str) -> ModelResponse:
             return await patiently(
                 lambda: self.hook.agenerate(
                     judge.model,

@@ -16,7 +16,8 @@ from asgiref.sync import sync_to_async
 
 from gemini_tuning.core.curves import SERIES, Curve
 from gemini_tuning.core.exceptions import GeminiTuningError
-from gemini_tuning.core.resources import ResourceNameError, TuningJob
+from gemini_tuning.core.names import ResourceNameError
+from gemini_tuning.core.resources import TuningJob
 
 if TYPE_CHECKING:
     from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook

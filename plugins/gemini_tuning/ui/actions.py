@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
-from gemini_tuning.core.resources import ResourceName, ResourceNameError
+from gemini_tuning.core.names import ResourceName, ResourceNameError
 from gemini_tuning.ui.overview import model_key
 from gemini_tuning.ui.run_view import RunView
 

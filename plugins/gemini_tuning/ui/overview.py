@@ -9,7 +9,7 @@ from typing import Any
 
 from gemini_tuning.core import xcom
 from gemini_tuning.core.console import console_link
-from gemini_tuning.core.resources import ResourceName, ResourceNameError
+from gemini_tuning.core.names import ResourceName, ResourceNameError
 from gemini_tuning.ui import queries
 from gemini_tuning.ui.pace import Pace, pace_of
 from gemini_tuning.ui.queries import Run

@@ -5,10 +5,11 @@ import time
 import pytest
 from support import use_connection
 
-from gemini_tuning.core.deployed import Traffic
 from gemini_tuning.core.exceptions import PermanentServiceError, ServiceError, TransientServiceError
+from gemini_tuning.core.resources import Traffic
 from gemini_tuning.hooks import clients, endpoints
-from gemini_tuning.hooks.endpoint_converters import endpoint, finished, last_prompt, registered_model
+from gemini_tuning.hooks.converters import model
+from gemini_tuning.hooks.endpoint_converters import endpoint, finished, last_prompt
 from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
 from tests.gemini_tuning.hostile_server import hostile_server
 
@@ -61,7 +62,7 @@ def test_what_is_gone_already_is_fine(server, hook):
     server.answer({"error": {"code": 404, "message": "no", "status": "NOT_FOUND"}}, status=404)
     hook.undeploy_model(ENDPOINT, "1")
     assert hook.find_endpoint(ENDPOINT) is None
-    assert hook.find_registered_model(MODEL) is None
+    assert hook.find_model(MODEL) is None
     assert hook.list_model_versions(MODEL) == []
     assert hook.read_traffic(ENDPOINT, time.time()) == Traffic()
 
@@ -72,7 +73,7 @@ def test_what_is_refused_is_no_success(server, hook, refused):
     for call in (
         lambda: hook.undeploy_model(ENDPOINT, "1"),
         lambda: hook.find_endpoint(ENDPOINT),
-        lambda: hook.find_registered_model(MODEL),
+        lambda: hook.find_model(MODEL),
         lambda: hook.list_model_versions(MODEL),
     ):
         with pytest.raises(ServiceError, match=str(refused)):
@@ -90,14 +91,14 @@ def test_garbage_is_no_endpoint_that_is_gone(server, hook, body):
 def test_garbage_is_no_model_that_is_gone(server, hook, body):
     server.answer(body)
     with pytest.raises(ServiceError):
-        hook.find_registered_model(MODEL)
+        hook.find_model(MODEL)
 
 
 def test_a_list_that_never_ends_is_refused(server, hook, monkeypatch):
     monkeypatch.setattr(endpoints, "MAX_PAGES", 3)
     server.answer({"models": [], "nextPageToken": "more"})
     with pytest.raises(PermanentServiceError, match="more than 300 entries"):
-        hook.list_registered_models("123", "us-central1")
+        hook.list_models("123", "us-central1")
     with pytest.raises(TransientServiceError, match="more than 3 pages"):
         hook.read_traffic(ENDPOINT, time.time())
 
@@ -134,7 +135,7 @@ def test_an_endpoint():
     }
     found = endpoint(raw, asked="projects/my-id/locations/us-central1/endpoints/5")
     assert (found.name, found.display_name) == (ENDPOINT, "e")
-    assert [(each.id, str(each.model), each.checkpoint_id) for each in found.deployed] == [
+    assert [(each.id, str(each.model), each.checkpoint_id) for each in found.deployed_models] == [
         ("1", MODEL, "3"),
         ("2", MODEL, None),
         ("3", "None", None),
@@ -170,14 +171,20 @@ def test_a_model():
         "modelSourceInfo": {"copy": True},
         "originalModelInfo": {"model": f"{PARENT}/models/8@1"},
     }
-    found = registered_model(raw, asked=MODEL)
-    assert (str(found.name), found.aliases, found.default_checkpoint_id) == (MODEL, ("default", "champion"), "3")
-    assert (found.endpoints, found.original, found.create_time) == ((ENDPOINT,), f"{PARENT}/models/8@1", 1795176000.5)
-    assert found.checkpoint_ids == ("1", "3")
-    for lacking in ({"modelSourceInfo": {"copy": "true"}}, {"modelSourceInfo": {}}, {"originalModelInfo": {}}):
-        assert registered_model({**raw, **lacking}).original is None
+    found = model(raw, asked=MODEL)
+    assert (found.name, found.aliases, found.default_checkpoint_id) == (MODEL, ("default", "champion"), "3")
+    assert found.is_copy
+    assert (found.endpoints, found.original_model, found.create_time) == (
+        (ENDPOINT,),
+        f"{PARENT}/models/8@1",
+        1795176000.5,
+    )
+    assert [c.checkpoint_id for c in found.checkpoints] == ["1", "3"]
+    for lacking in ({"modelSourceInfo": {"copy": "true"}}, {"modelSourceInfo": {}}):
+        assert not model({**raw, **lacking}).is_copy
+    assert model({**raw, "originalModelInfo": {}}).original_model is None
     for odd in (None, "yesterday", 7, "2026-11-20T12:00:00"):
-        assert registered_model({**raw, "versionCreateTime": odd}).create_time is None
+        assert model({**raw, "versionCreateTime": odd}).create_time is None
 
 
 @pytest.mark.parametrize(
@@ -194,7 +201,7 @@ def test_a_model():
 )
 def test_a_model_that_cannot_be_judged(bad):
     with pytest.raises(ValueError, match="the answer"):
-        registered_model({"name": MODEL, **bad}, asked=MODEL)
+        model({"name": MODEL, **bad}, asked=MODEL)
 
 
 def point(count, end="2026-11-20T12:00:00Z"):

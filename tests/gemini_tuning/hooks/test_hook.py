@@ -15,7 +15,7 @@ from gemini_tuning.core.exceptions import (
     PermanentServiceError,
     TransientServiceError,
 )
-from gemini_tuning.core.resources import ResourceName, ResourceNameError
+from gemini_tuning.core.names import ResourceName, ResourceNameError
 from gemini_tuning.hooks import clients
 from gemini_tuning.hooks import gemini_tuning as hook_module
 from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
@@ -108,7 +108,7 @@ def test_continuous_tuning_makes_the_next_version_of_the_model(hook, vertex):
 
 def test_another_default_shows_on_the_model_and_the_job(hook, vertex):
     job = finished_job(vertex)
-    hook.set_default_checkpoint(job.model, "2")
+    hook.set_default_checkpoint(hook.get_model(job.model), "2")
     assert hook.get_model(job.model).default_checkpoint_id == "2"
     assert hook.get_tuning_job(job.name).endpoint == job.checkpoints[1].endpoint
 
@@ -288,7 +288,7 @@ def test_one_of_googles_models_can_be_asked(hook, vertex):
 def test_the_endpoint_that_serves_a_models_default_checkpoint(hook, vertex):
     job = finished_job(vertex)
     assert hook.get_serving_endpoint(job.model) == job.checkpoints[-1].endpoint
-    hook.set_default_checkpoint(job.model, "1")
+    hook.set_default_checkpoint(hook.get_model(job.model), "1")
     assert hook.get_serving_endpoint(job.model) == job.checkpoints[0].endpoint
     assert hook.get_serving_endpoint(job.checkpoints[1].endpoint) == job.checkpoints[1].endpoint
 

@@ -21,15 +21,8 @@ from gemini_tuning.core.exceptions import (
     ServiceError,
     TransientServiceError,
 )
-from gemini_tuning.core.resources import (
-    Answer,
-    EvaluationRun,
-    Model,
-    Operation,
-    ResourceName,
-    TuningJob,
-    operation_location,
-)
+from gemini_tuning.core.names import ResourceName, operation_location
+from gemini_tuning.core.resources import EvaluationRun, Model, ModelResponse, Operation, TuningJob
 from gemini_tuning.hooks import clients, experiments
 from gemini_tuning.hooks import gemini_tuning as hook_module
 from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
@@ -127,6 +120,12 @@ GOOD_SERVING_MODEL = {
     "defaultCheckpointId": "1",
     "deployedModels": [{"endpoint": ENDPOINT, "deployedModelId": "9", "checkpointId": "1"}],
 }
+GOOD_ENDPOINT = {
+    "name": ENDPOINT,
+    "displayName": "mine",
+    "labels": {"team": "ferry"},
+    "deployedModels": [{"id": "1", "model": MODEL, "modelVersionId": "1", "checkpointId": "1"}],
+}
 GOOD_REGISTERED_MODEL = {
     **GOOD_SERVING_MODEL,
     "versionId": "1",
@@ -134,6 +133,10 @@ GOOD_REGISTERED_MODEL = {
     "checkpoints": [{"checkpointId": "1", "epoch": "1", "step": "10"}],
     "labels": {"team": "ferry"},
     "etag": "e",
+    "versionAliases": ["default", "champion"],
+    "versionCreateTime": "2026-01-01T00:00:00Z",
+    "modelSourceInfo": {"copy": True},
+    "originalModelInfo": {"model": f"{PARENT}/models/8@1"},
 }
 GOOD_VERSION = {**GOOD_SERVING_MODEL, "versionId": "1", "versionAliases": ["default", "champion"]}
 
@@ -161,15 +164,16 @@ CALLS: dict[str, tuple[Callable[[Any], Any], type, str, dict[str, Any]]] = {
         lambda s: s.hook.create_tuning_job(SPEC, project_id="p", location="us-central1"), TuningJob, PARENT, GOOD_JOB
     ),
     "cancel": (lambda s: s.hook.cancel_tuning_job(JOB), type(None), JOB, {}),
-    "get model": (lambda s: s.hook.get_model(MODEL), Model, MODEL, GOOD_MODEL),
+    "get model": (lambda s: s.hook.get_model(MODEL), Model, MODEL, GOOD_REGISTERED_MODEL),
+    "find model": (lambda s: (s.hook.find_model(MODEL),), tuple, MODEL, GOOD_MODEL),
+    "find endpoint": (lambda s: (s.hook.find_endpoint(ENDPOINT),), tuple, ENDPOINT, GOOD_ENDPOINT),
     "list versions": (lambda s: s.hook.list_model_versions(MODEL), list, MODEL[:-2], {"models": [GOOD_VERSION]}),
     "set aliases": (
         lambda s: s.hook.merge_version_aliases(MODEL, ["champion", "-previous"]), type(None), MODEL, GOOD_VERSION
     ),
-    "set default": (lambda s: s.hook.set_default_checkpoint(MODEL, "1"), type(None), MODEL, GOOD_MODEL),
-    "get model with endpoints": (lambda s: s.hook.get_model_with_endpoints(MODEL), Model, MODEL, GOOD_REGISTERED_MODEL),
-    "promote": (
-        lambda s: s.hook.promote_checkpoint(Model(MODEL, etag="e"), "1", {"a": "b"}), Model, MODEL,
+    "set default": (lambda s: s.hook.set_default_checkpoint(Model(MODEL), "1"), Model, MODEL, GOOD_MODEL),
+    "set default and labels": (
+        lambda s: s.hook.set_default_checkpoint(Model(MODEL, etag="e"), "1", {"a": "b"}), Model, MODEL,
         GOOD_REGISTERED_MODEL,
     ),
     "copy": (
@@ -202,7 +206,7 @@ CALLS: dict[str, tuple[Callable[[Any], Any], type, str, dict[str, Any]]] = {
         lambda s: s.loop.run(s.hook.acount_tokens("gemini-2.5-flash", [{"role": "user", "parts": [{"text": "Hi"}]}])),
         int, "gemini-2.5-flash", {"totalTokens": 1},
     ),
-    "prompt": (lambda s: s.loop.run(s.hook.agenerate(ENDPOINT, "Hi")), Answer, ENDPOINT, GOOD_ANSWER),
+    "prompt": (lambda s: s.loop.run(s.hook.agenerate(ENDPOINT, "Hi")), ModelResponse, ENDPOINT, GOOD_ANSWER),
 }  # fmt: skip
 CREATES = ("create", "copy")
 

@@ -240,7 +240,8 @@ def test_an_endpoint_that_is_asked_after_the_plan_is_left_alone(vertex, job):
 def test_a_checkpoint_that_becomes_the_default_after_the_plan_is_left_alone(vertex, job):
     first, second, default = [checkpoint.endpoint for checkpoint in job.checkpoints]
     made = plan(job)
-    GeminiTuningHook().set_default_checkpoint(job.model, "1")
+    hook = GeminiTuningHook()
+    hook.set_default_checkpoint(hook.get_model(job.model), "1")
     assert outcomes(clean_up(made)) == {first: "left alone", second: "deleted"}
     assert endpoints(vertex) == {first, default}
 

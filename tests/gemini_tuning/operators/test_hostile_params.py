@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from support import REPOSITORY, context
 
 from gemini_tuning.core.copy_spec import ModelCopySpec
-from gemini_tuning.core.deployed import RegisteredModel
 from gemini_tuning.core.exceptions import GeminiTuningError, PermanentServiceError
-from gemini_tuning.core.resources import Answer, Checkpoint, Model, Operation, ResourceName, TuningJob
+from gemini_tuning.core.names import ResourceName
+from gemini_tuning.core.resources import Checkpoint, Model, ModelResponse, Operation, TuningJob
 from gemini_tuning.core.tuning_spec import TuningJobSpec
 from gemini_tuning.hooks.converters import create_config
 from gemini_tuning.operators import (
@@ -106,10 +106,8 @@ class NothingIsSent:
         ResourceName.parse(name, "models")
         return Model(MODEL, default_checkpoint_id="1", checkpoints=(Checkpoint("1", 1, 10),))
 
-    get_model_with_endpoints = get_model
-
     def list_model_versions(self, name):
-        return [RegisteredModel(ResourceName.parse(MODEL, "models"), aliases=("champion",))]
+        return [Model(MODEL, aliases=("champion",))]
 
     def project(self, project_id):
         return project_id or "p"
@@ -127,9 +125,6 @@ class NothingIsSent:
     def get_operation(self, name):
         return Operation(name, done=True, model=MODEL)
 
-    def get_original_model(self, name):
-        return None
-
     def get_serving_endpoint(self, name):
         ResourceName.parse(name, "endpoints" if "/endpoints/" in name else "models")
         return ENDPOINT
@@ -145,7 +140,7 @@ class NothingIsSent:
         return 7
 
     async def agenerate(self, target, contents, **options):
-        return Answer("{}", 0.1)
+        return ModelResponse("{}", 0.1)
 
     async def aclose(self):
         pass

@@ -312,7 +312,7 @@ def test_set_default_does_not_claim_what_it_did_not_read_back(vertex, monkeypatc
     def says_yes(_, model, checkpoint_id, *__):
         return replace(model, default_checkpoint_id=checkpoint_id)
 
-    monkeypatch.setattr(GeminiTuningHook, "promote_checkpoint", says_yes)  # and does nothing
+    monkeypatch.setattr(GeminiTuningHook, "set_default_checkpoint", says_yes)  # and does nothing
     with pytest.raises(VerificationError, match="the model says 3"):
         set_default(finished_job(vertex), "1", read_back_timeout=0.05)
 
@@ -448,7 +448,8 @@ def test_verify_can_be_repeated_after_it_changed_the_default(vertex):
 def test_verify_names_the_differences(vertex):
     job = finished_job(vertex)
     copied = finished_copy(vertex, job)
-    GeminiTuningHook().set_default_checkpoint(copied, "2")
+    hook = GeminiTuningHook()
+    hook.set_default_checkpoint(hook.get_model(copied), "2")
     with pytest.raises(VerificationError, match="the default is checkpoint 2 in the copy, 3 in the source"):
         verify(job, copied)
     other = finished_job(vertex, replace(SPEC, epoch_count=2))

@@ -7,7 +7,7 @@ import pytest
 from support import LOCATION, context, finished_job
 
 from gemini_tuning.core.exceptions import InvalidInputError, PermanentServiceError
-from gemini_tuning.core.resources import Answer
+from gemini_tuning.core.resources import ModelResponse
 from gemini_tuning.operators import GeminiPromptCheckpointsOperator
 from gemini_tuning.smoke import adaptive_limit
 
@@ -120,7 +120,7 @@ def test_bad_input_is_refused_before_anybody_is_asked(vertex, checkpoints, chang
 
 def test_however_long_the_answers_are_what_goes_to_xcom_is_small(vertex, monkeypatch):
     async def talk(self, *_):
-        return Answer("long " * 100_000, 1.0)
+        return ModelResponse("long " * 100_000, 1.0)
 
     monkeypatch.setattr(GeminiPromptCheckpointsOperator, "_ask", talk)
     found = ask([{"checkpoint_id": str(n), "endpoint": GOOD[0]["endpoint"]} for n in range(50)])
@@ -131,7 +131,7 @@ def test_however_long_the_answers_are_what_goes_to_xcom_is_small(vertex, monkeyp
 def test_however_long_the_errors_are_what_goes_to_xcom_is_small(vertex, monkeypatch):
     async def refuse_but_one(self, checkpoint, *_):
         if checkpoint.checkpoint_id == "0":
-            return Answer("half \ud800", 1.0)
+            return ModelResponse("half \ud800", 1.0)
         return PermanentServiceError("Bearer ya29.secret " + "no " * 100_000)
 
     monkeypatch.setattr(GeminiPromptCheckpointsOperator, "_ask", refuse_but_one)

@@ -37,7 +37,7 @@ def next_version(vertex, job):
 
 def aliases(job):
     found = GeminiTuningHook().list_model_versions(job.model)
-    return {version.name.version: set(version.aliases) - {"default"} for version in found}
+    return {version.resource_name.version: set(version.aliases) - {"default"} for version in found}
 
 
 def merges(vertex):

@@ -9,9 +9,9 @@ from hypothesis import settings as how
 from hypothesis import strategies as st
 from support import context
 
-from gemini_tuning.core.deployed import DeployedModel, Endpoint, RegisteredModel, Traffic
 from gemini_tuning.core.exceptions import CleanupError, InvalidInputError, PermanentServiceError
-from gemini_tuning.core.resources import ResourceName, TuningJob
+from gemini_tuning.core.names import ResourceName
+from gemini_tuning.core.resources import Checkpoint, DeployedModel, Endpoint, Model, Traffic, TuningJob
 from gemini_tuning.operators import GeminiCleanupOperator
 from gemini_tuning.registry.cleanup_plan import CleanupSettings, Survey
 from gemini_tuning.registry.cleanup_rules import (
@@ -98,15 +98,16 @@ def test_an_endpoint_that_goes(traffic, change, why):
 
 def version(name, day, *aliases, deployed=()):
     made = None if day is None else NOW + day * DAY
-    return Copy(
-        RegisteredModel(model(f"{EUROPE}/models/{name}"), "3", aliases, MODEL, create_time=made), tuple(deployed)
+    copied = Model(
+        f"{EUROPE}/models/{name}", default_checkpoint_id="3", aliases=aliases, original_model=MODEL, create_time=made
     )
+    return Copy(copied, tuple(deployed))
 
 
 def decided(copies, keep=1, versions=None, **change):
     there = {}
     for each in copies:
-        there.setdefault(each.version.name.unversioned, []).append(each.version.name.version)
+        there.setdefault(each.version.resource_name.unversioned, []).append(each.version.resource_name.version)
     found = copy_items(copies, {**there, **(versions or {})}, keep, rules(**change))
     return {item.name.rpartition("/")[2]: (item.action, item.reason) for item in found}
 
@@ -273,25 +274,31 @@ class Service:
         found = self.endpoints.get(name)
         return found and Endpoint(name, "", tuple(DeployedModel(i, model(m), c) for i, m, c in found["deployed"]))
 
-    def find_registered_model(self, name):
+    def find_model(self, name):
         if "@" not in name:
             name = next((n for n in self.models if n.startswith(f"{name}@")), name)
         found = self.models.get(name)
         if found is None:
             return None
         there = [e for e, each in self.endpoints.items() if any(m == name for _, m, _ in each["deployed"])]
-        return RegisteredModel(
-            *(model(name), found["default"], tuple(found["aliases"]), found["original"], tuple(there), found["made"]),
-            checkpoint_ids=("1", "2", "3"),
+        return Model(
+            name,
+            default_checkpoint_id=found["default"],
+            checkpoints=(Checkpoint("1"), Checkpoint("2"), Checkpoint("3")),
+            aliases=tuple(found["aliases"]),
+            original_model=found["original"],
+            is_copy=found["original"] is not None,
+            endpoints=tuple(there),
+            create_time=found["made"],
         )
 
-    def list_registered_models(self, project, location):
+    def list_models(self, project, location):
         prefix = f"projects/{project}/locations/{location}/models/"
         listed = {n.partition("@")[0]: n for n in self.models if n.startswith(prefix)}
-        return [self.find_registered_model(name) for name in listed.values()]
+        return [self.find_model(name) for name in listed.values()]
 
     def list_model_versions(self, name):
-        return [self.find_registered_model(n) for n in self.models if n.startswith(f"{name}@")]
+        return [self.find_model(n) for n in self.models if n.startswith(f"{name}@")]
 
     def get_tuning_job(self, name):
         return TuningJob(name, "SUCCEEDED", model=MODEL, endpoint=self.job_endpoint)
@@ -448,7 +455,7 @@ def test_what_the_plan_names_is_deleted_and_a_second_try_goes_on(world, settings
     assert result is not None
     assert {each["outcome"] for each in result["items"]} <= {"deleted", "gone already"}
     for item in to_delete(made):
-        gone = service.find_endpoint(item.name) if item.kind == "endpoint" else service.find_registered_model(item.name)
+        gone = service.find_endpoint(item.name) if item.kind == "endpoint" else service.find_model(item.name)
         assert gone is None
 
 

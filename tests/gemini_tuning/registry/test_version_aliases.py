@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from gemini_tuning.core.deployed import RegisteredModel
-from gemini_tuning.core.resources import ResourceName
+from gemini_tuning.core.resources import Model
 from gemini_tuning.registry.assets import PROMOTED_MODELS, model_uri, promoted_model
 from gemini_tuning.registry.version_aliases import holder, next_change, scores_of
 
@@ -18,10 +17,7 @@ def name(version):
 
 def versions(**aliases):
     """Return versions by their ids, ``v1="champion previous"``."""
-    return [
-        RegisteredModel(ResourceName.parse(name(key[1:]), "models"), aliases=tuple(words.split()))
-        for key, words in aliases.items()
-    ]
+    return [Model(name(key[1:]), aliases=tuple(words.split())) for key, words in aliases.items()]
 
 
 def obeyed(found, change, *, moves):
@@ -33,7 +29,7 @@ def obeyed(found, change, *, moves):
 
     def after(version):
         kept = tuple(other for other in version.aliases if other != alias)
-        if str(version.name) == change.name:
+        if version.name == change.name:
             return replace(version, aliases=kept if taken else (*kept, alias))
         return replace(version, aliases=kept) if moves and not taken else version
 
@@ -69,8 +65,8 @@ def settle(found, champion, *, moves):
 def test_aliases_come_to_where_they_belong(before, champion, previous, moves):
     found = versions(**before, **({} if f"v{champion}" in before else {f"v{champion}": ""}))
     _, after = settle(found, champion, moves=moves)
-    assert [v.name.version for v in after if "champion" in v.aliases] == [champion]
-    assert [v.name.version for v in after if "previous" in v.aliases] == ([previous] if previous else [])
+    assert [v.resource_name.version for v in after if "champion" in v.aliases] == [champion]
+    assert [v.resource_name.version for v in after if "previous" in v.aliases] == ([previous] if previous else [])
     assert holder(after, "champion") == champion
     others = {"default", "other"}
     assert [others & set(v.aliases) for v in after] == [others & set(v.aliases) for v in found]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gemini_tuning.core.case_outcomes import CaseOutcome, ResultError, outcomes_from_lines
 from gemini_tuning.core.files import Files
-from gemini_tuning.core.resources import Answer
+from gemini_tuning.core.resources import ModelResponse
 from gemini_tuning.core.text import MAX_SAID, redact, short_repr, shorten
 from gemini_tuning.selection.candidate import Candidate
 from gemini_tuning.selection.decide import decide
@@ -114,7 +114,7 @@ def tested(text: str = "", error: str | None = None) -> tuple[dict, list[bytes]]
     async def respond(case):
         if error:
             raise NoAnswerError(error)
-        return Answer(text, 0.1, finish_reason="STOP")
+        return ModelResponse(text, 0.1, finish_reason="STOP")
 
     file = ResultsFile(Files(), "/results.jsonl")
     try:

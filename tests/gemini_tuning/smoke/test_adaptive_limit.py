@@ -6,12 +6,12 @@ import time
 import pytest
 
 from gemini_tuning.core.exceptions import PermanentServiceError, TransientServiceError
-from gemini_tuning.core.resources import Answer
+from gemini_tuning.core.resources import ModelResponse
 from gemini_tuning.core.retry import MAX_BACKOFF
 from gemini_tuning.smoke import adaptive_limit as module
 from gemini_tuning.smoke.adaptive_limit import AdaptiveLimit, patiently
 
-ANSWER = Answer("yes", 0.1)
+ANSWER = ModelResponse("yes", 0.1)
 
 
 def over_quota(retry_after=None):

@@ -6,17 +6,17 @@ from fractions import Fraction
 
 import pytest
 
-from gemini_tuning.core.resources import Answer
+from gemini_tuning.core.resources import ModelResponse
 from gemini_tuning.smoke import schema_errors
 from gemini_tuning.smoke.assertions import MAX_FAULT, TYPES, Assertion
 from gemini_tuning.smoke.checks import json_values, regex_timeout, schema_keywords
 
 SCHEMA = {"type": "object", "required": ["team"], "properties": {"team": {"enum": ["sales", "crew"]}}}
-ANSWER = Answer("Yes.", latency=0.1, finish_reason="STOP", prompt_tokens=4, output_tokens=20)
+ANSWER = ModelResponse("Yes.", latency=0.1, finish_reason="STOP", prompt_tokens=4, output_tokens=20)
 
 
-def said(text: str, **fields) -> Answer:
-    return Answer(**{"text": text, "latency": 0.1, "finish_reason": "STOP", "output_tokens": 20, **fields})
+def said(text: str, **fields) -> ModelResponse:
+    return ModelResponse(**{"text": text, "latency": 0.1, "finish_reason": "STOP", "output_tokens": 20, **fields})
 
 
 def verdict(kind: str, value: object, text: str, **fields):
@@ -146,8 +146,8 @@ def test_an_answer_without_text_fulfils_nothing_that_is_about_text(form, kind, t
 @pytest.mark.parametrize(
     ("kind", "value", "answer", "why"),
     [
-        ("max-output-tokens", 5, Answer("x", 0.1), "did not say how many tokens"),
-        ("finish-reason", "STOP", Answer("x", 0.1), "did not say why"),
+        ("max-output-tokens", 5, ModelResponse("x", 0.1), "did not say how many tokens"),
+        ("finish-reason", "STOP", ModelResponse("x", 0.1), "did not say why"),
         ("number-equals", "none", ANSWER, "there is no number in"),
         ("llm-rubric", "kind", ANSWER, "a judge has to be asked"),
         ("python", "a.b", ANSWER, "was not loaded"),

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from gemini_tuning.core.resources import Answer
+from gemini_tuning.core.resources import ModelResponse
 from gemini_tuning.smoke.assertions import Assertion, Verdict
 from gemini_tuning.smoke.cases import Case, Grade, Part, Turn, asked
 
@@ -47,7 +47,7 @@ def test_a_verdict_is_missing():
 
 def test_verdicts_of_real_checks():
     case = Case("a", asked("Hi"), (A, Assertion("rouge-l", "police killed the gunman")), threshold=0.7)
-    answer = Answer("police kill the gunman, x", 0.1)  # LCS 3 of 4 and 5 words: 6/9
+    answer = ModelResponse("police kill the gunman, x", 0.1)  # LCS 3 of 4 and 5 words: 6/9
     grade = case.grade([assertion.check(answer) for assertion in case.assertions])
     assert grade == Grade(True, pytest.approx((1 + 2 / 3) / 2))
 

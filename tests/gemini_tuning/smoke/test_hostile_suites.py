@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gemini_tuning.core import yaml_file
-from gemini_tuning.core.resources import Answer
+from gemini_tuning.core.resources import ModelResponse
 from gemini_tuning.retraining.profiles import ProfileError, load_profile
 from gemini_tuning.smoke import schema_errors
 from gemini_tuning.smoke.assertions import MAX_FAULT, Assertion
@@ -238,7 +238,7 @@ def test_an_assertion_is_refused_or_can_be_checked(assertion, kind, answer):
     if suite is None:
         return
     case = suite.cases[0]
-    verdicts = [each.check(Answer(answer, 0.005, "STOP"), case.vars) for each in case.assertions]
+    verdicts = [each.check(ModelResponse(answer, 0.005, "STOP"), case.vars) for each in case.assertions]
     assert [verdict.type for verdict in verdicts] == [kind]
     assert all(0 <= verdict.score <= 1 and 0 < len(verdict.reason) < MAX_FAULT + 100 for verdict in verdicts)
     grade = case.grade(verdicts)
@@ -258,7 +258,7 @@ def test_a_schema_is_refused_or_can_be_applied(schema, answer):
     for kind in ("is-json", "not-contains-json"):
         assertion = Assertion(kind, schema)
         if assertion.value_problem() is None:
-            assertion.check(Answer(json.dumps(answer), 0.005))
+            assertion.check(ModelResponse(json.dumps(answer), 0.005))
 
 
 @pytest.mark.parametrize(
@@ -282,13 +282,13 @@ def test_a_schema_that_would_fail_after_the_tuning_was_paid(schema, said):
 
 @pytest.mark.parametrize("answer", [DEEP, "1" * 5_000, "NaN", "[Infinity]", "{}" * 3, "\ud800", "x" * 1_000_000])
 def test_an_answer_that_is_no_json(answer):
-    verdict = Assertion("is-json").check(Answer(answer, 0))
+    verdict = Assertion("is-json").check(ModelResponse(answer, 0))
     assert verdict.reason.startswith("not JSON: ")
     assert len(verdict.reason) < MAX_FAULT + 100
 
 
 def test_a_huge_answer_makes_no_huge_message():
-    answer = Answer(json.dumps({"team": "x" * 1_000_000}), 0, finish_reason="x" * 5_000, blocked="x" * 5_000)
+    answer = ModelResponse(json.dumps({"team": "x" * 1_000_000}), 0, finish_reason="x" * 5_000, blocked="x" * 5_000)
     schema = {"properties": {"team": {"enum": ["a"]}}}
     for kind, value in (
         ("equals", "y"), ("contains", "y"), ("is-json", schema), ("contains-json", schema), ("not-regex", "x+"),

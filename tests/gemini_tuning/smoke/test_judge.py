@@ -6,7 +6,7 @@ import json
 import pytest
 from hypothesis import given
 
-from gemini_tuning.core.resources import Answer
+from gemini_tuning.core.resources import ModelResponse
 from gemini_tuning.smoke.assertions import MAX_FAULT, Assertion
 from gemini_tuning.smoke.cases import Case, Part, Turn, asked
 from gemini_tuning.smoke.judge import MAX_JUDGED, Judge, Vote, judge_prompt, read_vote
@@ -27,10 +27,10 @@ def decide(replies: list[str], samples: int = 3, assertion: Assertion = RUBRIC, 
     """Return the verdict and how often the judge was asked."""
     left = iter(replies)
 
-    async def ask(prompt: str) -> Answer:
-        return Answer(next(left), 0.1)
+    async def ask(prompt: str) -> ModelResponse:
+        return ModelResponse(next(left), 0.1)
 
-    verdict = asyncio.run(Judge("m", samples).judge(assertion, CASE, Answer(answer, 0.1, "STOP"), ask))
+    verdict = asyncio.run(Judge("m", samples).judge(assertion, CASE, ModelResponse(answer, 0.1, "STOP"), ask))
     return verdict, len(replies) - len(list(left))
 
 
@@ -89,17 +89,17 @@ def test_an_answer_without_text_is_not_judged(form):
 
 
 def test_what_ask_raises_is_raised_on():
-    async def ask(prompt: str) -> Answer:
+    async def ask(prompt: str) -> ModelResponse:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        asyncio.run(Judge("m").judge(RUBRIC, CASE, Answer("x", 0.1), ask))
+        asyncio.run(Judge("m").judge(RUBRIC, CASE, ModelResponse("x", 0.1), ask))
 
 
 def test_when_one_question_fails_the_others_are_cancelled():
     cancelled = []
 
-    async def ask(prompt: str) -> Answer:
+    async def ask(prompt: str) -> ModelResponse:
         if started.is_set():
             raise ZeroDivisionError
         started.set()
@@ -111,7 +111,7 @@ def test_when_one_question_fails_the_others_are_cancelled():
         raise AssertionError("nobody sets the event")
 
     async def judged() -> None:
-        await Judge("m").judge(RUBRIC, CASE, Answer("x", 0.1), ask)
+        await Judge("m").judge(RUBRIC, CASE, ModelResponse("x", 0.1), ask)
 
     started = asyncio.Event()
     with pytest.raises(ZeroDivisionError):
@@ -167,14 +167,14 @@ def test_any_reply(value):
 @given(texts, texts, texts)
 def test_whatever_the_answer_says_stays_within_its_string(rubric, prompt, text):
     """The data is one JSON object between our words, and holds what was put in."""
-    asked_of_judge = judge_prompt(rubric, Case("a", asked(prompt), ()), Answer(text, 0.1))
+    asked_of_judge = judge_prompt(rubric, Case("a", asked(prompt), ()), ModelResponse(text, 0.1))
     head, _, rest = asked_of_judge.partition("\n{")
     data, tail = json.JSONDecoder().raw_decode("{" + rest)
     assert data == {"rubric": rubric, "conversation": [{"role": "user", "text": prompt}], "answer": text[:MAX_JUDGED]}
     assert (head, ("{" + rest)[tail:]) == (HEAD, TAIL)
 
 
-_MARK = judge_prompt("r", Case("a", asked("p"), ()), Answer("t", 0.1))
+_MARK = judge_prompt("r", Case("a", asked("p"), ()), ModelResponse("t", 0.1))
 HEAD, TAIL = _MARK.partition("\n{")[0], _MARK[_MARK.index("\n}\n") + 2 :]
 
 
@@ -184,7 +184,7 @@ def test_the_judge_sees_the_conversation_and_is_told_of_files():
         Turn("model", (Part(text="A cat."),)),
         Turn("user", (Part(text="Sure?"),)),
     )
-    prompt = judge_prompt("r", Case("a", turns, (), system_instruction="Be kind."), Answer("x" * 60_000, 0.1))
+    prompt = judge_prompt("r", Case("a", turns, (), system_instruction="Be kind."), ModelResponse("x" * 60_000, 0.1))
     data, _ = json.JSONDecoder().raw_decode("{" + prompt.partition("\n{")[2])
     assert [turn["role"] for turn in data["conversation"]] == ["system", "user", "model", "user"]
     assert data["conversation"][1]["text"].endswith("[a file that you do not see: image/png, gs://b/x.png]")

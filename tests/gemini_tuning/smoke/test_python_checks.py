@@ -4,12 +4,12 @@ import sys
 
 import pytest
 
-from gemini_tuning.core.resources import Answer
+from gemini_tuning.core.resources import ModelResponse
 from gemini_tuning.smoke.assertions import Assertion
 from gemini_tuning.smoke.checks.python_functions import FunctionUnusableError, load, roots
 from gemini_tuning.smoke.suite import SuiteError, load_suite
 
-ANSWER = Answer("Hello", 0.25, "STOP", prompt_tokens=3, output_tokens=7)
+ANSWER = ModelResponse("Hello", 0.25, "STOP", prompt_tokens=3, output_tokens=7)
 
 
 @pytest.fixture

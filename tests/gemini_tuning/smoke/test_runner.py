@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from gemini_tuning.core.resources import Answer
+from gemini_tuning.core.resources import ModelResponse
 from gemini_tuning.smoke import runner
 from gemini_tuning.smoke.runner import EndpointUnusableError, NoAnswerError, run_suite
 from gemini_tuning.smoke.suite import parse_suite
@@ -29,7 +29,7 @@ def suite(assertion, cases=1, **more):
 
 
 async def echo(case):
-    return Answer(case.prompt, latency=0.25)
+    return ModelResponse(case.prompt, latency=0.25)
 
 
 def run(asked=SUITE, ask=echo, concurrency=8, **options):
@@ -55,7 +55,7 @@ def test_no_more_prompts_at_once_than_allowed():
         most = max(most, under_way)
         await asyncio.sleep(0)
         under_way -= 1
-        return Answer("ok", 0.1)
+        return ModelResponse("ok", 0.1)
 
     run(ask=counting, concurrency=2)
     assert most == 2
@@ -65,7 +65,7 @@ def test_one_refused_prompt_spoils_one_case():
     async def refuses_b(case):
         if case.id == "b":
             raise NoAnswerError("400 no")
-        return Answer("ok", 0.1)
+        return ModelResponse("ok", 0.1)
 
     results = run(ask=refuses_b)
     assert [key for key, result in results.items() if not result.grade.passed] == [("b", 1)]
@@ -126,7 +126,7 @@ def test_a_case_is_asked_as_often_as_it_says():
 )
 def test_an_answer_without_text_passes_only_where_the_text_is_not_tested(assertion, passed):
     async def blocked(case):
-        return Answer("", 0.1, "SAFETY", blocked="SAFETY")
+        return ModelResponse("", 0.1, "SAFETY", blocked="SAFETY")
 
     (result,) = run(suite(assertion), ask=blocked).values()
     assert result.grade.passed is passed
@@ -155,7 +155,7 @@ def test_workers_are_as_many_as_may_be_under_way_not_as_many_as_cases():
     async def counting(case):
         nonlocal most
         most = max(most, len(asyncio.all_tasks()))
-        return Answer("ok", 0.1)
+        return ModelResponse("ok", 0.1)
 
     run(suite("{type: contains, value: ok}", 1_000), ask=counting, concurrency=4)
     assert most <= 4 + 1

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gemini_tuning.core.resources import Answer
+from gemini_tuning.core.resources import ModelResponse
 from gemini_tuning.smoke import suite_reader
 from gemini_tuning.smoke.suite import Judge, Part, Prices, SuiteError, Turn, load_suite, parse_suite
 
@@ -235,8 +235,8 @@ def test_cases_from_a_jsonl_file(folder):
     suite = load_suite("s", written(folder, text))
     assert [(case.id, case.prompt) for case in suite.cases] == [("sums-1", "Q: 1+1"), ("sums-3", "Q: 2+2")]
     assert suite.cases[1].vars == {"q": "2+2", "a": "#### 4"}
-    assert suite.cases[1].assertions[0].check(Answer("It is 4.", 0.1)).passed
-    assert not suite.cases[1].assertions[0].check(Answer("It is 2.", 0.1)).passed
+    assert suite.cases[1].assertions[0].check(ModelResponse("It is 4.", 0.1)).passed
+    assert not suite.cases[1].assertions[0].check(ModelResponse("It is 2.", 0.1)).passed
 
 
 def test_cases_from_several_files_after_the_suites_own(folder):
@@ -329,7 +329,7 @@ def test_thousands_of_rows(folder):
     (folder / "many.jsonl").write_text(rows)
     suite = load_suite("s", written(folder, DEFAULTS + "cases_from: {file: many.jsonl}"))
     assert len({case.fingerprint for case in suite.cases}) == 10_000
-    assert suite.cases[-1].assertions[0].check(Answer("That is 19,998.", 0.1)).passed
+    assert suite.cases[-1].assertions[0].check(ModelResponse("That is 19,998.", 0.1)).passed
 
 
 # ------------------------------------------------------------------------------------- fingerprint

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gemini_tuning.core.resources import Answer
+from gemini_tuning.core.resources import ModelResponse
 from gemini_tuning.smoke import case_files, schema_errors, suite_reader
 from gemini_tuning.smoke.assertions import TYPES
 from gemini_tuning.smoke.suite import parse_suite
@@ -55,7 +55,7 @@ def test_the_examples_of_assertions_are_taken_and_their_answers_pass(row):
     (assertion,) = parse_suite(text, "s.yaml").cases[0].assertions
     assert bool(answer) is (TYPES[kind].reads_text and kind != "llm-rubric")
     if answer:
-        assert assertion.check(Answer(answer, 0.1)).passed
+        assert assertion.check(ModelResponse(answer, 0.1)).passed
 
 
 def test_the_defaults_are_told():

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from gemini_tuning.core.resources import Answer
+from gemini_tuning.core.resources import ModelResponse
 from gemini_tuning.smoke.checks import json_schema
 from gemini_tuning.smoke.checks.findings import Finding, UndecidedError
 
@@ -20,7 +20,7 @@ DEEP = 10_000  # what a structure costs that is nested too deeply to be read
 _BEGINNING = re.compile(r'{\s*["}]|\[\s*[\]\[{"\d\-tfn]')
 
 
-def is_json(assertion: Assertion, answer: Answer, _: object) -> Finding:
+def is_json(assertion: Assertion, answer: ModelResponse, _: object) -> Finding:
     """Whether the answer is JSON, and fits the schema when there is one."""
     try:
         parsed = json.loads(answer.text, parse_constant=_refuse_constant)
@@ -30,7 +30,7 @@ def is_json(assertion: Assertion, answer: Answer, _: object) -> Finding:
     return Finding(False, fault) if fault else Finding(True, "the answer is JSON" + _that_fits(assertion.value))
 
 
-def contains_json(assertion: Assertion, answer: Answer, _: object) -> Finding:
+def contains_json(assertion: Assertion, answer: ModelResponse, _: object) -> Finding:
     """Whether JSON stands somewhere in the answer, and fits the schema when there is one.
 
     Without a schema it must be an object: ``[1]`` may be a footnote.

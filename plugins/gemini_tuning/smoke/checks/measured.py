@@ -6,7 +6,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from gemini_tuning.core.resources import Answer
+from gemini_tuning.core.resources import ModelResponse
 from gemini_tuning.smoke.checks import numbers, similarity
 from gemini_tuning.smoke.checks.findings import Finding, UndecidedError, short
 
@@ -17,7 +17,7 @@ MAX_DISTANCE = 5  # edits, when a suite does not say; promptfoo's default
 MIN_MEASURE = 0.75  # when a suite does not say; promptfoo's default for rouge-n
 
 
-def number_equals(assertion: Assertion, answer: Answer, _: object) -> Finding:
+def number_equals(assertion: Assertion, answer: ModelResponse, _: object) -> Finding:
     """Whether the answer's final number is the value's, within the tolerance."""
     expected = numbers.expected_number(assertion.value)
     if expected is None:
@@ -31,7 +31,7 @@ def number_equals(assertion: Assertion, answer: Answer, _: object) -> Finding:
     return Finding(holds, f"the final number {_written(found)} is {'' if holds else 'not '}{wanted}")
 
 
-def levenshtein(assertion: Assertion, answer: Answer, _: object) -> Finding:
+def levenshtein(assertion: Assertion, answer: ModelResponse, _: object) -> Finding:
     """Whether at most so many characters have to be changed to make the value of the answer."""
     most = MAX_DISTANCE if assertion.threshold is None else int(assertion.threshold)
     distance = similarity.edit_distance(answer.text.strip(), str(assertion.value).strip(), most)
@@ -40,10 +40,10 @@ def levenshtein(assertion: Assertion, answer: Answer, _: object) -> Finding:
     return Finding(True, f"{distance} edits away from {short(assertion.value)}, at most {most}")
 
 
-def measured(measure: Callable[[str, str], float]) -> Callable[[Assertion, Answer, object], Finding]:
+def measured(measure: Callable[[str, str], float]) -> Callable[[Assertion, ModelResponse, object], Finding]:
     """Return a check that a measure of value and answer reaches the threshold; the measure is the score."""
 
-    def check(assertion: Assertion, answer: Answer, _: object) -> Finding:
+    def check(assertion: Assertion, answer: ModelResponse, _: object) -> Finding:
         least = MIN_MEASURE if assertion.threshold is None else assertion.threshold
         try:
             got = measure(str(assertion.value), answer.text)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gemini_tuning.core.resources import Answer
+from gemini_tuning.core.resources import ModelResponse
 from gemini_tuning.core.text import short_repr
 from gemini_tuning.smoke.checks.findings import Finding, UndecidedError
 
@@ -67,7 +67,7 @@ def _file(module: str, folder: Path) -> Path | None:
     return None
 
 
-def check(assertion: Assertion, answer: Answer, variables: Mapping[str, str]) -> Finding:
+def check(assertion: Assertion, answer: ModelResponse, variables: Mapping[str, str]) -> Finding:
     """Ask the function."""
     if assertion.function is None:
         raise UndecidedError(f"the function {assertion.value} was not loaded")

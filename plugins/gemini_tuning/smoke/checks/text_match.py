@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from gemini_tuning.core.resources import Answer
+from gemini_tuning.core.resources import ModelResponse
 from gemini_tuning.smoke.checks import regex_timeout
 from gemini_tuning.smoke.checks.findings import Finding, UndecidedError, short
 
 if TYPE_CHECKING:
     from gemini_tuning.smoke.assertions import Assertion
 
-Check = Callable[["Assertion", Answer, Any], Finding]
+Check = Callable[["Assertion", ModelResponse, Any], Finding]
 
 
-def equals(assertion: Assertion, answer: Answer, _: object) -> Finding:
+def equals(assertion: Assertion, answer: ModelResponse, _: object) -> Finding:
     """Whether the answer is the value."""
     holds = answer.text.strip() == str(assertion.value).strip()
     return Finding(holds, f"{short(answer.text.strip())} is {'' if holds else 'not '}{short(assertion.value)}")
 
 
-def starts_with(assertion: Assertion, answer: Answer, _: object) -> Finding:
+def starts_with(assertion: Assertion, answer: ModelResponse, _: object) -> Finding:
     """Whether the answer begins with the value."""
     holds = answer.text.strip().startswith(assertion.value)
     return Finding(
@@ -29,7 +29,7 @@ def starts_with(assertion: Assertion, answer: Answer, _: object) -> Finding:
     )
 
 
-def regex(assertion: Assertion, answer: Answer, _: object) -> Finding:
+def regex(assertion: Assertion, answer: ModelResponse, _: object) -> Finding:
     """Whether the pattern is found anywhere in the answer."""
     try:
         match = regex_timeout.found(assertion.value, answer.text)
@@ -46,7 +46,7 @@ def contains(*, ignore_case: bool, enough: Callable[[Sequence[bool]], bool]) -> 
     :param enough: which of them must be there: ``all`` or ``any``. One text is a list of one.
     """
 
-    def check(assertion: Assertion, answer: Answer, _: object) -> Finding:
+    def check(assertion: Assertion, answer: ModelResponse, _: object) -> Finding:
         texts = [assertion.value] if isinstance(assertion.value, str) else list(assertion.value)
         whole = answer.text.casefold() if ignore_case else answer.text
         there = [(text.casefold() if ignore_case else text) in whole for text in texts]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING
 
-from gemini_tuning.core.resources import Operation, Share, operation_location
+from gemini_tuning.core.names import operation_location
+from gemini_tuning.core.resources import Operation, Share
 from gemini_tuning.triggers.shared_poller.watcher import Watcher
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from gemini_tuning.core.exceptions import ServiceError, TransientServiceError
-from gemini_tuning.core.resources import ListedJob, ResourceName, Share, TuningJob
+from gemini_tuning.core.names import ResourceName
+from gemini_tuning.core.resources import ListedJob, Share, TuningJob
 from gemini_tuning.triggers.shared_poller.cadence import NEAREST, NEAREST_TOGETHER
 from gemini_tuning.triggers.shared_poller.watcher import Wait, Watcher
 
