@@ -1,4 +1,4 @@
-"""``make demo``: run the pipeline for real, show it live, say what came out."""
+"""``make demo``: run the pipeline in a real Airflow, show its progress, print the results."""
 
 from __future__ import annotations
 
@@ -44,22 +44,22 @@ def main() -> int:
     try:
         require_free_port(options.airflow_port, "--airflow-port")
         require_free_port(options.emulator_port, "--emulator-port")
-        console.print("Starting Airflow and the local Vertex AI, half a minute or so …")
+        console.print("Starting Airflow and the Vertex AI emulator, which takes about half a minute …")
         with stack:
             summary = run_pipeline(stack, console)
             facts = stack.home / "summary.json"
             facts.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
             if summary["report"]:
                 (stack.home / "report.md").write_text(stack.read(summary["report"]), encoding="utf-8")
-            tell(summary, stack, console)
+            print_summary(summary, stack, console)
             if not options.exit:
                 console.print(f"\nAirflow: {stack.airflow_url}  user {stack.user}  password {stack.password}")
                 console.print(f"This run's page: {run_address(stack, summary)}")
-                console.print("Ctrl-C ends it.")
+                console.print("Press Ctrl-C to stop.")
                 stay_up()
     except (DemoError, httpx.HTTPError, OSError) as error:
-        said = str(error) if isinstance(error, DemoError) else f"{type(error).__name__}: {error}; logs: {stack.logs}"
-        print(f"demo: {said}", file=sys.stderr)
+        message = str(error) if isinstance(error, DemoError) else f"{type(error).__name__}: {error}; logs: {stack.logs}"
+        print(f"demo: {message}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -67,12 +67,12 @@ def main() -> int:
 
 
 def run_pipeline(stack: Stack, console: Console) -> dict[str, Any]:
-    """Upload the data, start the DAG, show it until it ends, and return the facts."""
+    """Upload the data, trigger the DAG, show its progress until it has finished, and return the results."""
     stack.upload(DATA, "ferry_support")
-    answer = stack.api.trigger(DAG_ID, CONF)
-    if answer.is_error:
-        raise DemoError(f"Airflow refused to start {DAG_ID}: {answer.status_code} {answer.text}")
-    run_id = answer.json()["dag_run_id"]
+    response = stack.api.trigger(DAG_ID, CONF)
+    if response.is_error:
+        raise DemoError(f"Airflow did not accept a run of {DAG_ID}: {response.status_code} {response.text}")
+    run_id = response.json()["dag_run_id"]
     console.print(f"Run {run_id} of {DAG_ID}: {stack.airflow_url}/dags/{DAG_ID}/runs/{run_id}\n")
     view, end = View(console), time.monotonic() + RUN_TIMEOUT
     with view.showing():
@@ -84,12 +84,12 @@ def run_pipeline(stack: Stack, console: Console) -> dict[str, Any]:
             if state in ("success", "failed"):
                 return summarize(stack, run_id)
             if time.monotonic() > end:
-                raise DemoError(f"the run did not end within {RUN_TIMEOUT:g} s; logs: {stack.logs}")
+                raise DemoError(f"the run did not finish within {RUN_TIMEOUT:g} s; logs: {stack.logs}")
             time.sleep(0.5)
 
 
 def summarize(stack: Stack, run_id: str) -> dict[str, Any]:
-    """Return what came out, from Airflow's records and from the service itself."""
+    """Return the results, from Airflow's records and from the service."""
     run = stack.api.run(DAG_ID, run_id)
     state = stack.emulator("GET", "/state")
     job = stack.api.xcom(DAG_ID, run_id, "create_tuning_job")
@@ -124,22 +124,22 @@ def summarize(stack: Stack, run_id: str) -> dict[str, Any]:
 
 
 def _facts_of(result: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what there is to say of one checkpoint."""
+    """Return the results of one checkpoint."""
     fields = ("checkpoint_id", "epoch", "step", "endpoint", "passed", "cases", "score", "score_interval", "latency_ms")
     losses = metrics.get(result["checkpoint_id"]) or {}
     return {**{field: result[field] for field in fields}, "eval_loss": losses.get("eval_loss")}
 
 
 def _service_seconds(state: dict[str, Any]) -> float:
-    """Return what tuning and copying took on the local Vertex AI's own clock."""
+    """Return the seconds of tuning and copying on the emulator's clock."""
     jobs = [(job["createTime"], job["endTime"]) for job in state["tuningJobs"] if job.get("endTime")]
     copies = [op["metadata"]["genericMetadata"] for op in state["operations"]]
     spans = jobs + [(copy["createTime"], copy["updateTime"]) for copy in copies]
     return sum(seconds_between(start, end) for start, end in spans)
 
 
-def tell(summary: dict[str, Any], stack: Stack, console: Console) -> None:
-    """Print what came out."""
+def print_summary(summary: dict[str, Any], stack: Stack, console: Console) -> None:
+    """Print the results of the run."""
     console.print()
     if summary["dag_run_state"] != "success":
         console.print(f"The run failed in {', '.join(summary['failed_tasks']) or 'an unknown task'}.")
@@ -153,7 +153,7 @@ def tell(summary: dict[str, Any], stack: Stack, console: Console) -> None:
     console.print(f"Copy: {summary['copy']}, with the same checkpoints and default.")
     console.print(f"Report: {summary['report']}, also in {stack.home / 'report.md'}", soft_wrap=True)
     seconds = summary["seconds"]
-    console.print(f"{seconds['total']} s in all, of which the service took {seconds['vertex']} s.")
+    console.print(f"The run took {seconds['total']} s, of which the service took {seconds['vertex']} s.")
     console.print(f"Tuning jobs created: {summary['jobs_created']}. These facts: {stack.home / 'summary.json'}")
 
 
@@ -164,7 +164,7 @@ def run_address(stack: Stack, summary: dict[str, Any]) -> str:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make demo ARGS=…", description=__doc__)
-    parser.add_argument("--exit", action="store_true", help="end by itself; status 0 only if the run succeeded")
+    parser.add_argument("--exit", action="store_true", help="exit after the run; status 0 only if it succeeded")
     parser.add_argument("--airflow-port", type=int, default=8080, metavar="N", help="default 8080")
     parser.add_argument("--emulator-port", type=int, default=8099, metavar="N", help="default 8099")
     parser.add_argument(
@@ -172,9 +172,9 @@ def _options() -> argparse.Namespace:
         type=Path,
         default=REPOSITORY / ".demo",
         metavar="DIR",
-        help="for what is written; emptied first",
+        help="output folder; emptied first",
     )
-    parser.add_argument("--speed", type=float, default=1.0, metavar="X", help="of the local Vertex AI; default 1")
+    parser.add_argument("--speed", type=float, default=1.0, metavar="X", help="speed of the emulator; default 1")
     return parser.parse_args()
 
 

@@ -87,7 +87,7 @@ class Process:
         return self._popen is not None and self._popen.poll() is None
 
     def check_alive(self) -> None:
-        """Raise when it has ended by itself.
+        """Raise when the process has exited.
 
         :raises DemoError: naming the log.
         """
@@ -95,7 +95,7 @@ class Process:
             raise DemoError(f"{self.name} ended with status {self._popen.returncode}; log: {self.log}")
 
     def terminate(self) -> None:
-        """Tell the process and all its descendants to end; :meth:`stop` waits for them."""
+        """Send SIGTERM to the process and all its descendants; :meth:`stop` waits for them."""
         self._family = [*self.family(), *self.orphans()]
         send(self._family, signal.SIGTERM)
 
@@ -117,9 +117,9 @@ class Process:
         self._family, self._orphans = [], []
 
     def kill(self, *, family: bool = True) -> None:
-        """Kill the process on the spot, as a crash would.
+        """Send SIGKILL, as a crash would.
 
-        :param family: its descendants too, as a machine that dies would. Otherwise they live on without a parent,
+        :param family: its descendants too, as a machine that fails would. Otherwise they continue without a parent,
             at the latest until :meth:`stop`.
         """
         members = self.family()
@@ -163,7 +163,7 @@ def runs(process: psutil.Process) -> bool:
 def claim_folder(folder: Path) -> IO[str]:
     """Take a folder for ourselves and empty it; the returned file holds the claim as long as it is open.
 
-    :raises DemoError: when somebody else's files are in it, or another demo uses it.
+    :raises DemoError: when it contains other files, or another demo uses it.
     """
     marker = folder / MARKER
     if folder.exists() and any(folder.iterdir()) and not marker.exists():
@@ -186,7 +186,7 @@ def claim_folder(folder: Path) -> IO[str]:
 def wait_until(
     what: str, condition: Callable[[], bool], processes: Sequence[Process], timeout: float, interval: float = 0.25
 ) -> None:
-    """Wait until a condition holds, and give up at once when one of the processes ends.
+    """Wait until a condition holds; fail immediately when one of the processes exits.
 
     :param what: completes "… did not come within N s".
     :param timeout: seconds.
@@ -203,7 +203,7 @@ def wait_until(
 
 
 def require_free_port(port: int, option: str) -> None:
-    """Refuse to go on when a port is taken.
+    """Raise when a port is in use.
 
     :raises DemoError: naming the option that chooses another.
     """

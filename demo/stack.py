@@ -40,17 +40,17 @@ class Stack:
 
     :param home: folder for everything that is written; emptied at start.
     :param airflow_port: for the UI and the API.
-    :param emulator_port: for the local Vertex AI.
-    :param speed: of the local Vertex AI; 1 is a demo pace.
+    :param emulator_port: of the emulator.
+    :param speed: of the emulator; 1 is a demo pace.
     :param emulator_options: further command-line options of the emulator.
     :param airflow_env: further environment variables for Airflow.
     :param jobs_in_flight: slots of the pool that holds back tuning jobs.
     :param triggerers: how many there are: ``triggerer``, ``triggerer-2`` and so on.
-    :param viewer: name and password of a second user, who may only look.
+    :param viewer: name and password of a second user, who may only read.
     :param base_path: that Airflow is under, for example ``/team/airflow``.
     :param lock_patience: seconds that Airflow waits for SQLite's lock; the API server at times waits for itself.
-    :param google_cloud: environment variables that lead Airflow to a real project; then no local Vertex AI is started.
-        ``None``: the local one, and a connection to it.
+    :param google_cloud: environment variables that lead Airflow to a real project; then no emulator is started.
+        ``None``: the emulator, and a connection to it.
     """
 
     home: Path
@@ -102,7 +102,7 @@ class Stack:
             self._start(part, _airflow(part), env)
         self._start("triggerer", _airflow("triggerer"), env)
         for number in range(2, self.triggerers + 1):
-            # Each serves the logs of its triggers. The API server asks one port only, and finds the others' on disk.
+            # Each serves the logs of its triggers. The API server reads one port only, and finds the others' on disk.
             port = {"AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port())}
             self._start(f"triggerer-{number}", _airflow("triggerer"), env | port)
         self.wait_for_airflow()
@@ -110,7 +110,7 @@ class Stack:
         self.api.http.post("/api/v2/pools", json=pool).raise_for_status()
 
     def stop(self) -> None:
-        """Stop everything: all are told to end, then each is waited for."""
+        """Send SIGTERM to all processes, then wait for each."""
         self.api.close()
         for process in self.processes.values():
             process.terminate()
@@ -121,7 +121,7 @@ class Stack:
             self._claim.close()
 
     def check_alive(self) -> None:
-        """Raise when a part has ended by itself.
+        """Raise when a process has exited.
 
         :raises DemoError: naming its log.
         """
@@ -131,10 +131,10 @@ class Stack:
     def emulator(self, method: str, path: str, body: Any = None) -> Any:
         """Call the emulator's control API below ``/_emulator``.
 
-        :raises DemoError: when there is none.
+        :raises DemoError: without an emulator.
         """
         if self.google_cloud is not None:
-            raise DemoError("this Airflow works with a real project; there is no local Vertex AI")
+            raise DemoError("this Airflow is connected to a real project, without an emulator")
         answer = httpx.request(method, f"{self.emulator_url}/_emulator{path}", json=body, timeout=30, trust_env=False)
         answer.raise_for_status()
         return answer.json()
@@ -194,10 +194,10 @@ class Stack:
         command = [sys.executable, "-m", "vertex_emulator", "--port", str(self.emulator_port)]
         command += ["--speed", str(self.speed), *self.emulator_options]
         self._start(EMULATOR, command, base_environment())
-        wait_until("the local Vertex AI", self.emulator_healthy, list(self.processes.values()), 30)
+        wait_until("the Vertex AI emulator", self.emulator_healthy, list(self.processes.values()), 30)
 
     def emulator_healthy(self) -> bool:
-        """Return whether the local Vertex AI answers."""
+        """Return whether the emulator responds."""
         try:
             self.emulator("GET", "/health")
         except httpx.HTTPError:
@@ -217,7 +217,7 @@ class Stack:
         wait_until(f"the DAG {DAG_ID}", self._dag_is_read, processes, START_TIMEOUT)
 
     def airflow_healthy(self) -> bool:
-        """Return whether the API server says that every part is healthy."""
+        """Return whether the API server reports every component as healthy."""
         health = self.api.health()
         return all(health.get(part) == "healthy" for part in HEALTHY_PARTS)
 

@@ -1,4 +1,4 @@
-"""What the demo shows while a run goes on: tasks and tuning job, live on a terminal, else a line for each change."""
+"""Progress of a run: tasks and tuning job, live on a terminal, else one line per change."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PIPELINE = (
 
 @dataclass(frozen=True)
 class Progress:
-    """The tuning job as the local Vertex AI shows it."""
+    """The tuning job as the emulator reports it."""
 
     state: str = "-"
     epoch: int = 0
@@ -86,7 +86,7 @@ class View:
 
     @contextmanager
     def showing(self) -> Iterator[None]:
-        """Keep the terminal's live display while the run goes on."""
+        """Keep the live display on the terminal during the run."""
         if not self.console.is_terminal:
             yield
             return

@@ -33,7 +33,7 @@ from vertex_emulator.environment import variables
 
 SCRIPT = Path(__file__).resolve().parent / "peers" / "plain_script.py"
 SUITE = REPOSITORY / "dags" / "config" / "smoke" / "ferry_support.yaml"
-REPETITIONS, MOST_SECONDS = 3, 15.0
+REPETITIONS, MAX_RATIO = 3, 1.5  # of what Airflow itself takes for empty tasks
 AT_ONCE = 8  # prompts, the pipeline's default
 SETTLE = 2  # seconds; see bench_floor
 
@@ -69,11 +69,19 @@ def measure(*, small: bool) -> list[Row]:
 
 
 def _rows(found: Found, *, judged: bool) -> list[Row]:
-    met = median(found.ours) <= MOST_SECONDS if judged else None
+    met = median(found.ours) <= MAX_RATIO * median(found.floor) if judged else None
     return [
-        Row("beyond the service, against a script", "s", found.ours, found.script, f"≤ {MOST_SECONDS:g} s", met),
+        Row("beyond the service, against a script", "s", found.ours, found.script),
         Row("beyond the service, against the provider's DAG", "s", found.ours, found.provider, note="has fewer steps"),
-        Row("beyond the service, against empty tasks", "s", found.ours, found.floor, note="what Airflow itself takes"),
+        Row(
+            "beyond the service, against empty tasks",
+            "s",
+            found.ours,
+            found.floor,
+            f"≤ {MAX_RATIO:g} times",
+            met,
+            "what Airflow itself takes",
+        ),
         Row("of ours: between tasks", "s", found.between),
         Row("of ours: task processes", "s", found.processes),
         Row("of ours: noticed late", "s", found.late),
