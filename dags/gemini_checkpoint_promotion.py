@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, Param, TriggerRule
 
 from gemini_tuning.operators import (
@@ -18,6 +17,7 @@ from gemini_tuning.operators import (
     GeminiGatePromotionOperator,
     GeminiNotifyOperator,
     GeminiPublishModelOperator,
+    GeminiRouteOperator,
     GeminiSetDefaultCheckpointOperator,
     GeminiSmokeTestCheckpointOperator,
     GeminiValidatePromotionOperator,
@@ -28,7 +28,6 @@ from gemini_tuning.pipelines.params import JOB_NAME, MODEL_NAME, tuning_param
 CONFIG = Path(__file__).parent / "config"
 SUITES, NOTIFICATIONS = CONFIG / "smoke", str(CONFIG / "notifications.yaml")
 SUITE_NAMES = sorted(path.stem for path in SUITES.glob("*.yaml"))
-VALIDATED = "{{{{ ti.xcom_pull(task_ids='validate')['{}'] or '' }}}}"
 CHECKS = "Smoke test and approval"
 
 PARAMS = {
@@ -105,6 +104,13 @@ PARAMS = {
     "impersonation_chain": tuning_param("impersonation_chain"),
 }
 
+CLOUD = {
+    "gcp_conn_id": "{{ params.gcp_conn_id }}",
+    "impersonation_chain": "{{ params.impersonation_chain or '' }}",
+    "project_id": "{{ params.model.split('/')[1] }}",
+    "location": "{{ params.model.split('/')[3] }}",
+}
+
 with DAG(
     dag_id="gemini_checkpoint_promotion",
     description="Set or roll back the default checkpoint of a tuned model, copy the model",
@@ -112,15 +118,8 @@ with DAG(
     schedule=None,
     params=PARAMS,
     tags=["gemini", "tuning", "gemini-tuning-actions"],
-    default_args={"retries": 3},
+    default_args={"retries": 3, **CLOUD},
 ) as dag:
-    cloud = {
-        "gcp_conn_id": dag.param("gcp_conn_id"),
-        "impersonation_chain": "{{ params.impersonation_chain or '' }}",
-        "project_id": "{{ params.model.split('/')[1] }}",
-        "location": "{{ params.model.split('/')[3] }}",
-    }
-
     validate = GeminiValidatePromotionOperator(
         task_id="validate",
         **{
@@ -135,62 +134,59 @@ with DAG(
                 "require_approval",
             )
         },
-        **cloud,
+    )
+    route = GeminiRouteOperator(
+        task_id="route",
+        next_step=validate.output["next_step"],
+        branches={step: step for step in ("smoke_test", "gate", "set_default")},
     )
     smoke_test = GeminiSmokeTestCheckpointOperator(
         task_id="smoke_test",
         checkpoint=validate.output["checkpoint"],
         suite=dag.param("suite"),
         suite_folder=str(SUITES),
-        results_uri=VALIDATED.format("results_uri"),
-        **cloud,
+        results_uri=validate.output["results_uri"],
     )
     gate = GeminiGatePromotionOperator(
         task_id="gate",
         promotion=validate.output,
         results=[smoke_test.output],
-        model=VALIDATED.format("model"),
+        model=validate.output["model"],
         min_pass_rate=dag.param("min_pass_rate"),
-        require_approval=dag.param("require_approval"),
-        copy_task_id="set_default",  # which finds that there is nothing to do
         trigger_rule=TriggerRule.NONE_FAILED,  # without a suite it is not asked
-        **cloud,
     )
     approve = GeminiApproveCheckpointOperator(
         task_id="approve",
-        subject=f"Make checkpoint {VALIDATED.format('checkpoint_id')} the default in place of checkpoint "
-        f"{VALIDATED.format('default_checkpoint_id')}?",
+        subject="Make checkpoint {{ ti.xcom_pull(task_ids='validate', key='checkpoint_id') }} the default in place of "
+        "checkpoint {{ ti.xcom_pull(task_ids='validate', key='default_checkpoint_id') }}?",
         decision=gate.output["decision"],
         results=[smoke_test.output],
-        default_checkpoint_id=VALIDATED.format("default_checkpoint_id"),
-        model=VALIDATED.format("model"),
+        default_checkpoint_id=validate.output["default_checkpoint_id"],
+        model=validate.output["model"],
         tuning_job=dag.param("tuning_job"),
+        required=dag.param("require_approval"),
         timeout=dag.param("approval_timeout_seconds"),
-        no_winner_task_id="rejected",
         trigger_rule=TriggerRule.NONE_FAILED,
     )
-    rejected = EmptyOperator(task_id="rejected")
     set_default = GeminiSetDefaultCheckpointOperator(
         task_id="set_default",
-        model=VALIDATED.format("model"),
-        checkpoint_id=VALIDATED.format("checkpoint_id"),
-        expected_default=VALIDATED.format("expected_default"),
+        model=validate.output["model"],
+        checkpoint_id=validate.output["checkpoint_id"],
+        expected_default=validate.output["expected_default"],
         optional=True,
         require_approval=dag.param("require_approval"),
         approval=approve.output,
         max_active_tis_per_dag=1,
         tuning_job=dag.param("tuning_job"),
         trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
-        **cloud,
     )
     publish = GeminiPublishModelOperator(
         task_id="publish",
-        model=VALIDATED.format("model"),
-        checkpoint_id=VALIDATED.format("checkpoint_id"),
+        model=validate.output["model"],
+        checkpoint_id=validate.output["checkpoint_id"],
         tuning_job=dag.param("tuning_job"),
         version_aliases=dag.param("version_aliases"),
         max_active_tis_per_dag=1,
-        **cloud,
     )
     copy_model = GeminiCopyModelOperator(
         task_id="copy_model",
@@ -200,18 +196,15 @@ with DAG(
         poll_interval=10,
         deferrable=True,
         trigger_rule=TriggerRule.NONE_FAILED,
-        **cloud,
     )
     verify_copy = GeminiVerifyModelCopyOperator(
         task_id="verify_copy",
         source_model=dag.param("model"),
         model=copy_model.output["model"],
-        **cloud,
     )
 
-    validate >> [smoke_test, gate, approve, set_default]
-    gate >> [approve, set_default]
-    approve >> [set_default, copy_model, rejected]
+    validate >> route >> [smoke_test, gate, approve, set_default]
+    approve >> [set_default, copy_model]
     notify = GeminiNotifyOperator(task_id="notify", notifications=NOTIFICATIONS, trigger_rule=TriggerRule.NONE_FAILED)
     notify_failure = GeminiNotifyOperator(
         task_id="notify_failure", notifications=NOTIFICATIONS, trigger_rule=TriggerRule.ONE_FAILED

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
-from airflow.sdk import DAG, TriggerRule
+from airflow.sdk import DAG, TaskGroup, TriggerRule
 
 from gemini_tuning.operators import (
     GeminiApproveCheckpointOperator,
@@ -20,6 +20,7 @@ from gemini_tuning.operators import (
     GeminiNotifyOperator,
     GeminiPublishModelOperator,
     GeminiReadTuningMetricsOperator,
+    GeminiRouteOperator,
     GeminiSetDefaultCheckpointOperator,
     GeminiSmokeTestChampionOperator,
     GeminiSmokeTestCheckpointOperator,
@@ -35,6 +36,15 @@ CONFIG = Path(__file__).parent / "config"
 SUITES, PRICES, NOTIFICATIONS = CONFIG / "smoke", str(CONFIG / "prices.yaml"), str(CONFIG / "notifications.yaml")
 POOL = "gemini_tuning_jobs"  # counts deferred tasks; its slots are the tuning jobs that may be in flight
 
+# Templates and not dag.param(): in a mapped task that would give the DAG a new version at every parse, because Airflow
+# writes the object's address into the serialized DAG.
+CLOUD = {
+    "gcp_conn_id": "{{ params.gcp_conn_id }}",
+    "impersonation_chain": "{{ params.impersonation_chain or '' }}",
+    "project_id": "{{ params.project_id or '' }}",
+    "location": "{{ params.location }}",
+}
+
 with DAG(
     dag_id="gemini_checkpoint_tuning",
     description="Tune Gemini with checkpoints, test each, ship the best",
@@ -42,17 +52,8 @@ with DAG(
     schedule=None,
     params=tuning_params(SUITES),
     tags=["gemini", "tuning", "gemini-tuning"],
-    default_args={"retries": 3},  # how long between them: [core] default_task_retry_delay
+    default_args={"retries": 3, **CLOUD},  # retry delay: [core] default_task_retry_delay
 ) as dag:
-    # Templates and not dag.param(): in a mapped task that would give the DAG a new version at every parse, because
-    # Airflow writes the object's address into the serialized DAG.
-    cloud = {
-        "gcp_conn_id": "{{ params.gcp_conn_id }}",
-        "impersonation_chain": "{{ params.impersonation_chain or '' }}",
-        "project_id": "{{ params.project_id or '' }}",
-        "location": "{{ params.location }}",
-    }
-
     validate = GeminiValidateTuningOperator(
         task_id="validate",
         training_dataset_uri=dag.param("training_dataset_uri"),
@@ -71,60 +72,59 @@ with DAG(
         report_uri=dag.param("report_uri"),
         champion=dag.param("champion"),
         notifications=NOTIFICATIONS,
-        **cloud,
     )
-    create_tuning_job = GeminiCreateTuningJobOperator(
-        task_id="create_tuning_job",
-        pool=POOL,
-        weight_rule="absolute",
-        wait_task_id="wait_for_tuning_job",
-        force_new_job=dag.param("force_new_job"),
-        **{name: dag.param(name) for name in GeminiCreateTuningJobOperator.SPEC_FIELDS},
-        **cloud,
-    )
-    wait_for_tuning_job = GeminiTuningJobSensor(
-        task_id="wait_for_tuning_job",
-        pool=POOL,
-        weight_rule="absolute",
-        priority_weight=100,  # before another run's create_tuning_job gets the slot that ours has just left
-        tuning_job=create_tuning_job.output,
-        poll_interval=dag.param("poll_interval"),
-        deadline=dag.param("deadline_seconds"),
-        deferrable=True,
-        **cloud,
-    )
-    cancel_abandoned_job = GeminiCancelTuningJobOperator(
-        task_id="cancel_abandoned_job",
-        retries=10,
-        retry_exponential_backoff=2,
-        max_retry_delay=timedelta(minutes=10),
-        **cloud,
-    ).as_teardown(on_failure_fail_dagrun=True)
-    list_checkpoints = GeminiListCheckpointsOperator(
-        task_id="list_checkpoints", tuning_job=create_tuning_job.output, **cloud
-    )
-    suite = {
-        "suite": "{{ params.suite }}",
-        "suite_folder": str(SUITES),
-        "results_uri": "{{ ti.xcom_pull(task_ids='validate')['results_uri'] }}",
-        "concurrency": "{{ params.concurrency }}",
-    }
-    smoke_test = GeminiSmokeTestCheckpointOperator.partial(
-        task_id="smoke_test",
-        map_index_template="checkpoint {{ task.checkpoint['checkpoint_id'] }}",
-        **suite,
-        **cloud,
-    ).expand(checkpoint=list_checkpoints.output)
-    smoke_test_champion = GeminiSmokeTestChampionOperator(
-        task_id="smoke_test_champion", champion=dag.param("champion"), **suite, **cloud
-    )
-    read_metrics = GeminiReadTuningMetricsOperator(
-        task_id="read_metrics",
-        tuning_job=create_tuning_job.output,
-        checkpoints=list_checkpoints.output,
-        evaluation_expected="{{ params.evaluation_metrics | length > 0 }}",
-        **cloud,
-    )
+    with TaskGroup("tune", tooltip="Create one tuning job and wait for it"):
+        create_tuning_job = GeminiCreateTuningJobOperator(
+            task_id="create_tuning_job",
+            pool=POOL,
+            weight_rule="absolute",
+            wait_task_id="tune.wait_for_tuning_job",
+            force_new_job=dag.param("force_new_job"),
+            **{name: dag.param(name) for name in GeminiCreateTuningJobOperator.SPEC_FIELDS},
+        )
+        wait_for_tuning_job = GeminiTuningJobSensor(
+            task_id="wait_for_tuning_job",
+            pool=POOL,
+            weight_rule="absolute",
+            priority_weight=100,  # before another run's create_tuning_job gets the slot that ours has just left
+            tuning_job=create_tuning_job.output,
+            poll_interval=dag.param("poll_interval"),
+            deadline=dag.param("deadline_seconds"),
+            deferrable=True,
+        )
+        cancel_abandoned_job = GeminiCancelTuningJobOperator(
+            task_id="cancel_abandoned_job",
+            create_task_id="tune.create_tuning_job",
+            wait_task_id="tune.wait_for_tuning_job",
+            retries=10,
+            retry_exponential_backoff=2,
+            max_retry_delay=timedelta(minutes=10),
+        ).as_teardown(on_failure_fail_dagrun=True)
+    with TaskGroup("evaluate", tooltip="Smoke-test every checkpoint and the champion, read the losses"):
+        list_checkpoints = GeminiListCheckpointsOperator(
+            task_id="list_checkpoints", tuning_job=create_tuning_job.output
+        )
+        suite = {
+            "suite": "{{ params.suite }}",
+            "suite_folder": str(SUITES),
+            "results_uri": "{{ ti.xcom_pull(task_ids='validate')['results_uri'] }}",
+            "concurrency": "{{ params.concurrency }}",
+        }
+        smoke_test = GeminiSmokeTestCheckpointOperator.partial(
+            task_id="smoke_test",
+            map_index_template="checkpoint {{ task.checkpoint['checkpoint_id'] }}",
+            **suite,
+            **CLOUD,
+        ).expand(checkpoint=list_checkpoints.output)
+        smoke_test_champion = GeminiSmokeTestChampionOperator(
+            task_id="smoke_test_champion", champion=dag.param("champion"), **suite
+        )
+        read_metrics = GeminiReadTuningMetricsOperator(
+            task_id="read_metrics",
+            tuning_job=create_tuning_job.output,
+            checkpoints=list_checkpoints.output,
+            evaluation_expected="{{ params.evaluation_metrics | length > 0 }}",
+        )
     choose = GeminiChooseCheckpointOperator(
         task_id="choose",
         results=smoke_test.output,
@@ -138,68 +138,74 @@ with DAG(
         significance=dag.param("significance"),
         require_improvement=dag.param("require_improvement"),
         require_approval=dag.param("require_approval"),
-        copy_task_id=["copy_model", "publish"],
         trigger_rule=TriggerRule.NONE_FAILED,  # without a champion its task is skipped
-        **cloud,
     )
-    approve = GeminiApproveCheckpointOperator(
-        task_id="approve",
-        decision=choose.output["decision"],
-        results=smoke_test.output,
-        default_checkpoint_id=list_checkpoints.output["default_checkpoint_id"],
-        champion=smoke_test_champion.output,
-        metrics=read_metrics.output,
-        tuning_job=create_tuning_job.output,
-        model=list_checkpoints.output["tuned_model"],
-        report_uri="{{ ti.xcom_pull(task_ids='validate')['report_uri'] }}",
-        checked=validate.output,
-        timeout=dag.param("approval_timeout_seconds"),
-        notifiers=ApprovalNotifier(NOTIFICATIONS),
-        trigger_rule=TriggerRule.NONE_FAILED,
+    route = GeminiRouteOperator(
+        task_id="route",
+        next_step=choose.output["next_step"],
+        branches={
+            "approve": "promote.approve",
+            "set_default": "promote.set_default",
+            "publish": ["promote.publish", "copy.copy_model"],
+            "report": "report",
+        },
     )
-    set_default = GeminiSetDefaultCheckpointOperator(
-        task_id="set_default",
-        model=list_checkpoints.output["tuned_model"],
-        checkpoint_id=choose.output["winner"],
-        require_approval=dag.param("require_approval"),
-        approval=approve.output,
-        tuning_job=create_tuning_job.output,
-        trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
-        **cloud,
-    )
-    publish = GeminiPublishModelOperator(
-        task_id="publish",
-        max_active_tis_per_dag=1,  # two runs may have made versions of the same model
-        model=list_checkpoints.output["tuned_model"],
-        checkpoint_id=choose.output["winner"],
-        require_approval=dag.param("require_approval"),
-        approval=approve.output,
-        decision=choose.output["decision"],
-        tuning_job=create_tuning_job.output,
-        version_aliases=dag.param("version_aliases"),
-        trigger_rule=TriggerRule.NONE_FAILED,
-        **cloud,
-    )
-    copy_model = GeminiCopyModelOperator(
-        task_id="copy_model",
-        model=list_checkpoints.output["tuned_model"],
-        destination_location=dag.param("copy_location"),
-        destination_project_id=dag.param("copy_project_id"),
-        model_id=dag.param("copy_model_id"),
-        parent_model=dag.param("copy_parent_model"),
-        kms_key_name=dag.param("copy_kms_key_name"),
-        poll_interval=dag.param("poll_interval"),
-        deferrable=True,
-        trigger_rule=TriggerRule.NONE_FAILED,
-        **cloud,
-    )
-    verify_copy = GeminiVerifyModelCopyOperator(
-        task_id="verify_copy",
-        source_model=list_checkpoints.output["tuned_model"],
-        model=copy_model.output["model"],
-        default_checkpoint_id=dag.param("copy_default_checkpoint_id"),
-        **cloud,
-    )
+    with TaskGroup("promote", tooltip="Make the winner the default checkpoint and announce it"):
+        approve = GeminiApproveCheckpointOperator(
+            task_id="approve",
+            decision=choose.output["decision"],
+            results=smoke_test.output,
+            default_checkpoint_id=list_checkpoints.output["default_checkpoint_id"],
+            champion=smoke_test_champion.output,
+            metrics=read_metrics.output,
+            tuning_job=create_tuning_job.output,
+            model=list_checkpoints.output["tuned_model"],
+            report_uri="{{ ti.xcom_pull(task_ids='validate')['report_uri'] }}",
+            checked=validate.output,
+            timeout=dag.param("approval_timeout_seconds"),
+            notifiers=ApprovalNotifier(NOTIFICATIONS),
+            trigger_rule=TriggerRule.NONE_FAILED,
+        )
+        set_default = GeminiSetDefaultCheckpointOperator(
+            task_id="set_default",
+            model=list_checkpoints.output["tuned_model"],
+            checkpoint_id=choose.output["winner"],
+            require_approval=dag.param("require_approval"),
+            approval=approve.output,
+            tuning_job=create_tuning_job.output,
+            trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
+        )
+        publish = GeminiPublishModelOperator(
+            task_id="publish",
+            max_active_tis_per_dag=1,  # two runs may have made versions of the same model
+            model=list_checkpoints.output["tuned_model"],
+            checkpoint_id=choose.output["winner"],
+            require_approval=dag.param("require_approval"),
+            approval=approve.output,
+            decision=choose.output["decision"],
+            tuning_job=create_tuning_job.output,
+            version_aliases=dag.param("version_aliases"),
+            trigger_rule=TriggerRule.NONE_FAILED,
+        )
+    with TaskGroup("copy", tooltip="Copy the model to another location and compare the copy"):
+        copy_model = GeminiCopyModelOperator(
+            task_id="copy_model",
+            model=list_checkpoints.output["tuned_model"],
+            destination_location=dag.param("copy_location"),
+            destination_project_id=dag.param("copy_project_id"),
+            model_id=dag.param("copy_model_id"),
+            parent_model=dag.param("copy_parent_model"),
+            kms_key_name=dag.param("copy_kms_key_name"),
+            poll_interval=dag.param("poll_interval"),
+            deferrable=True,
+            trigger_rule=TriggerRule.NONE_FAILED,
+        )
+        verify_copy = GeminiVerifyModelCopyOperator(
+            task_id="verify_copy",
+            source_model=list_checkpoints.output["tuned_model"],
+            model=copy_model.output["model"],
+            default_checkpoint_id=dag.param("copy_default_checkpoint_id"),
+        )
     report = GeminiTuningReportOperator(
         task_id="report",
         report_uri="{{ ti.xcom_pull(task_ids='validate')['report_uri'] }}",
@@ -213,9 +219,8 @@ with DAG(
         approval=approve.output,
         promotion=set_default.output,
         copy=verify_copy.output,
-        billed="{{ ti.xcom_pull(task_ids='list_checkpoints', key='billed') | tojson }}",
+        billed=list_checkpoints.output["billed"],
         trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
-        **cloud,
     )
 
     notify = GeminiNotifyOperator(task_id="notify", notifications=NOTIFICATIONS, trigger_rule=TriggerRule.NONE_FAILED)
@@ -224,9 +229,9 @@ with DAG(
     )
 
     validate >> create_tuning_job >> wait_for_tuning_job >> [list_checkpoints, cancel_abandoned_job]
-    choose >> [approve, set_default, publish, copy_model, report]
-    approve >> [set_default, publish, copy_model, report]
     list_checkpoints >> smoke_test_champion
+    choose >> route >> [approve, set_default, publish, copy_model, report]
+    approve >> [set_default, publish, copy_model]
     set_default >> [publish, copy_model]
     report >> [notify, notify_failure]
     publish >> [notify, notify_failure]

@@ -95,6 +95,13 @@ PARAMS = {
     "impersonation_chain": tuning_param("impersonation_chain"),
 }
 
+CLOUD = {
+    "gcp_conn_id": "{{ params.gcp_conn_id }}",
+    "impersonation_chain": "{{ params.impersonation_chain or '' }}",
+    "project_id": "{{ params.model.split('/')[1] }}",
+    "location": "{{ params.model.split('/')[3] }}",
+}
+
 with DAG(
     dag_id="gemini_model_clean_up",
     description="Delete idle endpoints of losing checkpoints, and old copies, of a tuned model",
@@ -102,15 +109,8 @@ with DAG(
     schedule=None,
     params=PARAMS,
     tags=["gemini", "tuning"],
-    default_args={"retries": 3},
+    default_args={"retries": 3, **CLOUD},
 ) as dag:
-    cloud = {
-        "gcp_conn_id": dag.param("gcp_conn_id"),
-        "impersonation_chain": "{{ params.impersonation_chain or '' }}",
-        "project_id": "{{ params.model.split('/')[1] }}",
-        "location": "{{ params.model.split('/')[3] }}",
-    }
-
     plan = GeminiPlanCleanupOperator(
         task_id="plan",
         model=dag.param("model"),
@@ -122,7 +122,6 @@ with DAG(
         keep_copies=dag.param("keep_copies"),
         copy_location=dag.param("copy_location"),
         copy_project_id=dag.param("copy_project_id"),
-        **cloud,
     )
     approve = GeminiApproveCleanupOperator(
         task_id="approve",
@@ -139,5 +138,4 @@ with DAG(
         approval=approve.output,
         max_active_tis_per_dag=1,
         trigger_rule=TriggerRule.NONE_FAILED,  # skipped with its own reason
-        **cloud,
     )

@@ -92,15 +92,15 @@ def summarize(stack: Stack, run_id: str) -> dict[str, Any]:
     """Return the results, from Airflow's records and from the service."""
     run = stack.api.run(DAG_ID, run_id)
     state = stack.emulator("GET", "/state")
-    job = stack.api.xcom(DAG_ID, run_id, "create_tuning_job")
+    job = stack.api.xcom(DAG_ID, run_id, "tune.create_tuning_job")
     report = stack.api.xcom(DAG_ID, run_id, "report") or {}
     decision = stack.api.xcom(DAG_ID, run_id, "choose", "decision") or {}
-    metrics = (stack.api.xcom(DAG_ID, run_id, "read_metrics") or {}).get("checkpoints", {})
+    metrics = (stack.api.xcom(DAG_ID, run_id, "evaluate.read_metrics") or {}).get("checkpoints", {})
     model: dict[str, Any] = next((m for m in state["models"] if m["name"] == report.get("tuned_model")), {})
     results = [
-        stack.api.xcom(DAG_ID, run_id, "smoke_test", map_index=task["map_index"])
+        stack.api.xcom(DAG_ID, run_id, "evaluate.smoke_test", map_index=task["map_index"])
         for task in stack.api.tasks(DAG_ID, run_id)
-        if task["task_id"] == "smoke_test" and task["state"] == "success"
+        if task["task_id"] == "evaluate.smoke_test" and task["state"] == "success"
     ]
     return {
         "dag_run_state": run["state"],

@@ -24,8 +24,13 @@ STYLES = {
 }
 NOTES = {"deferred": "no worker slot is held", "skipped": "not needed"}
 PIPELINE = (
-    "validate", "create_tuning_job", "wait_for_tuning_job", "list_checkpoints", "smoke_test", "smoke_test_champion",
-    "read_metrics", "choose", "approve", "set_default", "publish", "copy_model", "verify_copy", "report",
+    "validate",
+    "tune.create_tuning_job", "tune.wait_for_tuning_job",
+    "evaluate.list_checkpoints", "evaluate.smoke_test", "evaluate.smoke_test_champion", "evaluate.read_metrics",
+    "choose", "route",
+    "promote.approve", "promote.set_default", "promote.publish",
+    "copy.copy_model", "copy.verify_copy",
+    "report",
 )  # fmt: skip
 
 

@@ -138,8 +138,8 @@ def _prompt_seconds(stack: Stack, run_id: str) -> float:
     """Return how long the prompts must take, by the latencies that the run has noted."""
     took = []
     for task in stack.api.tasks(DAG_ID, run_id):
-        if task["task_id"] == "smoke_test":
-            pushed = stack.api.xcom(DAG_ID, run_id, "smoke_test", map_index=task["map_index"])
+        if task["task_id"] == "evaluate.smoke_test":
+            pushed = stack.api.xcom(DAG_ID, run_id, "evaluate.smoke_test", map_index=task["map_index"])
             results = [json.loads(line) for line in stack.read(pushed["results_uri"]).splitlines()]
             took.append(sum(result["latency_ms"] for result in results if "latency_ms" in result) / 1000 / AT_ONCE)
     return max(took)

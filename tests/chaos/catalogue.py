@@ -16,12 +16,12 @@ class Phase(StrEnum):
 
     START = ""
     VALIDATE = "validate"
-    CREATE = "create_tuning_job"
-    WAIT = "wait_for_tuning_job"
+    CREATE = "tune.create_tuning_job"
+    WAIT = "tune.wait_for_tuning_job"
     """Begun here means: the task is deferred."""
-    SMOKE = "smoke_test"
-    PROMOTE = "set_default"
-    COPY = "copy_model"
+    SMOKE = "evaluate.smoke_test"
+    PROMOTE = "promote.set_default"
+    COPY = "copy.copy_model"
 
 
 class Action(StrEnum):

@@ -79,7 +79,7 @@ def gather(stack: Stack, plan: Plan, run_ids: list[str], journal: Journal) -> Ev
             run,
             run_id,
             str(api.run(DAG_ID, run_id)["state"]),
-            api.xcom(DAG_ID, run_id, "create_tuning_job"),
+            api.xcom(DAG_ID, run_id, "tune.create_tuning_job"),
             api.xcom(DAG_ID, run_id, "report"),
             tuple(api.tasks(DAG_ID, run_id)),
         )

@@ -33,14 +33,14 @@ def test_whoever_gives_a_run_up_does_it_to_a_job_that_would_outlast_the_round():
         assert all(run.ending == "failed" for run in plan.runs if run.given_up)
 
 
-def view(**states):
+def view(states):
     return RunView("run", "running", [{"task_id": task, "state": state} for task, state in states.items()])
 
 
 def test_a_phase_is_reached_when_its_task_has_begun_and_the_wait_when_it_is_deferred():
-    assert reached(Phase.START, view())
-    assert not reached(Phase.CREATE, view(create_tuning_job="queued"))
-    assert reached(Phase.CREATE, view(create_tuning_job="running"))
-    assert reached(Phase.CREATE, view(create_tuning_job="success"))
-    assert not reached(Phase.WAIT, view(wait_for_tuning_job="running"))
-    assert reached(Phase.WAIT, view(wait_for_tuning_job="deferred"))
+    assert reached(Phase.START, view({}))
+    assert not reached(Phase.CREATE, view({Phase.CREATE: "queued"}))
+    assert reached(Phase.CREATE, view({Phase.CREATE: "running"}))
+    assert reached(Phase.CREATE, view({Phase.CREATE: "success"}))
+    assert not reached(Phase.WAIT, view({Phase.WAIT: "running"}))
+    assert reached(Phase.WAIT, view({Phase.WAIT: "deferred"}))

@@ -88,15 +88,15 @@ def test_bad_values_are_refused(dag_id, name, bad):
 
 def test_defaults_are_set_one_after_the_other_and_no_copy_holds_them_up():
     tasks = {task.task_id: task.max_active_tis_per_dag for task in read_dag(PROMOTION).tasks}
-    others = ("validate", "smoke_test", "gate", "approve", "rejected", "copy_model", "verify_copy", "notify")
+    others = ("validate", "route", "smoke_test", "gate", "approve", "copy_model", "verify_copy", "notify")
     assert tasks == {"set_default": 1, "publish": 1, **dict.fromkeys((*others, "notify_failure"))}
 
 
 def test_the_steps_of_a_promotion_stand_in_the_documented_order():
-    steps = [task.task_id for task in read_dag(PROMOTION).topological_sort() if task.task_id != "rejected"]
-    assert steps[:5] == ["validate", "smoke_test", "gate", "approve", "set_default"]
-    assert set(steps[5:7]) == {"publish", "copy_model"}
-    assert steps[7:] == ["verify_copy", "notify", "notify_failure"]
+    steps = [task.task_id for task in read_dag(PROMOTION).topological_sort()]
+    assert steps[:6] == ["validate", "route", "smoke_test", "gate", "approve", "set_default"]
+    assert set(steps[6:8]) == {"publish", "copy_model"}
+    assert steps[8:] == ["verify_copy", "notify", "notify_failure"]
 
 
 def run(dag_id, **conf):
@@ -125,7 +125,7 @@ def default(model):
 
 def test_a_checkpoint_becomes_the_default_and_is_rolled_back(airflow_db, job):
     state, tasks, pushed = run(PROMOTION, model=job.model, checkpoint_id="1", tuning_job=job.name)
-    assert (state, set(ran(tasks))) == ("success", {"validate", "set_default", "publish"})
+    assert (state, set(ran(tasks))) == ("success", {"validate", "route", "set_default", "publish"})
     assert (pushed["set_default"]["default_before"], pushed["set_default"]["default_after"]) == ("3", "1")
     assert default(job.model) == "1"
     for expected in ("3", "1"):
@@ -156,7 +156,9 @@ def test_a_checkpoint_that_passes_the_suite_becomes_the_default(airflow_db, vert
     job = finished_job(vertex, replace(SPEC, epoch_count=6))
     conf = {"suite": "ferry_support", "min_pass_rate": 0.5, "results_uri": "gs://bucket/results"}
     state, tasks, pushed = run(PROMOTION, model=job.model, checkpoint_id="5", **conf)
-    assert (state, set(ran(tasks))) == ("success", {"validate", "smoke_test", "gate", "set_default", "publish"})
+    assert (state, set(ran(tasks))) == (
+        "success", {"validate", "route", "smoke_test", "gate", "approve", "set_default", "publish"},
+    )  # fmt: skip
     assert pushed["smoke_test"]["results_uri"].startswith("gs://bucket/results/gemini_checkpoint_promotion/")
     assert default(job.model) == "5"
     (endpoint,) = {r["path"].rpartition(":")[0] for r in vertex.requests() if r["path"].endswith(":generateContent")}
@@ -166,14 +168,14 @@ def test_a_checkpoint_that_passes_the_suite_becomes_the_default(airflow_db, vert
 def test_a_checkpoint_that_fails_the_suite_changes_nothing(airflow_db, job, vertex):
     conf = {"suite": "ferry_support", "min_pass_rate": 1, "results_uri": "gs://bucket/results"}
     state, tasks, _ = run(PROMOTION, model=job.model, checkpoint_id="1", copy_location="europe-west4", **conf)
-    assert (state, tasks["gate"], set(ran(tasks))) == ("failed", "failed", {"validate", "smoke_test"})
+    assert (state, tasks["gate"], set(ran(tasks))) == ("failed", "failed", {"validate", "route", "smoke_test"})
     assert (default(job.model), patches(vertex)) == ("3", [])
 
 
 def test_what_is_the_default_already_costs_nothing_and_asks_nobody(airflow_db, job, vertex):
     conf = {"suite": "ferry_support", "results_uri": "gs://bucket/results", "require_approval": True}
     state, tasks, pushed = run(PROMOTION, model=job.model, checkpoint_id="3", **conf)
-    assert (state, tasks["set_default"], ran(tasks)) == ("success", "skipped", ["validate"])
+    assert (state, tasks["set_default"], ran(tasks)) == ("success", "skipped", ["validate", "route"])
     assert pushed["set_default"]["changed"] is False
     assert (pushed["set_default"]["default_before"], pushed["set_default"]["default_after"]) == ("3", "3")
     assert not [r for r in vertex.requests() if r["method"] == "PATCH" or r["path"].endswith(":generateContent")]
@@ -189,14 +191,14 @@ def test_a_default_that_somebody_else_has_changed_meanwhile_stays(airflow_db, jo
 
 def test_a_model_is_copied_and_its_default_stays(airflow_db, job):
     state, tasks, pushed = run(PROMOTION, model=job.model, copy_location="europe-west4")
-    assert (state, set(ran(tasks))) == ("success", {"validate", "copy_model", "verify_copy"})
+    assert (state, set(ran(tasks))) == ("success", {"validate", "route", "copy_model", "verify_copy"})
     assert "/locations/europe-west4/models/" in pushed["verify_copy"]["model"]
     assert default(job.model) == default(pushed["verify_copy"]["model"]) == "3"
 
 
 def test_a_promotion_with_nothing_to_do_does_nothing(airflow_db, job, vertex):
     _, tasks, _ = run(PROMOTION, model=job.model)
-    assert ran(tasks) == ["validate"]
+    assert set(ran(tasks)) == {"validate", "route"}
     assert set(tasks.values()) == {"success", "skipped"}
     assert not [r for r in vertex.requests() if r["method"] == "PATCH" or ":copy" in r["path"]]
 

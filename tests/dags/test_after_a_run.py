@@ -40,7 +40,9 @@ def run(tmp_path, notifications, **conf):
     dag_run = dag.test(run_conf={**CONF, **conf})
     instances = dag_run.get_task_instances()
     states = {instance.task_id: str(instance.state) for instance in instances}
-    pushed = {task_id: instances[0].xcom_pull(task_ids=task_id) for task_id in states if task_id != "smoke_test"}
+    pushed = {
+        task_id: instances[0].xcom_pull(task_ids=task_id) for task_id in states if task_id != "evaluate.smoke_test"
+    }
     return str(dag_run.state), states, {**pushed, "run_id": dag_run.run_id}
 
 
@@ -59,17 +61,17 @@ def events(run_id):
 
 def test_a_promotion_is_an_event_an_alias_and_a_message(airflow_db, vertex, tmp_path, told):
     state, tasks, pushed = run(tmp_path, [keeper(told)], version_aliases=True)
-    assert (state, tasks["publish"], tasks["notify"], tasks["notify_failure"]) == (
+    assert (state, tasks["promote.publish"], tasks["notify"], tasks["notify_failure"]) == (
         "success", "success", "success", "skipped",
     )  # fmt: skip
-    report, published = pushed["report"], pushed["publish"]
+    report, published = pushed["report"], pushed["promote.publish"]
     assert published["aliases"] == {"champion": "1", "previous": None}
     ((uri, task_id, alias, extra),) = events(pushed["run_id"])
-    assert (uri, task_id, alias) == (model_uri(report["tuned_model"]), "publish", PROMOTED_MODELS.name)
+    assert (uri, task_id, alias) == (model_uri(report["tuned_model"]), "promote.publish", PROMOTED_MODELS.name)
     assert uri == published["asset"]
     assert extra["model"] == report["tuned_model"].partition("@")[0]
     assert (extra["version"], extra["checkpoint_id"]) == ("1", report["winner"])
-    assert extra["endpoint"] == pushed["set_default"]["endpoint_after"]
+    assert extra["endpoint"] == pushed["promote.set_default"]["endpoint_after"]
     assert extra["scores"]["pass_rate"] > 0.5
     assert "eval_loss" in extra["scores"]
     assert (extra["dag_id"], extra["run_id"]) == ("gemini_checkpoint_tuning", pushed["run_id"])
@@ -86,7 +88,7 @@ def test_a_promotion_is_an_event_an_alias_and_a_message(airflow_db, vertex, tmp_
 
 def test_the_default_already_is_an_event_as_well(airflow_db, vertex, tmp_path, told):
     state, tasks, pushed = run(tmp_path, [keeper(told)], export_last_checkpoint_only=True, min_pass_rate=0.1)
-    assert (state, tasks["set_default"], tasks["publish"], tasks["copy_model"]) == (
+    assert (state, tasks["promote.set_default"], tasks["promote.publish"], tasks["copy.copy_model"]) == (
         "success", "skipped", "success", "skipped",
     )  # fmt: skip
     assert len(events(pushed["run_id"])) == 1
@@ -96,7 +98,7 @@ def test_the_default_already_is_an_event_as_well(airflow_db, vertex, tmp_path, t
 def test_nobody_is_no_event_and_a_message_to_those_who_want_it(airflow_db, vertex, tmp_path, told):
     entries = [keeper(told, ["nobody"]), keeper(tmp_path / "other", ["promoted", "failed"])]
     state, tasks, pushed = run(tmp_path, entries, min_pass_rate=1.0, epoch_count=2)
-    assert (state, tasks["publish"], tasks["notify"]) == ("success", "skipped", "success")
+    assert (state, tasks["promote.publish"], tasks["notify"]) == ("success", "skipped", "success")
     assert events(pushed["run_id"]) == []
     (message,) = kept(told)
     assert (message["gemini"]["event"], message["gemini"]["outcome"]) == ("nobody", "nobody")
@@ -108,14 +110,14 @@ def test_a_failed_run_stays_failed_and_says_why(airflow_db, vertex, tmp_path, to
     vertex.faults([{"job": {}, "outcome": "failed", "error": {"code": 3, "message": "Bad data."}}])
     state, tasks, pushed = run(tmp_path, [keeper(told)])
     assert state == "failed"
-    assert (tasks["publish"], tasks["notify"], tasks["notify_failure"]) == (
+    assert (tasks["promote.publish"], tasks["notify"], tasks["notify_failure"]) == (
         "upstream_failed", "upstream_failed", "success",
     )  # fmt: skip
     (message,) = kept(told)
     assert message["gemini"]["event"] == "failed"
-    assert "wait_for_tuning_job: Tuning job" in message["gemini"]["reason"]
+    assert "tune.wait_for_tuning_job: Tuning job" in message["gemini"]["reason"]
     assert "Bad data." in message["text"]
-    assert message["gemini"]["tuning_job"] == pushed["create_tuning_job"]
+    assert message["gemini"]["tuning_job"] == pushed["tune.create_tuning_job"]
 
 
 def test_a_notifier_that_fails_changes_nothing(airflow_db, vertex, tmp_path, told):
@@ -136,7 +138,7 @@ def test_aliases_that_are_refused_fail_the_run_and_the_copy_is_made(airflow_db, 
         tmp_path, [keeper(told)], version_aliases=True, copy_location="europe-west4", min_pass_rate=0.1
     )
     assert state == "failed"
-    assert (tasks["publish"], tasks["verify_copy"], tasks["report"]) == ("failed", "success", "success")
+    assert (tasks["promote.publish"], tasks["copy.verify_copy"], tasks["report"]) == ("failed", "success", "success")
     assert (tasks["notify"], tasks["notify_failure"]) == ("upstream_failed", "success")
     assert events(pushed["run_id"]) == []
     (message,) = kept(told)

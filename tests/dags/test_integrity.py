@@ -62,15 +62,23 @@ def test_the_dags_that_there_are(dags):
 def test_the_steps_of_the_pipeline_stand_in_the_documented_order(dags):
     dag = dags["gemini_checkpoint_tuning"]
     steps = [task.task_id for task in dag.topological_sort() if not task.is_teardown]
-    assert steps[:4] == ["validate", "create_tuning_job", "wait_for_tuning_job", "list_checkpoints"]
-    assert set(steps[4:7]) == {"read_metrics", "smoke_test", "smoke_test_champion"}
-    assert steps[7:10] == ["choose", "approve", "set_default"]
-    after = [task for task in steps[10:] if task != "publish"]  # beside the copy
-    assert after == ["copy_model", "verify_copy", "report", "notify", "notify_failure"]
-    assert dag.get_task("publish").downstream_task_ids == {"notify", "notify_failure"}
-    assert dag.get_task("publish").upstream_task_ids >= {"choose", "approve", "set_default"}
-    assert dag.get_task("wait_for_tuning_job").deferrable
-    assert dag.get_task("copy_model").deferrable
+    assert steps[:4] == ["validate", "tune.create_tuning_job", "tune.wait_for_tuning_job", "evaluate.list_checkpoints"]
+    assert set(steps[4:7]) == {"evaluate.read_metrics", "evaluate.smoke_test", "evaluate.smoke_test_champion"}
+    assert steps[7:11] == ["choose", "route", "promote.approve", "promote.set_default"]
+    after = [task for task in steps[11:] if task != "promote.publish"]  # beside the copy
+    assert after == ["copy.copy_model", "copy.verify_copy", "report", "notify", "notify_failure"]
+    assert dag.get_task("promote.publish").downstream_task_ids == {"notify", "notify_failure"}
+    assert dag.get_task("promote.publish").upstream_task_ids >= {
+        "choose",
+        "route",
+        "promote.approve",
+        "promote.set_default",
+    }
+    assert set(dag.task_group.children) == {
+        "validate", "tune", "evaluate", "choose", "route", "promote", "copy", "report", "notify", "notify_failure"
+    }  # fmt: skip
+    assert dag.get_task("tune.wait_for_tuning_job").deferrable
+    assert dag.get_task("copy.copy_model").deferrable
 
 
 def test_reading_a_dag_twice_gives_the_same_dag():
@@ -85,7 +93,7 @@ def test_reading_a_dag_twice_gives_the_same_dag():
 
 def test_jobs_in_flight_are_held_back_by_a_pool_from_their_creation_to_their_end(dags):
     dag = dags["gemini_checkpoint_tuning"]
-    create, wait = dag.get_task("create_tuning_job"), dag.get_task("wait_for_tuning_job")
+    create, wait = dag.get_task("tune.create_tuning_job"), dag.get_task("tune.wait_for_tuning_job")
     assert create.pool == wait.pool == "gemini_tuning_jobs"
     assert wait.weight_rule == create.weight_rule  # absolute: else a task's weight is that of all that follow
     assert wait.priority_weight > create.priority_weight
@@ -93,26 +101,26 @@ def test_jobs_in_flight_are_held_back_by_a_pool_from_their_creation_to_their_end
 
 
 def test_a_teardown_looks_after_abandoned_jobs_and_counts_for_the_state_of_the_run(dags):
-    teardown = dags["gemini_checkpoint_tuning"].get_task("cancel_abandoned_job")
+    teardown = dags["gemini_checkpoint_tuning"].get_task("tune.cancel_abandoned_job")
     assert teardown.is_teardown
     assert teardown.on_failure_fail_dagrun
     assert teardown.retries >= 5
-    assert teardown.upstream_task_ids == {"wait_for_tuning_job"}
+    assert teardown.upstream_task_ids == {"tune.wait_for_tuning_job"}
 
 
 def test_a_run_has_the_state_of_its_last_tasks_and_no_other_teardown_keeps_it_alive(dags):
     """A teardown at the end would keep a run from being failed by hand; one task for both ends would hide failures."""
     dag = dags["gemini_checkpoint_tuning"]
-    assert {task.task_id for task in dag.tasks if task.is_teardown} == {"cancel_abandoned_job"}
+    assert {task.task_id for task in dag.tasks if task.is_teardown} == {"tune.cancel_abandoned_job"}
     last = {task.task_id: task.trigger_rule for task in dag.tasks if not task.downstream_task_ids}
-    del last["cancel_abandoned_job"]
+    del last["tune.cancel_abandoned_job"]
     assert last == {"notify": "none_failed", "notify_failure": "one_failed"}
 
 
 def test_who_checks_and_who_tells_read_the_same_file(dags):
     dag = dags["gemini_checkpoint_tuning"]
     files = {dag.get_task(task).notifications for task in ("validate", "notify", "notify_failure")}
-    (notifier,) = dag.get_task("approve").notifiers
+    (notifier,) = dag.get_task("promote.approve").notifiers
     assert files == {notifier.notifications} == {str(REPOSITORY / "dags" / "config" / "notifications.yaml")}
 
 

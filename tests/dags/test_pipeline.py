@@ -54,7 +54,7 @@ def defaults(vertex):
 def test_the_winner_is_not_the_default(dag, vertex):
     state, tasks, report = run(dag, copy_location="europe-west4", copy_model_id="ferry-copy")
     assert state == "success"
-    not_needed = {"smoke_test_champion", "approve", "notify", "notify_failure"}
+    not_needed = {"evaluate.smoke_test_champion", "promote.approve", "notify", "notify_failure"}
     assert {task for task, state in tasks.items() if state != "success"} == not_needed
     assert report["default_before"] == "6"
     assert report["winner"] == report["default_after"] != "6"
@@ -66,7 +66,7 @@ def test_the_winner_is_not_the_default(dag, vertex):
 def test_the_winner_is_the_default_already(dag, vertex):
     state, tasks, report = run(dag, export_last_checkpoint_only=True, min_pass_rate=0.1)
     assert state == "success"
-    assert (tasks["set_default"], tasks["copy_model"], tasks["verify_copy"]) == ("skipped",) * 3
+    assert (tasks["promote.set_default"], tasks["copy.copy_model"], tasks["copy.verify_copy"]) == ("skipped",) * 3
     assert report["default_before"] == report["default_after"] == report["winner"]
     assert report["copy"] is None
     assert not [r for r in vertex.requests() if r["method"] == "PATCH"]
@@ -75,14 +75,18 @@ def test_the_winner_is_the_default_already(dag, vertex):
 def test_the_winner_is_the_default_already_and_is_copied(dag, vertex):
     state, tasks, report = run(dag, export_last_checkpoint_only=True, min_pass_rate=0.1, copy_location="europe-west4")
     assert state == "success"
-    assert (tasks["set_default"], tasks["copy_model"], tasks["verify_copy"]) == ("skipped", "success", "success")
+    assert (tasks["promote.set_default"], tasks["copy.copy_model"], tasks["copy.verify_copy"]) == (
+        "skipped",
+        "success",
+        "success",
+    )
     assert report["copy"] in defaults(vertex)
 
 
 def test_nobody_is_good_enough(dag, vertex):
     state, tasks, report = run(dag, min_pass_rate=1.0, copy_location="europe-west4")
     assert state == "success"
-    assert (tasks["set_default"], tasks["copy_model"], tasks["verify_copy"]) == ("skipped",) * 3
+    assert (tasks["promote.set_default"], tasks["copy.copy_model"], tasks["copy.verify_copy"]) == ("skipped",) * 3
     assert tasks["report"] == "success"
     assert report["winner"] is None
     assert "below the minimum 100.0%" in report["reason"]
@@ -94,7 +98,7 @@ def test_only_what_is_better_than_the_champion_is_promoted(dag, again, vertex):
     _, _, first = run(dag)
     state, tasks, report = run(again, champion=first["tuned_model"])
     assert state == "success"
-    assert (tasks["smoke_test_champion"], tasks["set_default"]) == ("success", "skipped")
+    assert (tasks["evaluate.smoke_test_champion"], tasks["promote.set_default"]) == ("success", "skipped")
     assert (report["outcome"], report["winner"]) == ("champion kept", None)
     assert defaults(vertex)[report["tuned_model"]] == "6"
 
@@ -116,7 +120,7 @@ def test_a_checkpoint_that_is_not_deployed_does_not_stop_the_others(dag, vertex)
     vertex.faults([{"job": {}, "outcome": "checkpoint_without_endpoint", "checkpoint": "4"}])
     state, tasks, report = run(dag)
     assert state == "success"
-    assert tasks["smoke_test"] == "success"
+    assert tasks["evaluate.smoke_test"] == "success"
     assert report["winner"] not in (None, "4")
 
 
@@ -131,7 +135,7 @@ def test_a_failed_job_fails_the_run_and_nothing_is_changed(dag, vertex):
     vertex.faults([{"job": {}, "outcome": "failed", "error": {"code": 3, "message": "Bad data."}}])
     state, tasks, report = run(dag)
     assert state == "failed"
-    assert tasks["wait_for_tuning_job"] == "failed"
+    assert tasks["tune.wait_for_tuning_job"] == "failed"
     assert tasks["report"] == "upstream_failed"
     assert report is None
 
@@ -146,7 +150,7 @@ def test_a_malformed_dataset_stops_the_run_before_anything_is_paid(dag, vertex):
 
 def test_a_run_above_its_budget_ends_before_any_job_exists(dag, vertex):
     state, tasks, report = run(dag, budget=0.01)
-    assert (state, tasks["validate"], tasks["create_tuning_job"]) == ("failed", "failed", "upstream_failed")
+    assert (state, tasks["validate"], tasks["tune.create_tuning_job"]) == ("failed", "failed", "upstream_failed")
     assert report is None
     assert vertex.state()["tuningJobs"] == []
 

@@ -188,15 +188,15 @@ def test_a_folder_of_an_earlier_demo_is_emptied_unless_that_still_runs(tmp_path)
 def test_mapped_tasks_are_shown_as_one():
     instances = [
         {"task_id": "validate", "state": "success"},
-        {"task_id": "wait_for_tuning_job", "state": "deferred"},
-        {"task_id": "smoke_test", "state": "success"},
-        {"task_id": "smoke_test", "state": "running"},
+        {"task_id": "tune.wait_for_tuning_job", "state": "deferred"},
+        {"task_id": "evaluate.smoke_test", "state": "success"},
+        {"task_id": "evaluate.smoke_test", "state": "running"},
         {"task_id": "report", "state": None},
     ]
     states = task_states(instances)
     assert states["validate"] == "success"
-    assert states["wait_for_tuning_job"] == "deferred"
-    assert states["smoke_test"] == "running 1/2"
+    assert states["tune.wait_for_tuning_job"] == "deferred"
+    assert states["evaluate.smoke_test"] == "running 1/2"
     assert states["report"] == states["choose"] == "waiting"
 
 

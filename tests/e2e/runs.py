@@ -20,7 +20,8 @@ CONF = {
     "epoch_count": 6,
     "poll_interval": 1,
 }
-CREATE, WAIT, COPY, TEARDOWN = "create_tuning_job", "wait_for_tuning_job", "copy_model", "cancel_abandoned_job"
+CREATE, WAIT, TEARDOWN = "tune.create_tuning_job", "tune.wait_for_tuning_job", "tune.cancel_abandoned_job"
+COPY = "copy.copy_model"
 
 
 @dataclass

@@ -73,7 +73,7 @@ def test_the_best_of_all_checkpoints_is_chosen_by_all_questions(stack, data):
         min_pass_rate=0.5,
         concurrency=32,
     )
-    run.wait_for_state("wait_for_tuning_job", "deferred")
+    run.wait_for_state("tune.wait_for_tuning_job", "deferred")
     advance(stack)
     assert run.finish() == "success"
 
@@ -81,7 +81,7 @@ def test_the_best_of_all_checkpoints_is_chosen_by_all_questions(stack, data):
     assert len(gold) == QUESTIONS and None not in gold
     passed = Counter()
     for index in range(5):
-        summary = stack.api.xcom(run.dag_id, run.run_id, "smoke_test", map_index=index)
+        summary = stack.api.xcom(run.dag_id, run.run_id, "evaluate.smoke_test", map_index=index)
         lines = [json.loads(line) for line in stack.read(summary["results_uri"]).splitlines()]
         assert len({line["case_id"] for line in lines}) == len(lines) == QUESTIONS
         right = [final_number(line["answer"]) == number for line, number in zip(lines, gold, strict=True)]

@@ -9,7 +9,7 @@ from demo.stack import Stack
 
 pytestmark = pytest.mark.airflow
 
-APPROVE = "approve"
+APPROVE = "promote.approve"
 LENIENT = {"require_approval": True, "min_pass_rate": 0.3}  # so that several checkpoints pass the gates
 
 
@@ -28,7 +28,7 @@ def asked(stack, **params):
     return run
 
 
-def wait_for_question(run):
+def wait_for_question(run, task=APPROVE):
     """Wait until it asks, and until the scheduler has taken note that the worker is done.
 
     An answer within that second makes Airflow think that the worker has died: it fails the try, and asks again.
@@ -37,21 +37,21 @@ def wait_for_question(run):
     def heartbeat():
         return run.stack.api.get("/monitor/health")["scheduler"]["latest_scheduler_heartbeat"]
 
-    run.wait_for_state(APPROVE, "awaiting_input")
-    run.wait_for("the end of the worker", lambda: run.process(APPROVE) is None)
+    run.wait_for_state(task, "awaiting_input")
+    run.wait_for("the end of the worker", lambda: run.process(task) is None)
     for _ in range(2):
         seen = heartbeat()
         run.wait_for("the scheduler's next round", lambda seen=seen: heartbeat() > seen)
 
 
-def request(run):
+def request(run, task=APPROVE):
     """Return what a person sees."""
-    return run.stack.api.get(f"{run.path}/taskInstances/{APPROVE}/-1/hitlDetails")
+    return run.stack.api.get(f"{run.path}/taskInstances/{task}/-1/hitlDetails")
 
 
-def answer(run, option):
+def answer(run, option, task=APPROVE):
     """Answer as the UI does."""
-    path = f"/api/v2{run.path}/taskInstances/{APPROVE}/-1/hitlDetails"
+    path = f"/api/v2{run.path}/taskInstances/{task}/-1/hitlDetails"
     return run.stack.api.http.patch(path, json={"chosen_options": [option], "params_input": {}})
 
 
@@ -111,7 +111,7 @@ def test_rejected_and_asked_again(stack):
     report = run.xcom("report")
     assert (report["outcome"], report["winner"], report["default_after"]) == ("rejected", None, "6")
     assert default_of(stack, report) == "6"
-    assert run.state("set_default") == run.state("copy_model") == "skipped"
+    assert run.state("promote.set_default") == run.state("copy.copy_model") == "skipped"
 
     run.clear(APPROVE, downstream=True)
     wait_for_question(run)
@@ -142,7 +142,7 @@ def test_another_checkpoint_and_a_comparison_that_has_changed_is_not_decided_by_
     assert run.xcom(APPROVE)["outcome"] == "another checkpoint"
     assert default_of(stack, report) == report["winner"] != run.xcom("choose", "decision")["winner"]
 
-    results = stack.api.xcom(run.dag_id, run.run_id, "smoke_test", map_index=0)["results_uri"]
+    results = stack.api.xcom(run.dag_id, run.run_id, "evaluate.smoke_test", map_index=0)["results_uri"]
     lines = [json.loads(line) for line in stack.read(results).splitlines()]
     perfect = [{**line, "passed": True, "score": 1.0, "error": None} for line in lines]
     stack.write(results, "".join(json.dumps(line) + "\n" for line in perfect))

@@ -106,7 +106,7 @@ def open_overview(page, stack):
 
 
 def default_at_the_service(stack, run):
-    model = run.xcom("list_checkpoints", "tuned_model")
+    model = run.xcom("evaluate.list_checkpoints", "tuned_model")
     models = {m["name"]: m for m in stack.emulator("GET", "/state")["models"]}
     return models[model]["defaultCheckpointId"]
 
@@ -163,7 +163,7 @@ def test_the_chart_marks_checkpoints_winner_default_and_overfitting(stack, admin
     frame.get_by_text("The chart as a table").click()
     table = frame.get_by_role("region", name="Losses by step").locator("tbody tr")
     marked = [cells for cells in (line.locator("td").all_inner_texts() for line in table.all()) if cells[2]]
-    losses = finished.xcom("read_metrics")["checkpoints"]
+    losses = finished.xcom("evaluate.read_metrics")["checkpoints"]
     assert [cells[2] for cells in marked] == sorted(losses)
     assert [float(cells[1]) for cells in marked] == [
         float(f"{losses[number]['eval_loss']:.4g}") for number in sorted(losses)
@@ -187,7 +187,7 @@ def verdicts(stack, run):
     """Count by itself what the results files say: ``{case: {checkpoint: passed}}``."""
     found = {}
     for place in range(6):
-        uri = stack.api.xcom(run.dag_id, run.run_id, "smoke_test", map_index=place)["results_uri"]
+        uri = stack.api.xcom(run.dag_id, run.run_id, "evaluate.smoke_test", map_index=place)["results_uri"]
         for line in stack.read(uri).splitlines():
             result = json.loads(line)
             found.setdefault(result["case_id"], {})[str(place + 1)] = result["passed"]
@@ -435,7 +435,7 @@ def test_the_overview_filters_and_leads_to_the_run(stack, admin, finished):
 
 
 def test_the_tasks_link_to_the_console_and_to_the_page(stack, admin, finished):
-    links = stack.api.get(f"/dags/{finished.dag_id}/dagRuns/{finished.run_id}/taskInstances/set_default/links")
+    links = stack.api.get(f"/dags/{finished.dag_id}/dagRuns/{finished.run_id}/taskInstances/promote.set_default/links")
     addresses = links["extra_links"]
     assert addresses["Tuned model"].startswith("https://console.cloud.google.com/vertex-ai/models/")
     page = addresses["Checkpoints of this run"]

@@ -5,12 +5,14 @@ from dataclasses import replace
 import pytest
 from runs import CONF, Run, advance
 from support import LOCATION, SPEC, use_connection
-from test_human_gate import APPROVE, answer, request, wait_for_question
+from test_human_gate import answer, request, wait_for_question
 
 from demo.stack import Stack
 from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
 
 pytestmark = pytest.mark.airflow
+
+APPROVE = "approve"
 
 PROMOTION = "gemini_checkpoint_promotion"
 
@@ -73,17 +75,17 @@ def test_a_roll_back_without_a_promotion_says_what_to_do(stack, model):
 @pytest.mark.parametrize(("option", "default"), [("Approve checkpoint 2", "2"), ("Reject", "6")])
 def test_a_person_has_the_last_word(stack, model, option, default):
     run = promote(stack, model, checkpoint_id="2", require_approval=True, copy_location="europe-west4")
-    wait_for_question(run)
-    shown = request(run)
+    wait_for_question(run, APPROVE)
+    shown = request(run, APPROVE)
     assert shown["subject"] == "Make checkpoint 2 the default in place of checkpoint 6?"
     assert shown["options"] == ["Approve checkpoint 2", "Reject"]
     assert model.partition("/models/")[2].partition("@")[0] in shown["body"]
     assert registered(stack, model)[0] == "6"
-    assert answer(run, option).status_code == 200
+    assert answer(run, option, APPROVE).status_code == 200
     if option == "Reject":
         assert run.finish() == "success"
-        states = {task: run.state(task) for task in (APPROVE, "rejected", "set_default", "copy_model")}
-        assert states == {APPROVE: "success", "rejected": "success", "set_default": "skipped", "copy_model": "skipped"}
+        states = {task: run.state(task) for task in (APPROVE, "set_default", "publish", "copy_model")}
+        assert states == {APPROVE: "success", **dict.fromkeys(("set_default", "publish", "copy_model"), "skipped")}
     else:
         run.wait_for_state("copy_model", "deferred")
         advance(stack)

@@ -222,7 +222,7 @@ def test_a_promise_that_does_not_hold_is_named(vertex, wire):
     evidence = watched(vertex, wire)
     good = Outcome("success", [], {"winner": "2"}, report_there=True)
     assert broken(evidence, good) == []
-    assert broken(evidence, replace(good, state="failed", failed_tasks=["copy_model"])) == [
+    assert broken(evidence, replace(good, state="failed", failed_tasks=["copy.copy_model"])) == [
         "The run ends well: it is failed, failed: copy_model."
     ]
     assert "The winner is the default: 1 won, 2 is." in broken(evidence, replace(good, report={"winner": "1"}))

@@ -219,7 +219,7 @@ class _Trial:
     def _create_log(self) -> str:
         """Return what the task that creates the job has logged, a line each; nothing where there is none."""
         try:
-            lines = self._stack.api.log(DAG_ID, self._asked.run, "create_tuning_job").splitlines()
+            lines = self._stack.api.log(DAG_ID, self._asked.run, "tune.create_tuning_job").splitlines()
             return "\n".join(" ".join(str(json.loads(line).get("event")).split()) for line in lines)
         except (httpx.HTTPError, ValueError):
             return ""
@@ -236,7 +236,7 @@ class _Trial:
         self.evidence.jobs = list({**labelled, **{job["name"]: job for job in everywhere}}.values())
         if not self._watch.name:
             return
-        copied = self._xcom("copy_model") or {}
+        copied = self._xcom("copy.copy_model") or {}
         copy, operation = copied.get("model"), copied.get("operation")
         Collector(self._wire, self.evidence, self._watch.name, copy, operation).collect(self._pause)
         if options.cancel:

@@ -14,6 +14,7 @@ from gemini_tuning.operators.plan_retraining import GeminiPlanRetrainingOperator
 from gemini_tuning.operators.prompt_checkpoints import GeminiPromptCheckpointsOperator
 from gemini_tuning.operators.publish_model import GeminiPublishModelOperator
 from gemini_tuning.operators.read_tuning_metrics import GeminiReadTuningMetricsOperator
+from gemini_tuning.operators.route import GeminiRouteOperator
 from gemini_tuning.operators.run_cleanup import GeminiCleanupOperator
 from gemini_tuning.operators.set_default_checkpoint import GeminiSetDefaultCheckpointOperator
 from gemini_tuning.operators.smoke_test_champion import GeminiSmokeTestChampionOperator
@@ -40,6 +41,7 @@ __all__ = [
     "GeminiPromptCheckpointsOperator",
     "GeminiPublishModelOperator",
     "GeminiReadTuningMetricsOperator",
+    "GeminiRouteOperator",
     "GeminiSetDefaultCheckpointOperator",
     "GeminiSmokeTestChampionOperator",
     "GeminiSmokeTestCheckpointOperator",

@@ -1,12 +1,10 @@
-"""The step that chooses a checkpoint, and branches on what is to be done about it."""
+"""Choose the checkpoint to promote."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
-
-from airflow.sdk.bases.branch import BranchMixIn
 
 from gemini_tuning.core.case_outcomes import CaseOutcome, ResultError, outcomes_from_lines
 from gemini_tuning.core.exceptions import CheckpointError
@@ -25,16 +23,17 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class GeminiChooseCheckpointOperator(GeminiBaseOperator, BranchMixIn):
-    """Choose the checkpoint to ship and branch on what is to be done.
+class GeminiChooseCheckpointOperator(GeminiBaseOperator):
+    """Compare the checkpoints' smoke tests and choose the one to promote.
 
-    Reads the results files that the smoke tests name. The rules are those of :func:`gemini_tuning.selection.decide`.
-    Somebody has to approve: branch to ``approve_task_id``. The winner is not the default: to ``set_default_task_id``.
-    It is the default already: to ``copy_task_id``. Nobody is good enough: to ``no_winner_task_id``.
+    Reads the results files that the smoke tests name and applies the rules of
+    :func:`gemini_tuning.selection.decide.decide`. It changes nothing and does not branch:
+    :class:`~gemini_tuning.operators.GeminiRouteOperator` does, on ``next_step``.
 
-    XCom ``return_value``: the id of the chosen task, or of several (Airflow's branching). XCom ``decision``:
-    :meth:`gemini_tuning.selection.Decision.as_dict` with ``default_checkpoint_id`` and ``policy``, at most 8 KB with 10
-    checkpoints. XCom ``winner``: the checkpoint id, or ``None``.
+    XCom ``return_value``, and one XCom per key: ``{"decision", "winner", "next_step"}``. ``decision`` is
+    :meth:`gemini_tuning.selection.decision.Decision.as_dict` with ``default_checkpoint_id`` and ``policy``, at most
+    8 KB with 10 checkpoints; ``winner`` a checkpoint id or ``None``; ``next_step`` one of ``approve``,
+    ``set_default``, ``publish`` (the winner is already the default) and ``report`` (no winner).
 
     :param results: what the smoke tests pushed. (templated)
     :param champion: what the champion's smoke test pushed; ``None`` when there is no champion. (templated)
@@ -48,10 +47,6 @@ class GeminiChooseCheckpointOperator(GeminiBaseOperator, BranchMixIn):
     :param significance: two-sided; results of two checkpoints whose p-value is not below it are a tie. (templated)
     :param require_improvement: whether the winner must be significantly better than the champion. (templated)
     :param require_approval: whether a person has the last word. (templated)
-    :param approve_task_id: direct downstream task.
-    :param set_default_task_id: direct downstream task.
-    :param copy_task_id: direct downstream task, or several.
-    :param no_winner_task_id: direct downstream task.
     :raises ValueError: when a parameter is out of its range.
     :raises CheckpointError: when no checkpoint could be asked because the service was away.
     :raises ResultError: when results can't be compared, naming the file and line, or the field.
@@ -87,12 +82,9 @@ class GeminiChooseCheckpointOperator(GeminiBaseOperator, BranchMixIn):
         significance: float | str = 0.05,
         require_improvement: bool | str = False,
         require_approval: bool | str = False,
-        approve_task_id: str = "approve",
-        set_default_task_id: str = "set_default",
-        copy_task_id: str | list[str] = "copy_model",
-        no_winner_task_id: str = "report",
         **kwargs: Any,
     ) -> None:
+        kwargs.setdefault("multiple_outputs", True)
         super().__init__(**kwargs)
         self.results = results
         self.model = model
@@ -105,13 +97,9 @@ class GeminiChooseCheckpointOperator(GeminiBaseOperator, BranchMixIn):
         self.significance = significance
         self.require_improvement = require_improvement
         self.require_approval = require_approval
-        self.approve_task_id = approve_task_id
-        self.set_default_task_id = set_default_task_id
-        self.copy_task_id = copy_task_id
-        self.no_winner_task_id = no_winner_task_id
 
-    def execute(self, context: Context) -> Any:
-        """Decide, push the decision, go on with one task and skip the others."""
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Decide and return the decision."""
         policy, approval = self.policy(), flag(self.require_approval, "require_approval")
         results = as_list(self.results, "results")
         contenders = [self._contender(result, f"results, number {number}") for number, result in enumerate(results, 1)]
@@ -125,14 +113,11 @@ class GeminiChooseCheckpointOperator(GeminiBaseOperator, BranchMixIn):
         decision = decide(contenders, policy, champion, curves_from(self.metrics) if self.metrics else None)
         self._tell(decision)
         default = self.hook.get_model(self.model).default_checkpoint_id
-        pushed = {
-            **decision.as_dict(),
-            "default_checkpoint_id": default,
-            "policy": asdict(policy),
+        return {
+            "decision": {**decision.as_dict(), "default_checkpoint_id": default, "policy": asdict(policy)},
+            "winner": decision.winner,
+            "next_step": decision.next_step(default, require_approval=approval),
         }
-        context["ti"].xcom_push(key="decision", value=pushed)
-        context["ti"].xcom_push(key="winner", value=decision.winner)
-        return self.do_branch(context, self._next(decision, default, approval=approval))
 
     def policy(self) -> Policy:
         """Return the rendered parameters as one value.
@@ -199,10 +184,3 @@ class GeminiChooseCheckpointOperator(GeminiBaseOperator, BranchMixIn):
         for sign, words in (("+", assessment.speaks_for), ("-", assessment.speaks_against)):
             for text in words:
                 self.log.info("%s: %s %s", name, sign, text)
-
-    def _next(self, decision: Decision, default: str | None, *, approval: bool) -> str | list[str]:
-        if decision.winner is None:
-            return self.no_winner_task_id
-        if approval:
-            return self.approve_task_id
-        return self.copy_task_id if decision.winner == default else self.set_default_task_id

@@ -6,8 +6,6 @@ import uuid
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk.bases.branch import BranchMixIn
-
 from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.core.files import folder_problem, joined
 from gemini_tuning.core.text import short_repr
@@ -30,28 +28,33 @@ if TYPE_CHECKING:
 
 ROLL_BACK_KEY = "roll_back"  # in the task state store: from which checkpoint to which
 
-PUSHED = ("checkpoint_id", "default_checkpoint_id", "expected_default", "checkpoint", "reason", "results_uri")
+WITHOUT_CHECKPOINT = (
+    "checkpoint_id",
+    "default_checkpoint_id",
+    "expected_default",
+    "checkpoint",
+    "reason",
+    "results_uri",
+)
 
 BY_HAND = "Named by hand"
 
 BY_ROLL_BACK = "Roll-back: it was the default before the last promotion"
 
 
-class GeminiValidatePromotionOperator(GeminiBaseOperator, BranchMixIn):
-    """Find out which checkpoint is to be promoted, refuse what is not possible, and branch on what comes first.
+class GeminiValidatePromotionOperator(GeminiBaseOperator):
+    """Find the checkpoint to promote and refuse what is not possible.
 
-    A suite is given: branch to ``smoke_test_task_id``. Somebody has to approve: to ``gate_task_id``. Neither, or the
-    checkpoint is the default already, or there is none: to ``set_default_task_id``.
+    A rollback is to the checkpoint that the model's labels name (:mod:`gemini_tuning.registry.rollback_labels`). It is
+    found once per run: cleared after it has rolled back, the task does not read the new labels as the way back.
 
-    A roll-back is to the checkpoint that the model's record names (:mod:`gemini_tuning.registry.rollback_labels`). It
-    is found
-    once for each run: cleared after it has rolled back, the task does not take the way forth for the way back.
-
-    XCom ``return_value``: ``{"model", "checkpoint_id", "default_checkpoint_id", "expected_default", "checkpoint",
-    "reason", "results_uri"}``: the model with its version, the checkpoint to promote (``None``: none), the default now,
-    the default that must still be there when another one is set (``None``: any), the checkpoint as
-    :class:`~gemini_tuning.operators.GeminiSmokeTestCheckpointOperator` takes it, why this one, and the run's own
-    folder. XCom ``checkpoint``: the same checkpoint again.
+    XCom ``return_value``, and one XCom per key: ``{"model", "checkpoint_id", "default_checkpoint_id",
+    "expected_default", "checkpoint", "reason", "results_uri", "next_step"}``: the model with its version, the
+    checkpoint to promote (``None``: none), the current default, the default that must still be set when the new one is
+    (``None``: any), the checkpoint as :class:`~gemini_tuning.operators.GeminiSmokeTestCheckpointOperator` takes it, why
+    this one, the run's own folder. ``next_step`` is for :class:`~gemini_tuning.operators.GeminiRouteOperator`:
+    ``smoke_test`` when a suite is given, ``gate`` when only an approval is required, else ``set_default``, also when
+    the checkpoint is already the default or none is given.
 
     :param model: full name of the model. (templated)
     :param checkpoint_id: the checkpoint to promote. (templated)
@@ -61,9 +64,6 @@ class GeminiValidatePromotionOperator(GeminiBaseOperator, BranchMixIn):
     :param suite: smoke suite that the checkpoint has to pass; ``None`` or empty: none. (templated)
     :param results_uri: folder under which the run gets one for the suite's results. (templated)
     :param require_approval: whether a person has the last word. (templated)
-    :param smoke_test_task_id: direct downstream task.
-    :param gate_task_id: direct downstream task.
-    :param set_default_task_id: direct downstream task.
     :raises InvalidInputError: naming the parameter, also when the record does not say where to roll back to, or the
         default is not the expected one; nothing was changed or paid.
     :raises CheckpointError: when the model has no such checkpoint.
@@ -91,11 +91,9 @@ class GeminiValidatePromotionOperator(GeminiBaseOperator, BranchMixIn):
         suite: str | None = None,
         results_uri: str | None = None,
         require_approval: bool | str = False,
-        smoke_test_task_id: str = "smoke_test",
-        gate_task_id: str = "gate",
-        set_default_task_id: str = "set_default",
         **kwargs: Any,
     ) -> None:
+        kwargs.setdefault("multiple_outputs", True)
         super().__init__(**kwargs)
         self.model = model
         self.checkpoint_id = checkpoint_id
@@ -104,20 +102,16 @@ class GeminiValidatePromotionOperator(GeminiBaseOperator, BranchMixIn):
         self.suite = suite
         self.results_uri = results_uri
         self.require_approval = require_approval
-        self.smoke_test_task_id = smoke_test_task_id
-        self.gate_task_id = gate_task_id
-        self.set_default_task_id = set_default_task_id
 
-    def execute(self, context: Context) -> Any:
-        """Check, push, go on with one task and skip the others."""
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Check the parameters against the model and return what is to be done."""
         refuse_unknown_params(context)
         roll_back, approval = flag(self.roll_back, "roll_back"), flag(self.require_approval, "require_approval")
         named, suite = optional_text(self.checkpoint_id), optional_text(self.suite)
         self._refuse_contradictions(named, suite, roll_back=roll_back, approval=approval)
         if named is None and not roll_back:
             self.log.info("No checkpoint is given: the default of %s stays as it is", self.model)
-            pushed: dict[str, Any] = {"model": self.model, **dict.fromkeys(PUSHED)}
-            return self._go_on(context, pushed, self.set_default_task_id)
+            return {"model": self.model, **dict.fromkeys(WITHOUT_CHECKPOINT), "next_step": "set_default"}
         model = self.hook.get_model(self.model)
         target = str(named) if named is not None else self._earlier(model, context)
         checkpoint, expected = require_checkpoint(model, target), optional_text(self.expected_default)
@@ -126,7 +120,9 @@ class GeminiValidatePromotionOperator(GeminiBaseOperator, BranchMixIn):
         if roll_back or approval:  # they are about the default that is seen now
             expected = expected or default
         self.log.info("%s: the default is checkpoint %s, to be set is checkpoint %s", model.name, default, target)
-        pushed = {
+        if default == target:
+            self.log.info("Nothing to do: checkpoint %s is the default already", target)
+        return {
             "model": model.name,
             "checkpoint_id": target,
             "default_checkpoint_id": default,
@@ -134,12 +130,8 @@ class GeminiValidatePromotionOperator(GeminiBaseOperator, BranchMixIn):
             "checkpoint": checkpoint.as_dict(),
             "reason": BY_ROLL_BACK if roll_back else BY_HAND,
             "results_uri": self._folder(context) if suite else None,
+            "next_step": _next_step(default == target, suite, approval=approval),
         }
-        if default == target:
-            self.log.info("Nothing to do: checkpoint %s is the default already", target)
-            return self._go_on(context, pushed, self.set_default_task_id)
-        first = self.smoke_test_task_id if suite else self.gate_task_id if approval else self.set_default_task_id
-        return self._go_on(context, pushed, first)
 
     def _refuse_contradictions(self, named: str | None, suite: str | None, *, roll_back: bool, approval: bool) -> None:
         problem = None
@@ -179,8 +171,8 @@ class GeminiValidatePromotionOperator(GeminiBaseOperator, BranchMixIn):
             store.set(FOLDER_KEY, suffix, retention=NEVER_EXPIRE)
         return joined(str(self.results_uri), slug(ti.dag_id), f"{slug(ti.run_id)}-{suffix}")
 
-    def _go_on(self, context: Context, pushed: dict[str, Any], task_id: str) -> Any:
-        context["ti"].xcom_push(key="return_value", value=pushed)  # here: skipping leaves by an exception
-        context["ti"].xcom_push(key="checkpoint", value=pushed["checkpoint"])
-        self.do_branch(context, task_id)
-        return pushed
+
+def _next_step(is_default: bool, suite: str | None, *, approval: bool) -> str:
+    if is_default:
+        return "set_default"
+    return "smoke_test" if suite else "gate" if approval else "set_default"

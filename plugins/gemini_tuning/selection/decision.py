@@ -9,6 +9,7 @@ from typing import Any, Literal
 from gemini_tuning.core.text import shorten
 
 Outcome = Literal["promote", "keep_champion", "no_winner"]
+NextStep = Literal["approve", "set_default", "publish", "report"]
 
 MAX_BYTES = 7_700  # of the XCom with up to 10 checkpoints, to which the operator adds up to 300
 CHECKPOINTS = 10  # each further one may add a tenth of that
@@ -86,6 +87,19 @@ class Decision:
     champion: Assessment | None = None
     overfitting: str | None = None
     missing: tuple[str, ...] = ()
+
+    def next_step(self, default_checkpoint_id: str | None, *, require_approval: bool) -> NextStep:
+        """Return how the run continues.
+
+        :param default_checkpoint_id: the model's current default checkpoint.
+        :returns: ``report`` without a winner, ``approve`` when an approval is required, ``publish`` when the winner is
+            already the default, else ``set_default``.
+        """
+        if self.winner is None:
+            return "report"
+        if require_approval:
+            return "approve"
+        return "publish" if self.winner == default_checkpoint_id else "set_default"
 
     def as_dict(self) -> dict[str, Any]:
         """Return the XCom: plain JSON, under 8 KB with 10 checkpoints and the champion.

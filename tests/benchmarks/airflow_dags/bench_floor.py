@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
-from airflow.sdk import DAG, BaseOperator
+from airflow.sdk import DAG, BaseOperator, TaskGroup
 
 CHECKPOINTS = 6
 
@@ -37,16 +37,20 @@ class Deferred(Nothing):
 
 
 with DAG("bench_floor", schedule=None, params={"settle_seconds": 2}):
-    validate, create = Nothing(task_id="validate"), Nothing(task_id="create_tuning_job")
-    wait, copy = Deferred(task_id="wait_for_tuning_job"), Deferred(task_id="copy_model")
-    teardown = Nothing(task_id="cancel_abandoned_job").as_teardown()
-    checkpoints = Nothing(task_id="list_checkpoints")
-    tests = Nothing.partial(task_id="smoke_test").expand(number=list(range(CHECKPOINTS)))
-    beside = [Nothing(task_id="smoke_test_champion"), Nothing(task_id="read_metrics")]
-    choose, set_default = Nothing(task_id="choose"), Nothing(task_id="set_default")
-    verify, report = Nothing(task_id="verify_copy"), Nothing(task_id="report")
-    publish, notify = Nothing(task_id="publish"), Nothing(task_id="notify")
+    validate, choose, route, report = (Nothing(task_id=name) for name in ("validate", "choose", "route", "report"))
+    with TaskGroup("tune"):
+        create, wait = Nothing(task_id="create_tuning_job"), Deferred(task_id="wait_for_tuning_job")
+        teardown = Nothing(task_id="cancel_abandoned_job").as_teardown()
+    with TaskGroup("evaluate"):
+        checkpoints = Nothing(task_id="list_checkpoints")
+        tests = Nothing.partial(task_id="smoke_test").expand(number=list(range(CHECKPOINTS)))
+        beside = [Nothing(task_id="smoke_test_champion"), Nothing(task_id="read_metrics")]
+    with TaskGroup("promote"):
+        set_default, publish = Nothing(task_id="set_default"), Nothing(task_id="publish")
+    with TaskGroup("copy"):
+        copy, verify = Deferred(task_id="copy_model"), Nothing(task_id="verify_copy")
+    notify = Nothing(task_id="notify")
     validate >> create >> wait >> [checkpoints, teardown]
-    checkpoints >> [tests, *beside] >> choose >> set_default >> [publish, copy]
+    checkpoints >> [tests, *beside] >> choose >> route >> set_default >> [publish, copy]
     copy >> verify >> report
     [publish, report] >> notify

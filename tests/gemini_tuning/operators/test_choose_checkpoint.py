@@ -1,4 +1,4 @@
-"""The step that chooses: results files and summaries in, a decision and a branch out."""
+"""The choice: results files and summaries in, a decision and the next step out."""
 
 import json
 from types import SimpleNamespace
@@ -10,8 +10,6 @@ from gemini_tuning.core.case_outcomes import ResultError
 from gemini_tuning.core.exceptions import CheckpointError
 from gemini_tuning.core.files import JSONL, Files
 from gemini_tuning.operators import GeminiChooseCheckpointOperator
-
-ALL = frozenset({"approve", "set_default", "copy_model", "report"})
 
 
 def results_file(folder, name, right, cases=20, critical=()):
@@ -38,8 +36,8 @@ def summary(folder, name, right, cases=20, critical=(), **change):
 
 
 @pytest.fixture
-def choose(tmp_path, monkeypatch):
-    """Runs the step with checkpoints of which so many cases passed; returns the branch and the XComs."""
+def choose(tmp_path):
+    """Runs the operator with checkpoints of which so many cases passed; returns the next step and the XCom."""
 
     hook = SimpleNamespace(get_model=lambda name: SimpleNamespace(default_checkpoint_id=name))  # the name says it
 
@@ -50,20 +48,20 @@ def choose(tmp_path, monkeypatch):
         arguments = {"results": results, "champion": champion, "model": default, "min_pass_rate": 0.5}
         operator = GeminiChooseCheckpointOperator(task_id="choose", **{**arguments, **change})
         operator.__dict__["hook"] = hook
-        monkeypatch.setattr(operator, "do_branch", lambda _, branch: branch)  # skips the others: Airflow's business
-        ctx = context()
-        return operator.execute(ctx), ctx["ti"].xcoms
+        assert operator.multiple_outputs
+        found = operator.execute(context())
+        return found["next_step"], found
 
     return run
 
 
-def test_it_branches_on_what_is_to_be_done(choose):
+def test_next_step_depends_on_winner_and_default(choose):
     assert choose(11, 20, 12)[0] == "set_default"
-    assert choose(11, 12, 20)[0] == "copy_model"
+    assert choose(11, 12, 20)[0] == "publish"
     assert choose(1, 2, 3)[0] == "report"
 
 
-def test_a_person_is_asked_when_there_is_something_to_approve(choose):
+def test_next_step_with_required_approval_is_to_approve_a_winner(choose):
     assert choose(11, 20, 12, require_approval=True)[0] == "approve"
     assert choose(11, 12, 20, require_approval="true")[0] == "approve"
     assert choose(1, 2, 3, require_approval=True)[0] == "report"

@@ -513,9 +513,11 @@ def test_a_plan_that_has_changed_since_it_was_shown(vertex, job, airflow):
     with pytest.raises(TaskAwaitingInput):
         airflow.execute(operator, store)
     changed = approver(plan(job, keep_checkpoints=["1"]))
-    with pytest.raises(InvalidInputError, match=r"plan has changed since this was asked.*DELETE .*clear the plan"):
+    with pytest.raises(
+        InvalidInputError, match=r"plan has changed since the approval was requested.*DELETE .*clear the plan"
+    ):
         changed.execute_complete(run_context(changed, store), {"chosen_options": ["Delete"], "params_input": {}})
-    with pytest.raises(InvalidInputError, match=r"plan of an earlier try.*nobody was asked"):
+    with pytest.raises(InvalidInputError, match=r"plan of an earlier try.*No approval was requested"):
         airflow.execute(changed, store, try_number=2)
 
 

@@ -34,13 +34,11 @@ def set_default(job, checkpoint_id, store=None, **change):
 
 
 def validate(job, store=None, **change):
-    """Return what the first step pushed, and the step it goes on with."""
+    """Return the XCom of the first task, and the next step."""
     operator = GeminiValidatePromotionOperator(task_id="validate", model=job.model, **change)
-    chosen = []
-    operator.do_branch = lambda _, branch: chosen.append(branch)  # skips the others: Airflow's business
-    ctx = context(store=store)
-    operator.execute(ctx)
-    return ctx["ti"].xcoms["return_value"], *chosen
+    assert operator.multiple_outputs
+    found = operator.execute(context(store=store))
+    return found, found["next_step"]
 
 
 def roll_back(job, store=None):
@@ -282,13 +280,10 @@ def test_what_the_next_steps_need_is_pushed(job):
 
 def test_without_a_suite_the_person_is_asked_about_what_was_named(job):
     found, _ = validate(job, checkpoint_id="1", require_approval=True)
-    gate = GeminiGatePromotionOperator(
-        task_id="gate", promotion=found, results=[None], model=job.model, require_approval=True
-    )
-    gate.do_branch = lambda _, branch: branch
-    ctx = context()
-    assert gate.execute(ctx) == "approve"
-    decision = ctx["ti"].xcoms["decision"]
+    gate = GeminiGatePromotionOperator(task_id="gate", promotion=found, results=[None], model=job.model)
+    pushed = gate.execute(context())
+    decision = pushed["decision"]
+    assert pushed["winner"] == "1"
     assert (decision["winner"], decision["default_checkpoint_id"]) == ("1", "3")
-    assert decision["reason"] == "Named by hand; no suite was asked."
+    assert decision["reason"] == "Named by hand; no suite was run."
     assert [each["passed_gates"] for each in decision["checkpoints"]] == [True]

@@ -1,0 +1,131 @@
+"""Base of the operators that request an approval from a user."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.providers.standard.operators.hitl import HITLOperator
+from airflow.sdk.execution_time.context import NEVER_EXPIRE
+
+from gemini_tuning.core.exceptions import InvalidInputError
+from gemini_tuning.core.text import short_repr
+from gemini_tuning.core.xcom import text
+from gemini_tuning.operators.base import RETRY_POLICY, optional_seconds
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+DAY = 24 * 3600.0  # seconds
+
+
+class ApprovalBase(HITLOperator):
+    """Requests an approval and accepts the response only for what was shown.
+
+    The request appears under Required Actions, on the home page and on the task. The task waits in
+    ``awaiting_input``, which occupies neither a worker slot nor a triggerer. Airflow checks who may respond: permission
+    for the DAG, and ``assigned_users``.
+
+    When what is to be approved has changed since the request, the response is not accepted and the task fails. Cleared,
+    the task requests the approval again. Airflow 3.3 keeps the text of a task instance's first request
+    (https://github.com/apache/airflow/pull/73235), so that works only while the text is the same; otherwise the task
+    fails with instructions.
+
+    :param timeout: seconds until a missing response counts as a rejection. (templated)
+    """
+
+    request_key: ClassVar[str]  # in the task state store: fingerprint of what was shown
+    shown: ClassVar[str]  # what the request shows
+    first_task: ClassVar[str]  # the task that produces it
+
+    def __init__(self, *, timeout: float | str = DAY, **kwargs: Any) -> None:
+        kwargs.setdefault("retry_policy", RETRY_POLICY)
+        super().__init__(**kwargs)
+        self.timeout = timeout
+
+    def prepare(self) -> str:
+        """Set ``options``, ``defaults`` and ``body``; return a fingerprint of them."""
+        raise NotImplementedError
+
+    def complete(self, context: Context, answer: str | None, by: Mapping[str, Any] | None, at: str | None) -> Any:
+        """Return the task's XCom.
+
+        :param answer: the chosen option; ``None`` when the request timed out.
+        :param by: ``{"id", "name"}`` of the user.
+        :param at: ISO time of the response.
+        """
+        raise NotImplementedError
+
+    def request(self, context: Context) -> Any:
+        """Send the request and wait for the response.
+
+        :raises InvalidInputError: when Airflow would show an earlier request with a different text.
+        """
+        fingerprint = self._prepare()
+        if context["ti"].try_number > 1 and self._shows_earlier_request(context):
+            raise InvalidInputError(
+                f"Airflow would show the {self.shown} of an earlier try, which is outdated. No approval was requested "
+                "and nothing was changed.",
+                code="outdated_request",
+                hint=self._instructions(context),
+            )
+        context["task_state_store"].set(self.request_key, fingerprint, retention=NEVER_EXPIRE)
+        return super().execute(context)
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
+        """Accept the response, or the time-out.
+
+        :raises InvalidInputError: when what is to be approved has changed since the request, or the response has not
+            exactly one option.
+        """
+        if context["task_state_store"].get(self.request_key) != self._prepare():
+            raise InvalidInputError(
+                f"The {self.shown} has changed since the approval was requested, so the response is not accepted. "
+                "Nothing was changed.",
+                code="request_changed",
+                hint=self._instructions(context),
+            )
+        at = event.get("responded_at")
+        responded_at = at.isoformat() if isinstance(at, datetime) else text(at)
+        user = event.get("responded_by_user")
+        if not user and event.get("error_type") in (None, "timeout"):
+            return self.complete(context, None, None, responded_at)
+        answers = super().execute_complete(context, event)["chosen_options"]
+        if len(answers) != 1:
+            raise InvalidInputError(
+                f"Expected exactly one option in the response, got {short_repr(answers)}.", code="not_one_option"
+            )
+        return self.complete(context, answers[0], user, responded_at)
+
+    def timeout_seconds(self) -> float:
+        """Return the rendered timeout."""
+        return optional_seconds(self.timeout, "timeout") or DAY
+
+    def _prepare(self) -> str:
+        self.response_timeout = timedelta(seconds=self.timeout_seconds())
+        return self.prepare()
+
+    def _shows_earlier_request(self, context: Context) -> bool:
+        """Create the request and compare it with what Airflow returns, which may be the request of an earlier try."""
+        from airflow.sdk.execution_time.comms import CreateHITLDetailPayload
+        from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
+
+        sent = {
+            "options": self.options,
+            "subject": self.subject,
+            "body": self.body,
+            "defaults": self.defaults,
+            "assigned_users": self.assigned_users or [],
+        }
+        payload = CreateHITLDetailPayload.model_validate({"ti_id": context["ti"].id, "params": {}, **sent})
+        returned: Any = SUPERVISOR_COMMS.send(payload)
+        return any((getattr(returned, name) or []) != (getattr(payload, name) or []) for name in sent)
+
+    def _instructions(self, context: Context) -> str:
+        ti = context["ti"]
+        address = f"/api/v2/dags/{ti.dag_id}/dagRuns/{ti.run_id}/taskInstances/{ti.task_id}"
+        return (
+            f"Delete this task instance (DELETE {address}), then clear {self.first_task} and its downstream tasks with "
+            "the option to run on the latest version: Airflow creates the task instance again, with a new request."
+        )
