@@ -16,10 +16,9 @@ from typing import Any
 from gemini_tuning.core.resources import ModelResponse
 from gemini_tuning.core.text import MAX_SHOWN, money, shorten
 from gemini_tuning.cost.prices import ModelPrice, PriceTable
-from gemini_tuning.datasets.dataset_check import DatasetReport
+from gemini_tuning.datasets.dataset_check import MAX_EXAMPLE_TOKENS, DatasetReport
 from gemini_tuning.datasets.examples import BYTES_PER_TOKEN
-from gemini_tuning.datasets.lines import MAX_EXAMPLE_TOKENS
-from gemini_tuning.datasets.token_sample import Count
+from gemini_tuning.datasets.token_sample import TokenCount
 from gemini_tuning.smoke.cases import Case
 from gemini_tuning.smoke.judge import MAX_JUDGED, judge_prompt
 from gemini_tuning.smoke.suite import Suite
@@ -69,7 +68,7 @@ class Plan:
     champion: Billed | None = None
     judge: Billed | None = None
     is_evaluated: bool = False
-    counted: Count | None = None
+    counted: TokenCount | None = None
     counted_cases: Mapping[str, int] = field(default_factory=dict)
 
     @property

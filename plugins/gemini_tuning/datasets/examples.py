@@ -1,81 +1,55 @@
-"""One line of a dataset: what is wrong with it, or what counts of it.
+"""One line of a dataset: an example, or the reason why it is not one.
 
-Decoded with msgspec, which checks types while it reads and says where one is wrong: faster than reading the JSON alone
-with the standard library, and one gigabyte is read line by line while somebody waits.
+Lines are decoded with msgspec, which checks the types while it reads and reports where one is wrong. Format:
+https://cloud.google.com/vertex-ai/generative-ai/docs/models/gemini-supervised-tuning-prepare
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.core.text import short_repr
 
+MAX_LINE_BYTES = 16 << 20  # far above an example's 131,072 tokens
 ROLES = ("user", "model")
-BYTES_PER_TOKEN = 4  # of UTF-8: a rule of thumb that holds for English, and within a third for most other languages
-# What the service reads from Cloud Storage beside text:
-# https://cloud.google.com/vertex-ai/generative-ai/docs/multimodal/image-understanding and the pages beside it.
-MIME_TYPES = frozenset(
-    {
-        "application/pdf",
-        "text/plain",
-        "image/png",
-        "image/jpeg",
-        "image/webp",
-        "image/heic",
-        "image/heif",
-        "audio/aac",
-        "audio/flac",
-        "audio/m4a",
-        "audio/mp3",
-        "audio/mp4",
-        "audio/mpeg",
-        "audio/mpga",
-        "audio/ogg",
-        "audio/opus",
-        "audio/pcm",
-        "audio/wav",
-        "audio/webm",
-        "audio/x-aac",
-        "audio/x-flac",
-        "audio/x-m4a",
-        "audio/x-wav",
-        "video/3gpp",
-        "video/avi",
-        "video/flv",
-        "video/mov",
-        "video/mp4",
-        "video/mpeg",
-        "video/mpegps",
-        "video/mpg",
-        "video/quicktime",
-        "video/webm",
-        "video/wmv",
-        "video/x-flv",
-    }
-)
+BYTES_PER_TOKEN = 4  # of UTF-8: holds for English, and within a third for most other languages
+# https://cloud.google.com/vertex-ai/generative-ai/docs/multimodal/image-understanding and the pages about other media.
+_MEDIA = {
+    "application": ("pdf",),
+    "text": ("plain",),
+    "image": ("png", "jpeg", "webp", "heic", "heif"),
+    "audio": (
+        *("aac", "flac", "m4a", "mp3", "mp4", "mpeg", "mpga", "ogg", "opus", "pcm", "wav", "webm"),
+        *("x-aac", "x-flac", "x-m4a", "x-wav"),
+    ),
+    "video": ("3gpp", "avi", "flv", "mov", "mp4", "mpeg", "mpegps", "mpg", "quicktime", "webm", "wmv", "x-flv"),
+}
+MIME_TYPES = frozenset(f"{kind}/{subtype}" for kind, subtypes in _MEDIA.items() for subtype in subtypes)
 
 
-class Fault(NamedTuple):
-    """What is wrong with an example.
+class ExampleError(InvalidInputError):
+    """A line is not an acceptable example.
 
-    :param kind: for counting: json, structure, roles, empty, mime_type or file_uri.
+    :param what: the problem.
+    :param field: path in the line's JSON, for example ``contents[0].role``.
+    :param code: json, too_long, structure, roles, empty, mime_type or file_uri.
     """
 
-    kind: str
-    text: str
+    def __init__(self, what: str, *, field: str = "", code: str) -> None:
+        super().__init__(f"{field}: {what}" if field else what, field=field, code=code)
 
 
 class Example(msgspec.Struct, gc=False):
-    """What counts of an acceptable one.
+    """An acceptable example.
 
-    :param key: a number that another example with the same turns has too, in this process.
-    :param input_tokens: estimated, of the instruction and the user's turns, files not counted.
-    :param output_tokens: estimated, of the model's turns.
-    :param files: ``gs://`` addresses that it names.
+    :param key: 64-bit hash of its turns, comparable within this process.
+    :param input_tokens: estimate for the system instruction and the user's turns, without files.
+    :param output_tokens: estimate for the model's turns.
+    :param files: ``gs://`` addresses in it.
     """
 
     key: int
@@ -92,7 +66,7 @@ class _File(msgspec.Struct, gc=False):
 
 
 class _Part(msgspec.Struct, gc=False):
-    """Protocol buffers read both spellings of a name in JSON."""
+    """Both spellings of a name are valid in the JSON form of protocol buffers."""
 
     text: str | UnsetType = UNSET
     file: _File | UnsetType = msgspec.field(default=UNSET, name="fileData")
@@ -110,147 +84,104 @@ class _Content(msgspec.Struct, gc=False):
     parts: list[_Part] | None = None
 
 
-class Line(msgspec.Struct, gc=False):
-    """A line as it was decoded, not checked any further."""
+class DatasetLine(msgspec.Struct, gc=False):
+    """A decoded line: the types are right, the rest is not checked yet."""
 
     contents: list[_Content] | None = None
     instruction: _Content | None = msgspec.field(default=None, name="systemInstruction")
     instruction_: _Content | None = msgspec.field(default=None, name="system_instruction")
 
 
-decode = msgspec.json.Decoder(Line).decode
-UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)  # what that raises
-_OTHERS = ("inline", "inline_", "call", "call_", "response", "response_")
+_decode = msgspec.json.Decoder(DatasetLine).decode
 
 
-def read_example(line: bytes) -> Example | Fault:
-    """Check one JSONL line."""
+def read_example(line: bytes) -> Example:
+    """Decode and check one line.
+
+    :raises ExampleError: when it is not an acceptable example.
+    """
+    if len(line) > MAX_LINE_BYTES:
+        raise ExampleError(f"longer than {MAX_LINE_BYTES} bytes", code="too_long")
     try:
-        example = decode(line)
+        return _checked(_decode(line))
     except msgspec.ValidationError as error:
-        return Fault("structure", _where(str(error)))
+        what, _, path = str(error).partition(" - at `$")
+        raise ExampleError(what, field=path.strip("`").lstrip("."), code="structure") from None
     except UnicodeDecodeError as error:
-        return Fault("json", f"not JSON: not UTF-8: {error.reason}")
+        raise ExampleError(f"not JSON: not UTF-8: {error.reason}", code="json") from None
     except RecursionError:
-        return Fault("json", "not JSON: nested too deeply")
+        raise ExampleError("not JSON: nested too deeply", code="json") from None
     except msgspec.DecodeError as error:
-        return Fault("json", f"not JSON: {str(error).removeprefix('JSON is malformed: ')}")
-    return judged(example)
+        raise ExampleError(f"not JSON: {str(error).removeprefix('JSON is malformed: ')}", code="json") from None
 
 
-def judged(example: Line) -> Example | Fault:
-    """Check what a line says."""
-    try:
-        return _checked(example)
-    except _FaultyError as error:
-        return error.fault
-
-
-class _FaultyError(Exception):
-    def __init__(self, kind: str, text: str) -> None:
-        super().__init__(text)
-        self.fault = Fault(kind, text)
-
-
-def _where(said: str) -> str:
-    """Put the place first, and count turns and parts as people do not: the path is that of the JSON."""
-    what, _, place = said.partition(" - at `$")
-    return f"{place.strip('`').lstrip('.')}: {what}" if place else what
-
-
-def _checked(example: Line) -> Example:
-    contents = example.contents
-    files: list[str] = []
+def _checked(line: DatasetLine) -> Example:
+    contents = line.contents
     if not contents:
-        raise _FaultyError("structure", "no contents")
-    texts, heard, spoken = _turns(contents, files)
+        raise ExampleError("required", field="contents", code="structure")
+    texts: list[str] = []
+    files: list[str] = []
+    sizes = [0, 0]
+    for turn, content in enumerate(contents):
+        speaker = turn & 1
+        if content.role != ROLES[speaker]:
+            expected = f"expected {ROLES[speaker]!r}: user and model alternate, starting with user"
+            field = f"contents[{turn}].role"
+            raise ExampleError(f"{short_repr(content.role)}, {expected}", field=field, code="roles")
+        text = _text(content.parts, turn, files)
+        texts.append(text)
+        sizes[speaker] += _size(text)
     if len(contents) & 1:
-        raise _FaultyError("roles", "the last turn is not the model's")
-    if instruction := example.instruction or example.instruction_:
-        heard += size(_said(instruction.parts, "systemInstruction", files))
-    key = hash(tuple(texts + files))
-    return Example(key, -(-heard // BYTES_PER_TOKEN), -(-spoken // BYTES_PER_TOKEN), files)
+        raise ExampleError("the last turn is not the model's", field="contents", code="roles")
+    if instruction := line.instruction or line.instruction_:
+        sizes[0] += _size(_text(instruction.parts, None, files))
+    input_bytes, output_bytes = sizes
+    return Example(
+        hash((*texts, *files)), -(-input_bytes // BYTES_PER_TOKEN), -(-output_bytes // BYTES_PER_TOKEN), files
+    )
 
 
-def question_and_answer(example: Line) -> tuple[str, str] | None:
-    """Return the texts of the simplest example, one text and another, as most are; ``None`` for all others."""
-    contents = example.contents
-    if contents is None or len(contents) != 2 or example.instruction is not None or example.instruction_ is not None:
-        return None
-    user, model = contents
-    asked, answered = user.parts, model.parts
-    if user.role != "user" or model.role != "model" or not asked or not answered or len(asked) + len(answered) != 2:
-        return None
-    question, answer = asked[0].text, answered[0].text
-    if question and answer and not question.isspace() and not answer.isspace():
-        return question, answer
-    return None
-
-
-def size(text: str) -> int:
+def _size(text: str) -> int:
     """Return the bytes of a text in UTF-8."""
     return len(text) if text.isascii() else len(text.encode(errors="replace"))
 
 
-def _turns(contents: list[_Content], files: list[str]) -> tuple[list[str], int, int]:
-    """Return the texts, and the bytes of the user's and the model's. The loop that all the time goes into."""
-    texts, sizes = [], [0, 0]
-    for turn, content in enumerate(contents):
-        speaker = turn & 1
-        if content.role != ROLES[speaker]:
-            raise _FaultyError("roles", _wrong_role(turn, content.role))
-        parts = content.parts
-        if parts and len(parts) == 1 and (text := parts[0].text) and not text.isspace():  # nearly every turn
-            pass
-        else:
-            text = _said(parts, turn, files)
-        texts.append(text)
-        sizes[speaker] += size(text)
-    return texts, sizes[0], sizes[1]
+def _text(parts: list[_Part] | None, turn: int | None, files: list[str]) -> str:
+    """Return the text of a turn and append the files in it.
 
-
-def _wrong_role(turn: int, role: str | None) -> str:
-    expected = f"expected {ROLES[turn & 1]!r} (user and model take turns, the user begins)"
-    return f"{_name(turn)}: role is {short_repr(role)}, {expected}"
-
-
-def _said(parts: list[_Part] | None, turn: int | str, files: list[str]) -> str:
-    """Return the text of a turn, and add the files that it names."""
+    :param turn: index; ``None`` for the system instruction.
+    """
+    if parts and len(parts) == 1 and (text := parts[0].text) and not text.isspace():  # nearly every turn
+        return text
+    place = "systemInstruction.parts" if turn is None else f"contents[{turn}].parts"
     if not parts:
-        raise _FaultyError("empty", f"{_name(turn)}: no parts")
-    return "\0".join([_text(part, turn, files) for part in parts])
+        raise ExampleError("required", field=place, code="empty")
+    return "\0".join([_part_text(part, f"{place}[{index}]", files) for index, part in enumerate(parts)])
 
 
-def _text(part: _Part, turn: int | str, files: list[str]) -> str:
+def _part_text(part: _Part, place: str, files: list[str]) -> str:
     if part.text is not UNSET:
         if not part.text.strip():
-            raise _FaultyError("empty", f"{_name(turn)}: an empty text")
+            raise ExampleError("empty", field=f"{place}.text", code="empty")
         return part.text
     for file in (part.file, part.file_):
         if file is not UNSET:
-            files.append(_address(file, turn))
+            files.append(_uri(file, place))
             return ""
-    for name in _OTHERS:
-        if (value := getattr(part, name)) is not UNSET:
+    for value in (part.inline, part.inline_, part.call, part.call_, part.response, part.response_):
+        if value is not UNSET:
             return " ".join(f"{key} {bytes(raw).decode(errors='replace')}" for key, raw in value.items())
-    raise _FaultyError(
-        "empty", f"{_name(turn)}: a part that is none of text, fileData, inlineData, functionCall, functionResponse"
-    )
+    expected = "expected one of text, fileData, inlineData, functionCall, functionResponse"
+    raise ExampleError(expected, field=place, code="empty")
 
 
-def _address(file: _File, turn: int | str) -> str:
-    mime, uri = file.mime or file.mime_, file.uri or file.uri_
+def _uri(file: _File, place: str) -> str:
+    mime, uri = file.mime or file.mime_, file.uri or file.uri_ or ""
     if mime not in MIME_TYPES:
-        raise _FaultyError(
-            "mime_type", f"{_name(turn)}: fileData: mimeType is {short_repr(mime)}, which Gemini does not read"
-        )
-    bucket, _, name = (uri or "").removeprefix("gs://").partition("/")
-    if not (uri or "").startswith("gs://") or not bucket or not name:
-        raise _FaultyError(
-            "file_uri", f"{_name(turn)}: fileData: fileUri is {short_repr(uri)}, expected gs://BUCKET/OBJECT"
-        )
-    return str(uri)
-
-
-def _name(turn: int | str) -> str:
-    return turn if isinstance(turn, str) else f"contents, turn {turn + 1}"
+        what = f"{short_repr(mime)} is not a MIME type that Gemini accepts"
+        raise ExampleError(what, field=f"{place}.fileData.mimeType", code="mime_type")
+    bucket, _, name = uri.removeprefix("gs://").partition("/")
+    if not uri.startswith("gs://") or not bucket or not name:
+        what = f"expected gs://BUCKET/OBJECT, not {short_repr(uri)}"
+        raise ExampleError(what, field=f"{place}.fileData.fileUri", code="file_uri")
+    return uri

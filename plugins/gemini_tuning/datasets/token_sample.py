@@ -1,4 +1,4 @@
-"""Some examples of a file, for the service to count: evenly spaced, and always the same ones. Pure."""
+"""A sample of a dataset, for the service to count tokens: evenly spaced, the same lines each time."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-MOST = 50  # examples
-MAX_LINE = 1 << 20  # bytes; a longer one, of which there is hardly any, is left out
-_KINDS = (  # of a part, as JSON may spell it
+SAMPLE_SIZE = 50  # examples
+MAX_SAMPLED_BYTES = 1 << 20  # longer lines are left out
+_PART_KINDS = (  # with both spellings of JSON
     ("text", "text"),
     ("fileData", "file_data"),
     ("inlineData", "inline_data"),
@@ -18,21 +18,23 @@ _KINDS = (  # of a part, as JSON may spell it
 )
 
 
-class Prompt(NamedTuple):
-    """What the service is asked to count.
+class TokenPrompt(NamedTuple):
+    """Contents of a ``countTokens`` request.
+
+    https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/count-tokens
 
     :param contents: turns in the API's JSON.
-    :param system_instruction: the same; ``None`` without one.
+    :param system_instruction: the same.
     """
 
     contents: list[dict[str, Any]]
     system_instruction: dict[str, Any] | None
 
 
-class Count(NamedTuple):
-    """What the service counted in a sample.
+class TokenCount(NamedTuple):
+    """Tokens of a sample.
 
-    :param model: that was asked.
+    :param model: that counted.
     :param examples: in the sample.
     :param counted: their tokens as the service counts them.
     :param estimated: their tokens by our estimate.
@@ -45,64 +47,65 @@ class Count(NamedTuple):
 
     @property
     def ratio(self) -> float | None:
-        """By how much the estimate is too small, above 1, or too big; ``None`` for want of anything to compare."""
+        """Counted by estimated tokens; ``None`` when one of them is 0."""
         return round(self.counted / self.estimated, 6) if self.counted and self.estimated else None
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the form that goes to XCom."""
+        """Return the form for XCom."""
         return {**self._asdict(), "ratio": self.ratio}
 
 
 @dataclass
-class Sample:
-    """Keeps every n-th line of a file that is read once, however long it is: n doubles when there are too many.
+class TokenSample:
+    """Keeps every n-th line of a file of unknown length; n doubles whenever there are too many.
 
-    :param most: lines that are kept in the end; at least half as many of a file that has them.
-    :param lines: by their numbers, the first is 1.
+    :param size: most lines that are kept; at least half as many of a file that has them.
+    :param lines: by line number.
     """
 
-    most: int = MOST
+    size: int = SAMPLE_SIZE
     lines: dict[int, bytes] = field(default_factory=dict)
-    _every: int = 1
+    _step: int = 1
     _next: int = 1
 
-    def look(self, lines: Sequence[bytes], first: int) -> None:
-        """Take what is wanted of the next lines.
+    def add(self, lines: Sequence[bytes], first: int) -> None:
+        """Keep some of the next lines.
 
         :param first: number of the first of them.
         """
-        while (at := self._next - first) < len(lines):
-            line = lines[at]
-            if not line or line.isspace() or len(line) > MAX_LINE:
+        while (index := self._next - first) < len(lines):
+            line = lines[index]
+            if not line or line.isspace() or len(line) > MAX_SAMPLED_BYTES:
                 self._next += 1
                 continue
             self.lines[self._next] = line
-            if len(self.lines) > self.most:
+            if len(self.lines) > self.size:
                 self.lines = dict(list(self.lines.items())[::2])
-                self._every *= 2
-            self._next += self._every
+                self._step *= 2
+            self._next += self._step
 
 
-def prompt(line: bytes) -> Prompt:
-    """Return an acceptable example as the service counts it, all turns of it, without fields that it does not know."""
+def example_prompt(line: bytes) -> TokenPrompt:
+    """Return an acceptable example with all its turns, without the fields that the service does not know."""
     example = json.loads(line)
     instruction = example.get("systemInstruction") or example.get("system_instruction")
-    return Prompt(
-        [_content(content) for content in example["contents"]], _content(instruction) if instruction else None
-    )
+    contents = [_content(content) for content in example["contents"]]
+    return TokenPrompt(contents, _content(instruction) if instruction else None)
 
 
-def prompt_of(turns: Iterable[Mapping[str, Any]], system_instruction: str | None = None) -> Prompt:
-    """Return a prompt of a suite as the service counts it.
+def case_prompt(turns: Iterable[Mapping[str, Any]], system_instruction: str | None = None) -> TokenPrompt:
+    """Return the prompt of a suite's case.
 
-    :param turns: as :meth:`~gemini_tuning.smoke.cases.Turn.as_dict` gives them.
+    :param turns: as :meth:`~gemini_tuning.smoke.cases.Turn.as_dict` returns them.
     """
-    contents = [{"role": turn["role"], "parts": [_own_part(part) for part in turn["parts"]]} for turn in turns]
-    return Prompt(contents, {"parts": [{"text": system_instruction}]} if system_instruction else None)
-
-
-def _own_part(part: Mapping[str, Any]) -> dict[str, Any]:
-    return _part({"text": part["text"]} if "text" in part else {"fileData": part})
+    contents = [
+        {
+            "role": turn["role"],
+            "parts": [_part(part if "text" in part else {"fileData": part}) for part in turn["parts"]],
+        }
+        for turn in turns
+    ]
+    return TokenPrompt(contents, {"parts": [{"text": system_instruction}]} if system_instruction else None)
 
 
 def _content(raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -111,7 +114,7 @@ def _content(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _part(raw: Mapping[str, Any]) -> dict[str, Any]:
-    for name, other in _KINDS:
+    for name, other in _PART_KINDS:
         value = raw.get(name, raw.get(other))
         if value is not None:
             return {name: _file(value) if name == "fileData" else value}

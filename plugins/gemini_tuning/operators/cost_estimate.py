@@ -14,8 +14,15 @@ from gemini_tuning.cost.estimate import Billed, Plan, estimate, names_files, obj
 from gemini_tuning.cost.estimate_text import entry, in_words
 from gemini_tuning.cost.prices import PriceTable, load_prices
 from gemini_tuning.datasets.dataset_check import DatasetReport
-from gemini_tuning.datasets.examples import Example, read_example
-from gemini_tuning.datasets.token_sample import MOST, Count, Prompt, Sample, prompt, prompt_of
+from gemini_tuning.datasets.examples import read_example
+from gemini_tuning.datasets.token_sample import (
+    SAMPLE_SIZE,
+    TokenCount,
+    TokenPrompt,
+    TokenSample,
+    case_prompt,
+    example_prompt,
+)
 from gemini_tuning.operators.base import (
     GeminiBaseOperator,
     flag,
@@ -44,7 +51,7 @@ class CostInputs:
     epochs: int | None
     last_checkpoint_only: bool
     is_evaluated: bool
-    sample: Sample | None
+    sample: TokenSample | None
 
 
 class CostEstimateMixin(GeminiBaseOperator):
@@ -117,7 +124,7 @@ class CostEstimateMixin(GeminiBaseOperator):
             epochs=epochs,
             last_checkpoint_only=flag(self.export_last_checkpoint_only, "export_last_checkpoint_only"),
             is_evaluated=bool(optional_json(self.evaluation_metrics, list, "evaluation_metrics")),
-            sample=Sample() if wanted else None,
+            sample=TokenSample() if wanted else None,
         )
 
     def cost(
@@ -164,7 +171,7 @@ class CostEstimateMixin(GeminiBaseOperator):
         """Return a model with the one whose prices count for it."""
         return Billed(name, self.hook.get_base_model(name) if "/" in name else name)
 
-    def _count(self, costing: CostInputs, suite: Suite | None) -> tuple[Count | None, dict[str, int]]:
+    def _count(self, costing: CostInputs, suite: Suite | None) -> tuple[TokenCount | None, dict[str, int]]:
         """Let the service count the sample, and the prompts that name files."""
         if costing.sample is None:
             return None, {}
@@ -173,25 +180,21 @@ class CostEstimateMixin(GeminiBaseOperator):
             return None, {}
         lines = costing.sample.lines
         cases = {case.id: case for case in suite.cases if names_files(case)} if suite else {}
-        asked = dict(list(cases.items())[:MOST])
-        prompts = {f"line {number}": prompt(line) for number, line in lines.items()}
+        asked = dict(list(cases.items())[:SAMPLE_SIZE])
+        prompts = {f"line {number}": example_prompt(line) for number, line in lines.items()}
         prompts |= {
-            f"case {name}": prompt_of([turn.as_dict() for turn in case.contents], case.system_instruction)
+            f"case {name}": case_prompt([turn.as_dict() for turn in case.contents], case.system_instruction)
             for name, case in asked.items()
         }
         found = asyncio.run(self._counts(model, prompts))
-        estimated = sum(
-            example.input_tokens + example.output_tokens
-            for example in map(read_example, lines.values())
-            if isinstance(example, Example)
-        )
+        estimated = sum(example.input_tokens + example.output_tokens for example in map(read_example, lines.values()))
         counted = sum(found[f"line {number}"] for number in lines)
-        return Count(model, len(lines), counted, estimated), {name: found[f"case {name}"] for name in asked}
+        return TokenCount(model, len(lines), counted, estimated), {name: found[f"case {name}"] for name in asked}
 
-    async def _counts(self, model: str, prompts: Mapping[str, Prompt]) -> dict[str, int]:
+    async def _counts(self, model: str, prompts: Mapping[str, TokenPrompt]) -> dict[str, int]:
         room = asyncio.Semaphore(COUNTS_AT_ONCE)
 
-        async def count(name: str, what: Prompt) -> tuple[str, int]:
+        async def count(name: str, what: TokenPrompt) -> tuple[str, int]:
             async with room:
                 try:
                     return name, await self.hook.acount_tokens(

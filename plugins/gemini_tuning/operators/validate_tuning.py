@@ -14,8 +14,12 @@ from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.core.files import JSON, Files, folder_problem, joined
 from gemini_tuning.core.names import gcs_problem, serving_problem
 from gemini_tuning.core.text import short_repr
-from gemini_tuning.datasets.dataset_check import DatasetReport, check_training_dataset, check_validation_dataset
-from gemini_tuning.datasets.lines import MAX_FILES
+from gemini_tuning.datasets.dataset_check import (
+    MAX_FILES,
+    DatasetReport,
+    check_training_dataset,
+    check_validation_dataset,
+)
 from gemini_tuning.operators.base import GCP_FIELDS, optional_text, refuse_unknown_params
 from gemini_tuning.operators.cost_estimate import CostEstimateMixin, CostInputs
 from gemini_tuning.reporting.notifications import check_notifications
@@ -132,9 +136,7 @@ class GeminiValidateTuningOperator(CostEstimateMixin):
 
     def _check_datasets(self, costing: CostInputs | None) -> tuple[DatasetReport, DatasetReport | None]:
         sample = costing.sample if costing else None
-        there = self.hook.object_versions(self.training_dataset_uri).get(self.training_dataset_uri)
-        blocks = self.hook.read_blocks(self.training_dataset_uri)
-        training = check_training_dataset(blocks, sample, size=there.size_bytes if there else 0)
+        training = check_training_dataset(self.hook.read_blocks(self.training_dataset_uri), sample)
         self._report(self.training_dataset_uri, training)
         if not (uri := optional_text(self.validation_dataset_uri)):
             return training, None

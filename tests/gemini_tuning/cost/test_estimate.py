@@ -15,7 +15,7 @@ from gemini_tuning.cost.estimate import (
 )
 from gemini_tuning.cost.prices import load_prices
 from gemini_tuning.datasets.dataset_check import MAX_EXAMPLE_TOKENS, DatasetReport
-from gemini_tuning.datasets.token_sample import Count
+from gemini_tuning.datasets.token_sample import TokenCount
 from gemini_tuning.smoke.suite import parse_suite
 
 FLASH = Billed("gemini-2.5-flash", "gemini-2.5-flash")
@@ -154,7 +154,7 @@ def test_tokens_of_files_are_not_known_until_they_are_counted(estimated):
     training = DatasetReport(lengths=TRAINING.lengths, files={"gs://b/i.png": 1})
     found, _ = estimated(training=training)
     assert found["unknown"] == ["tuning: how many tokens the files have that examples name: set count_tokens"]
-    assert estimated(training=training, counted=Count("m", 50, 110, 100))[0]["total"] == pytest.approx(13.2)
+    assert estimated(training=training, counted=TokenCount("m", 50, 110, 100))[0]["total"] == pytest.approx(13.2)
 
 
 def test_tokens_of_a_suites_files(estimated):
@@ -171,7 +171,7 @@ def test_tokens_of_a_suites_files(estimated):
 
 
 def test_what_the_service_counts_corrects_the_training(estimated):
-    found, items = estimated(counted=Count("gemini-2.5-flash", 50, 3_000, 2_000), suite=SUITE)
+    found, items = estimated(counted=TokenCount("gemini-2.5-flash", 50, 3_000, 2_000), suite=SUITE)
     assert items["tuning"]["tokens"]["training"] == 3_600_000
     assert items["smoke_test"]["tokens"]["input"] == 24
     assert found["counted"] == {

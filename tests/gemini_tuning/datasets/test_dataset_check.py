@@ -1,4 +1,4 @@
-"""Whole files: lines, limits, sums, repetitions; and the corpus of broken files."""
+"""Whole files: lines, limits, sums, duplicates; and the corpus of broken files."""
 
 import hashlib
 import json
@@ -7,13 +7,15 @@ from statistics import median
 
 import pytest
 
+from gemini_tuning.datasets import dataset_check
 from gemini_tuning.datasets.dataset_check import (
     MAX_FILES,
-    PROBLEMS_SHOWN,
+    MAX_PROBLEMS,
     DatasetReport,
     check_training_dataset,
     check_validation_dataset,
 )
+from gemini_tuning.datasets.examples import ExampleError, read_example
 
 GSM8K = Path(__file__).resolve().parents[4] / "shared" / "data" / "gsm8k"
 
@@ -40,9 +42,8 @@ GOOD = pair()
 def test_a_report_counts_and_numbers_the_lines():
     report = check_training_dataset([GOOD, b"\n", b"oops\n", GOOD])
     assert (report.examples, report.problem_count) == (3, 1)
-    assert report.problems[0].startswith("line 3: not JSON")
-    assert "3 training examples; Google advises 100 or more" in report.warnings
-    assert report.counts["json"] == 1
+    assert report.problems[0].startswith("line 3: ")
+    assert report.counts == {"json": 1, "few": 1, "repeated": 1}
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 64, 1_000])
@@ -57,11 +58,30 @@ def test_blocks_may_end_anywhere(size):
 def test_only_the_first_problems_are_kept_but_all_are_counted():
     report = check_training_dataset([b"oops\n"] * 500)
     assert report.problem_count == report.counts["json"] == 500
-    assert len(report.problems) == PROBLEMS_SHOWN
+    assert len(report.problems) == MAX_PROBLEMS
 
 
-def test_an_empty_file_is_a_problem():
-    assert check_training_dataset([]).problems == ["the file has no examples"]
+def test_check_training_dataset_empty_file_is_a_problem():
+    report = check_training_dataset([])
+    assert (report.problem_count, report.counts) == (1, {"no_examples": 1})
+
+
+def test_check_training_dataset_too_many_examples_or_bytes_are_problems(monkeypatch):
+    monkeypatch.setattr(dataset_check, "MAX_EXAMPLES", 3)
+    monkeypatch.setattr(dataset_check, "MAX_TRAINING_BYTES", 4 * len(GOOD) - 1)
+    assert check_training_dataset([GOOD] * 3).problem_count == 0
+    report = check_training_dataset([GOOD] * 4)
+    assert (report.counts["too_many"], report.counts["too_large"]) == (1, 1)
+
+
+def test_the_wording_of_warnings_and_limits(snapshot, monkeypatch):
+    monkeypatch.setattr(dataset_check, "MAX_EXAMPLES", 3)
+    monkeypatch.setattr(dataset_check, "MAX_TRAINING_BYTES", 7)
+    training = check_training_dataset([b"\xef\xbb\xbf", GOOD, GOOD, pair("x" * 4 * 131_072), pair("a", "b")])
+    validation = check_validation_dataset([GOOD] * 5001, training)
+    empty = check_validation_dataset([], training)
+    assert [*training.problems, *training.warnings, *validation.problems, *validation.warnings] == snapshot
+    assert empty.problems == snapshot
 
 
 @pytest.mark.parametrize(("training", "validation", "problems"), [
@@ -82,12 +102,19 @@ def test_an_instruction_is_input():
     assert check_training_dataset([told]).tokens()["input"] == 3
 
 
-def test_what_comes_twice_is_named():
+def test_repeated_examples_are_reported_with_their_lines():
     report = check_training_dataset(
         [pair("a"), pair("b"), b"\n", pair("a"), pair("c"), pair("a"), b"oops\n", b"oops\n"]
     )
     assert report.counts["repeated"] == 2
-    assert "2 examples are there more than once: line 4 repeats line 1, line 6 repeats line 1" in report.warnings
+    assert report.warnings[0].endswith(": line 4 repeats line 1, line 6 repeats line 1")
+
+
+def test_repeated_examples_are_found_among_many(monkeypatch):
+    lines = [pair(f"question {number}") for number in range(3_000)]
+    report = check_training_dataset([*lines, *lines[1_000:1_010], GOOD, *lines[:2]])
+    assert report.counts["repeated"] == 12
+    assert "line 3001 repeats line 1001, line 3002 repeats line 1002, line 3003 repeats" in report.warnings[-1]
 
 
 def test_spelling_and_order_of_the_json_do_not_hide_a_repetition():
@@ -96,7 +123,7 @@ def test_spelling_and_order_of_the_json_do_not_hide_a_repetition():
     assert check_training_dataset([GOOD, other]).counts["repeated"] == 1
 
 
-def test_what_is_in_the_training_file_too_is_named():
+def test_examples_of_the_training_file_are_reported_with_both_lines():
     training = check_training_dataset([pair("a"), pair("b"), pair("c")])
     report = check_validation_dataset([pair("x"), b"\n", pair("c"), pair("a")], training)
     assert report.counts["leaked"] == 2
@@ -104,10 +131,10 @@ def test_what_is_in_the_training_file_too_is_named():
     assert check_validation_dataset([pair("x")], training).counts["leaked"] == 0
 
 
-def test_what_would_be_truncated_is_named():
+def test_examples_that_are_too_long_are_reported_with_their_lines():
     report = check_training_dataset([GOOD, b"oops\n", pair("x" * 4 * 131_072), pair("x" * 4 * 131_071, "abcd")])
     assert report.counts["truncated"] == 1
-    assert "1 examples have more than 131072 tokens by estimate and would be truncated: line 3" in report.warnings
+    assert report.warnings[0].endswith(": line 3")
 
 
 def test_files_are_collected_with_their_first_line():
@@ -207,6 +234,29 @@ def test_every_planted_fault_is_found_on_its_line(name):
     assert [problem.partition(":")[0] for problem in report.problems] == [f"line {at + 1}"]
     assert dict(report.counts) == {kind: 1}
     assert report.examples == 151
+
+
+def test_every_planted_fault_has_its_wording(snapshot):
+    assert {name: str(fault_of(fault.rstrip(b"\n"))) for name, (fault, _) in BROKEN.items()} == snapshot
+
+
+@pytest.mark.parametrize(("name", "field"), [
+    ("a text is a number", "contents[0].parts[0].text"), ("the model begins", "contents[0].role"),
+    ("no contents", "contents"), ("no parts", "contents[0].parts"), ("a misspelt part", "contents[0].parts[0]"),
+    ("one empty part of two", "contents[0].parts[1].text"), ("an empty instruction", "systemInstruction.parts[0].text"),
+    ("an unknown MIME type", "contents[0].parts[0].fileData.mimeType"), ("a word", ""),
+    ("a path", "contents[0].parts[0].fileData.fileUri"), ("no answer", "contents"),
+])  # fmt: skip
+def test_read_example_error_has_field_and_code(name, field):
+    fault, kind = BROKEN[name]
+    error = fault_of(fault)
+    assert (error.field, error.code) == (field, kind)
+
+
+def fault_of(line):
+    with pytest.raises(ExampleError) as caught:
+        read_example(line)
+    return caught.value
 
 
 def test_all_planted_faults_at_once():

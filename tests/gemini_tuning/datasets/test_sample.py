@@ -6,7 +6,13 @@ from itertools import pairwise
 import pytest
 
 from gemini_tuning.datasets.dataset_check import check_training_dataset
-from gemini_tuning.datasets.token_sample import MAX_LINE, Count, Sample, prompt, prompt_of
+from gemini_tuning.datasets.token_sample import (
+    MAX_SAMPLED_BYTES,
+    TokenCount,
+    TokenSample,
+    case_prompt,
+    example_prompt,
+)
 
 
 def example(number):
@@ -21,7 +27,7 @@ def example(number):
 
 
 def taken(lines, most=50, block=None):
-    sample = Sample(most)
+    sample = TokenSample(most)
     whole = b"\n".join(lines)
     size = block or len(whole)
     check_training_dataset((whole[at : at + size] for at in range(0, len(whole), size)), sample)
@@ -48,7 +54,7 @@ def test_however_the_file_comes_they_are_the_same(block):
 def test_blank_lines_and_huge_ones_are_passed_over():
     lines = [line for number in range(200) for line in (b"", example(number))]
     assert len(taken(lines)) >= 25
-    assert taken([b"", b"  ", example("x" * MAX_LINE), example(1)]) == [4]
+    assert taken([b"", b"  ", example("x" * MAX_SAMPLED_BYTES), example(1)]) == [4]
 
 
 def test_an_example_is_sent_without_what_the_service_does_not_know():
@@ -60,7 +66,7 @@ def test_an_example_is_sent_without_what_the_service_does_not_know():
             {"role": "model", "parts": [{"text": "A ship.", "x": 1}, {"functionCall": {"name": "f", "args": {}}}]},
         ],
     }
-    assert prompt(json.dumps(line).encode()) == (
+    assert example_prompt(json.dumps(line).encode()) == (
         [
             {"role": "user", "parts": [{"fileData": {"fileUri": "gs://b/i.png", "mimeType": "image/png"}}]},
             {"role": "model", "parts": [{"text": "A ship."}, {"functionCall": {"name": "f", "args": {}}}]},
@@ -72,11 +78,11 @@ def test_an_example_is_sent_without_what_the_service_does_not_know():
 def test_a_prompt_of_a_suite_is_sent_alike():
     turns = [{"role": "user", "parts": [{"text": "What?"}, {"file_uri": "gs://b/i.png", "mime_type": "image/png"}]}]
     file = {"fileData": {"fileUri": "gs://b/i.png", "mimeType": "image/png"}}
-    assert prompt_of(turns) == ([{"role": "user", "parts": [{"text": "What?"}, file]}], None)
-    assert prompt_of(turns, "Be kind.").system_instruction == {"parts": [{"text": "Be kind."}]}
+    assert case_prompt(turns) == ([{"role": "user", "parts": [{"text": "What?"}, file]}], None)
+    assert case_prompt(turns, "Be kind.").system_instruction == {"parts": [{"text": "Be kind."}]}
 
 
 def test_the_ratio():
-    assert Count("m", 2, 150, 100).ratio == 1.5
-    assert Count("m", 0, 0, 0).ratio is None
-    assert Count("m", 1, 0, 5).ratio is None
+    assert TokenCount("m", 2, 150, 100).ratio == 1.5
+    assert TokenCount("m", 0, 0, 0).ratio is None
+    assert TokenCount("m", 1, 0, 5).ratio is None

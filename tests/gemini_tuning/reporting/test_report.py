@@ -13,7 +13,7 @@ from gemini_tuning.core.resources import Checkpoint, TuningJob
 from gemini_tuning.cost.estimate import Billed, Plan, estimate
 from gemini_tuning.cost.prices import PriceTable
 from gemini_tuning.datasets.dataset_check import DatasetReport
-from gemini_tuning.datasets.token_sample import Count
+from gemini_tuning.datasets.token_sample import TokenCount
 from gemini_tuning.operators import GeminiTuningReportOperator
 from gemini_tuning.operators.write_report import run_facts
 from gemini_tuning.reporting.approval_request import Offer, record
@@ -59,7 +59,7 @@ def test_the_examples_have_the_fields_that_the_steps_push():
     assert set(measured["checkpoints"]["1"]) == set(METRICS["checkpoints"]["1"])
     assert set(DatasetReport().as_dict()) | {"uri"} == set(run_values.DATASETS["training"])
     table = PriceTable("prices.yaml", "USD", "2026-11-23")
-    counted = Count("gemini-2.5-flash", 50, 110, 100)
+    counted = TokenCount("gemini-2.5-flash", 50, 110, 100)
     cost = estimate(Plan(Billed("m", "m"), DatasetReport(), suite=suite, counted=counted), table)
     assert set(cost) == set(run_values.COST)
     assert set(cost["counted"]) == set(run_values.COST["counted"])
