@@ -34,7 +34,6 @@ from gemini_tuning.sensors.tuning_job import GeminiTuningJobSensor
 
 CONFIG = Path(__file__).parent / "config"
 SUITES, PRICES, NOTIFICATIONS = CONFIG / "smoke", str(CONFIG / "prices.yaml"), str(CONFIG / "notifications.yaml")
-POOL = "gemini_tuning_jobs"  # counts deferred tasks; its slots are the tuning jobs that may be in flight
 
 # Templates and not dag.param(): in a mapped task that would give the DAG a new version at every parse, because Airflow
 # writes the object's address into the serialized DAG.
@@ -76,17 +75,11 @@ with DAG(
     with TaskGroup("tune", tooltip="Create one tuning job and wait for it"):
         create_tuning_job = GeminiCreateTuningJobOperator(
             task_id="create_tuning_job",
-            pool=POOL,
-            weight_rule="absolute",
-            wait_task_id="tune.wait_for_tuning_job",
             force_new_job=dag.param("force_new_job"),
             **{name: dag.param(name) for name in GeminiCreateTuningJobOperator.SPEC_FIELDS},
         )
         wait_for_tuning_job = GeminiTuningJobSensor(
             task_id="wait_for_tuning_job",
-            pool=POOL,
-            weight_rule="absolute",
-            priority_weight=100,  # before another run's create_tuning_job gets the slot that ours has just left
             tuning_job=create_tuning_job.output,
             poll_interval=dag.param("poll_interval"),
             deadline=dag.param("deadline_seconds"),
@@ -94,8 +87,8 @@ with DAG(
         )
         cancel_abandoned_job = GeminiCancelTuningJobOperator(
             task_id="cancel_abandoned_job",
-            create_task_id="tune.create_tuning_job",
-            wait_task_id="tune.wait_for_tuning_job",
+            create_task=create_tuning_job,
+            wait_task=wait_for_tuning_job,
             retries=10,
             retry_exponential_backoff=2,
             max_retry_delay=timedelta(minutes=10),

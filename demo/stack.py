@@ -31,7 +31,6 @@ HEALTHY_PARTS = {"metadatabase", "scheduler", "triggerer", "dag_processor"}
 START_TIMEOUT = 180.0  # seconds; a first start compiles nothing but may share the machine
 DAG_ID = "gemini_checkpoint_tuning"
 BUCKET = "demo-bucket"
-POOL = "gemini_tuning_jobs"  # the DAG's
 
 
 @dataclass
@@ -44,7 +43,6 @@ class Stack:
     :param speed: of the emulator; 1 is a demo pace.
     :param emulator_options: further command-line options of the emulator.
     :param airflow_env: further environment variables for Airflow.
-    :param jobs_in_flight: slots of the pool that holds back tuning jobs.
     :param triggerers: how many there are: ``triggerer``, ``triggerer-2`` and so on.
     :param viewer: name and password of a second user, who may only read.
     :param base_path: that Airflow is under, for example ``/team/airflow``.
@@ -59,7 +57,6 @@ class Stack:
     speed: float = 1.0
     emulator_options: tuple[str, ...] = ()
     airflow_env: Mapping[str, str] = field(default_factory=dict)
-    jobs_in_flight: int = 4
     triggerers: int = 1
     viewer: tuple[str, str] | None = None
     base_path: str = ""
@@ -106,8 +103,6 @@ class Stack:
             port = {"AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port())}
             self._start(f"triggerer-{number}", _airflow("triggerer"), env | port)
         self.wait_for_airflow()
-        pool = {"name": POOL, "slots": self.jobs_in_flight, "include_deferred": True}
-        self.api.http.post("/api/v2/pools", json=pool).raise_for_status()
 
     def stop(self) -> None:
         """Send SIGTERM to all processes, then wait for each."""

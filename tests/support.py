@@ -1,6 +1,7 @@
 """What several tests need: the demo's data in a bucket, a connection, a task's context, a job that is over."""
 
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -86,6 +87,11 @@ def context(
         "dag_run": SimpleNamespace(conf=conf or {}),
         "dag": SimpleNamespace(params=params or {}),
     }
+
+
+def masked(error: BaseException) -> str:
+    """Return an error's message for a snapshot: numbers of resources and ports differ between test runs."""
+    return re.sub(r"\b\d{4,}\b|\b[0-9a-f]{16}\b", "N", str(error))
 
 
 def finished_job(vertex: Emulator, spec: TuningJobSpec = SPEC) -> TuningJob:

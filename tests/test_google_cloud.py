@@ -173,13 +173,6 @@ def test_connections_have_keys_that_are_read():
     assert list(extras[-2]) == ["project", "key_path"], "a key comes after all that needs none"
 
 
-def test_the_pool_is_the_dags():
-    (pool,) = [one for one in commands("airflow") if one[0] == "pools"]
-    source = (REPOSITORY / "dags" / f"{DAG_ID}.py").read_text()
-    assert f'POOL = "{pool[2]}"' in source
-    assert "--include-deferred" in pool
-
-
 def test_the_params_are_the_dags():
     bag = DagBag(str(REPOSITORY / "dags" / f"{DAG_ID}.py"), bundle_name="dags-folder")
     params = bag.dags[DAG_ID].params

@@ -82,17 +82,6 @@ def test_the_connection_command_is_one_that_airflow_takes(airflow_db):
     assert "Successfully added" in done.stdout + done.stderr
 
 
-def test_the_pool_command_makes_the_pool_that_the_dag_wants(airflow_db):
-    command = next(block for block in blocks("bash") if "airflow pools set" in block).strip()
-    for arguments in (command, "airflow pools get gemini_tuning_jobs --output json"):
-        done = subprocess.run(
-            ["bash", "-c", f"{sys.executable} -m {arguments}"], capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-    (pool,) = json.loads(done.stdout[done.stdout.index("[{") :])
-    assert (pool["pool"], pool["slots"], pool["include_deferred"]) == ("gemini_tuning_jobs", "1", "True")
-
-
 def test_the_map_of_the_tree_is_what_one_sees():
     top = {"dags", "demo", "docs", "plugins", "tests", "vertex_emulator"}
     listed = subprocess.run(

@@ -6,7 +6,7 @@ import pytest
 from support import DATA
 
 from demo.processes import wait_until
-from demo.stack import DAG_ID, POOL, REPOSITORY
+from demo.stack import DAG_ID, REPOSITORY
 from gemini_tuning.core.labels import RUN, label_value
 from tests.cluster.cluster import Cluster
 from tests.e2e.runs import CONF, CREATE, WAIT, Run, advance, jobs, requests_to
@@ -102,8 +102,6 @@ def problems(cluster, run, all_jobs, models):
 
 
 def test_twenty_runs_are_right_although_a_worker_and_a_triggerer_die(cluster):
-    pool = {"pool": POOL, "slots": RUNS, "include_deferred": True}
-    cluster.api.http.patch(f"/api/v2/pools/{POOL}?update_mask=slots", json=pool).raise_for_status()
     cluster.emulator("POST", "/faults", [{"method": "POST", "path": "tuningJobs$", "delay": 10}])
     runs = [Run.start(cluster, {**CONF, **PARAMS}) for _ in range(RUNS)]
 

@@ -91,13 +91,8 @@ def test_reading_a_dag_twice_gives_the_same_dag():
     assert serialized() == serialized()
 
 
-def test_jobs_in_flight_are_held_back_by_a_pool_from_their_creation_to_their_end(dags):
-    dag = dags["gemini_checkpoint_tuning"]
-    create, wait = dag.get_task("tune.create_tuning_job"), dag.get_task("tune.wait_for_tuning_job")
-    assert create.pool == wait.pool == "gemini_tuning_jobs"
-    assert wait.weight_rule == create.weight_rule  # absolute: else a task's weight is that of all that follow
-    assert wait.priority_weight > create.priority_weight
-    assert {t.task_id for t in dag.tasks if t.pool != "default_pool"} == {create.task_id, wait.task_id}
+def test_no_dag_needs_a_pool(dags):
+    assert {task.pool for dag in dags.values() for task in dag.tasks} == {"default_pool"}
 
 
 def test_a_teardown_looks_after_abandoned_jobs_and_counts_for_the_state_of_the_run(dags):

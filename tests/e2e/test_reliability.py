@@ -317,27 +317,24 @@ def test_two_runs_at_once_keep_to_their_own_jobs_models_and_copies(stack):
 
 
 def test_runs_over_the_projects_quota_wait_their_turn(stack):
-    """The pool has one slot, as a project may have one job; it stays taken while the job tunes and nobody works."""
-    stack.api.http.patch("/api/v2/pools/gemini_tuning_jobs", json={
-        "pool": "gemini_tuning_jobs", "slots": 1, "include_deferred": True, "description": "",
-    }).raise_for_status()  # fmt: skip
-    try:
-        first, second = Run.start(stack), Run.start(stack)
-        one_waits = lambda: {first.state(WAIT), second.state(WAIT)} == {"deferred", None}  # noqa: E731
-        first.wait_for("one of the two", one_waits)
-        other = second if second.state(WAIT) is None else first
-        other.wait_for_state(CREATE, "scheduled")
-        assert len(jobs(stack)) == 1
-        assert one_waits()
-        advance(stack)
-        other.wait_for_state(WAIT, "deferred")
-        advance(stack)
-        assert [first.finish(), second.finish()] == ["success", "success"]
-        assert states(stack) == ["SUCCEEDED", "SUCCEEDED"]
-    finally:
-        stack.api.http.patch("/api/v2/pools/gemini_tuning_jobs", json={
-            "pool": "gemini_tuning_jobs", "slots": 4, "include_deferred": True, "description": "",
-        }).raise_for_status()  # fmt: skip
+    """A create that the service refuses with 429 is deferred: it holds no worker slot, and the XCom says why."""
+    first = waiting(stack)
+    message = "Quota exceeded for global concurrent tuning jobs."
+    faults(stack, {"method": "POST", "path": "tuningJobs$", "status": 429, "message": message})
+    second = Run.start(stack)
+    second.wait_for_state(CREATE, "deferred")
+    wait = second.xcom(CREATE, "quota_wait")
+    assert (wait["refusals"], wait["message"]) == (1, message)
+    pool = stack.api.get("/pools/default_pool")
+    assert (pool["running_slots"], pool["deferred_slots"]) == (0, 2)
+    assert len(jobs(stack)) == 1
+    stack.emulator("DELETE", "/faults")
+    advance(stack)
+    assert first.finish() == "success"
+    second.wait_for_state(WAIT, "deferred")
+    advance(stack)
+    assert second.finish() == "success"
+    assert states(stack) == ["SUCCEEDED", "SUCCEEDED"]
 
 
 # ---------------------------------------------------------------------------------------------- secrets

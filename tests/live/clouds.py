@@ -76,7 +76,6 @@ class RealProject:
             home,
             airflow_env={"AIRFLOW__CORE__DAGS_FOLDER": str(dags)},
             google_cloud=self._environment,
-            jobs_in_flight=1,
         )
 
     def connection(self, stack: Stack) -> str:
@@ -103,7 +102,7 @@ class LocalVertex:
 
     def stack(self, home: Path, dags: Path) -> Stack:
         """Return Airflow and the local Vertex AI."""
-        return Stack(home, speed=0, airflow_env={"AIRFLOW__CORE__DAGS_FOLDER": str(dags)}, jobs_in_flight=1)
+        return Stack(home, speed=0, airflow_env={"AIRFLOW__CORE__DAGS_FOLDER": str(dags)})
 
     def connection(self, stack: Stack) -> str:
         """Return the connection that Airflow has."""

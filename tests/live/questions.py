@@ -27,7 +27,7 @@ PHASES = ("WAITING_FOR_QUOTA", "WAITING_FOR_CAPACITY", "PROCESSING_DATASET", "TU
 SAYS_NOTHING = frozenset((0, 401, 403, 429))  # of an answer: nobody asked, we may not, not now
 
 
-NO_ROOM = "No room for another tuning job"  # what the DAG's task logs after a 429
+NO_QUOTA = "No quota for another tuning job"  # what the DAG's task logs after a 429
 
 
 class Answer(NamedTuple):
@@ -160,7 +160,7 @@ def over_quota(evidence: Evidence) -> Answer:
     create = evidence.reply("cancelled_create")
     if create.status == 429:
         return Answer("the create is refused with 429" + _said(create), False)
-    if refused := [line for line in evidence.create_log.splitlines() if NO_ROOM in line]:
+    if refused := [line for line in evidence.create_log.splitlines() if NO_QUOTA in line]:
         return Answer(f"the create is refused with 429, {refused[0]}"[:300], False)
     waiting = [look for look in _looks(evidence) if str(look.job.get("tuningJobState")).endswith("WAITING_FOR_QUOTA")]
     if not waiting:

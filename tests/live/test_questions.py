@@ -35,7 +35,7 @@ from tests.live.evidence import (
     jobs_labelled,
 )
 from tests.live.promises import Outcome, broken
-from tests.live.questions import NO_ROOM, QUESTIONS, observations
+from tests.live.questions import NO_QUOTA, QUESTIONS, observations
 from tests.live.wire import NoCredentialsError, Reply, Wire, dig
 from vertex_emulator.process import Emulator
 
@@ -200,11 +200,11 @@ def test_a_job_over_the_quota_is_noticed_when_it_happens(over_limit, expected):
 
 
 def test_a_create_that_was_refused_is_known_by_the_words_of_the_task():
-    said = "No room for another tuning job: next try in 60 s. 429 Quota exceeded."
+    said = "No quota for another tuning job; retrying in 60 s. 429 Quota exceeded."
     evidence = Evidence(ASKED, [Look(0.0, {"state": "JOB_STATE_PENDING"})], create_log=f"Looking.\n{said}\n")
     assert seen(evidence, "over_quota") == (False, f"the create is refused with 429, {said}")
-    assert '"No room for another %s' in inspect.getsource(IdempotentCreateMixin)
-    assert f"No room for another {GeminiCreateTuningJobOperator.kind}" == NO_ROOM
+    assert '"No quota for another %s' in inspect.getsource(IdempotentCreateMixin)
+    assert f"No quota for another {GeminiCreateTuningJobOperator.kind}" == NO_QUOTA
 
 
 @pytest.mark.parametrize("body", [None, [], "html", {"tunedModel": 7, "checkpoints": {}, "labels": []}, {"error": 1}])

@@ -1,4 +1,4 @@
-"""The step that leaves nothing running: cancels the job of a run that does not wait for it any more."""
+"""Cancel the tuning job of a run that no longer waits for it."""
 
 from __future__ import annotations
 
@@ -13,76 +13,76 @@ from gemini_tuning.core.labels import run_labels
 from gemini_tuning.core.resources import TuningJob
 from gemini_tuning.operators.base import GCP_FIELDS, GeminiBaseOperator, optional_text
 from gemini_tuning.operators.create_tuning_job import SUBMISSION_XCOM
-from gemini_tuning.operators.submission import LOOK_FOR, SEND_WITHIN
+from gemini_tuning.operators.idempotent_create import SEARCH_TIMEOUT, SEND_TIMEOUT
 from gemini_tuning.triggers.task_states import MISSING, get_task_states, keeps_job
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from airflow.sdk import BaseOperator, Context
 
-LOOK_INTERVAL = 2.0  # seconds
+POLL_INTERVAL = 2.0  # seconds
 
 
 class GeminiCancelTuningJobOperator(GeminiBaseOperator):
-    """Cancel the run's tuning job when the run has ended without waiting for it; use it as a teardown.
+    """Cancel the run's tuning job if the run has ended without waiting for it. Use it as a teardown.
 
-    The waiting task cancels its job itself when it is marked failed. This covers what Airflow gives that task no chance
-    to do: it died together with its trigger, was killed while it created the job, or failed for another reason. As a
-    teardown it also runs when the whole run is marked failed. It does nothing when the waiting task succeeded.
+    The sensor cancels its job itself when it is marked failed. This operator covers what Airflow gives the sensor no
+    chance to handle: the task and its trigger were killed, it was killed while the job was being created, or it failed
+    for another reason. As a teardown it also runs when the whole run is marked failed. It does nothing if the sensor
+    succeeded.
 
-    When somebody marked the run failed, Airflow leaves the rest of it to the teardown, whose success would make the run
-    a success; so this task then fails, after it has done its work.
+    When a user marks the run failed, only the teardown is left to run, and its success would make the run a success.
+    So in that case this task fails after it has cancelled the job.
 
-    XCom: ``{"tuning_job", "state", "cancelled"}``; the state is that before cancelling.
+    The job is read from the XComs of ``create_task``. If that task was killed before it pushed the job's name, the job
+    is searched for by the labels of its request, which are pushed before the request is sent
+    (https://cloud.google.com/vertex-ai/docs/reference/rest/v1beta1/projects.locations.tuningJobs/cancel).
+
+    XCom: ``{"tuning_job", "state", "cancelled"}``; ``state`` is the one before cancelling.
 
     Example::
 
-        cancel = GeminiCancelTuningJobOperator(task_id="cancel_abandoned_job").as_teardown(on_failure_fail_dagrun=True)
-        create_tuning_job >> wait_for_tuning_job >> cancel
+        cancel = GeminiCancelTuningJobOperator(task_id="cancel_abandoned_job", create_task=create, wait_task=wait)
+        create >> wait >> cancel.as_teardown(on_failure_fail_dagrun=True)
 
-    :param create_task_id: task that creates the job.
-    :param wait_task_id: task that waits for it.
-    :param grace: seconds that the job's own watchers have to cancel it, and a create that was interrupted to show what
-        it made.
-    :raises AirflowFailException: when the run was ended by hand.
+    :param create_task: the task that creates the job: a
+        :class:`~gemini_tuning.operators.GeminiCreateTuningJobOperator`.
+    :param wait_task: the task that waits for it: a :class:`~gemini_tuning.sensors.tuning_job.GeminiTuningJobSensor`.
+    :param grace: seconds for the sensor's trigger to cancel the job, and for a job whose create was interrupted to be
+        listed.
+    :raises AirflowFailException: when a user ended the run.
+    :raises TuningJobError: when jobs with the run's labels are under way that may belong to another Airflow deployment.
     """
 
     template_fields: Sequence[str] = GCP_FIELDS
 
-    def __init__(
-        self,
-        *,
-        create_task_id: str = "create_tuning_job",
-        wait_task_id: str = "wait_for_tuning_job",
-        grace: float = 20,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, *, create_task: BaseOperator, wait_task: BaseOperator, grace: float = 20, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.create_task_id = create_task_id
-        self.wait_task_id = wait_task_id
+        self.create_task_id = create_task.task_id
+        self.wait_task_id = wait_task.task_id
         self.grace = grace
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Cancel the job unless it is wanted."""
+        """Cancel the job unless the run still waits for it."""
         states = self._states(context)
         if keeps_job(states.get(self.wait_task_id, MISSING)):
-            return self._leave_alone(context, states)
-        job = self._watch(context, states.get(self.create_task_id))
-        states = self._states(context)  # it may have been cleared meanwhile
+            return self._keep_job(context, states)
+        job = self._find_job(context, states.get(self.create_task_id))
+        states = self._states(context)  # the tasks may have been cleared since
         if keeps_job(states.get(self.wait_task_id, MISSING)):
-            return self._leave_alone(context, states)
+            return self._keep_job(context, states)
         cancelled = self._cancel(job)
-        if self._ended_by_hand(context, states):
-            raise AirflowFailException(f"The run was ended by hand. {self._left(job, cancelled)}")
+        if self._ended_by_user(context, states):
+            raise AirflowFailException(f"A user ended the run. {_outcome(job, cancelled)}")
         return {"tuning_job": job.name if job else None, "state": job.state if job else None, "cancelled": cancelled}
 
     def _states(self, context: Context) -> Mapping[str, Any]:
         ti = context["ti"]
         return get_task_states(ti.dag_id, list(context["dag"].task_dict), ti.run_id).get(ti.run_id, {})
 
-    def _leave_alone(self, context: Context, states: Mapping[str, Any]) -> dict[str, Any]:
-        self.log.info("Nothing to do: %s is %s", self.wait_task_id, states.get(self.wait_task_id) or "to run again")
-        if self._failed_by_hand_after_the_wait(context, states):
-            raise AirflowFailException("The run was marked failed. Its tuning job was over; nothing is left running.")
+    def _keep_job(self, context: Context, states: Mapping[str, Any]) -> dict[str, Any]:
+        self.log.info("Nothing to do: %s is %s", self.wait_task_id, states.get(self.wait_task_id) or "cleared")
+        if self._failed_by_user_after_wait(context, states):
+            raise AirflowFailException("A user marked the run failed. Its tuning job has finished; none is running.")
         return {"tuning_job": None, "state": None, "cancelled": False}
 
     def _cancel(self, job: TuningJob | None) -> bool:
@@ -93,88 +93,90 @@ class GeminiCancelTuningJobOperator(GeminiBaseOperator):
             self.log.info("Tuning job %s is %s", job.name, job.state)
             return False
         self.hook.cancel_tuning_job(job.name)
-        self.log.warning("Cancelled tuning job %s, which nobody waits for", job.name)
+        self.log.warning("Cancelled tuning job %s: no task waits for it", job.name)
         return True
 
-    @staticmethod
-    def _left(job: TuningJob | None, cancelled: bool) -> str:
-        if job is None:
-            return "It had no tuning job; nothing is left running."
-        return f"Its tuning job {job.name} {'has been cancelled' if cancelled else f'is {job.state}'}."
+    def _find_job(self, context: Context, create_state: str | None) -> TuningJob | None:
+        """Return the run's job; poll until ``grace`` has passed for it to be listed, and to stop.
 
-    def _watch(self, context: Context, create_state: str | None) -> TuningJob | None:
-        """Return the run's job, when it has one; wait a while for it to appear, and to stop by itself.
-
-        A create that was interrupted may go on for some seconds, and what it asked for may show late.
+        A create that was interrupted may continue for some seconds, and the service may list its job late.
         """
         end = time.time() + self.grace
         may_appear = create_state not in (None, "upstream_failed")
         while True:
-            job, looked_for_until = self._job(context)
-            limit = max(end, looked_for_until) if job is None else end
+            job, search_until = self._read_job(context)
+            limit = max(end, search_until) if job is None else end
             settled = job.is_stopping if job else not may_appear
             if settled or time.time() >= limit:
                 break
-            time.sleep(LOOK_INTERVAL)
+            time.sleep(POLL_INTERVAL)
         if job is None and may_appear:
-            self._refuse_to_guess(context)
+            self._refuse_unknown_jobs(context)
         return job
 
-    def _job(self, context: Context) -> tuple[TuningJob | None, float]:
-        """Return the run's job: by the name that was pushed, else by what its request was announced with.
+    def _read_job(self, context: Context) -> tuple[TuningJob | None, float]:
+        """Return the run's job: by the pushed name, else by the labels of its request.
 
-        The second value says until when such a request may show what it made, in seconds since 1970 (UTC).
+        The second value is how long to search for the job of such a request, in seconds since 1970 (UTC).
         """
         ti = context["ti"]
         if name := optional_text(ti.xcom_pull(task_ids=self.create_task_id)):
             return self.hook.get_tuning_job(name), 0.0
-        announced: Mapping[str, Any] = ti.xcom_pull(task_ids=self.create_task_id, key=SUBMISSION_XCOM) or {}
-        if not announced.get("labels"):
+        submission: Mapping[str, Any] = ti.xcom_pull(task_ids=self.create_task_id, key=SUBMISSION_XCOM) or {}
+        if not submission.get("labels"):
             return None, 0.0
-        sent_at = announced.get("sent_at")
-        jobs = self._jobs(announced["labels"])
+        sent_at = submission.get("sent_at")
+        jobs = self._list_jobs(submission["labels"])
         job = next((job for job in jobs if not job.is_stopping), jobs[-1] if jobs else None)
-        return job, sent_at + SEND_WITHIN + LOOK_FOR if sent_at else 0.0
+        return job, sent_at + SEND_TIMEOUT + SEARCH_TIMEOUT if sent_at else 0.0
 
-    def _jobs(self, labels: Mapping[str, str]) -> list[TuningJob]:
+    def _list_jobs(self, labels: Mapping[str, str]) -> list[TuningJob]:
         return self.hook.find_tuning_jobs(
             labels, project_id=optional_text(self.project_id), location=self.location, thorough=True
         )
 
-    def _refuse_to_guess(self, context: Context) -> None:
-        """Fail when jobs are under way that may be the run's although it has announced none.
+    def _refuse_unknown_jobs(self, context: Context) -> None:
+        """Fail when jobs with the run's labels are under way although it has pushed no request.
 
-        So it is when the task state store was emptied, or another Airflow has a run of the same names: then they are
-        not ours to cancel.
+        Either the task state store was emptied, or another Airflow deployment has a run of the same names; then the
+        jobs are not ours to cancel.
         """
         ti = context["ti"]
         if ti.xcom_pull(task_ids=self.create_task_id, key=SUBMISSION_XCOM):
             return
         labels = run_labels(ti.dag_id, ti.run_id, self.create_task_id)
-        if there := [job.name for job in self._jobs(labels) if not job.is_stopping]:
+        if found := [job.name for job in self._list_jobs(labels) if not job.is_stopping]:
             raise TuningJobError(
-                "The run has announced no tuning job, but there are jobs under way with its names: "
-                f"{', '.join(there[:5])}. They may be another Airflow's: look at them, and cancel by hand what nobody "
-                "waits for."
+                "The run has pushed no create request, but tuning jobs with its labels are under way: "
+                f"{', '.join(found[:5])}. They may belong to another Airflow deployment, so none was cancelled.",
+                resource=found[0],
+                code="unknown_jobs_running",
+                hint="Check them and cancel those that no run waits for.",
             )
 
-    def _ended_by_hand(self, context: Context, states: Mapping[str, Any]) -> bool:
-        """Return whether somebody ended the run: that skips tasks which would otherwise run or fail."""
+    def _ended_by_user(self, context: Context, states: Mapping[str, Any]) -> bool:
+        """Return whether a user ended the run: that skips tasks which would otherwise run or fail."""
         wait = context["dag"].get_task(self.wait_task_id)
         if states.get(self.wait_task_id) == "skipped":
             return not getattr(wait, "soft_fail", False) and not self._marked_success(context, states)
         return any(states.get(task_id) == "skipped" for task_id in wait.downstream_task_ids)
 
     def _marked_success(self, context: Context, states: Mapping[str, Any]) -> bool:
-        """Return whether the run was marked success while the job was being created: that left no name.
+        """Return whether the run was marked success while the job was being created: then no name was pushed.
 
-        Marked while nothing ran, success and failure leave the same traces; then it counts as failed.
+        If no task was running, success and failure leave the same traces; this counts as a failure.
         """
-        named = optional_text(context["ti"].xcom_pull(task_ids=self.create_task_id))
-        return states.get(self.create_task_id) == "success" and not named
+        name = optional_text(context["ti"].xcom_pull(task_ids=self.create_task_id))
+        return states.get(self.create_task_id) == "success" and not name
 
-    def _failed_by_hand_after_the_wait(self, context: Context, states: Mapping[str, Any]) -> bool:
-        """Return whether somebody marked the run failed before this teardown ran: a failure skips nobody else."""
+    def _failed_by_user_after_wait(self, context: Context, states: Mapping[str, Any]) -> bool:
+        """Return whether a user marked the run failed before this teardown ran: no failure skips the tasks after it."""
         dag = context["dag"]
         failed = [t for t in dag.get_task(self.wait_task_id).downstream_task_ids if states.get(t) == "failed"]
         return any(states.get(after) == "skipped" for t in failed for after in dag.get_task(t).downstream_task_ids)
+
+
+def _outcome(job: TuningJob | None, cancelled: bool) -> str:
+    if job is None:
+        return "It had no tuning job; none is running."
+    return f"Its tuning job {job.name} {'has been cancelled' if cancelled else f'is {job.state}'}."

@@ -1,4 +1,4 @@
-"""The step that copies a model: one copy for each run, whatever dies meanwhile."""
+"""Copy a model to another location or project, once per run."""
 
 from __future__ import annotations
 
@@ -23,39 +23,43 @@ from gemini_tuning.core.resources import Model, Operation
 from gemini_tuning.links import gemini_tuning as links
 from gemini_tuning.operators.base import GCP_FIELDS, optional_seconds, optional_text
 from gemini_tuning.operators.deferrable import DeferrableMixin
-from gemini_tuning.operators.idempotent_create import IdempotentCreateMixin, SubmissionMemory, generation
-from gemini_tuning.operators.submission import Submission
+from gemini_tuning.operators.idempotent_create import (
+    IdempotentCreateMixin,
+    Submission,
+    SubmissionStore,
+    generation,
+)
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-NO_SUCH = (404, 501)  # no such resource, or the service does not serve such a list
-CLOCK_DIFFERENCE = 60.0  # seconds that our clock and Google's may differ
+NOT_FOUND = (404, 501)  # the resource does not exist, or the service does not implement the list method
+MAX_CLOCK_SKEW = 60.0  # seconds between the clocks of the worker and the service
 
 
 class GeminiCopyModelOperator(DeferrableMixin, IdempotentCreateMixin):
-    """Copy a model with all its checkpoints and its default; skipped when no destination is given.
+    """Copy a model with all its checkpoints and its default checkpoint; skipped when no destination is given.
 
-    A run makes one copy. Its id belongs to the run, so that every try finds what an earlier one has asked for: in
-    Airflow's task state store, then among the operations on the destination model. In place of a copy that failed a new
-    one is made when the task is cleared.
+    Calls https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.models/copy and waits for its
+    operation. A run creates one copy: each try first searches the task state store, then the operations on the
+    destination model, for the copy of an earlier try. If a copy failed, clearing the task creates a new one.
 
     XCom ``return_value``: ``{"source_model", "model", "operation"}``, each also under its own key; ``model`` is the
     copy's full name with its version; ``operation`` is pushed as soon as it is known.
 
     :param model: full name of the model; without ``@version`` its default version is copied. (templated)
     :param destination_location: region of the copy; ``None`` or empty: no copy. (templated)
-    :param destination_project_id: project of the copy; ``None`` takes ``project_id``. (templated)
+    :param destination_project_id: project of the copy; ``None`` uses ``project_id``. (templated)
     :param model_id: id of the new model: at most 63 of ``a-z 0-9 _ -``, not starting with a digit or hyphen; ``None``
-        makes one up. (templated)
-    :param parent_model: full name of a model in the destination to add a version to, instead. (templated)
-    :param kms_key_name: customer-managed key for the copy. (templated)
-    :param poll_interval: seconds between two looks. (templated)
+        generates one. (templated)
+    :param parent_model: full name of a model in the destination that gets the copy as its next version. (templated)
+    :param kms_key_name: customer-managed key (CMEK) for the copy. (templated)
+    :param poll_interval: seconds between two polls. (templated)
     :param deadline: seconds that the copy may take. (templated)
     :param deferrable: wait in the triggerer; the default is ``[operators] default_deferrable``.
     :raises InvalidInputError: when the service would refuse or ignore a value; nothing was sent.
-    :raises CopyModelError: when the operation ends with an error, or is not over at the deadline.
-    :raises CreateOutcomeUnknownError: when the answer was lost and no copy was found; the next try looks again.
+    :raises CopyModelError: when the operation ends with an error, or has not finished at the deadline.
+    :raises CreateOutcomeUnknownError: when the response was lost and no copy was found; the next try searches again.
     :raises RetryLimitExceededError: when ``max_attempts`` or ``quota_timeout`` is reached.
     """
 
@@ -110,7 +114,7 @@ class GeminiCopyModelOperator(DeferrableMixin, IdempotentCreateMixin):
             raise InvalidInputError("Nothing was copied. " + "; ".join(problems) + ".")
         if spec.location is None:
             raise AirflowSkipException("No copy: destination_location is not set")
-        operation: Operation = self.submit(context)
+        operation: Operation = self.find_or_create(context)
         context["ti"].xcom_push(key="operation", value=operation.name)
         if self.deferrable and not operation.done:
             from gemini_tuning.triggers.model_copy import CopyModelTrigger
@@ -121,37 +125,37 @@ class GeminiCopyModelOperator(DeferrableMixin, IdempotentCreateMixin):
         return self._result(self._wait_here(operation, poll_interval, deadline))
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
-        """Take over from the trigger."""
+        """Read the operation that the trigger waited for, and return the copy."""
         operation = context["ti"].xcom_pull(key="operation")
         if operation and not self.event_matches(operation, event):
             return self.execute(context)
         return self._result(self.hook.get_operation(self.resource_from_event(event)))
 
-    def read(self, name: str) -> Operation:
-        """Read the operation, or what is known of a copy that was found without one."""
+    def get_resource(self, name: str) -> Operation:
+        """Return the operation; a finished one for a copy that was found without its operation."""
         return self.hook.get_operation(name) if "/operations/" in name else Operation(name, done=True, model=name)
 
-    def begin(self, context: Context, memory: SubmissionMemory) -> Submission:
-        """Return what this task has asked for before, or begin anew: also when the run has another model now."""
-        stored = memory.recall()
+    def load_or_start(self, context: Context, store: SubmissionStore) -> Submission:
+        """Return this run's submission, or a new one: also when the run has another model now."""
+        stored = store.load()
         if stored is not None and stored.source in (None, self.model):
-            return self.go_on(context, memory, stored) or stored
-        return memory.keep(Submission.new(generation=generation(context), source=self.model))
+            return self.resume(context, store, stored) or stored
+        return store.save(Submission.new(generation=generation(context), source=self.model))
 
-    def find(self, submission: Submission) -> Operation | None:
-        """Return the copy that was asked for before; Google forgets old operations, but not the model."""
+    def find_existing(self, submission: Submission) -> Operation | None:
+        """Return the copy of an earlier try. The service deletes old operations, so the model itself counts too."""
         try:
-            found: Operation | None = super().find(submission)
+            found: Operation | None = super().find_existing(submission)
         except PermanentServiceError as error:
-            if error.code not in NO_SUCH or not submission.resource or self.spec().parent_model:
+            if error.code not in NOT_FOUND or not submission.resource or self.spec().parent_model:
                 raise
             self.log.warning("%s", error)
             return self._finished(self._target(submission))
         return found
 
-    def look(self, submission: Submission, *, last: bool) -> Operation | None:
-        """Look for the copy that a request made: an operation since then, else the model itself."""
-        target, since = self._target(submission), (submission.sent_at or 0.0) - CLOCK_DIFFERENCE
+    def find_submitted(self, submission: Submission, *, last: bool) -> Operation | None:
+        """Search for the copy of a request: an operation since then, else the model itself."""
+        target, since = self._target(submission), (submission.sent_at or 0.0) - MAX_CLOCK_SKEW
         undecided = None
         for operation in self._operations_on(target):
             if _seconds(operation.create_time) < since or (operation.done and not operation.model):
@@ -162,7 +166,7 @@ class GeminiCopyModelOperator(DeferrableMixin, IdempotentCreateMixin):
                 return operation
         if undecided is not None:
             raise TransientServiceError(
-                f"{undecided.name} makes a version of {target}; if it is a copy of {self.model} shows when it ends.",
+                f"{undecided.name} creates a version of {target}, and has not ended: it may copy {self.model}.",
                 resource=undecided.name,
             )
         return None if self.spec().parent_model else self._finished(target)
@@ -175,22 +179,22 @@ class GeminiCopyModelOperator(DeferrableMixin, IdempotentCreateMixin):
         try:
             name = self.hook.copy_model(self.model, spec, location=str(spec.location), not_after=submission.send_before)
         except PermanentServiceError as error:
-            if error.code == 409 and (there := self.look(submission, last=True)) is not None:
+            if error.code == 409 and (there := self.find_submitted(submission, last=True)) is not None:
                 return there
             raise
         self.log.info("Copying %s to %s: %s", self.model, self._target(submission), name)
         return Operation(name)
 
-    def why_lost(self, made: Operation) -> str | None:
-        """Say why a copy can't be used."""
-        if made.done and not made.model:
-            return self._failure(made)
-        if made.model and self._is_copy_of_ours(self.hook.get_model(made.model)) is False:
-            return f"{made.model} ({made.name}) is not a copy of {self.model}."
+    def unusable_reason(self, resource: Operation) -> str | None:
+        """Return why a copy cannot be used; ``None`` when it can."""
+        if resource.done and not resource.model:
+            return self._failure(resource)
+        if resource.model and self._is_copy_of_ours(self.hook.get_model(resource.model)) is False:
+            return f"{resource.model} ({resource.name}) is not a copy of {self.model}."
         return None
 
     def _target(self, submission: Submission) -> str:
-        """Return the model that the copy makes, or adds a version to."""
+        """Return the name of the model that the copy creates, or adds a version to."""
         spec = self.spec()
         if spec.parent_model:
             return ResourceName.parse(spec.parent_model, "models").unversioned
@@ -202,7 +206,7 @@ class GeminiCopyModelOperator(DeferrableMixin, IdempotentCreateMixin):
         try:
             return self.hook.list_operations(target)
         except PermanentServiceError as error:
-            if error.code not in NO_SUCH:
+            if error.code not in NOT_FOUND:
                 raise
             return []
 
@@ -210,7 +214,7 @@ class GeminiCopyModelOperator(DeferrableMixin, IdempotentCreateMixin):
         try:
             model = self.hook.get_model(target)
         except PermanentServiceError as error:
-            if error.code not in NO_SUCH:
+            if error.code not in NOT_FOUND:
                 raise
             return None
         has_our_id = self.spec().model_id is None
@@ -239,27 +243,39 @@ class GeminiCopyModelOperator(DeferrableMixin, IdempotentCreateMixin):
 
     def _wait_here(self, operation: Operation, poll_interval: float, deadline: float) -> Operation:
         end = time.monotonic() + deadline
-        while not (operation := self.read(operation.name)).done and time.monotonic() < end:
+        while not (operation := self.get_resource(operation.name)).done and time.monotonic() < end:
             time.sleep(max(min(poll_interval, end - time.monotonic()), 0))
         return operation
 
     def _failure(self, operation: Operation) -> str:
-        return f"The copy of {self.model} failed: {operation.error or 'it names no model'} ({operation.name})."
+        return f"The copy of {self.model} failed: {operation.error or 'no model in the response'} ({operation.name})."
 
     def _result(self, operation: Operation) -> dict[str, Any]:
         if not operation.done:
             raise CopyModelError(
-                f"The copy of {self.model} was not over at its deadline: {operation.name}. It goes on at Google; clear "
-                "this task to go on waiting for it."
+                f"The copy of {self.model} has not finished at its deadline ({operation.name}).",
+                field="deadline",
+                resource=operation.name,
+                code="deadline_exceeded",
+                hint="The operation continues; clear this task to wait for it again.",
             )
         if not operation.model:
-            raise CopyModelError(f"{self._failure(operation)} Clear this task to make another.")
+            raise CopyModelError(
+                self._failure(operation),
+                resource=operation.name,
+                code="copy_failed",
+                hint="Clear this task to create another copy.",
+            )
         if self._is_copy_of_ours(self.hook.get_model(operation.model)) is False:
-            raise CopyModelError(f"{operation.model} ({operation.name}) is not a copy of {self.model}.")
+            raise CopyModelError(
+                f"{operation.model} ({operation.name}) is not a copy of {self.model}.",
+                resource=operation.model,
+                code="not_a_copy",
+            )
         self.log.info("Copied to %s", operation.model)
         return {"source_model": self.model, "model": operation.model, "operation": operation.name}
 
 
 def _seconds(time_of_day: str | None) -> float:
-    """Return seconds since 1970 (UTC) of an ISO time; the end of time where there is none."""
+    """Return an ISO time as seconds since 1970 (UTC); infinity for ``None``."""
     return datetime.fromisoformat(time_of_day).timestamp() if time_of_day else float("inf")

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
-
-from airflow.sdk.exceptions import AirflowRescheduleException
 
 from gemini_tuning.core.exceptions import CreateOutcomeUnknownError, InvalidInputError
 from gemini_tuning.core.labels import REQUEST, reserved, run_labels
@@ -22,17 +19,19 @@ from gemini_tuning.operators.base import (
     optional_json,
     optional_text,
 )
-from gemini_tuning.operators.idempotent_create import IdempotentCreateMixin, SubmissionMemory, generation
-from gemini_tuning.operators.submission import Submission
-from gemini_tuning.triggers.task_states import FINISHED_STATES, get_task_states, runs_without_a_slot
+from gemini_tuning.operators.idempotent_create import (
+    IdempotentCreateMixin,
+    Submission,
+    SubmissionStore,
+    generation,
+)
+from gemini_tuning.triggers.task_states import FINISHED_STATES, get_task_states
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 SUBMISSION_XCOM = "submission"
-GIVE_WAY = timedelta(seconds=10)
-MAX_GIVE_WAY = 30
-LOST_STATES = FAILED_STATES | {"CANCELLING"}
+UNUSABLE_STATES = FAILED_STATES | {"CANCELLING"}
 
 
 class GeminiCreateTuningJobOperator(IdempotentCreateMixin):
@@ -67,7 +66,6 @@ class GeminiCreateTuningJobOperator(IdempotentCreateMixin):
     :param service_account: account the job runs as.
     :param force_new_job: make a new job when the task is cleared, also when the run has a good one; a job that is under
         way is cancelled then. Automatic retries still take the job that is there. (templated)
-    :param wait_task_id: task that waits for the job, where a pool holds both back: see :meth:`give_way`.
     :param max_attempts: jobs that a run makes in all, each in place of one that ended badly.
     :raises InvalidInputError: when the service would refuse the values; nothing was sent.
     :raises CreateOutcomeUnknownError: when the answer was lost and no job was found; the next try looks again.
@@ -117,7 +115,6 @@ class GeminiCreateTuningJobOperator(IdempotentCreateMixin):
         kms_key_name: str | None = None,
         service_account: str | None = None,
         force_new_job: bool | str = False,
-        wait_task_id: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -138,13 +135,12 @@ class GeminiCreateTuningJobOperator(IdempotentCreateMixin):
         self.kms_key_name = kms_key_name
         self.service_account = service_account
         self.force_new_job = force_new_job
-        self.wait_task_id = wait_task_id
         self._run: dict[str, str] = {}  # the run's labels
 
     def execute(self, context: Context) -> str:
         """Find the run's job or create it, and push its name."""
         self._checked_spec(context)
-        return str(self.submit(context).name)
+        return str(self.find_or_create(context).name)
 
     def _checked_spec(self, context: Context, request_id: str = "0") -> TuningJobSpec:
         spec = self.spec()
@@ -154,78 +150,74 @@ class GeminiCreateTuningJobOperator(IdempotentCreateMixin):
             raise InvalidInputError("The tuning job was not created. " + "; ".join(problems) + ".")
         return spec
 
-    def begin(self, context: Context, memory: SubmissionMemory) -> Submission:
-        """Return what this run has asked for, or begin anew."""
+    def load_or_start(self, context: Context, store: SubmissionStore) -> Submission:
+        """Return this run's submission, or a new one: also when the task was cleared with ``force_new_job``."""
         self._run = _labels(context)
-        stored, forced = memory.recall(), flag(self.force_new_job, "force_new_job")
+        stored, forced = store.load(), flag(self.force_new_job, "force_new_job")
         if stored is None:
-            return self._first(context, memory, harmless=forced or context["ti"].try_number == 1)
+            return self._first(context, store, first_try=forced or context["ti"].try_number == 1)
         if not forced or stored.generation == generation(context):
-            return self.go_on(context, memory, stored) or stored
-        self.announce(context, stored)
-        self._cancel_superseded(self.find(stored))
-        return memory.keep(Submission.new(generation=generation(context)))
+            return self.resume(context, store, stored) or stored
+        self.publish_request(context, stored)
+        self._cancel_superseded(self.find_existing(stored))
+        return store.save(Submission.new(generation=generation(context)))
 
-    def _first(self, context: Context, memory: SubmissionMemory, *, harmless: bool) -> Submission:
+    def _first(self, context: Context, store: SubmissionStore, *, first_try: bool) -> Submission:
         submission = Submission.new(generation=generation(context))
-        if harmless:
-            memory.keep(submission)  # before anything can go wrong: the next try must not think that it has forgotten
-        self._look_around(harmless=harmless)
-        return memory.keep(submission)
+        if first_try:
+            store.save(submission)  # if the search fails, the next try must not conclude that its submission was lost
+        self._search_for_lost_jobs(first_try=first_try)
+        return store.save(submission)
 
-    def _look_around(self, *, harmless: bool) -> None:
-        """Look for jobs with this run's names although the run remembers no request.
+    def _search_for_lost_jobs(self, *, first_try: bool) -> None:
+        """Search for jobs with this run's labels although the task state store holds no submission.
 
-        On the first try they are those of another Airflow, or of a run that was deleted. Later they may be ours.
+        At the first try they belong to another Airflow deployment or to a deleted run. Later they may be this run's.
         """
-        there = [job.name for job in self._jobs(self._run, thorough=not harmless)]
-        if there and not harmless:
+        found = [job.name for job in self._jobs(self._run, thorough=not first_try)]
+        if found and not first_try:
             raise CreateOutcomeUnknownError(
-                "Airflow has forgotten what this run asked for (is [state_store] clear_on_success set?), and there are "
-                f"jobs that may be the run's: {', '.join(there[:5])}. Nothing was created. For a new job start a new "
-                "run, or set force_new_job.",
-                resource=there[0],
+                "The task state store no longer holds this run's submission (is [state_store] clear_on_success set?), "
+                f"and these jobs may belong to the run: {', '.join(found[:5])}. No job was created.",
+                field="force_new_job",
+                resource=found[0],
+                hint="To create a new job, start a new run or set force_new_job.",
             )
-        for name in there:
-            self.log.warning("%s has this run's names, but is not its job: it is left alone", name)
+        for name in found:
+            self.log.warning("%s has this run's labels but is not its job; it is left unchanged", name)
 
-    def read(self, name: str) -> TuningJob:
-        """Read the job."""
+    def get_resource(self, name: str) -> TuningJob:
+        """Return the job."""
         return self.hook.get_tuning_job(name)
 
-    def look(self, submission: Submission, *, last: bool) -> TuningJob | None:
-        """Look for the job that a request made. Had it made several, the oldest is kept, the others are cancelled."""
+    def find_submitted(self, submission: Submission, *, last: bool) -> TuningJob | None:
+        """Search for the job of a request. If the request created several, the oldest is kept, the rest cancelled."""
         jobs = self._jobs({**self._run, REQUEST: submission.request_id}, thorough=last)
-        kept = next((job for job in jobs if job.state not in LOST_STATES), jobs[-1] if jobs else None)
+        kept = next((job for job in jobs if job.state not in UNUSABLE_STATES), jobs[-1] if jobs else None)
         for job in jobs:
             if job is not kept:
                 self._cancel_superseded(job)
         return kept
 
-    def give_way(self, context: Context, memory: SubmissionMemory, submission: Submission) -> None:
-        """Leave the slot to a run whose job is under way, and whose waiting task has no slot of the pool yet.
-
-        Airflow frees the slot of one task before it gives one to the next, and would let us in between: then there
-        would be more jobs in flight than slots. A run that never gets on can't hold us up for ever.
-        """
-        if self.wait_task_id is None:
+    def check_needed(self, context: Context) -> None:
+        """Refuse to create a job when the sensor downstream has already finished, since no one would wait for it."""
+        downstream = [self.dag.get_task(task_id) for task_id in self.downstream_task_ids]
+        waiting = [task.task_id for task in downstream if getattr(task, "waits_for_tuning_job", False)]
+        if not waiting:
             return
         ti = context["ti"]
-        states = get_task_states(ti.dag_id, [ti.task_id, self.wait_task_id])
-        if (state := states.get(ti.run_id, {}).get(self.wait_task_id)) in FINISHED_STATES:
-            raise InvalidInputError(
-                f"{self.wait_task_id} is {state}: nobody would wait for a new job, and none was created. Clear "
-                f"{ti.task_id} together with its downstream tasks."
-            )
-        if submission.gave_way >= MAX_GIVE_WAY:
-            return
-        if before_us := runs_without_a_slot(states, ti.task_id, self.wait_task_id, ti.run_id):
-            memory.keep(replace(submission, gave_way=submission.gave_way + 1))
-            self.log.info("Letting %s go first: its job is under way, and nobody watches it yet", before_us[0])
-            raise AirflowRescheduleException(datetime.now(UTC) + GIVE_WAY)
+        states = get_task_states(ti.dag_id, waiting, ti.run_id).get(ti.run_id, {})
+        for task_id in waiting:
+            if (state := states.get(task_id)) in FINISHED_STATES:
+                raise InvalidInputError(
+                    f"{task_id} has already finished ({state}), so no job was created.",
+                    resource=task_id,
+                    code="waiting_task_finished",
+                    hint=f"Clear {ti.task_id} together with its downstream tasks.",
+                )
 
-    def announce(self, context: Context, submission: Submission) -> None:
-        """Push the labels that :mod:`gemini_tuning.operators.cancel_tuning_job` finds the job by."""
+    def publish_request(self, context: Context, submission: Submission) -> None:
+        """Push the labels by which :mod:`gemini_tuning.operators.cancel_tuning_job` finds the job."""
         labels = {**self._run, REQUEST: submission.request_id}
         context["ti"].xcom_push(key=SUBMISSION_XCOM, value={"labels": labels, "sent_at": submission.sent_at})
 
@@ -239,9 +231,9 @@ class GeminiCreateTuningJobOperator(IdempotentCreateMixin):
             not_after=submission.send_before,
         )
 
-    def why_lost(self, made: TuningJob) -> str | None:
-        """Say why a job can't be waited for."""
-        return made.describe_failure() if made.state in LOST_STATES else None
+    def unusable_reason(self, resource: TuningJob) -> str | None:
+        """Return how a job failed; ``None`` for one that is under way or has succeeded."""
+        return resource.describe_failure() if resource.state in UNUSABLE_STATES else None
 
     def _jobs(self, labels: Mapping[str, str], *, thorough: bool) -> list[TuningJob]:
         return self.hook.find_tuning_jobs(
@@ -250,7 +242,7 @@ class GeminiCreateTuningJobOperator(IdempotentCreateMixin):
 
     def _cancel_superseded(self, job: TuningJob | None) -> None:
         if job is not None and not job.is_stopping:
-            self.log.warning("Cancelling tuning job %s: this run goes on with another one", job.name)
+            self.log.warning("Cancelling tuning job %s: this run uses another one", job.name)
             self.hook.cancel_tuning_job(job.name)
 
     def spec(self) -> TuningJobSpec:

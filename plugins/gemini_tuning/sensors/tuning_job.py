@@ -53,6 +53,7 @@ class GeminiTuningJobSensor(DeferrableMixin, BaseSensorOperator):
         was not over at the deadline.
     """
 
+    waits_for_tuning_job = True  # create_tuning_job upstream creates no job once this task has finished
     template_fields: Sequence[str] = (*GCP_FIELDS, "tuning_job", "poll_interval", "deadline")
     operator_extra_links = (links.TUNING_JOB, links.MODEL_OF_JOB, links.RUN_PAGE)
 

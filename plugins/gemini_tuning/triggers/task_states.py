@@ -21,7 +21,6 @@ KEEP_JOB_STATES = frozenset(
         "success",
     }
 )
-NO_SLOT = frozenset({None, "scheduled", "up_for_retry", "up_for_reschedule"})
 FINISHED_STATES = frozenset({"success", "failed", "skipped", "upstream_failed"})
 MISSING = "missing"  # the task or its run was deleted
 
@@ -46,22 +45,6 @@ def task_state(states: Mapping[str, Mapping[str, Any]], task: TaskInstanceKey) -
     name = task.task_id if not mapped else f"{task.task_id}_{task.map_index}"
     state: str | None = states.get(task.run_id, {}).get(name, MISSING)
     return state
-
-
-def runs_without_a_slot(
-    states: Mapping[str, Mapping[str, Any]], create_task_id: str, wait_task_id: str, own_run_id: str
-) -> list[str]:
-    """Return the runs whose job was created and whose waiting task has no slot of the pool (yet, or for the moment).
-
-    :param states: ``{run_id: {task_id: state}}`` of all runs of a DAG.
-    """
-    return [
-        run_id
-        for run_id, tasks in states.items()
-        if run_id != own_run_id
-        and tasks.get(create_task_id) == "success"
-        and tasks.get(wait_task_id, MISSING) in NO_SLOT
-    ]
 
 
 def get_task_states(dag_id: str, task_ids: list[str], run_id: str | None = None) -> Mapping[str, Mapping[str, Any]]:

@@ -24,6 +24,7 @@ RETURN = "return_value"
 KEYS = (
     RETURN,
     progress.XCOM_KEY,
+    "quota_wait",
     "decision",
     "winner",
     "tuned_model",

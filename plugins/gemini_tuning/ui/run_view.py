@@ -73,6 +73,7 @@ class RunView:
     :param copies: ``{"model", "console", "checked", "checkpoints", "default_checkpoint_id"}`` of the model.
     :param report: address of the Markdown report.
     :param waits_for_approval: the task that asks; ``None`` when nobody is asked now.
+    :param quota_wait: ``{"since", "next_try", "message"}`` while the create waits for quota; ``None`` otherwise.
     :param errors: ``{"step", "said"}`` of what failed; ``said`` is ``None`` where only the log says why.
     """
 
@@ -94,6 +95,7 @@ class RunView:
     copies: list[Json]
     report: str | None
     waits_for_approval: str | None
+    quota_wait: Json | None
     errors: list[Json]
 
     def everybody(self) -> list[Json]:
@@ -151,6 +153,7 @@ def view(run: Run, defaults: Defaults, copies: Iterable[Mapping[str, Any]], now:
         copies=_copies(model, run.mapping(queries.COPY), [*copies, run.mapping(queries.VERIFY)]),
         report=xcom.text(run.mapping(queries.REPORT).get("report_markdown")),
         waits_for_approval=_waiting(run),
+        quota_wait=_quota_wait(run),
         errors=errors(run),
     )
 
@@ -296,6 +299,13 @@ def _copies(model: str | None, made: Mapping[str, Any], checked: Iterable[Mappin
     if own is not None and own not in found:
         found[own] = {"model": own, "console": console_link(own), "checked": False}
     return list(found.values())
+
+
+def _quota_wait(run: Run) -> Json | None:
+    step, wait = run.step(queries.CREATE), run.mapping(queries.CREATE, "quota_wait")
+    if step is None or step.state != "deferred" or not wait:
+        return None
+    return {key: xcom.text(wait.get(key)) for key in ("since", "next_try", "message")}
 
 
 def _waiting(run: Run) -> str | None:

@@ -4,8 +4,9 @@ import json
 from dataclasses import replace
 
 import pytest
-from airflow.sdk.exceptions import AirflowRescheduleException, TaskDeferred
-from support import LOCATION, LONG, SPEC, TaskStateStore, context, finished_job
+from airflow.sdk import DAG
+from airflow.sdk.exceptions import TaskDeferred
+from support import LOCATION, LONG, SPEC, TaskStateStore, context, finished_job, masked
 
 from gemini_tuning.core.copy_spec import ModelCopySpec
 from gemini_tuning.core.exceptions import (
@@ -20,15 +21,16 @@ from gemini_tuning.core.exceptions import (
 )
 from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
 from gemini_tuning.operators import GeminiCopyModelOperator, GeminiCreateTuningJobOperator, create_tuning_job
-from gemini_tuning.operators import idempotent_create as once
-from gemini_tuning.operators.submission import SEND_WITHIN, Submission
+from gemini_tuning.operators import idempotent_create as module
+from gemini_tuning.operators.idempotent_create import SEND_TIMEOUT, Submission
+from gemini_tuning.sensors.tuning_job import GeminiTuningJobSensor
 
-NO_PATIENCE = -SEND_WITHIN  # a lost request is looked for once
+SEARCH_ONCE = -SEND_TIMEOUT  # as lookup_timeout
 
 
 @pytest.fixture(autouse=True)
-def _no_naps(monkeypatch):
-    monkeypatch.setattr(once, "LOOK_INTERVAL", 0.01)
+def _no_sleep(monkeypatch):
+    monkeypatch.setattr(module, "SEARCH_INTERVAL", 0.01)
 
 
 def create(**change):
@@ -88,13 +90,16 @@ def test_a_job_that_shows_late_is_looked_for_until_it_does(vertex, monkeypatch):
     assert len(looks) == 5
 
 
-def test_a_create_that_never_arrived_is_sent_again_by_the_next_try(vertex):
+def test_a_create_that_never_arrived_is_sent_again_by_the_next_try(vertex, snapshot):
     vertex.faults([{"method": "POST", "path": "tuningJobs$", "drop": "before", "times": 1}])
     store = TaskStateStore()
-    with pytest.raises(CreateOutcomeUnknownError, match="looked for and not found; the next try of this task"):
-        create(lookup_timeout=NO_PATIENCE).execute(context(store=store))
+    with pytest.raises(CreateOutcomeUnknownError) as error:
+        create(lookup_timeout=SEARCH_ONCE).execute(context(store=store))
+    assert str(error.value.__cause__) in str(error.value)
+    assert "us-central1" in error.value.resource
+    assert error.value.hint == snapshot
     assert jobs(vertex) == []
-    name = create(lookup_timeout=NO_PATIENCE).execute(context(store=store, try_number=2))
+    name = create(lookup_timeout=SEARCH_ONCE).execute(context(store=store, try_number=2))
     assert [job["name"] for job in jobs(vertex)] == [name]
 
 
@@ -116,7 +121,7 @@ def test_a_worker_that_dies_with_its_create_leaves_enough_behind(vertex, monkeyp
         patch.setattr(GeminiTuningHook, "create_tuning_job", dying)
         with pytest.raises(KilledError):
             create().execute(context(store=store))
-    name = create(lookup_timeout=NO_PATIENCE).execute(context(store=store, try_number=2))
+    name = create(lookup_timeout=SEARCH_ONCE).execute(context(store=store, try_number=2))
     assert [job["name"] for job in jobs(vertex)] == [name]
 
 
@@ -143,16 +148,22 @@ def test_a_worker_that_wakes_up_too_late_sends_nothing(vertex, monkeypatch):
 
 
 @pytest.mark.parametrize("outcome", ["failed", "cancelled", "expired"])
-def test_in_place_of_a_job_that_ended_badly_a_new_one_is_made_up_to_a_limit(vertex, outcome, capsys):
+def test_a_failed_job_is_replaced_up_to_a_limit(vertex, outcome, capsys, snapshot):
     vertex.faults([{"job": {}, "outcome": outcome}])
     store = TaskStateStore()
     for number in (1, 2):
         create(max_attempts=2).execute(context(store=store, try_number=number))
         vertex.advance(LONG)
     first, second = (job["name"] for job in jobs(vertex))
-    assert f"Tuning job {first} is {outcome.upper()}" in capsys.readouterr().out
-    with pytest.raises(RetryLimitExceededError, match=f"2 of 2 attempts.*{second}"):
+    log = capsys.readouterr().out
+    assert first in log
+    assert outcome.upper() in log
+    with pytest.raises(RetryLimitExceededError) as error:
         create(max_attempts=2).execute(context(store=store, try_number=3))
+    assert (error.value.code, error.value.resource) == ("max_attempts_reached", second)
+    assert error.value.field == "max_attempts"
+    assert "2 of 2" in str(error.value)
+    assert error.value.hint == snapshot
     assert len(jobs(vertex)) == 2
 
 
@@ -182,13 +193,16 @@ def test_two_runs_and_two_airflows_never_take_each_others_job(vertex, capsys):
     other_run = create().execute(context(store=TaskStateStore(), run_id="b"))
     other_airflow = create().execute(context(store=TaskStateStore(), run_id="a"))
     assert len({mine, other_run, other_airflow}) == 3
-    assert f"{mine} has this run's names, but is not its job" in capsys.readouterr().out
+    warnings = [line for line in capsys.readouterr().out.splitlines() if "warning" in line]
+    assert [mine in line for line in warnings] == [True]
 
 
-def test_when_airflow_has_forgotten_the_request_nothing_is_paid_twice(vertex):
+def test_when_the_task_state_store_was_emptied_no_second_job_is_created(vertex, snapshot):
     name = create().execute(context())
-    with pytest.raises(CreateOutcomeUnknownError, match=f"clear_on_success.*{name}.*Nothing was created"):
+    with pytest.raises(CreateOutcomeUnknownError) as error:
         create().execute(context(try_number=2))
+    assert (error.value.field, error.value.resource) == ("force_new_job", name)
+    assert masked(error.value) == snapshot
     assert len(jobs(vertex)) == 1
     create(force_new_job=True).execute(context(try_number=2))
     assert len(jobs(vertex)) == 2
@@ -212,55 +226,51 @@ def test_had_one_request_made_two_jobs_the_oldest_is_kept(vertex):
 def test_over_quota_the_task_waits_its_turn_without_a_worker(vertex):
     vertex.faults([{"method": "POST", "path": "tuningJobs$", "status": 429, "retry_after": 99, "times": 2}])
     store, operator = TaskStateStore(), create()
-    for again in (operator.execute, operator.execute_again):
+    for refusals, again in enumerate((operator.execute, operator.execute_after_quota_wait), 1):
+        ctx = context(store=store)
         with pytest.raises(TaskDeferred) as caught:
-            again(context(store=store))
-        assert caught.value.method_name == "execute_again"
+            again(ctx)
+        assert caught.value.method_name == "execute_after_quota_wait"
         wait = caught.value.trigger.moment
+        pushed = ctx["ti"].xcoms["quota_wait"]
+        assert (pushed["refusals"], set(pushed)) == (refusals, {"since", "next_try", "refusals", "message"})
     assert (wait - __import__("pendulum").now("UTC")).total_seconds() > 90
-    name = operator.execute_again(context(store=store), None)
+    name = operator.execute_after_quota_wait(context(store=store), None)
     assert [job["name"] for job in jobs(vertex)] == [name]
 
 
-def test_the_wait_for_quota_ends(vertex):
+def test_the_wait_for_quota_ends(vertex, snapshot):
     vertex.faults([{"method": "POST", "path": "tuningJobs$", "status": 429, "message": "No chips left."}])
-    with pytest.raises(
-        RetryLimitExceededError, match=r"No room for another tuning job.*nothing was made.*No chips left"
-    ):
+    with pytest.raises(RetryLimitExceededError) as error:
         create(quota_timeout=0).execute(context())
+    assert (error.value.field, error.value.code) == ("quota_timeout", "quota_timeout")
+    assert "No chips left." in str(error.value)
+    assert error.value.hint == snapshot
 
 
-@pytest.mark.parametrize(
-    ("create_state", "wait_state", "waits"),
-    [
-        ("success", None, True),
-        ("success", "scheduled", True),
-        ("success", "up_for_retry", True),
-        ("success", "deferred", False),
-        ("success", "success", False),
-        ("success", "failed", False),
-        ("running", None, False),
-    ],
-)
-def test_a_run_whose_job_nobody_watches_yet_goes_first(vertex, monkeypatch, create_state, wait_state, waits):
-    states = {"other": {"task": create_state, "wait": wait_state}, "run": {"task": "running", "wait": None}}
-    monkeypatch.setattr(create_tuning_job, "get_task_states", lambda *_: states)
-    store, operator = TaskStateStore(), create(wait_task_id="wait")
-    if waits:
-        for _ in range(create_tuning_job.MAX_GIVE_WAY):
-            with pytest.raises(AirflowRescheduleException):
-                operator.execute(context(store=store))
-        assert jobs(vertex) == []  # but not for ever:
-    operator.execute(context(store=store))
-    assert len(jobs(vertex)) == 1
+def in_dag_with_sensor():
+    """Return the operator in a DAG with the sensor that waits for its job."""
+    with DAG("dag", schedule=None):
+        operator = create()
+        GeminiTuningJobSensor(task_id="wait", tuning_job=operator.output)
+    return operator
 
 
-def test_a_job_that_nobody_would_wait_for_is_not_made(vertex, monkeypatch):
-    states = {"run": {"task": "running", "wait": "failed"}}
-    monkeypatch.setattr(create_tuning_job, "get_task_states", lambda *_: states)
-    with pytest.raises(InvalidInputError, match=r"wait is failed: nobody would wait.*Clear task together with"):
-        create(wait_task_id="wait").execute(context())
+@pytest.mark.parametrize("state", ["success", "failed", "skipped", "upstream_failed"])
+def test_create_when_the_sensor_has_finished_creates_no_job(vertex, monkeypatch, snapshot, state):
+    monkeypatch.setattr(create_tuning_job, "get_task_states", lambda *_: {"run": {"wait": state}})
+    with pytest.raises(InvalidInputError) as error:
+        in_dag_with_sensor().execute(context())
+    assert (error.value.code, error.value.resource) == ("waiting_task_finished", "wait")
+    assert str(error.value) == snapshot
     assert jobs(vertex) == []
+
+
+@pytest.mark.parametrize("state", [None, "scheduled", "deferred", "up_for_retry"])
+def test_create_when_the_sensor_has_not_finished_creates_the_job(vertex, monkeypatch, state):
+    monkeypatch.setattr(create_tuning_job, "get_task_states", lambda *_: {"run": {"wait": state}})
+    name = in_dag_with_sensor().execute(context())
+    assert [job["name"] for job in jobs(vertex)] == [name]
 
 
 def test_a_retry_announces_again_what_it_looks_for(vertex):
@@ -302,24 +312,27 @@ def test_a_filter_that_finds_nothing_is_not_believed_at_last(vertex, monkeypatch
         GeminiTuningHook, "_list_tuning_jobs", lambda self, f, *where: [] if f else real(self, f, *where)
     )
     vertex.faults([{"method": "POST", "path": "tuningJobs$", "drop": "after", "times": 1}])
-    create(lookup_timeout=NO_PATIENCE).execute(context())
+    create(lookup_timeout=SEARCH_ONCE).execute(context())
     assert len(jobs(vertex)) == 1
 
 
 def test_after_a_clear_refusal_the_next_try_need_not_look(vertex):
     vertex.faults([{"method": "POST", "path": "tuningJobs$", "status": 400, "message": "Bad.", "times": 1}])
     store = TaskStateStore()
-    with pytest.raises(PermanentServiceError, match="Bad"):
+    with pytest.raises(PermanentServiceError) as error:
         create().execute(context(store=store))
+    assert (error.value.code, error.value.service_message) == (400, "Bad.")
     before = len(vertex.requests())
     create().execute(context(store=store, try_number=2))
     assert [r["method"] for r in vertex.requests()[before:] if "tuningJobs" in r["path"]] == ["POST"]
 
 
 @pytest.mark.parametrize("stored", ["x", 7, [], {}, {"request_id": ""}, {"request_id": "a", "unknown": 1}])
-def test_what_somebody_else_has_stored_is_not_guessed_at(vertex, stored):
-    with pytest.raises(ValueError, match="task state store holds something else"):
+def test_an_invalid_value_in_the_task_state_store_is_an_error(vertex, snapshot, stored):
+    with pytest.raises(InvalidInputError) as error:
         create().execute(context(store=TaskStateStore(tuning_job=stored)))
+    assert error.value.code == "invalid_submission"
+    assert str(error.value) == snapshot
     assert jobs(vertex) == []
 
 
@@ -338,7 +351,10 @@ def test_what_is_stored_is_small_and_holds_no_secret(vertex):
 
 
 def test_the_submission_survives_the_store():
-    for submission in (Submission.new(), Submission.new(attempt=2, generation=3).announced(5.0).made("x").refused(7.0)):
+    for submission in (
+        Submission.new(),
+        Submission.new(attempt=2, generation=3).sending(5.0).created("x").over_quota(7.0),
+    ):
         assert Submission.from_json(json.loads(json.dumps(submission.as_json()))) == submission
     assert Submission.from_json(None) is None
 
@@ -420,10 +436,12 @@ def test_a_lost_copy_into_a_parent_is_taken_only_when_it_proves_to_be_ours(verte
     before = len(copies(vertex))
     vertex.faults([{"method": "POST", "path": "models:copy", "times": 1, "drop": "after"}])
     for number in (1, 2):
-        with pytest.raises(TransientServiceError, match=f"a copy of {job.model} shows when it ends"):
-            copy(job, lookup_timeout=NO_PATIENCE, **names).execute(context(store=store, try_number=number))
+        with pytest.raises(TransientServiceError) as error:
+            copy(job, lookup_timeout=SEARCH_ONCE, **names).execute(context(store=store, try_number=number))
+        assert "/operations/" in error.value.resource
+        assert job.model in str(error.value)
     vertex.advance(LONG)
-    done = copy(job, lookup_timeout=NO_PATIENCE, **names).execute(context(store=store, try_number=3))
+    done = copy(job, lookup_timeout=SEARCH_ONCE, **names).execute(context(store=store, try_number=3))
     assert done["model"].endswith("/models/parent@2")
     assert len(copies(vertex)) == before + 1
 
@@ -436,16 +454,17 @@ def test_an_operation_that_google_has_forgotten_does_not_make_a_second_copy(vert
     vertex.faults([{"method": "GET", "path": "/operations/[^/]+$", "status": 404}])
     again = copy(job, **names)
     if "parent_model" in names:
-        with pytest.raises(PermanentServiceError, match=first):
+        with pytest.raises(PermanentServiceError) as error:
             again.execute(context(store=store, max_tries=4))
+        assert (error.value.code, error.value.resource) == (404, first)
     else:
         done = again.execute(context(store=store, max_tries=4))
         assert done["model"].partition("@")[0] == first.partition("/operations/")[0]
     assert len(copies(vertex)) == before + 1
 
 
-def test_a_copy_that_is_late_is_not_asked_for(vertex, job):
-    with pytest.raises(NotSentError, match=f"copy of {job.model} was not asked for"):
+def test_copy_model_after_its_send_deadline_sends_nothing(vertex, job):
+    with pytest.raises(NotSentError):
         GeminiTuningHook().copy_model(job.model, ModelCopySpec(), location="europe-west4", not_after=0.0)
     assert copies(vertex) == []
 
@@ -478,7 +497,7 @@ def test_a_worker_that_dies_with_its_copy_leaves_enough_behind(vertex, job, monk
             copy(job).execute(context(store=store))
     if over:
         vertex.advance(LONG)
-    operator, ctx = copy(job, lookup_timeout=NO_PATIENCE), context(store=store, try_number=2)
+    operator, ctx = copy(job, lookup_timeout=SEARCH_ONCE), context(store=store, try_number=2)
     if not over:
         start(operator, ctx)
         vertex.advance(LONG)
@@ -497,9 +516,10 @@ def test_where_operations_cannot_be_listed_the_copy_itself_is_looked_for(vertex,
     )
     store = TaskStateStore()
     with pytest.raises(CreateOutcomeUnknownError):
-        copy(job, lookup_timeout=NO_PATIENCE).execute(context(store=store))
-    with pytest.raises(PermanentServiceError, match="409"):  # it is under way, and that cannot be seen
-        copy(job, lookup_timeout=NO_PATIENCE).execute(context(store=store, try_number=2))
+        copy(job, lookup_timeout=SEARCH_ONCE).execute(context(store=store))
+    with pytest.raises(PermanentServiceError) as error:  # it is under way, and that cannot be seen
+        copy(job, lookup_timeout=SEARCH_ONCE).execute(context(store=store, try_number=2))
+    assert error.value.code == 409
     vertex.advance(LONG)
     (there,) = copies(vertex)
     assert copy(job).execute(context(store=store, try_number=3))["model"].startswith(there["name"].partition("@")[0])
@@ -512,8 +532,10 @@ def test_in_place_of_a_copy_that_failed_a_new_one_is_made(vertex, job):
     operator = copy(job)
     name = start(operator, context(store=store))
     vertex.advance(LONG)
-    with pytest.raises(CopyModelError, match=r"no room \(code 8\).*Clear this task to make another"):
+    with pytest.raises(CopyModelError) as error:
         operator.execute_complete(ctx, {"status": "ended", "resource": name})
+    assert (error.value.code, error.value.resource) == ("copy_failed", name)
+    assert "no room (code 8)" in str(error.value)
     second = start(copy(job), context(store=store, try_number=2))
     assert second != name
     vertex.advance(LONG)
@@ -524,8 +546,10 @@ def test_a_destination_that_is_taken_by_another_model_is_refused(vertex, job):
     other = finished_job(vertex, replace(SPEC, tuned_model_display_name="other"))
     start(copy(other, model_id="ferry-copy"), context())
     vertex.advance(LONG)
-    with pytest.raises(PermanentServiceError, match=r"409.*ferry-copy"):
+    with pytest.raises(PermanentServiceError) as error:
         copy(job, model_id="ferry-copy").execute(context(run_id="b"))
+    assert error.value.code == 409
+    assert "ferry-copy" in str(error.value)
     assert len(copies(vertex)) == 1
 
 
@@ -540,8 +564,10 @@ def test_an_operation_that_made_a_copy_of_something_else_is_not_believed(vertex,
     other = finished_job(vertex, replace(SPEC, tuned_model_display_name="other"))
     name = start(copy(other), context())
     vertex.advance(LONG)
-    with pytest.raises(CopyModelError, match=f"is not a copy of {job.model}"):
+    with pytest.raises(CopyModelError) as error:
         copy(job).execute_complete(context(), {"status": "ended", "resource": name})
+    assert error.value.code == "not_a_copy"
+    assert job.model in str(error.value)
 
 
 def test_a_copy_over_quota_waits_its_turn(vertex, job):
@@ -549,7 +575,7 @@ def test_a_copy_over_quota_waits_its_turn(vertex, job):
     operator, ctx = copy(job), context()
     with pytest.raises(TaskDeferred) as caught:
         operator.execute(ctx)
-    assert caught.value.method_name == "execute_again"
+    assert caught.value.method_name == "execute_after_quota_wait"
     with pytest.raises(TaskDeferred) as caught:
-        operator.execute_again(ctx)
+        operator.execute_after_quota_wait(ctx)
     assert caught.value.method_name == "execute_complete"

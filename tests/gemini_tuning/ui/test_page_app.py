@@ -466,6 +466,11 @@ STAGES = {
         "running",
         "The first losses come with the first epoch.",
     ),
+    "over quota": (
+        (VALIDATED, step(queries.CREATE, state="deferred", quota_wait={"since": "2026-11-22T10:00:00+00:00"})),
+        "running",
+        "Waiting for quota since 2026-",
+    ),
     "tuning": ((VALIDATED, CREATED, WAITING), "running", "epoch 2 of 6, step 21"),
     "listed": ((CREATED, WAITED, LISTS), "running", "not asked yet"),
     "tested": ((CREATED, WAITED, LISTS, *TESTED), "running", "Nothing is decided yet."),

@@ -282,3 +282,11 @@ def test_what_became_of_the_default_is_not_claimed_before_it_is_known(run_state,
     assert found.promotion == expected
     if expected == "failed":  # it may have been set, and only the reading back failed
         assert found.default == Default()
+
+
+def test_a_create_over_quota_shows_since_when_it_waits():
+    wait = {"since": "2026-11-22T10:00:00+00:00", "next_try": "2026-11-22T10:01:00+00:00", "message": "Quota."}
+    deferred = step(queries.CREATE, task_id="create_tuning_job", state="deferred", quota_wait={**wait, "refusals": 1})
+    assert shown(deferred).quota_wait == wait
+    assert shown(replace(deferred, state="success")).quota_wait is None
+    assert shown(CHOSEN).quota_wait is None
