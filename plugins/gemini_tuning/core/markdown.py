@@ -1,4 +1,4 @@
-"""Markdown out of values that others wrote: it shows them and does nothing else. Pure."""
+"""Markdown from values of others, which it shows without being changed by them."""
 
 from __future__ import annotations
 
@@ -9,37 +9,47 @@ from gemini_tuning.core.console import console_link
 from gemini_tuning.core.text import redact
 
 MAX_SENTENCE = 1_000  # characters
-# What Markdown or HTML could take for more than text; "://" and "www." would become links in some renderers.
+# What Markdown or HTML could interpret; "://" and "www." would become links in some renderers.
 _ACTIVE = re.compile(r"[\\`|<>\[\]*~#!&]|(?<=[a-zA-Z]):(?=//)|(?<=\bwww)\.|@(?=\w[\w-]*\.)", re.IGNORECASE)
 _BLANKS = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2028-\u202f\u2066-\u2069]+")
 
 
 def plain(value: object, limit: int = MAX_SENTENCE) -> str:
-    """Return somebody else's text as one line of Markdown that shows it and does nothing else.
+    """Return a value as one line of Markdown that is shown as plain text, without secrets.
 
-    Put something of ours before it: at the beginning of a line ``1.`` or ``===`` would still be a list or a heading.
+    It must not stand at the beginning of a line, where ``1.`` or ``===`` would still be a list or a heading.
     """
     return _ACTIVE.sub(lambda match: "\\" + match[0], _BLANKS.sub(" ", redact(value, limit)).strip())
 
 
+def or_dash(value: object, limit: int = MAX_SENTENCE) -> str:
+    """Return a value as :func:`plain` does; ``-`` for ``None``."""
+    return "-" if value is None else plain(value, limit)
+
+
 def linked(text: object, address: object) -> str:
-    """Return a text that leads to a page of the Google Cloud console; the text alone where there is no such page."""
+    """Return a text with a link to a page of the Google Cloud console; without, where the console has no such page."""
     page = console_link(address)
     return f"[{plain(text)}]({page})" if page else plain(text)
 
 
 def place(address: object) -> str:
-    """Return an address, with a link where the console shows it."""
+    """Return an address, with a link where the console shows it; ``-`` for ``None``."""
     return "-" if address is None else linked(address, address)
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return the lines of a table that can also be read as plain text in a log: its columns are aligned.
+    """Return the lines of a table. Its columns are aligned, so that it is also readable in a log.
 
-    :param rows: of Markdown without line ends, the heading first, all of one length.
+    :param rows: of Markdown without line breaks, the heading first, all of one length.
     """
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     lines = [
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
     ]
     return [lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]]
+
+
+def section(title: str, lines: Sequence[str]) -> list[str]:
+    """Return the lines of a section; none without content."""
+    return ["", f"## {title}", "", *lines] if lines else []

@@ -102,6 +102,10 @@ def _short_text(value: object) -> str | None:
     return text(value, MAX_SHORT_TEXT)
 
 
+def _id(value: object) -> str:
+    return text(value, MAX_SHORT_TEXT) or "unknown"
+
+
 def _short_texts(value: object) -> list[str]:
     return texts(value, MAX_SHORT_TEXT)
 
@@ -153,6 +157,7 @@ def _amount(value: object) -> Mapping[str, Any] | None:
 _PAIR = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
 
 Text = Annotated[str | None, PlainValidator(text)]
+Id = Annotated[str, PlainValidator(_id)]
 ShortText = Annotated[str | None, PlainValidator(_short_text)]
 Texts = Annotated[list[str], PlainValidator(texts)]
 ShortTexts = Annotated[list[str], PlainValidator(_short_texts)]
@@ -173,8 +178,8 @@ OptionalPart = BeforeValidator(_mapping_or_none)
 Parts = BeforeValidator(_mappings)
 
 
-class XCom(BaseModel):
-    """Base of the values below."""
+class JsonModel(BaseModel):
+    """A value whose fields are read as above, and whose JSON Schema allows no others."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -183,10 +188,14 @@ class XCom(BaseModel):
         json_schema_extra={"additionalProperties": False},
     )
 
+
+class XCom(JsonModel):
+    """The value of an XCom, or a part of it."""
+
     @classmethod
     def from_xcom(cls, value: object) -> Self | None:
-        """Return the value that a task pushed; ``None`` where it pushed nothing or anything but a mapping."""
-        return cls.model_validate(dict(value)) if isinstance(value, Mapping) else None
+        """Return the value that a task pushed; ``None`` where it pushed nothing, or anything but a mapping."""
+        return cls.model_validate(dict(value)) if isinstance(value, Mapping) and value else None
 
     @classmethod
     def from_input(cls, value: object, field: str) -> Self | None:
@@ -242,12 +251,12 @@ class DatasetXCom(XCom):
     """A dataset as ``validate`` found it."""
 
     uri: Text = None
-    sha256: Text = Field(None, description="of the whole file, hexadecimal")
+    sha256: Text = Field(default=None, description="of the whole file, hexadecimal")
     generation: Text = None
     examples: Whole = None
     size_bytes: Whole = None
     tokens: Annotated[TokensXCom, Part] = TokensXCom()
-    found: Counts = Field({}, description="number of problems of each kind")
+    found: Counts = Field(default={}, description="number of problems of each kind")
     warnings: Texts = []
 
 
@@ -256,19 +265,19 @@ class CountedTokensXCom(XCom):
 
     model: Text = None
     examples: Whole = None
-    counted: Whole = Field(None, description="tokens")
-    estimated: Whole = Field(None, description="tokens")
-    ratio: Number = Field(None, description="factor by which the estimate was multiplied")
+    counted: Whole = Field(default=None, description="tokens")
+    estimated: Whole = Field(default=None, description="tokens")
+    ratio: Number = Field(default=None, description="factor by which the estimate was multiplied")
 
 
 class CostItemXCom(XCom):
     """One part of an estimate."""
 
-    what: Text = Field(None, description="tuning, smoke_test, champion, judge or evaluation")
+    what: Text = Field(default=None, description="tuning, smoke_test, champion, judge or evaluation")
     model: Text = None
     prompts: Whole = None
     tokens: Counts = {}
-    prices: Numbers = Field({}, description="per million tokens")
+    prices: Numbers = Field(default={}, description="per million tokens")
     amount: Number = None
     at_least: Number = None
     unknown: Texts = []
@@ -278,14 +287,14 @@ class CostXCom(XCom):
     """The cost of a run as it was estimated before the job."""
 
     currency: Text = None
-    price_date: Text = Field(None, description="date of the price list")
-    total: Number = Field(None, description="null where a part is unknown")
-    at_least: Number = Field(None, description="sum of the known parts")
+    price_date: Text = Field(default=None, description="date of the price list")
+    total: Number = Field(default=None, description="null where a part is unknown")
+    at_least: Number = Field(default=None, description="sum of the known parts")
     budget: Number = None
-    epochs: Whole = Field(None, description="null when the service chose")
+    epochs: Whole = Field(default=None, description="null when the service chose")
     unknown: Texts = []
     counted: Annotated[CountedTokensXCom | None, OptionalPart] = Field(
-        None, description="null when the service did not count"
+        default=None, description="null when the service did not count"
     )
     items: Annotated[list[CostItemXCom], Parts] = []
 
@@ -304,7 +313,7 @@ class ValidationXCom(XCom):
 class CheckpointXCom(XCom):
     """A checkpoint as ``list_checkpoints`` and the tuning job's progress have it."""
 
-    checkpoint_id: ShortText = None
+    checkpoint_id: Id = "unknown"
     epoch: Whole = None
     step: Whole = None
     endpoint: Text = None
@@ -347,8 +356,10 @@ class LossesXCom(XCom):
     train_loss: Number = None
     eval_loss: Number = None
     eval_accuracy: Number = None
-    from_step: Counts = Field({}, description="by metric: an earlier step, where the checkpoint's own has no point")
-    evaluation: Json = Field(None, description="metrics of the service's own evaluation", exclude=True)
+    from_step: Counts = Field(
+        default={}, description="by metric: an earlier step, where the checkpoint's own has no point"
+    )
+    evaluation: Json = Field(default=None, description="metrics of the service's own evaluation", exclude=True)
 
 
 class MetricsXCom(XCom):
@@ -394,28 +405,28 @@ class FailureXCom(XCom):
 class SmokeTestXCom(XCom):
     """``return_value`` of a smoke test."""
 
-    checkpoint_id: ShortText = Field(None, exclude=True)
-    epoch: Whole = Field(None, exclude=True)
-    step: Whole = Field(None, exclude=True)
-    endpoint: Text = Field(None, exclude=True)
+    checkpoint_id: Id = Field(default="unknown", exclude=True)
+    epoch: Whole = Field(default=None, exclude=True)
+    step: Whole = Field(default=None, exclude=True)
+    endpoint: Text = Field(default=None, exclude=True)
     suite: Text = None
     suite_fingerprint: Text = None
-    results_uri: Text = Field(None, description="JSONL with prompt, response and verdicts of each case")
+    results_uri: Text = Field(default=None, description="JSONL with prompt, response and verdicts of each case")
     cases: Whole = None
     answered: Whole = None
     passed: Whole = None
     critical_failures: Whole = None
     blocked: Whole = None
-    pass_rate: Number = Field(None, description="0 to 1")
-    score: Number = Field(None, description="0 to 1")
-    pass_rate_interval: Interval = Field(None, description="[low, high], 95 %")
-    score_interval: Interval = Field(None, description="[low, high], 95 %")
-    critical_failed: ShortTexts = Field([], description="ids of the first few")
+    pass_rate: Number = Field(default=None, description="0 to 1")
+    score: Number = Field(default=None, description="0 to 1")
+    pass_rate_interval: Interval = Field(default=None, description="[low, high], 95 %")
+    score_interval: Interval = Field(default=None, description="[low, high], 95 %")
+    critical_failed: ShortTexts = Field(default=[], description="ids of the first few")
     latency_ms: Annotated[LatencyXCom, Part] = LatencyXCom()
     tokens: Annotated[SmokeTokensXCom, Part] = SmokeTokensXCom()
     cost: Annotated[AmountXCom | None, BeforeValidator(_amount)] = None
-    failures: Annotated[list[FailureXCom], Parts] = Field([], description="the first few")
-    error: Text = Field(None, description="why the checkpoint could not be tested")
+    failures: Annotated[list[FailureXCom], Parts] = Field(default=[], description="the first few")
+    error: Text = Field(default=None, description="why the checkpoint could not be tested")
 
 
 # --------------------------------------------------------------------------------------------- decision to report
@@ -424,13 +435,13 @@ class SmokeTestXCom(XCom):
 class AssessmentXCom(XCom):
     """A checkpoint, or the champion, in the decision."""
 
-    checkpoint_id: ShortText = Field(None, exclude=True)
-    epoch: Whole = Field(None, exclude=True)
-    step: Whole = Field(None, exclude=True)
-    passed_gates: Flag = Field(False, description="whether it is eligible")
-    pass_rate: Number = Field(None, description="0 to 1")
-    score: Number = Field(None, description="0 to 1")
-    pass_rate_interval: Interval = Field(None, description="[low, high], 95 %")
+    checkpoint_id: Id = Field(default="unknown", exclude=True)
+    epoch: Whole = Field(default=None, exclude=True)
+    step: Whole = Field(default=None, exclude=True)
+    passed_gates: Flag = Field(default=False, description="whether it is eligible")
+    pass_rate: Number = Field(default=None, description="0 to 1")
+    score: Number = Field(default=None, description="0 to 1")
+    pass_rate_interval: Interval = Field(default=None, description="[low, high], 95 %")
     latency_p95_ms: Number = None
     train_loss: Number = None
     eval_loss: Number = None
@@ -441,15 +452,15 @@ class AssessmentXCom(XCom):
 class DecisionXCom(XCom):
     """XCom ``decision`` of ``choose``."""
 
-    winner: Text = Field(None, description="checkpoint id; null when nothing is to be promoted")
+    winner: Text = Field(default=None, description="checkpoint id; null when nothing is to be promoted")
     outcome: Text = None
     reason: Text = None
-    overfitting: Text = Field(None, description="where it began; null when the losses show none")
-    policy: Json = Field(None, description="the rules that were applied")
-    missing: Texts = Field([], exclude=True)
-    champion: Annotated[AssessmentXCom | None, OptionalPart] = Field(None, exclude=True)
-    checkpoints: Annotated[list[AssessmentXCom], Parts] = Field([], exclude=True)
-    default_checkpoint_id: Text = Field(None, exclude=True)
+    overfitting: Text = Field(default=None, description="where it began; null when the losses show none")
+    policy: Json = Field(default=None, description="the rules that were applied")
+    missing: Texts = Field(default=[], exclude=True)
+    champion: Annotated[AssessmentXCom | None, OptionalPart] = Field(default=None, exclude=True)
+    checkpoints: Annotated[list[AssessmentXCom], Parts] = Field(default=[], exclude=True)
+    default_checkpoint_id: Text = Field(default=None, exclude=True)
 
 
 class ApproverXCom(XCom):
@@ -464,14 +475,15 @@ class ApprovalXCom(XCom):
 
     required: Flag = False
     outcome: Text = Field(
-        None, description="approved, another checkpoint, rejected, timed out, not required or nothing to approve"
+        default=None,
+        description="approved, another checkpoint, rejected, timed out, not required or nothing to approve",
     )
-    checkpoint_id: Text = Field(None, description="the approver's choice")
-    proposed: Text = Field(None, description="the choice by the rules")
+    checkpoint_id: Text = Field(default=None, description="the approver's choice")
+    proposed: Text = Field(default=None, description="the choice by the rules")
     at: Text = None
-    by: Annotated[ApproverXCom | None, OptionalPart] = Field(None, description="null without a response")
-    timeout: Number = Field(None, description="seconds to respond")
-    offered: Texts = Field([], description="the options to choose from")
+    by: Annotated[ApproverXCom | None, OptionalPart] = Field(default=None, description="null without a response")
+    timeout: Number = Field(default=None, description="seconds to respond")
+    offered: Texts = Field(default=[], description="the options to choose from")
 
 
 class PromotionXCom(XCom):
@@ -500,7 +512,7 @@ class CopyXCom(XCom):
     model: Text = None
     default_checkpoint_id: Text = None
     default_of_source: Text = None
-    checkpoints: Whole = Field(None, description="number of checkpoints")
+    checkpoints: Whole = Field(default=None, description="number of checkpoints")
 
 
 class ReportXCom(XCom):
@@ -512,6 +524,6 @@ class ReportXCom(XCom):
     tuned_model: Text = None
     default_before: Text = None
     default_after: Text = None
-    copied_model: Text = Field(None, validation_alias="copy")
+    copied_model: Text = Field(default=None, validation_alias="copy")
     report_json: Text = None
     report_markdown: Text = None

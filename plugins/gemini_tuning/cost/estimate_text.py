@@ -1,160 +1,144 @@
-"""What a run was to cost, and what the service says was billed: for the log, the question, the report. Pure."""
+"""The cost estimate of a run, and what was billed, as text: for the log, the approval request and the report."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from math import log
-from typing import Any
 
-from gemini_tuning.core import xcom
-from gemini_tuning.core.markdown import plain, table
+from pydantic import Field
+
+from gemini_tuning.core.markdown import or_dash, plain, table
 from gemini_tuning.core.text import money
-
-Json = dict[str, Any]
+from gemini_tuning.core.xcom import BilledTokensXCom, CostItemXCom, CostXCom, JsonModel, Number, Text, Whole
 
 MILLION = 1_000_000
-DIGITS = 6  # after the point of an amount
-MAX_PARTS = 10
-KINDS = ("training", "input", "output")
-COUNTED = ("examples", "counted", "estimated")
+DIGITS = 6  # after the decimal point of an amount
 ONCE, EACH_EPOCH = "once", "for each epoch"
 
 
-def entry(cost: object, billed: object = None) -> Json | None:
-    """Return the estimate, and what was billed, for the report; ``None`` when nothing was estimated.
+class Billing(JsonModel):
+    """Training tokens that the service bills, compared with the estimate."""
 
-    :param cost: what :func:`gemini_tuning.cost.estimate.estimate` returned, as the check at the beginning pushed it.
-    :param billed: ``{"billable_tokens", "dataset_tokens", "epoch_count"}``, as the list of the checkpoints pushed it.
-    :raises ValueError: when one of them is no mapping.
+    reported_tokens: Whole
+    counted: Text = Field(
+        default=None,
+        description="whether the service counts each example once or for each epoch; null where it is the same",
+    )
+    tokens: Whole = Field(default=None, description="of all epochs")
+    amount: Number = None
+    estimated_tokens: Whole = Field(default=None, description="of all epochs")
+    estimated_amount: Number = None
+    ratio: Number = Field(default=None, description="tokens to estimated_tokens")
+
+
+class CostReport(CostXCom):
+    """The estimate, and what was billed."""
+
+    billed: Billing | None = Field(default=None, description="null where the service does not report billable tokens")
+
+
+def read_cost(cost: object, billed: object = None) -> CostReport | None:
+    """Return the estimate, and what was billed; ``None`` without an estimate.
+
+    :param cost: the ``cost`` in the XCom of ``validate``.
+    :param billed: XCom ``billed`` of ``list_checkpoints``.
+    :raises InvalidInputError: when one of them is not a mapping.
     """
-    data = xcom.optional(cost, "cost")
-    if not data:
+    estimate, tokens = CostReport.from_input(cost, "cost"), BilledTokensXCom.from_input(billed, "billed")
+    if estimate is None or not cost:
         return None
-    counted = xcom.part(data, "counted")
-    parts = data.get("items")
-    known: Json = {
-        **{key: xcom.text(data.get(key)) for key in ("currency", "price_date")},
-        **{key: xcom.number(data.get(key)) for key in ("total", "at_least", "budget")},
-        "epochs": xcom.whole(data.get("epochs")),
-        "unknown": xcom.texts(data.get("unknown")),
-        "counted": {
-            "model": xcom.text(counted.get("model")),
-            **{key: xcom.whole(counted.get(key)) for key in COUNTED},
-            "ratio": xcom.number(counted.get("ratio")),
-        }
-        if counted
-        else None,
-        "items": [_item(part) for part in parts[:MAX_PARTS] if isinstance(part, Mapping)]
-        if isinstance(parts, list | tuple)
-        else [],
-    }
-    return {**known, "billed": _billed(known, xcom.optional(billed, "billed"))}
+    return estimate.model_copy(update={"billed": _billing(estimate, tokens) if tokens else None})
 
 
-def in_brief(cost: Mapping[str, Any] | None) -> str | None:
-    """Return the sum of an :func:`entry`; ``None`` when there is none."""
-    return f"{_amount(cost, 'total')} {cost['currency'] or ''}".strip() if cost else None
+def in_brief(cost: CostReport | None) -> str | None:
+    """Return the total; ``None`` without an estimate."""
+    return f"{_amount(cost.total, cost.at_least)} {cost.currency or ''}".strip() if cost else None
 
 
-def in_words(cost: Mapping[str, Any] | None) -> str:
-    """Return an :func:`entry` in one line of plain text."""
+def in_words(cost: CostReport | None) -> str:
+    """Return the estimate in one line of plain text."""
     if not cost:
         return "not estimated"
-    currency = cost["currency"] or ""
-    parts = [
-        f"{_named(item['what'])} of {item['model'] or '-'} {_amount(item)} ({_size(item)})"
-        for item in cost["items"]
-        if item["tokens"]
+    items = [
+        f"{_name(item)} of {item.model or '-'} {_amount(item.amount, item.at_least)} ({_size(item)})"
+        for item in cost.items
+        if item.tokens
     ]
-    unknown = [f"not known: {what}" for what in cost["unknown"]]
-    budget = [] if cost["budget"] is None else [f"budget {money(cost['budget'])}"]
-    said = [", ".join(parts), *unknown, *budget, f"prices of {cost['price_date'] or '-'}"]
-    return f"{_amount(cost, 'total')} {currency}: {'; '.join(filter(None, said))}"
+    unknown = [f"unknown: {what}" for what in cost.unknown]
+    budget = [] if cost.budget is None else [f"budget {money(cost.budget)}"]
+    parts = [", ".join(items), *unknown, *budget, f"prices of {cost.price_date or '-'}"]
+    total = _amount(cost.total, cost.at_least)
+    return f"{total} {cost.currency or ''}: {'; '.join(filter(None, parts))}"
 
 
-def lines(cost: Mapping[str, Any] | None) -> list[str]:
-    """Return an :func:`entry` as Markdown; nothing when there is none."""
+def lines(cost: CostReport | None) -> list[str]:
+    """Return the estimate as lines of Markdown; none without an estimate."""
     return list(_lines(cost)) if cost else []
 
 
-def _lines(cost: Mapping[str, Any]) -> Iterator[str]:
-    currency = plain(cost["currency"] or "-")
+def _lines(cost: CostReport) -> Iterator[str]:
+    currency = or_dash(cost.currency)
     rows = [("for", "model", "prompts", "tokens", currency)]
-    for item in cost["items"]:
-        tokens = ", ".join(f"{count:,} {kind}" for kind, count in item["tokens"].items() if count is not None)
-        prompts = "-" if item["prompts"] is None else f"{item['prompts']:,}"
-        rows.append((plain(_named(item["what"])), plain(item["model"] or "-"), prompts, tokens or "-", _amount(item)))
-    rows.append(("**all**", "", "", "", f"**{_amount(cost, 'total')}**"))
+    for item in cost.items:
+        tokens = ", ".join(f"{count:,} {plain(kind)}" for kind, count in item.tokens.items()) or "-"
+        amount = _amount(item.amount, item.at_least)
+        rows.append((plain(_name(item)), or_dash(item.model), _count(item.prompts), tokens, amount))
+    rows.append(("**all**", "", "", "", f"**{_amount(cost.total, cost.at_least)}**"))
     yield from table(rows)
     yield ""
-    yield f"- Estimated before the job, with prices of {plain(cost['price_date'] or '-')}"
-    yield from (f"- Not known: {plain(what)}" for what in cost["unknown"])
-    if cost["budget"] is not None:
-        yield f"- Budget: {money(cost['budget'])} {currency}"
-    if counted := cost["counted"]:
+    yield f"- Estimated before the job, with prices of {or_dash(cost.price_date)}"
+    yield from (f"- Unknown: {plain(what)}" for what in cost.unknown)
+    if cost.budget is not None:
+        yield f"- Budget: {money(cost.budget)} {currency}"
+    if counted := cost.counted:
         yield (
-            f"- Counted by {plain(counted['model'] or '-')}: {_number(counted['counted'])} tokens in "
-            f"{_number(counted['examples'])} examples, estimated were {_number(counted['estimated'])}"
+            f"- Counted by {or_dash(counted.model)}: {_count(counted.counted)} tokens in "
+            f"{_count(counted.examples)} examples; the estimate was {_count(counted.estimated)}"
         )
-    yield f"- Billed: {_billing(cost['billed'], currency)}"
+    yield f"- Billed: {_billed(cost.billed, currency)}"
 
 
-def _billing(billed: Mapping[str, Any] | None, currency: str) -> str:
+def _billed(billed: Billing | None, currency: str) -> str:
     if not billed:
-        return "the service does not tell how many training tokens it bills"
-    said = f"{_number(billed['tokens'])} training tokens"
-    if billed["counted"]:
-        said += f" (the service counts {_number(billed['reported_tokens'])}, each example {billed['counted']})"
-    if billed["amount"] is not None:
-        said += f", {money(billed['amount'])} {currency}"
-    if billed["ratio"] is not None:
-        estimated = f"{_number(billed['estimated_tokens'])} tokens"
-        if billed["estimated_amount"] is not None:
-            estimated += f", {money(billed['estimated_amount'])} {currency}"
-        said += f"; {billed['ratio']:.3g} times the estimate of {estimated}"
-    return said
+        return "the service does not report billable training tokens"
+    text = f"{_count(billed.tokens)} training tokens"
+    if billed.counted:
+        text += f" (the service counts {_count(billed.reported_tokens)}, each example {billed.counted})"
+    if billed.amount is not None:
+        text += f", {money(billed.amount)} {currency}"
+    if billed.ratio is not None:
+        text += f"; {billed.ratio:.3g} times the estimate of {_count(billed.estimated_tokens)} tokens"
+        if billed.estimated_amount is not None:
+            text += f", {money(billed.estimated_amount)} {currency}"
+    return text
 
 
-def _item(part: Mapping[str, Any]) -> Json:
-    tokens, prices = xcom.part(part, "tokens"), xcom.part(part, "prices")
-    return {
-        "what": xcom.text(part.get("what")),
-        "model": xcom.text(part.get("model")),
-        "prompts": xcom.whole(part.get("prompts")),
-        "tokens": {kind: xcom.whole(tokens[kind]) for kind in KINDS if kind in tokens},
-        "prices": {kind: xcom.number(prices[kind]) for kind in KINDS if kind in prices},
-        **{key: xcom.number(part.get(key)) for key in ("amount", "at_least")},
-        "unknown": xcom.texts(part.get("unknown")),
-    }
-
-
-def _billed(cost: Json, said: Mapping[str, Any]) -> Json | None:
-    """Compare what the service bills for the training with the estimate of it."""
-    reported, once, epochs = (xcom.whole(said.get(k)) for k in ("billable_tokens", "dataset_tokens", "epoch_count"))
+def _billing(cost: CostXCom, billed: BilledTokensXCom) -> Billing | None:
+    """Compare the tokens that the service bills for the training with the estimate."""
+    reported, epochs = billed.billable_tokens, billed.epoch_count
     if reported is None or reported <= 0:
         return None
-    counted = _how_counted(reported, once, epochs)
+    counted = _how_counted(reported, billed.dataset_tokens, epochs)
     tokens = reported * (epochs or 1) if counted == ONCE else reported
-    nothing: Json = {"tokens": {}, "prices": {}}
-    item = next((item for item in cost["items"] if item["what"] == "tuning"), nothing)
-    estimated, price = item["tokens"].get("training"), item["prices"].get("training")
-    if estimated and epochs and cost["epochs"] is None:
-        estimated *= epochs  # Google decided how many; the estimate was that of one
-    return {
-        "reported_tokens": reported,
-        "counted": counted,
-        "tokens": tokens,
-        "amount": _product(tokens, price),
-        "estimated_tokens": estimated,
-        "estimated_amount": _product(estimated, price),
-        "ratio": round(tokens / estimated, 6) if estimated else None,
-    }
+    item = next((item for item in cost.items if item.what == "tuning"), CostItemXCom())
+    estimated, price = item.tokens.get("training"), item.prices.get("training")
+    if estimated and epochs and cost.epochs is None:
+        estimated *= epochs  # the service chose the number of epochs; the estimate is for one
+    return Billing(
+        reported_tokens=reported,
+        counted=counted,
+        tokens=tokens,
+        amount=_product(tokens, price),
+        estimated_tokens=estimated,
+        estimated_amount=_product(estimated, price),
+        ratio=round(tokens / estimated, 6) if estimated else None,
+    )
 
 
 def _how_counted(reported: int, once: int | None, epochs: int | None) -> str | None:
-    """Say whether the service counts the file once or for each epoch, which no page says; ``None`` where it is alike.
+    """Return whether the service counts the file once or for each epoch, which is not documented.
 
-    :param once: the tokens of the file, by the service's own statistics.
+    :param once: tokens of the file, by the service's own statistics.
     """
     if not once or once <= 0 or not epochs or epochs <= 1:
         return None
@@ -165,22 +149,21 @@ def _product(tokens: int | None, price: float | None) -> float | None:
     return None if tokens is None or price is None else round(tokens * price / MILLION, DIGITS)
 
 
-def _named(what: str | None) -> str:
-    return (what or "-").replace("_", " ")
+def _name(item: CostItemXCom) -> str:
+    return (item.what or "-").replace("_", " ")
 
 
-def _number(value: int | None) -> str:
+def _count(value: int | None) -> str:
     return "-" if value is None else f"{value:,}"
 
 
-def _amount(part: Mapping[str, Any], key: str = "amount") -> str:
-    """Return an amount; where it is not known, the least that it can be."""
-    if part[key] is not None:
-        return money(part[key])
-    return f"at least {money(part['at_least'])}" if part["at_least"] else "not known"
+def _amount(amount: float | None, at_least: float | None) -> str:
+    if amount is not None:
+        return money(amount)
+    return f"at least {money(at_least)}" if at_least else "unknown"
 
 
-def _size(item: Mapping[str, Any]) -> str:
-    if item["prompts"] is not None:
-        return f"{item['prompts']:,} prompts"
-    return f"{_number(item['tokens'].get('training'))} tokens"
+def _size(item: CostItemXCom) -> str:
+    if item.prompts is not None:
+        return f"{item.prompts:,} prompts"
+    return f"{_count(item.tokens.get('training'))} tokens"

@@ -11,7 +11,7 @@ from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.core.text import short_repr
 from gemini_tuning.core.tuning_spec import TuningJobSpec
 from gemini_tuning.cost.estimate import Billed, Plan, estimate, names_files, objection
-from gemini_tuning.cost.estimate_text import entry, in_words
+from gemini_tuning.cost.estimate_text import in_words, read_cost
 from gemini_tuning.cost.prices import PriceTable, load_prices
 from gemini_tuning.datasets.dataset_check import DatasetReport
 from gemini_tuning.datasets.examples import read_example
@@ -151,7 +151,7 @@ class CostEstimateMixin(GeminiBaseOperator):
             counted_cases=counted_cases,
         )
         found = estimate(plan, costing.prices, costing.budget)
-        self.log.info("Estimated cost: %s", in_words(entry(found)))
+        self.log.info("Estimated cost: %s", in_words(read_cost(found)))
         if problem := objection(found):
             raise InvalidInputError(f"Nothing was created. {problem}")
         return found

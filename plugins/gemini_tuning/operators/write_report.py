@@ -10,7 +10,7 @@ from gemini_tuning.core.files import GCS, JSON, MARKDOWN, Files, folder_problem,
 from gemini_tuning.core.text import redact, replace_surrogates
 from gemini_tuning.links import gemini_tuning as links
 from gemini_tuning.operators.base import GCP_FIELDS, GeminiBaseOperator, as_list, optional_json, optional_text
-from gemini_tuning.reporting.report import as_bytes, build
+from gemini_tuning.reporting.report import build
 from gemini_tuning.reporting.report_markdown import render, summary
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class GeminiTuningReportOperator(GeminiBaseOperator):
 
     XCom: ``{"winner", "outcome", "reason", "tuned_model", "default_before", "default_after", "copy",
     "report_markdown", "report_json"}``. ``outcome`` is ``promoted``, ``already default``, ``rejected``, ``timed out``,
-    ``champion kept``, ``nobody`` or ``not promoted``; ``winner`` is a checkpoint id or ``None``; ``copy`` is the
+    ``champion kept``, ``no winner`` or ``not promoted``; ``winner`` is a checkpoint id or ``None``; ``copy`` is the
     copy's full name or ``None``; the last two are the files' addresses. XCom ``summary``: the beginning
     of ``report.md``, with the table.
 
@@ -125,19 +125,19 @@ class GeminiTuningReportOperator(GeminiBaseOperator):
             self.log.info("%s", line)
         context["ti"].xcom_push(key=SUMMARY_XCOM, value=replace_surrogates("\n".join(lines)))
         written = {
-            "report_json": self._write(joined(folder, "report.json"), as_bytes(report), JSON),
+            "report_json": self._write(joined(folder, "report.json"), report.as_bytes(), JSON),
             "report_markdown": self._write(
                 joined(folder, "report.md"), render(report).encode("utf-8", "replace"), MARKDOWN
             ),
         }
         return {
-            "winner": report["promotion"]["winner"],
-            "outcome": report["outcome"],
-            "reason": report["decision"]["reason"],
-            "tuned_model": report["tuned_model"]["name"],
-            "default_before": report["promotion"]["default_before"],
-            "default_after": report["promotion"]["default_after"],
-            "copy": report["copy"]["model"] if report["copy"] else None,
+            "winner": report.promotion.winner,
+            "outcome": report.outcome,
+            "reason": report.decision.reason,
+            "tuned_model": report.tuned_model.name,
+            "default_before": report.promotion.default_before,
+            "default_after": report.promotion.default_after,
+            "copy": report.copied_model.model if report.copied_model else None,
             **written,
         }
 

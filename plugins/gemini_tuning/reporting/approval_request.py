@@ -1,4 +1,4 @@
-"""What a person is asked before a checkpoint is promoted, and what becomes of the answer. Pure."""
+"""The request for approval before a checkpoint is promoted: its options, its text, and the record of the response."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from gemini_tuning.core import xcom
-from gemini_tuning.core.markdown import place, plain
+from gemini_tuning.core.exceptions import InvalidInputError
+from gemini_tuning.core.markdown import or_dash, place, plain
 from gemini_tuning.core.resources import checkpoint_id
-from gemini_tuning.core.text import short_repr
-from gemini_tuning.cost.estimate_text import entry as cost_entry
-from gemini_tuning.cost.estimate_text import in_words
-from gemini_tuning.reporting.comparison_table import champion as champion_entry
-from gemini_tuning.reporting.comparison_table import compare, comparison, named, whereabouts
+from gemini_tuning.core.text import replace_surrogates, short_repr
+from gemini_tuning.core.xcom import ApproverXCom, MetricsXCom, SmokeTestXCom
+from gemini_tuning.cost.estimate_text import in_words, read_cost
+from gemini_tuning.reporting.comparison_table import compare, compare_champion, comparison, named, result_links
+from gemini_tuning.reporting.report import read_results, require_decision
 
 REJECT = "Reject"
 APPROVED, ANOTHER, REJECTED, TIMED_OUT = "approved", "another checkpoint", "rejected", "timed out"
@@ -23,10 +24,10 @@ NOT_REQUIRED, NOTHING = "not required", "nothing to approve"
 
 @dataclass(frozen=True)
 class Offer:
-    """What can be answered.
+    """The options of an approval request.
 
-    :param proposed: the checkpoint that the rules chose; ``None``: there is nothing to approve.
-    :param options: checkpoint by the words of the answer; ``None`` for the rejection, which comes last.
+    :param proposed: the winner by the rules; ``None`` when there is nothing to approve.
+    :param options: checkpoint id by label; ``None`` for the rejection, which comes last.
     """
 
     proposed: str | None
@@ -34,34 +35,31 @@ class Offer:
 
     @classmethod
     def of(cls, decision: Mapping[str, Any]) -> Offer:
-        """Offer the winner, and every other checkpoint that passed the gates.
+        """Offer the winner and every other eligible checkpoint.
 
-        :param decision: what the choice pushed.
-        :raises ValueError: when the winner is not among those that passed, or a checkpoint is there twice.
+        :param decision: XCom ``decision`` of ``choose``.
+        :raises InvalidInputError: when the winner is not eligible, or a checkpoint occurs twice.
         """
         if decision.get("winner") is None:
             return cls(None, {REJECT: None})
-        winner = checkpoint_id(decision["winner"], "decision: winner")
-        passed = _passed(decision.get("checkpoints"))
-        if winner not in passed:
-            raise ValueError(
-                f"decision: the winner, checkpoint {short_repr(winner)}, is not among those that passed the gates"
-            )
-        if len(set(passed)) < len(passed):
-            raise ValueError("decision: a checkpoint is there more than once")
-        others = {f"Take checkpoint {other} instead": other for other in passed if other != winner}
+        winner = _checkpoint_id(decision["winner"], "decision.winner")
+        eligible = _eligible(decision.get("checkpoints"))
+        if winner not in eligible:
+            raise _invalid("decision.winner", f"checkpoint {short_repr(winner)} is not eligible", "not_eligible")
+        if len(set(eligible)) < len(eligible):
+            raise _invalid("decision.checkpoints", "duplicate checkpoint", "duplicate_checkpoint")
+        others = {f"Select checkpoint {other} instead": other for other in eligible if other != winner}
         return cls(winner, {f"Approve checkpoint {winner}": winner, **others, REJECT: None})
 
-    def outcome(self, answer: str) -> str:
-        """Return in one word what an answer means.
+    def outcome(self, response: str) -> str:
+        """Return the outcome of a response.
 
-        :raises ValueError: when it was not offered.
+        :raises InvalidInputError: when it is not one of the options.
         """
-        if answer not in self.options:
-            raise ValueError(
-                f"the answer {short_repr(answer)} was not offered; offered were: {', '.join(self.options)}"
-            )
-        chosen = self.options[answer]
+        if response not in self.options:
+            problem = f"{short_repr(response)} is not one of the options: {', '.join(self.options)}"
+            raise _invalid("response", problem, "not_an_option")
+        chosen = self.options[response]
         if chosen is None:
             return REJECTED
         return APPROVED if chosen == self.proposed else ANOTHER
@@ -77,19 +75,19 @@ def record(
     at: str | None = None,
     timeout: float | None = None,
 ) -> dict[str, Any]:
-    """Return who decided what, and when, as it goes to XCom.
+    """Return the XCom: who decided what, and when.
 
     :param chosen: checkpoint id.
-    :param by: ``{"id", "name"}`` of the person.
-    :param at: ISO time of the answer.
-    :param timeout: seconds that there was time.
+    :param by: ``{"id", "name"}`` of the approver.
+    :param at: ISO time of the response.
+    :param timeout: seconds to respond.
     """
     return {
         "required": required,
         "outcome": outcome,
         "checkpoint_id": chosen,
         "proposed": offer.proposed,
-        "by": {key: xcom.text(by.get(key)) for key in ("id", "name")} if by else None,
+        "by": ApproverXCom(**by).model_dump() if by else None,
         "at": at,
         "timeout": timeout,
         "offered": list(offer.options) if required and offer.proposed is not None else [],
@@ -110,63 +108,61 @@ def question(
     cost: object = None,
     timeout: float,
 ) -> str:
-    """Return the comparison as Markdown, with links.
+    """Return the comparison as Markdown, with links. The parameters are those of :func:`~.report.build`.
 
-    :param decision: what the choice pushed; the others likewise, see :func:`gemini_tuning.reporting.report.build`.
-    :param report_uri: folder of the report, which the end of the run writes.
-    :param cost: what the check at the beginning estimated.
-    :param timeout: seconds until no answer counts as a rejection.
-    :raises ValueError: naming what is not the mapping that a step pushes.
+    :param report_uri: folder to which the report will be written.
+    :param cost: the ``cost`` in the XCom of ``validate``.
+    :param timeout: seconds until a missing response counts as a rejection.
+    :raises InvalidInputError: naming the parameter that is not a mapping.
     """
-    checkpoints = compare(results, decision, xcom.optional(metrics, "metrics"))
-    in_production = champion_entry(xcom.optional(champion, "champion"), decision)
+    chosen, measured = require_decision(decision), MetricsXCom.from_input(metrics, "metrics")
+    checkpoints = compare(read_results(results), chosen, measured)
+    in_production = compare_champion(SmokeTestXCom.from_input(champion, "champion"), chosen)
+    missing = xcom.joined([measured.missing if measured else [], chosen.missing])
+    estimate = read_cost(cost)
     marks = {"**proposed**": offer.proposed, "default now": xcom.text(default_checkpoint_id)}
-    body = "\n".join(
-        [
-            f"**Proposed: checkpoint {plain(offer.proposed)}.** {plain(decision.get('reason'))}",
-            "",
-            *comparison(checkpoints, in_production, marks=marks),
-            "",
-            *_notes(decision, metrics),
-            f"- Tuning job: {place(tuning_job)}",
-            f"- Tuned model: {place(model)}",
-            *_cost(cost),
-            f"- Report, at the end of the run: {place(report_uri)}",
-            *whereabouts(named(checkpoints, in_production)),
-            "",
-            f"One click on an answer is final. No answer within {_span(timeout)} means reject.",
-        ]
-    )
-    return body.encode("utf-8", "replace").decode()  # half a character would not get through to Airflow
+    lines = [
+        f"**Proposed: checkpoint {plain(offer.proposed)}.** {or_dash(chosen.reason)}",
+        "",
+        *comparison(checkpoints, in_production, marks=marks),
+        "",
+        *([f"- Overfitting: {plain(chosen.overfitting)}"] if chosen.overfitting else []),
+        *(f"- Missing evidence: {plain(gap)}" for gap in missing),
+        f"- Tuning job: {place(tuning_job)}",
+        f"- Tuned model: {place(model)}",
+        *([f"- Cost, estimated before the job: {plain(in_words(estimate))}"] if estimate else []),
+        f"- Report, at the end of the run: {place(report_uri)}",
+        *result_links(named(checkpoints, in_production)),
+        "",
+        f"The first response is final. No response within {_span(timeout)} counts as a rejection.",
+    ]
+    return replace_surrogates("\n".join(lines))  # Airflow's API accepts only valid UTF-8
 
 
 def fingerprint(body: str, offer: Offer) -> str:
-    """Return a hash of what is asked: an answer counts for the comparison that it was given to."""
+    """Return a hash of the request: a response is valid only for the comparison that was shown."""
     return hashlib.sha256("\n".join([body, *offer.options]).encode("utf-8", "replace")).hexdigest()
 
 
-def _passed(assessments: object) -> list[str]:
+def _eligible(assessments: object) -> list[str]:
     if not isinstance(assessments, list | tuple):
-        raise ValueError(f"decision: checkpoints: expected a list, not {short_repr(assessments)}")
+        raise _invalid("decision.checkpoints", f"expected a list, not {short_repr(assessments)}", "wrong_type")
     return [
-        checkpoint_id(assessment.get("checkpoint_id"), f"decision: checkpoint {number}")
-        for number, assessment in enumerate(assessments, 1)
+        _checkpoint_id(assessment.get("checkpoint_id"), f"decision.checkpoints[{number}]")
+        for number, assessment in enumerate(assessments)
         if isinstance(assessment, Mapping) and assessment.get("passed_gates") is True
     ]
 
 
-def _notes(decision: Mapping[str, Any], metrics: object) -> list[str]:
-    overfitting = [text] if (text := xcom.text(decision.get("overfitting"))) else []
-    missing = [xcom.texts(part.get("missing")) for part in (xcom.optional(metrics, "metrics"), decision)]
-    return [
-        *(f"- Overfitting: {plain(note)}" for note in overfitting),
-        *(f"- Missing evidence: {plain(gap)}" for gap in xcom.joined(missing)),
-    ]
+def _checkpoint_id(value: object, field: str) -> str:
+    try:
+        return checkpoint_id(value, field)
+    except ValueError as problem:
+        raise InvalidInputError(str(problem), field=field, code="wrong_type") from None
 
 
-def _cost(cost: object) -> list[str]:
-    estimate = cost_entry(cost)
-    return [f"- Cost, estimated before the job: {plain(in_words(estimate))}"] if estimate else []
+def _invalid(field: str, problem: str, code: str) -> InvalidInputError:
+    return InvalidInputError(f"{field}: {problem}.", field=field, code=code)
 
 
 def _span(seconds: float) -> str:

@@ -1,17 +1,28 @@
-"""The checkpoints of a run side by side: what is known of each, and the table that people decide by. Pure."""
+"""The checkpoints of a run side by side: what is known of each, and the table for the approver and the report."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
-from gemini_tuning.core import xcom
-from gemini_tuning.core.markdown import linked, plain, table
+from pydantic import Field
 
-Json = dict[str, Any]
+from gemini_tuning.core.formatting import percent
+from gemini_tuning.core.markdown import linked, or_dash, plain, table
+from gemini_tuning.core.xcom import (
+    AssessmentXCom,
+    CheckpointXCom,
+    DecisionXCom,
+    Id,
+    Json,
+    JsonModel,
+    LossesXCom,
+    MetricsXCom,
+    SmokeTestXCom,
+    Text,
+    Whole,
+)
 
 MAX_CELL = 300  # characters
-FIGURES = ("pass_rate", "score", "latency_p95_ms", "train_loss", "eval_loss")  # of an assessment
 HEADINGS = (
     "checkpoint",
     "epoch",
@@ -27,185 +38,131 @@ HEADINGS = (
 )
 
 
-def compare(
-    results: Iterable[object], decision: Mapping[str, Any], metrics: Mapping[str, Any] | None = None
-) -> list[Json]:
-    """Return what is known of each checkpoint, best first, as the decision ranks them.
+class CheckpointReport(JsonModel):
+    """What is known of a checkpoint, or of the champion."""
 
-    :param results: what the smoke tests pushed.
-    :param decision: what the choice pushed.
-    :param metrics: what reading the metrics pushed.
-    :raises ValueError: naming what is not the mapping that a step pushes.
+    checkpoint_id: Id
+    epoch: Whole = None
+    step: Whole = None
+    endpoint: Text = None
+    smoke_test: SmokeTestXCom | None = None
+    losses: LossesXCom | None = None
+    evaluation: Json = Field(default=None, description="metrics of the service's own evaluation")
+    assessment: AssessmentXCom | None = None
+
+
+Named = Sequence[tuple[str, CheckpointReport]]
+
+
+def compare(
+    results: Iterable[SmokeTestXCom],
+    decision: DecisionXCom,
+    metrics: MetricsXCom | None = None,
+    listed: Iterable[CheckpointXCom] = (),
+) -> list[CheckpointReport]:
+    """Return what is known of each checkpoint: in the order of the decision, then those without an assessment.
+
+    :param listed: checkpoints that have possibly not been tested yet.
     """
-    summaries = [xcom.mapping(result, f"results, number {number}") for number, result in enumerate(results, 1)]
-    tested = {_id(summary): summary for summary in summaries}
-    assessed = {_id(found): found for found in _mappings(decision.get("checkpoints"))}
-    losses = xcom.part(metrics or {}, "checkpoints")
+    others = {checkpoint.checkpoint_id: checkpoint for checkpoint in listed}
+    tested = {result.checkpoint_id: result for result in results}
+    assessed = {assessment.checkpoint_id: assessment for assessment in decision.checkpoints}
+    losses = metrics.checkpoints if metrics else {}
     return [
-        _entry(identifier, tested.get(identifier), assessed.get(identifier), losses.get(identifier))
-        for identifier in dict.fromkeys([*assessed, *tested])
+        _checkpoint(tested.get(i), assessed.get(i), others.get(i), losses=losses.get(i))
+        for i in dict.fromkeys([*assessed, *tested, *others])
     ]
 
 
-def champion(summary: Mapping[str, Any] | None, decision: Mapping[str, Any]) -> Json | None:
-    """Return the same of the model in production; ``None`` when it was not asked."""
-    assessment = xcom.part(decision, "champion")
-    if not summary and not assessment:
-        return None
-    return _entry(_id(summary or assessment), summary, assessment, None)
+def compare_champion(result: SmokeTestXCom | None, decision: DecisionXCom) -> CheckpointReport | None:
+    """Return the same for the champion; ``None`` when it was not tested."""
+    return _checkpoint(result, decision.champion) if result or decision.champion else None
 
 
 def comparison(
-    checkpoints: Sequence[Mapping[str, Any]],
-    champion: Mapping[str, Any] | None = None,
+    checkpoints: Sequence[CheckpointReport],
+    champion: CheckpointReport | None = None,
     *,
     marks: Mapping[str, str | None],
     reasons: bool = True,
 ) -> list[str]:
-    """Return the table's lines.
+    """Return the lines of the table.
 
-    :param checkpoints: of :func:`compare`.
-    :param champion: of :func:`champion`.
-    :param marks: what is to be remarked of which checkpoint: ``{"winner": "4", "default before": "6"}``.
-    :param reasons: with what speaks for and against each; they make long lines.
+    :param marks: remarks and the checkpoints that get them: ``{"winner": "4", "default before": "6"}``.
+    :param reasons: whether it has the reasons for and against each checkpoint, which make long lines.
     """
-    rows = [_row(entry, plain(entry["checkpoint_id"]), marks) for entry in checkpoints]
+    rows = [_row(entry, plain(entry.checkpoint_id), marks) for entry in checkpoints]
     if champion:
         rows.append(_row(champion, "champion", {}))
     width = None if reasons else -2
     return table([HEADINGS[:width], *(row[:width] for row in rows)])
 
 
-def named(
-    checkpoints: Iterable[Mapping[str, Any]], champion: Mapping[str, Any] | None
-) -> list[tuple[str, Mapping[str, Any]]]:
-    """Return all who were asked, each with a name in Markdown; the champion's id may be that of a checkpoint."""
-    pairs = [(f"checkpoint {plain(entry['checkpoint_id'])}", entry) for entry in checkpoints]
+def named(checkpoints: Iterable[CheckpointReport], champion: CheckpointReport | None) -> Named:
+    """Return each with a name in Markdown; the champion may have the id of a checkpoint."""
+    pairs = [(f"checkpoint {plain(entry.checkpoint_id)}", entry) for entry in checkpoints]
     return [*pairs, ("champion", champion)] if champion else pairs
 
 
-def whereabouts(entries: Iterable[tuple[str, Mapping[str, Any]]]) -> list[str]:
-    """Return a line for each with links to its results and its endpoint.
-
-    :param entries: of :func:`named`.
-    """
+def result_links(entries: Named) -> list[str]:
+    """Return a line for each with links to its results and its endpoint."""
     lines = []
     for name, entry in entries:
-        test = entry["smoke_test"]
-        places = {"results": test["results_uri"] if test else None, "endpoint": entry["endpoint"]}
+        places = {"results": entry.smoke_test.results_uri if entry.smoke_test else None, "endpoint": entry.endpoint}
         links = [f"{what} {linked(address, address)}" for what, address in places.items() if address]
         lines.append(f"- {name}: {', '.join(links) or 'no results, no endpoint'}")
     return lines
 
 
-def percent(share: float | int | None) -> str:
-    """Return a share of 0 to 1 in words."""
-    return "-" if share is None else f"{share:.1%}"
+def _checkpoint(
+    result: SmokeTestXCom | None,
+    assessment: AssessmentXCom | None,
+    listed: CheckpointXCom | None = None,
+    losses: LossesXCom | None = None,
+) -> CheckpointReport:
+    sources = [source for source in (result, assessment, listed) if source]
+    addresses = [source.endpoint for source in (result, listed) if source]
+    return CheckpointReport(
+        checkpoint_id=sources[0].checkpoint_id,
+        epoch=next((source.epoch for source in sources if source.epoch is not None), None),
+        step=next((source.step for source in sources if source.step is not None), None),
+        endpoint=next(filter(None, addresses), None),
+        smoke_test=result,
+        losses=losses,
+        evaluation=losses.evaluation if losses else None,
+        assessment=assessment,
+    )
 
 
-def _id(found: Mapping[str, Any]) -> str:
-    return xcom.text(found.get("checkpoint_id"), MAX_CELL) or "unknown"
-
-
-def _mappings(value: object) -> list[Mapping[str, Any]]:
-    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list | tuple) else []
-
-
-def _entry(
-    identifier: str, summary: Mapping[str, Any] | None, assessment: Mapping[str, Any] | None, line: object
-) -> Json:
-    either = {**(assessment or {}), **{k: v for k, v in (summary or {}).items() if v is not None}}
-    losses = line if isinstance(line, Mapping) else None
-    return {
-        "checkpoint_id": identifier,
-        "epoch": xcom.whole(either.get("epoch")),
-        "step": xcom.whole(either.get("step")),
-        "endpoint": xcom.text(either.get("endpoint")),
-        "smoke_test": _smoke_test(summary) if summary else None,
-        "losses": _losses(losses) if losses else None,
-        "evaluation": xcom.anything(losses.get("evaluation")) if losses else None,
-        "assessment": _assessment(assessment) if assessment else None,
-    }
-
-
-def _smoke_test(summary: Mapping[str, Any]) -> Json:
-    counts = ("cases", "answered", "passed", "critical_failures", "blocked")
-    latency, tokens, cost = (xcom.part(summary, key) for key in ("latency_ms", "tokens", "cost"))
-    return {
-        **{key: xcom.text(summary.get(key)) for key in ("suite", "suite_fingerprint", "results_uri")},
-        **{key: xcom.whole(summary.get(key)) for key in counts},
-        **{key: xcom.number(summary.get(key)) for key in ("pass_rate", "score")},
-        **{key: xcom.interval(summary.get(key)) for key in ("pass_rate_interval", "score_interval")},
-        "critical_failed": xcom.texts(summary.get("critical_failed"), MAX_CELL),
-        "latency_ms": {key: xcom.number(latency.get(key)) for key in ("p50", "p95")},
-        "tokens": {key: xcom.whole(tokens.get(key)) for key in ("prompt", "output")},
-        "cost": _cost(cost),
-        "failures": [
-            {key: xcom.text(failure.get(key), MAX_CELL) for key in ("id", "reason")}
-            for failure in _mappings(summary.get("failures"))
-        ],
-        "error": xcom.text(summary.get("error")),
-    }
-
-
-def _cost(cost: Mapping[str, Any]) -> Json | None:
-    amount = xcom.number(cost.get("amount"))
-    return None if amount is None else {"amount": amount, "currency": xcom.text(cost.get("currency"), MAX_CELL)}
-
-
-def _losses(line: Mapping[str, Any]) -> Json:
-    earlier = xcom.part(line, "from_step")
-    names = ("train_loss", "eval_loss", "eval_accuracy")
-    return {
-        **{name: xcom.number(line.get(name)) for name in names},
-        "from_step": {name: step for name in names if (step := xcom.whole(earlier.get(name))) is not None},
-    }
-
-
-def _assessment(found: Mapping[str, Any]) -> Json:
-    return {
-        "passed_gates": found.get("passed_gates") is True,
-        "pass_rate_interval": xcom.interval(found.get("pass_rate_interval")),
-        **{key: xcom.number(found.get(key)) for key in FIGURES},
-        **{key: xcom.texts(found.get(key), MAX_CELL) for key in ("speaks_for", "speaks_against")},
-    }
-
-
-def _row(entry: Mapping[str, Any], name: str, marks: Mapping[str, str | None]) -> list[str]:
-    test, assessment = entry["smoke_test"] or {}, entry["assessment"] or {}
-    rates = assessment if assessment.get("pass_rate") is not None else test
-    remarks = [mark for mark, identifier in marks.items() if identifier == entry["checkpoint_id"]]
-    if test.get("error") and not assessment:
-        remarks.append(plain(test["error"], MAX_CELL))
+def _row(entry: CheckpointReport, name: str, marks: Mapping[str, str | None]) -> list[str]:
+    test, assessment = entry.smoke_test or SmokeTestXCom(), entry.assessment or AssessmentXCom()
+    rates = test if assessment.pass_rate is None else assessment
+    remarks = [mark for mark, identifier in marks.items() if identifier == entry.checkpoint_id]
+    if test.error and not entry.assessment:
+        remarks.append(plain(test.error, MAX_CELL))
     return [
         name,
-        _cell(entry["epoch"]),
-        _cell(entry["step"]),
-        percent(rates.get("pass_rate")) + _between(rates.get("pass_rate_interval")),
-        "-" if rates.get("score") is None else f"{rates['score']:.3f}",
-        _cell(test.get("critical_failures")),
+        or_dash(entry.epoch),
+        or_dash(entry.step),
+        percent(rates.pass_rate) + _between(rates.pass_rate_interval),
+        "-" if rates.score is None else f"{rates.score:.3f}",
+        or_dash(test.critical_failures),
         _latency(test, assessment),
-        _loss(entry, assessment),
+        _loss((entry.losses or assessment).eval_loss),
         ", ".join(remarks) or "-",
-        _cell("; ".join(assessment.get("speaks_for") or ()) or None),
-        _cell("; ".join(assessment.get("speaks_against") or ()) or None),
+        or_dash("; ".join(assessment.speaks_for) or None),
+        or_dash("; ".join(assessment.speaks_against) or None),
     ]
 
 
-def _cell(value: object) -> str:
-    return "-" if value is None else plain(value)
-
-
 def _between(bounds: Sequence[float] | None) -> str:
-    return f" ({bounds[0]:.1%} to {bounds[1]:.1%})" if bounds else ""
+    return f" ({percent(bounds[0])} to {percent(bounds[1])})" if bounds else ""
 
 
-def _latency(test: Mapping[str, Any], assessment: Mapping[str, Any]) -> str:
-    measured = test.get("latency_ms") or {}
-    both = (measured.get("p50"), measured.get("p95") or assessment.get("latency_p95_ms"))
+def _latency(test: SmokeTestXCom, assessment: AssessmentXCom) -> str:
+    both = (test.latency_ms.p50, test.latency_ms.p95 or assessment.latency_p95_ms)
     return "-" if both == (None, None) else " / ".join("-" if ms is None else f"{ms:.0f} ms" for ms in both)
 
 
-def _loss(entry: Mapping[str, Any], assessment: Mapping[str, Any]) -> str:
-    loss = (entry["losses"] or assessment).get("eval_loss")
+def _loss(loss: float | None) -> str:
     return "-" if loss is None else f"{loss:.4g}"

@@ -19,7 +19,7 @@ EVENT_OF = {
     "rejected": REJECTED,
     "timed out": REJECTED,
     "champion kept": NOBODY,
-    "nobody": NOBODY,
+    "no winner": NOBODY,
     "not promoted": FAILED,
 }
 TITLES = {
@@ -28,7 +28,7 @@ TITLES = {
     "rejected": "Rejected, nothing was promoted",
     "timed out": "Nobody answered in time, nothing was promoted",
     "champion kept": "The model in production stays, nothing was promoted",
-    "nobody": "No checkpoint is good enough, nothing was promoted",
+    "no winner": "No checkpoint is good enough, nothing was promoted",
     "not promoted": "Checkpoint {winner} won, but was not made the default",
 }
 MAX_TEXT = 10_000  # characters

@@ -1,25 +1,139 @@
-"""What a run did and why, as one JSON document: the audit trail. Pure; its shape stands in ``report.schema.json``."""
+"""The report of a run as one JSON document, for audits. Its JSON Schema is in ``report.schema.json``."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import Field
+from pydantic.json_schema import GenerateJsonSchema
 
 from gemini_tuning.core import xcom
 from gemini_tuning.core.console import console_link
+from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.core.text import redact
-from gemini_tuning.cost.estimate_text import entry as cost_entry
-from gemini_tuning.reporting.comparison_table import champion as champion_entry
-from gemini_tuning.reporting.comparison_table import compare
+from gemini_tuning.core.xcom import (
+    ApprovalXCom,
+    CopyXCom,
+    Curve,
+    DatasetXCom,
+    DecisionXCom,
+    JsonModel,
+    MetricsXCom,
+    PromotionXCom,
+    SmokeTestXCom,
+    Text,
+    Texts,
+    ValidationXCom,
+)
+from gemini_tuning.cost.estimate_text import CostReport, read_cost
+from gemini_tuning.reporting.comparison_table import CheckpointReport, compare, compare_champion
 
-Json = dict[str, Any]
-
-TOKENS = ("input", "output", "min", "median", "p95", "max")
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 SCHEMA = Path(__file__).with_name("report.schema.json")
-REFUSED = ("rejected", "timed out")
+
+RunOutcome = Literal[
+    "promoted", "already default", "rejected", "timed out", "champion kept", "no winner", "not promoted"
+]
+
+
+class RunReport(JsonModel):
+    """The run in Airflow."""
+
+    dag_id: Text = None
+    run_id: Text = None
+    run_type: Text = None
+    logical_date: Text = None
+    run_after: Text = None
+    start_date: Text = None
+    triggered_by: Text = None
+    parameters: Any = Field(default={}, description="without secrets")
+    given_parameters: Texts = Field(default=[], description="names of those that were given when the run was triggered")
+
+
+class DatasetsReport(JsonModel):
+    """The datasets of the job."""
+
+    training: DatasetXCom | None = None
+    validation: DatasetXCom | None = None
+
+
+class ResourceReport(JsonModel):
+    """A resource and its page in the Google Cloud console."""
+
+    name: Text = None
+    console: str | None = None
+
+
+class LossesReport(JsonModel):
+    """Loss curves, thinned: step and loss."""
+
+    train: Curve = Field(default=[])
+    eval: Curve = Field(default=[])
+
+
+class PromotionReport(JsonModel):
+    """The default checkpoint: as it was read back, or as it was found and left unchanged."""
+
+    winner: Text = Field(default=None, description="checkpoint id: by the rules, or the approver's choice")
+    read_back: bool = Field(default=False, description="whether the default was set in this run and read back")
+    earlier_try: bool = Field(
+        default=False, description="whether that was in an earlier try, which has been cleared since"
+    )
+    default_before: Text = None
+    default_after: Text = None
+    endpoint_before: Text = None
+    endpoint_after: Text = None
+
+
+class CopyReport(CopyXCom):
+    """The copy of the model."""
+
+    console: str | None = None
+
+
+class Report(JsonModel):
+    """A run of the tuning DAG: what it did and why."""
+
+    schema_version: Literal[3] = 3
+    outcome: RunOutcome
+    run: RunReport
+    datasets: DatasetsReport
+    cost: CostReport | None
+    tuning_job: ResourceReport
+    tuned_model: ResourceReport
+    checkpoints: list[CheckpointReport] = Field(description="best first, in the order of the decision")
+    champion: CheckpointReport | None = Field(description="the model in production, tested with the same suite")
+    losses: LossesReport
+    decision: DecisionXCom
+    approval: ApprovalXCom | None = Field(description="null when no approval was required")
+    promotion: PromotionReport
+    copied_model: CopyReport | None = Field(serialization_alias="copy")
+    missing_evidence: Texts = Field(description="what was missing or could not be read")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the JSON document."""
+        return self.model_dump(by_alias=True)
+
+    def as_bytes(self) -> bytes:
+        """Return the JSON file."""
+        text = json.dumps(self.as_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        return text.encode("utf-8", "replace")
+
+
+class _WithoutTitles(GenerateJsonSchema):
+    """The titles of fields would only repeat their names."""
+
+    def field_title_should_be_set(self, schema: object) -> bool:
+        return False
+
+
+def report_schema() -> dict[str, Any]:
+    """Return the JSON Schema of the report, which ``report.schema.json`` holds."""
+    schema = Report.model_json_schema(mode="serialization", schema_generator=_WithoutTitles)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
 def build(
@@ -37,155 +151,117 @@ def build(
     copy: object = None,
     billed: object = None,
     mask: Callable[[str], str] = redact,
-) -> Json:
-    """Return the report of one run.
+) -> Report:
+    """Return the report of a run. The other parameters are XComs; ``None`` for one of a task that was skipped.
 
-    :param run: ``{"dag_id", "run_id", "run_type", "logical_date", "run_after", "start_date", "triggered_by",
-        "parameters", "given_parameters"}``.
-    :param results: what the smoke tests pushed.
-    :param decision: what the choice pushed.
-    :param datasets: what the check at the beginning pushed.
-    :param champion: what the smoke test of the model in production pushed; ``None`` without one.
-    :param metrics: what reading the metrics pushed.
-    :param approval: who decided; ``None`` when nobody was asked.
-    :param promotion: what setting the default pushed; ``None`` when it was skipped.
-    :param copy: what the check of the copy pushed; ``None`` when there was no copy.
-    :param billed: what the list of the checkpoints pushed of the tokens that the service bills.
-    :param mask: removes secrets from the text of a parameter.
-    :raises ValueError: naming what is not the mapping that a step pushes.
+    :param run: the fields of :class:`RunReport`.
+    :param tuning_job: full name of the tuning job.
+    :param model: full name of the tuned model.
+    :param results: of the smoke tests.
+    :param datasets: of ``validate``.
+    :param champion: of the champion's smoke test.
+    :param copy: of ``verify_copy``.
+    :param billed: XCom ``billed`` of ``list_checkpoints``.
+    :param mask: removes secrets from the text of a DAG parameter.
+    :raises InvalidInputError: naming the parameter that is not a mapping.
     """
-    chosen, measured = xcom.mapping(decision, "decision"), xcom.optional(metrics, "metrics")
-    tested = xcom.optional(champion, "champion")
-    said_approval = _approval(xcom.optional(approval, "approval"), chosen)
-    said_promotion = _promotion(xcom.optional(promotion, "promotion"), chosen, said_approval)
-    checked = xcom.optional(datasets, "datasets")
-    data = _datasets(checked)
-    checkpoints = compare(results, chosen, measured)
-    report = {
-        "schema_version": SCHEMA_VERSION,
-        "outcome": _outcome(chosen, said_approval, said_promotion),
-        "run": _run(run, mask),
-        "datasets": data,
-        "cost": cost_entry(xcom.part(checked, "cost"), billed),
-        "tuning_job": _resource(tuning_job),
-        "tuned_model": _resource(model),
-        "checkpoints": checkpoints,
-        "champion": champion_entry(tested, chosen),
-        "losses": {name: xcom.curve(measured.get(f"{name}_loss")) for name in ("train", "eval")},
-        "decision": _decision(chosen),
-        "approval": said_approval,
-        "promotion": said_promotion,
-        "copy": _copy(xcom.optional(copy, "copy")),
-    }
-    named = [xcom.texts(measured.get("missing")), xcom.texts(chosen.get("missing"))]
-    report["missing_evidence"] = xcom.joined([*named, _gaps(data, checkpoints, measured=bool(measured))])
-    return report
+    chosen, measured = require_decision(decision), MetricsXCom.from_input(metrics, "metrics")
+    validated = ValidationXCom.from_input(datasets, "datasets") or ValidationXCom()
+    data = DatasetsReport(training=validated.training, validation=validated.validation)
+    checkpoints = compare(read_results(results), chosen, measured)
+    decided = _approval(ApprovalXCom.from_input(approval, "approval"), chosen)
+    promoted = _promotion(PromotionXCom.from_input(promotion, "promotion"), chosen, decided)
+    copied = CopyXCom.from_input(copy, "copy")
+    missing = [measured.missing if measured else [], chosen.missing, _gaps(data, checkpoints, measured)]
+    return Report(
+        outcome=_outcome(chosen, decided, promoted),
+        run=RunReport(
+            **{**run, "parameters": xcom.anything(dict(run.get("parameters") or {}), mask)},
+        ),
+        datasets=data,
+        cost=read_cost(validated.cost.model_dump() if validated.cost else None, billed),
+        tuning_job=_resource(tuning_job),
+        tuned_model=_resource(model),
+        checkpoints=checkpoints,
+        champion=compare_champion(SmokeTestXCom.from_input(champion, "champion"), chosen),
+        losses=LossesReport(train=measured.train_loss, eval=measured.eval_loss) if measured else LossesReport(),
+        decision=chosen,
+        approval=decided,
+        promotion=promoted,
+        copied_model=CopyReport(**copied.model_dump(), console=console_link(copied.model)) if copied else None,
+        missing_evidence=xcom.joined(missing),
+    )
 
 
-def as_bytes(report: Mapping[str, Any]) -> bytes:
-    """Return the JSON file."""
-    return (json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", "replace")
+def require_decision(decision: object) -> DecisionXCom:
+    """Return the decision.
+
+    :raises InvalidInputError: when there is none.
+    """
+    found = DecisionXCom.from_input(decision, "decision")
+    if found is None:
+        raise InvalidInputError(
+            "decision: expected the XCom of choose, which is empty.", field="decision", code="missing"
+        )
+    return found
 
 
-def _resource(name: object) -> Json:
-    return {"name": xcom.text(name), "console": console_link(name)}
+def read_results(results: Iterable[object]) -> list[SmokeTestXCom]:
+    """Return the results of the smoke tests.
+
+    :raises InvalidInputError: naming the result that is not a mapping.
+    """
+    found = (SmokeTestXCom.from_input(result, f"results[{number}]") for number, result in enumerate(results))
+    return [result for result in found if result is not None]
 
 
-def _run(run: Mapping[str, Any], mask: Callable[[str], str]) -> Json:
-    facts = ("dag_id", "run_id", "run_type", "logical_date", "run_after", "start_date", "triggered_by")
-    return {
-        **{key: xcom.text(run.get(key)) for key in facts},
-        "parameters": xcom.anything(dict(run.get("parameters") or {}), mask),
-        "given_parameters": xcom.texts(run.get("given_parameters")),
-    }
+def _resource(name: object) -> ResourceReport:
+    return ResourceReport(name=name, console=console_link(name))  # type: ignore[arg-type] # the field reads any value
 
 
-def _datasets(pushed_: Mapping[str, Any]) -> Json:
-    return {part: _dataset(xcom.part(pushed_, part)) for part in ("training", "validation")}
+def _approval(approval: ApprovalXCom | None, decision: DecisionXCom) -> ApprovalXCom | None:
+    """Return the approval if it is about this decision: Airflow keeps the XCom of an earlier try of a skipped task."""
+    return approval if approval and approval.proposed == decision.winner else None
 
 
-def _dataset(data: Mapping[str, Any]) -> Json | None:
-    if not data:
-        return None
-    return {
-        **{key: xcom.text(data.get(key)) or None for key in ("uri", "sha256", "generation")},
-        **{key: xcom.whole(data.get(key)) for key in ("examples", "size_bytes")},
-        "tokens": {key: xcom.whole(xcom.part(data, "tokens").get(key)) for key in TOKENS},
-        "found": {key: count for key, value in xcom.part(data, "found").items() if (count := xcom.whole(value))},
-        "warnings": xcom.texts(data.get("warnings")),
-    }
+def _promotion(
+    promotion: PromotionXCom | None, decision: DecisionXCom, approval: ApprovalXCom | None
+) -> PromotionReport:
+    winner = approval.checkpoint_id if approval else decision.winner
+    before = decision.default_checkpoint_id
+    if promotion is None:
+        return PromotionReport(winner=winner, default_before=before, default_after=before)
+    return PromotionReport(
+        winner=winner,
+        read_back=True,
+        earlier_try=promotion.default_after != winner,
+        default_before=before or promotion.default_before,
+        default_after=promotion.default_after,
+        endpoint_before=promotion.endpoint_before,
+        endpoint_after=promotion.endpoint_after,
+    )
 
 
-def _decision(decision: Mapping[str, Any]) -> Json:
-    return {
-        "winner": xcom.text(decision.get("winner")),
-        "outcome": xcom.text(decision.get("outcome")),
-        "reason": xcom.text(decision.get("reason")),
-        "overfitting": xcom.text(decision.get("overfitting")),
-        "policy": xcom.anything(decision.get("policy")),
-    }
+def _outcome(decision: DecisionXCom, approval: ApprovalXCom | None, promotion: PromotionReport) -> RunOutcome:
+    if promotion.read_back and not promotion.earlier_try:
+        return "promoted" if promotion.default_after != promotion.default_before else "already default"
+    if approval and approval.outcome == "rejected":
+        return "rejected"
+    if approval and approval.outcome == "timed out":
+        return "timed out"
+    if promotion.winner is not None:
+        return "already default" if promotion.winner == promotion.default_before else "not promoted"
+    return "champion kept" if decision.outcome == "keep_champion" else "no winner"
 
 
-def _approval(approval: Mapping[str, Any], decision: Mapping[str, Any]) -> Json | None:
-    """Return who decided; Airflow keeps what a task pushed, though another try of the run skips it."""
-    if not approval or xcom.text(approval.get("proposed")) != xcom.text(decision.get("winner")):
-        return None
-    by = xcom.part(approval, "by")
-    return {
-        "required": approval.get("required") is True,
-        **{key: xcom.text(approval.get(key)) for key in ("outcome", "checkpoint_id", "proposed", "at")},
-        "by": {key: xcom.text(by.get(key)) for key in ("id", "name")} if by else None,
-        "timeout": xcom.number(approval.get("timeout")),
-        "offered": xcom.texts(approval.get("offered")),
-    }
-
-
-def _promotion(promotion: Mapping[str, Any], decision: Mapping[str, Any], approval: Json | None) -> Json:
-    """Return what became of the default: as it was read back, or as it was found and left."""
-    before = decision.get("default_checkpoint_id", promotion.get("default_before"))
-    winner = xcom.text(decision.get("winner")) if approval is None else approval["checkpoint_id"]
-    after = xcom.text(promotion.get("default_after") if promotion else before)
-    return {
-        "winner": winner,
-        "read_back": bool(promotion),
-        "earlier_try": bool(promotion) and after != winner,
-        "default_before": xcom.text(before),
-        "default_after": after,
-        **{key: xcom.text(promotion.get(key)) for key in ("endpoint_before", "endpoint_after")},
-    }
-
-
-def _outcome(decision: Mapping[str, Any], approval: Json | None, promotion: Json) -> str:
-    """Return in one word what the run came to."""
-    if promotion["read_back"] and not promotion["earlier_try"]:
-        return "promoted" if promotion["default_after"] != promotion["default_before"] else "already default"
-    if approval and approval["outcome"] in REFUSED:
-        return str(approval["outcome"])
-    if promotion["winner"] is not None:
-        return "already default" if promotion["winner"] == promotion["default_before"] else "not promoted"
-    return "champion kept" if decision.get("outcome") == "keep_champion" else "nobody"
-
-
-def _copy(copy: Mapping[str, Any]) -> Json | None:
-    if not copy:
-        return None
-    return {
-        **{
-            key: xcom.text(copy.get(key))
-            for key in ("source_model", "model", "default_checkpoint_id", "default_of_source")
-        },
-        "checkpoints": xcom.whole(copy.get("checkpoints")),
-        "console": console_link(copy.get("model")),
-    }
-
-
-def _gaps(datasets: Mapping[str, Any], checkpoints: Sequence[Mapping[str, Any]], *, measured: bool) -> list[str]:
-    """Name what the report should have and nobody pushed."""
-    gaps = [f"the {part} file's sha256" for part, data in datasets.items() if data and not data["sha256"]]
-    if not datasets["training"]:
-        gaps.append("what the training file was")
-    gaps += [f"a smoke test of checkpoint {c['checkpoint_id']}" for c in checkpoints if not c["smoke_test"]]
-    gaps += [f"an assessment of checkpoint {c['checkpoint_id']}" for c in checkpoints if not c["assessment"]]
-    if not measured:
-        gaps.append("the losses: the job's metrics were not read")
+def _gaps(datasets: DatasetsReport, checkpoints: Sequence[CheckpointReport], metrics: MetricsXCom | None) -> list[str]:
+    """Return what the report should contain and no task pushed."""
+    parts = {"training": datasets.training, "validation": datasets.validation}
+    gaps = [f"the sha256 of the {part} dataset" for part, data in parts.items() if data and not data.sha256]
+    if not datasets.training:
+        gaps.append("the training dataset")
+    gaps += [f"a smoke test of checkpoint {c.checkpoint_id}" for c in checkpoints if not c.smoke_test]
+    gaps += [f"an assessment of checkpoint {c.checkpoint_id}" for c in checkpoints if not c.assessment]
+    if metrics is None:
+        gaps.append("the losses: the metrics of the job were not read")
     return gaps

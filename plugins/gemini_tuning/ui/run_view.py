@@ -9,10 +9,9 @@ from typing import Any
 
 from gemini_tuning.core import xcom
 from gemini_tuning.core.console import console_link
-from gemini_tuning.cost.estimate_text import entry as cost_entry
-from gemini_tuning.cost.estimate_text import in_brief, in_words
-from gemini_tuning.reporting.comparison_table import champion as champion_entry
-from gemini_tuning.reporting.comparison_table import compare
+from gemini_tuning.core.xcom import CheckpointXCom, DecisionXCom, MetricsXCom, SmokeTestXCom
+from gemini_tuning.cost.estimate_text import in_brief, in_words, read_cost
+from gemini_tuning.reporting.comparison_table import compare, compare_champion
 from gemini_tuning.selection.candidate import Candidate
 from gemini_tuning.selection.overfitting import LossCurves, find_turning_point
 from gemini_tuning.ui import queries
@@ -176,14 +175,14 @@ def errors(run: Run) -> list[Json]:
 
 
 def _entries(run: Run, known: Mapping[str, Any], decision: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[Json]:
-    results = [step.get() for step in run.all_steps(queries.SMOKE_TEST)]
-    entries = compare([result for result in results if isinstance(result, Mapping)], decision, metrics)
-    there = {entry["checkpoint_id"] for entry in entries}
-    for found in _listed(run, known):
-        if xcom.text(found.get("checkpoint_id")) not in there:
-            entry = compare([], {"checkpoints": [found]}, metrics)[0]
-            entries.append({**entry, "assessment": None})
-    return entries
+    results = [SmokeTestXCom.from_xcom(step.get()) for step in run.all_steps(queries.SMOKE_TEST)]
+    entries = compare(
+        [result for result in results if result],
+        DecisionXCom.from_xcom(decision) or DecisionXCom(),
+        MetricsXCom.from_xcom(metrics),
+        listed=[checkpoint for item in _listed(run, known) if (checkpoint := CheckpointXCom.from_xcom(item))],
+    )
+    return [entry.model_dump() for entry in entries]
 
 
 def _checkpoints(entries: Sequence[Json], winner: str | None, default: Default) -> list[Json]:
@@ -247,10 +246,9 @@ def _contender(entry: Mapping[str, Any]) -> Candidate:
 
 
 def _champion(run: Run, decision: Mapping[str, Any]) -> Json | None:
-    entry = champion_entry(run.mapping(queries.CHAMPION), decision)
-    if entry is not None:
-        entry |= {"console": console_link(entry["endpoint"]), "badges": []}
-    return entry
+    result = SmokeTestXCom.from_xcom(run.mapping(queries.CHAMPION))
+    entry = compare_champion(result, DecisionXCom.from_xcom(decision) or DecisionXCom())
+    return {**entry.model_dump(), "console": console_link(entry.endpoint), "badges": []} if entry else None
 
 
 def _decision(decision: Mapping[str, Any]) -> Json | None:
@@ -274,7 +272,7 @@ def _approval(approval: Mapping[str, Any]) -> Json | None:
 
 
 def _cost(checked: Mapping[str, Any]) -> tuple[str, str] | None:
-    estimate = cost_entry(xcom.part(checked, "cost"))
+    estimate = read_cost(xcom.part(checked, "cost"))
     brief = in_brief(estimate)
     return (brief, in_words(estimate)) if brief else None
 

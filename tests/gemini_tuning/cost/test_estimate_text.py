@@ -7,7 +7,7 @@ import pytest
 from support import context, finished_job
 
 from gemini_tuning.core.files import Files
-from gemini_tuning.cost.estimate_text import entry, in_words, lines
+from gemini_tuning.cost.estimate_text import in_words, lines, read_cost
 from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
 from gemini_tuning.operators import (
     GeminiListCheckpointsOperator,
@@ -32,13 +32,13 @@ OPEN = {  # Google decides on the epochs
 
 
 def billed(cost=COST, **change):
-    found = entry(cost, {**BILLED, **change})["billed"]
-    VALIDATOR.validate(build(**everything(datasets={**DATASETS, "cost": cost}, billed={**BILLED, **change})))
-    return found
+    found = read_cost(cost, {**BILLED, **change}).billed
+    VALIDATOR.validate(build(**everything(datasets={**DATASETS, "cost": cost}, billed={**BILLED, **change})).as_dict())
+    return found and found.model_dump()
 
 
 def test_the_estimate_stands_in_the_report_as_it_was_pushed():
-    found = build(**everything())["cost"]
+    found = build(**everything()).as_dict()["cost"]
     assert {key: value for key, value in found.items() if key != "billed"} == COST
 
 
@@ -78,54 +78,34 @@ def test_without_a_price_the_tokens_are_compared_alone():
 
 
 @pytest.mark.parametrize("change", [{"billable_tokens": None}, {"billable_tokens": 0}, {"billable_tokens": "many"}])
-def test_a_service_that_does_not_tell(change):
+def test_service_without_billable_tokens_is_reported(change, snapshot):
     assert billed(**change) is None
-    assert "Billed: the service does not tell" in "\n".join(lines(entry(COST, {**BILLED, **change})))
+    assert lines(read_cost(COST, {**BILLED, **change}))[-1] == snapshot
 
 
 def test_a_run_without_an_estimate():
     found = build(**everything(datasets={**DATASETS, "cost": None}))
-    VALIDATOR.validate(found)
-    assert found["cost"] is None
+    VALIDATOR.validate(found.as_dict())
+    assert found.cost is None
     assert "## Cost" not in render(found)
     assert in_words(None) == "not estimated"
 
 
-def test_the_markdown():
-    said = render(build(**everything()))
-    for piece in (
-        "## Cost",
-        "| tuning     | gemini-2.5-flash | -       | 18,000 training       | 0.0900     |",
-        "| smoke test | gemini-2.5-flash | 72      | 0 input, 5,000 output | 0.0125     |",
-        "| **all**    |                  |         |                       | **0.1025** |",
-        "- Estimated before the job, with prices of 2026-11-23",
-        "- Budget: 5.00 USD",
-        "- Counted by gemini-2.5-flash: 2,200 tokens in 47 examples, estimated were 2,000",
-        "- Billed: 19,800 training tokens (the service counts 19,800, each example for each epoch), 0.0990 USD; "
-        "1.1 times the estimate of 18,000 tokens, 0.0900 USD",
-    ):
-        assert piece in said
-    said = "\n".join(lines(entry(OPEN)))
-    assert "| **at least 0.1025** |" in said
-    assert "- Not known: tuning: Google decides on the epochs: give epoch_count" in said
+def test_lines(snapshot):
+    assert "\n".join(lines(read_cost(COST, BILLED))) in render(build(**everything()))
+    assert lines(read_cost(COST, BILLED)) == snapshot
+    assert lines(read_cost(OPEN)) == snapshot
 
 
-def test_the_line_of_the_log():
-    assert in_words(entry(COST)) == (
-        "0.1025 USD: tuning of gemini-2.5-flash 0.0900 (18,000 tokens), smoke test of gemini-2.5-flash 0.0125 "
-        "(72 prompts); budget 5.00; prices of 2026-11-23"
-    )
-    assert in_words(entry(OPEN)) == (
-        "at least 0.1025 USD: tuning of gemini-2.5-flash at least 0.0300 (6,000 tokens), smoke test of "
-        "gemini-2.5-flash 0.0125 (72 prompts); not known: tuning: Google decides on the epochs: give epoch_count; "
-        "prices of 2026-11-23"
-    )
+def test_in_words(snapshot):
+    assert in_words(read_cost(COST)) == snapshot
+    assert in_words(read_cost(OPEN)) == snapshot
 
 
 def test_a_person_is_shown_the_estimate():
     offer = Offer.of(decision())
     body = question(offer, decision=decision(), results=RESULTS, cost=COST, timeout=60.0)
-    assert "- Cost, estimated before the job: 0.1025 USD: tuning of gemini-2.5-flash 0.0900 (18,000 tokens)" in body
+    assert f": {in_words(read_cost(COST))}" in body
     assert "Cost" not in question(offer, decision=decision(), results=RESULTS, timeout=60.0)
 
 

@@ -125,7 +125,7 @@ def decision(winner: str | None = "2", **change: Any) -> dict[str, Any]:
     """Three checkpoints: 2 and 3 passed the gates, 1 did not; the default is 3."""
     return {
         "winner": winner,
-        "outcome": "nobody" if winner is None else "promote",
+        "outcome": "no_winner" if winner is None else "promote",
         "reason": "No checkpoint wins." if winner is None else f"Checkpoint {winner} wins.",
         "checkpoints": [assessment("2", 22), assessment("3", 21), assessment("1", 10, passed_gates=False)],
         "champion": None,

@@ -1,4 +1,4 @@
-"""Other people's words in the report and in the question to a person: nothing breaks or becomes more than text."""
+"""Hostile values in the report and the approval request: nothing breaks, and nothing becomes more than text."""
 
 import json
 
@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from gemini_tuning.core.console import CONSOLE
+from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.core.resources import MAX_CHECKPOINT_ID
 from gemini_tuning.reporting.approval_request import Offer, question
 from gemini_tuning.reporting.comparison_table import HEADINGS
-from gemini_tuning.reporting.report import SCHEMA, as_bytes, build
+from gemini_tuning.reporting.report import SCHEMA, build
 from gemini_tuning.reporting.report_markdown import render
 from tests.gemini_tuning.reporting.run_values import (
     APPROVED,
@@ -90,17 +91,18 @@ def assert_harmless(markdown, headings):
 @example(everything(datasets={"cost": {**dict.fromkeys(COST, HTML), "items": [dict.fromkeys(COST["items"][0], HTML)]}}))
 @example(everything(results=[summary("1", passed=1, blocked=HUGE_INT)], copy={**COPY, "checkpoints": HUGE_INT}))
 def test_whatever_was_pushed_the_report_keeps_its_shape_and_its_markdown_is_text(pushed):
-    report = build(**pushed)
+    document = build(**pushed)
+    report = document.as_dict()
     VALIDATOR.validate(report)
-    assert json.loads(as_bytes(report).decode("utf-8"))["schema_version"] == 2
-    markdown = render(report)
+    assert json.loads(document.as_bytes().decode("utf-8"))["schema_version"] == 3
+    markdown = render(document)
     cost = report["cost"]
     sections = 5 + bool(cost) + bool(report["missing_evidence"]) + (1 if report["run"]["parameters"] else 0)
     kinds = assert_harmless(markdown, sections)
-    contenders = len(report["checkpoints"]) + bool(report["champion"])
+    entries = len(report["checkpoints"]) + bool(report["champion"])
     losses = sum(1 for c in report["checkpoints"] if c["losses"] or c["evaluation"])
     parameters = len(report["run"]["parameters"])
-    rows = contenders * 2 + losses + parameters + 2 + bool(losses) + bool(parameters)
+    rows = entries * 2 + losses + parameters + 2 + bool(losses) + bool(parameters)
     rows += 2 + len(cost["items"]) if cost else 0
     assert kinds.count("tr_open") == rows
 
@@ -110,9 +112,9 @@ def test_a_report_of_something_else_names_what_is_wrong(value):
     names = ("decision", "promotion", "copy", "metrics", "champion", "approval", "datasets", "results", "billed")
     for name in names:
         try:
-            VALIDATOR.validate(build(**everything(**{name: [value] if name == "results" else value})))
-        except ValueError as error:
-            assert str(error).startswith(name)
+            VALIDATOR.validate(build(**everything(**{name: [value] if name == "results" else value})).as_dict())
+        except InvalidInputError as error:
+            assert error.field.startswith(name)
             assert len(str(error)) < 1_000
 
 
@@ -138,8 +140,8 @@ def test_whatever_was_pushed_the_question_is_one_table_and_text(pushed, address,
 def test_only_what_passed_the_gates_is_ever_offered(pushed):
     try:
         offer = Offer.of(pushed)
-    except ValueError as error:
-        assert str(error).startswith("decision")
+    except InvalidInputError as error:
+        assert error.field.startswith("decision")
         assert len(str(error)) < 1_000
         return
     passed = (

@@ -10,6 +10,7 @@ from support import context
 from gemini_tuning.core.curves import summary as metrics_summary
 from gemini_tuning.core.exceptions import InvalidInputError, PermanentServiceError
 from gemini_tuning.core.resources import Checkpoint, TuningJob
+from gemini_tuning.core.xcom import ApprovalXCom, DecisionXCom, MetricsXCom
 from gemini_tuning.cost.estimate import Billed, Plan, estimate
 from gemini_tuning.cost.prices import PriceTable
 from gemini_tuning.datasets.dataset_check import DatasetReport
@@ -18,13 +19,13 @@ from gemini_tuning.operators import GeminiTuningReportOperator
 from gemini_tuning.operators.write_report import run_facts
 from gemini_tuning.reporting.approval_request import Offer, record
 from gemini_tuning.reporting.comparison_table import compare, comparison
-from gemini_tuning.reporting.report import SCHEMA, as_bytes, build
+from gemini_tuning.reporting.report import SCHEMA, build, read_results, report_schema
 from gemini_tuning.reporting.report_markdown import approval, render, summary
 from gemini_tuning.selection.decision import Assessment, Decision
 from gemini_tuning.smoke.suite import parse_suite
 from gemini_tuning.smoke.summary import summarize
 from tests.gemini_tuning.reporting import run_values
-from tests.gemini_tuning.reporting.run_values import APPROVED, COPY, JOB, METRICS, MODEL, RESULTS, decision, everything
+from tests.gemini_tuning.reporting.run_values import APPROVED, COPY, METRICS, MODEL, RESULTS, decision, everything
 
 VALIDATOR = jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8")))
 TIMED_OUT = {**APPROVED, "outcome": "timed out", "checkpoint_id": None, "by": None}
@@ -32,11 +33,16 @@ REJECTED = {**APPROVED, "outcome": "rejected", "checkpoint_id": None}
 ANOTHER = {**APPROVED, "outcome": "another checkpoint", "checkpoint_id": "3"}
 
 
+def built(**change):
+    return build(**everything(**change))
+
+
 def report(**change):
-    document = build(**everything(**change))
-    VALIDATOR.validate(document)
-    assert json.loads(as_bytes(document)) == document
-    return document
+    """Return the JSON document."""
+    found = built(**change)
+    VALIDATOR.validate(found.as_dict())
+    assert json.loads(found.as_bytes()) == found.as_dict()
+    return found.as_dict()
 
 
 def cells(lines):
@@ -71,9 +77,11 @@ def test_the_examples_have_the_fields_that_the_steps_push():
 # ---------------------------------------------------------------------------------------- document
 
 
-def test_the_schema_is_one():
+def test_schema_file_is_the_schema_of_the_model():
+    """To write it: ``json.dump(report_schema(), SCHEMA.open("w"), indent=2)``."""
+    assert json.loads(SCHEMA.read_text(encoding="utf-8")) == report_schema()
     jsonschema.Draft202012Validator.check_schema(VALIDATOR.schema)
-    for broken in ({"schema_version": 1}, {"outcome": "fine"}, {"more": 1}, {"missing_evidence": None}):
+    for broken in ({"schema_version": 2}, {"outcome": "fine"}, {"more": 1}, {"missing_evidence": None}):
         with pytest.raises(jsonschema.ValidationError):
             VALIDATOR.validate({**report(), **broken})
 
@@ -122,7 +130,7 @@ def test_each_checkpoint_has_what_each_step_said_of_it_in_the_order_of_the_decis
         ({"approval": None, "promotion": None, "decision": decision("3")}, "already default", "3", "3"),
         ({"approval": REJECTED, "promotion": None}, "rejected", None, "3"),
         ({"approval": TIMED_OUT, "promotion": None}, "timed out", None, "3"),
-        ({"approval": None, "promotion": None, "decision": decision(None)}, "nobody", None, "3"),
+        ({"approval": None, "promotion": None, "decision": decision(None)}, "no winner", None, "3"),
         (
             {"approval": None, "promotion": None, "decision": decision(None, outcome="keep_champion")},
             "champion kept",
@@ -136,26 +144,26 @@ def test_what_a_run_came_to(change, outcome, winner, after):
     found = report(**change)
     assert (found["outcome"], found["promotion"]["winner"]) == (outcome, winner)
     assert (found["promotion"]["default_before"], found["promotion"]["default_after"]) == ("3", after)
-    assert render(found)
+    assert render(built(**change))
 
 
 @pytest.mark.parametrize(
     ("change", "outcome"),
     [
-        ({"decision": decision(None), "approval": None}, "nobody"),
-        ({"decision": decision(None)}, "nobody"),
+        ({"decision": decision(None), "approval": None}, "no winner"),
+        ({"decision": decision(None)}, "no winner"),
         ({"approval": REJECTED}, "rejected"),
         ({"approval": TIMED_OUT}, "timed out"),
     ],
 )
-def test_what_a_skipped_task_pushed_in_an_earlier_try_counts_for_no_more_than_that(change, outcome):
+def test_xcom_of_an_earlier_try_of_a_skipped_task_is_ignored(change, outcome, snapshot):
     """Airflow keeps the XComs of a task that is skipped after it was cleared."""
     found = report(**change)
     assert (found["outcome"], found["promotion"]["winner"]) == (outcome, None)
     assert found["approval"] == change.get("approval")
     assert found["promotion"]["earlier_try"] is True
     assert (found["promotion"]["default_before"], found["promotion"]["default_after"]) == ("3", "2")
-    assert "in an earlier try of this run, the default was set to checkpoint 2" in render(found)
+    assert render(built(**change)) == snapshot
 
 
 def test_an_approval_of_another_decision_does_not_count():
@@ -163,20 +171,16 @@ def test_an_approval_of_another_decision_does_not_count():
     assert (found["outcome"], found["approval"], found["promotion"]["winner"]) == ("already default", None, "3")
 
 
-def test_what_nobody_pushed_is_named():
+def test_missing_xcoms_are_reported(snapshot):
     found = report(
         datasets={"training": {"uri": "gs://bucket/train.jsonl", "examples": 1, "size_bytes": 2, "warnings": []}},
         metrics=None,
         results=RESULTS[:2],
         decision=decision(missing=["no token counts"]),
     )
-    assert found["missing_evidence"] == [
-        "no token counts",
-        "the training file's sha256",
-        "a smoke test of checkpoint 3",
-        "the losses: the job's metrics were not read",
-    ]
-    assert "what the training file was" in report(datasets=None)["missing_evidence"]
+    assert len(found["missing_evidence"]) == 4
+    assert found["missing_evidence"] == snapshot
+    assert report(datasets=None)["missing_evidence"] == snapshot
 
 
 def test_secrets_in_parameters_are_removed_by_name_and_by_look():
@@ -202,7 +206,7 @@ def test_secrets_in_parameters_are_removed_by_name_and_by_look():
 
 
 def test_the_table_of_the_checkpoints():
-    checkpoints = compare(RESULTS, decision(), METRICS)
+    checkpoints = compare(read_results(RESULTS), DecisionXCom.from_xcom(decision()), MetricsXCom.from_xcom(METRICS))
     table = cells(comparison(checkpoints, None, marks={"winner": "2", "default before": "3"}))
     assert table[1] == [
         "2", "2", "20", "91.7% (81.7% to 91.7%)", "0.917", "0", "101 ms / 321 ms", "0.45", "winner",
@@ -213,61 +217,53 @@ def test_the_table_of_the_checkpoints():
     assert len(cells(comparison(checkpoints, None, marks={}, reasons=False))[0]) == 9
 
 
-def test_a_checkpoint_that_could_not_be_asked_and_the_champion():
+def test_checkpoint_that_could_not_be_tested_and_champion_are_in_the_table(snapshot):
     broken = run_values.summary(
         "1", error="it is not | deployed", pass_rate=None, score=None, latency_ms=None, pass_rate_interval=None
     )
-    found = report(
+    found = built(
         results=[broken], decision=decision(None, checkpoints=[], champion=run_values.assessment("9")),
         champion=run_values.summary("9"), metrics=None,
     )  # fmt: skip
     _, first, champion = cells(summary(found))
     assert first == ["1", "1", "10", "-", "-", "0", "-", "-", "it is not \\| deployed"]
     assert champion[0] == "champion"
-    assert "What champion failed" in render(found)
+    assert render(found) == snapshot
 
 
-def test_the_markdown_says_it_all():
-    text = render(report())
-    for piece in (
-        "**The winner is the default now.**",
-        f"[{JOB}](https://console.cloud.google.com/vertex-ai/generative/language/locations/us-central1/tuning/",
-        "- Approval: ada (id 7) approved checkpoint 2 at 2026-11-20T09:30:00+00:00",
-        "- Default checkpoint: 3 before, 2 after (read back)",
-        "[projects/123/locations/europe-west4/models/8@1](https://console",
-        "with the same 3 checkpoints; its default is checkpoint 2",
-        "- for: answers all critical cases",
-        "- against: pass rate 41.7% is below 80.0%",
-        "(https://console.cloud.google.com/storage/browser/_details/bucket/results/checkpoint-2.jsonl)",
-        '{"FLUENCY/AVERAGE": 4.5}',
-        "- no losses of checkpoint 3",
-        "140 examples, 23000 bytes, sha256 " + "ab" * 32,
-        "- validation: none",
-        "- triggered by: ada",
-        "| epoch_count          | null",
-    ):
-        assert piece in text
+def test_markdown_of_a_promotion(snapshot):
+    assert render(built()) == snapshot
 
 
-def test_a_rejection_says_that_nothing_is_promoted_and_who_said_so():
-    text = render(report(approval=REJECTED, promotion=None, copy=None))
-    assert "**Rejected: nothing is promoted.**" in text
-    assert "- Approval: ada (id 7) rejected at 2026-11-20T09:30:00+00:00" in text
-    assert "- Default checkpoint: 3, not changed" in text
-    assert "- Copy: none was made" in text
+def test_summary_of_a_rejection(snapshot):
+    assert summary(built(approval=REJECTED, promotion=None, copy=None)) == snapshot
 
 
-def test_approvals_in_words():
-    assert approval(None) == approval({**APPROVED, "required": False}) == "not required"
-    assert approval(report(approval=TIMED_OUT)["approval"]) == "nobody answered in time (3600.0 s); that means reject"
-    assert approval(ANOTHER) == "ada (id 7) took another checkpoint, 3 in place of 2 at 2026-11-20T09:30:00+00:00"
-    assert approval({**APPROVED, "outcome": "nothing to approve"}) == "nothing to approve"
+@pytest.mark.parametrize(
+    "record",
+    [
+        None,
+        APPROVED,
+        ANOTHER,
+        REJECTED,
+        TIMED_OUT,
+        {**APPROVED, "required": False},
+        {**APPROVED, "outcome": "nothing to approve"},
+    ],
+    ids=["none", "approved", "another", "rejected", "timed out", "not required", "nothing"],
+)
+def test_approval_as_text(record, snapshot):
+    assert approval(ApprovalXCom.from_xcom(record)) == snapshot
 
 
-def test_overfitting_is_named_or_not_known():
-    assert "Overfitting: from step 18 on" in render(report(decision=decision(overfitting="from step 18 on")))
-    assert "Overfitting: the losses show none" in render(report())
-    assert "Overfitting: not known, as there is no eval loss" in render(report(metrics=None))
+@pytest.mark.parametrize(
+    "change",
+    [{"decision": decision(overfitting="from step 18 on")}, {}, {"metrics": None}],
+    ids=["found", "none", "unknown"],
+)
+def test_overfitting_is_reported(change, snapshot):
+    (line,) = [line for line in render(built(**change)).splitlines() if line.startswith("Overfitting")]
+    assert line == snapshot
 
 
 # ---------------------------------------------------------------------------------------- operator
@@ -295,15 +291,20 @@ def test_both_files_and_their_addresses(tmp_path, capsys):
     }
     document = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     VALIDATOR.validate(document)
-    assert (folder / "report.md").read_text(encoding="utf-8") == render(document)
+    assert (folder / "report.md").read_text(encoding="utf-8") == render(built(run=document["run"]))
     assert {path.name for path in folder.iterdir()} == {"report.json", "report.md"}
     assert "91.7% (81.7% to 91.7%)" in capsys.readouterr().out
 
 
 def test_a_run_that_promotes_nobody_has_a_report_as_well(tmp_path):
     pushed = operator(tmp_path, decision=decision(None), approval=None, promotion=None, copy=None).execute(context())
-    assert (pushed["winner"], pushed["outcome"], pushed["default_after"], pushed["copy"]) == (None, "nobody", "3", None)
-    assert "No checkpoint wins." in (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert (pushed["winner"], pushed["outcome"], pushed["default_after"], pushed["copy"]) == (
+        None,
+        "no winner",
+        "3",
+        None,
+    )
+    assert decision(None)["reason"] in (tmp_path / "report.md").read_text(encoding="utf-8")
 
 
 def test_cleared_it_replaces_the_files(tmp_path):
@@ -328,12 +329,10 @@ def test_a_refused_file_says_where_why_and_what_to_do(vertex, status):
     vertex.faults([{"path": "upload", "status": status, "message": "The bucket is closed."}])
     with pytest.raises(PermanentServiceError) as caught:
         operator("gs://bucket/reports/run").execute(context())
-    message = str(caught.value)
-    assert "gs://bucket/reports/run/report.json" in message
-    assert "The bucket is closed." in message
-    assert "The run's work is done" in message
-    assert "clear this task" in message
-    assert caught.value.code == status
+    assert (caught.value.code, caught.value.resource) == (status, "gs://bucket/reports/run/report.json")
+    assert "gs://bucket/reports/run/report.json" in str(caught.value)
+    assert "The bucket is closed." in str(caught.value)
+    assert "clear this task" in str(caught.value)
 
 
 def test_a_folder_that_is_a_file(tmp_path):
