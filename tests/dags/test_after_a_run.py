@@ -101,7 +101,7 @@ def test_nobody_is_no_event_and_a_message_to_those_who_want_it(airflow_db, verte
     assert (state, tasks["promote.publish"], tasks["notify"]) == ("success", "skipped", "success")
     assert events(pushed["run_id"]) == []
     (message,) = kept(told)
-    assert (message["gemini"]["event"], message["gemini"]["outcome"]) == ("nobody", "nobody")
+    assert (message["gemini"]["event"], message["gemini"]["outcome"]) == ("nobody", "no winner")
     assert "below the minimum 100.0%" in message["gemini"]["reason"]
     assert kept(tmp_path / "other") == []
 

@@ -81,7 +81,7 @@ def test_approved(stack):
     proposed = run.xcom("choose", "decision")["winner"]
     assert shown["options"][0] == f"Approve checkpoint {proposed}"
     assert shown["options"][-1] == "Reject" == shown["defaults"][0]
-    assert any(offered.startswith("Take checkpoint ") for offered in shown["options"])
+    assert any(offered.startswith("Select checkpoint ") for offered in shown["options"])
     assert f"**Proposed: checkpoint {proposed}.**" in shown["body"]
     assert "| checkpoint | epoch | step | pass rate" in shown["body"]
     assert "https://console.cloud.google.com/storage/browser/_details/" in shown["body"]
@@ -134,11 +134,11 @@ def test_nobody_answers(stack):
 def test_another_checkpoint_and_a_comparison_that_has_changed_is_not_decided_by_an_old_table(stack):
     """Airflow keeps the first request of a task instance; the error says how to get another one, and that works."""
     run = asked(stack)
-    taken = next(o for o in request(run)["options"] if o.startswith("Take checkpoint ") and " 6 " not in o)
+    taken = next(o for o in request(run)["options"] if o.startswith("Select checkpoint ") and " 6 " not in o)
     assert answer(run, taken).status_code == 200
     assert run.finish() == "success"
     report = run.xcom("report")
-    assert taken == f"Take checkpoint {report['winner']} instead"
+    assert taken == f"Select checkpoint {report['winner']} instead"
     assert run.xcom(APPROVE)["outcome"] == "another checkpoint"
     assert default_of(stack, report) == report["winner"] != run.xcom("choose", "decision")["winner"]
 
