@@ -212,7 +212,7 @@ def _message(details: ErrorDetails) -> str:
     if not _SUBJECT.match(message):
         return message
     subject = "the key must " if details["loc"][-1:] == ("[key]",) else "must "
-    message = _SUBJECT.sub(subject, message).replace(" after validation", "")
+    message = _SUBJECT.sub(subject, message).replace(" after validation", "").replace("dictionary", "mapping")
     return message if ", not " in message else f"{message}, not {short_repr(details['input'])}"
 
 
