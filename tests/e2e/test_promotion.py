@@ -68,7 +68,7 @@ def test_a_roll_back_without_a_promotion_says_what_to_do(stack, model):
     before = registered(stack, model)
     run = promote(stack, model, roll_back=True)
     assert run.finish() == "failed"
-    assert "name it yourself. Nothing was changed" in run.log("validate")
+    assert "Nothing was changed" in run.log("validate")
     assert registered(stack, model) == before
 
 

@@ -6,11 +6,12 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from gemini_tuning.core.text import replace_surrogates
-from gemini_tuning.core.xcom import mapping, text
+from gemini_tuning.core.xcom import text
 from gemini_tuning.operators.approval import ApprovalBase
 from gemini_tuning.operators.run_cleanup import _skip_without_work, _unless_denied
-from gemini_tuning.registry.cleanup_rules import as_text, fingerprint
+from gemini_tuning.registry.cleanup_plan import CleanupPlan
 from gemini_tuning.reporting.approval_request import APPROVED, NOT_REQUIRED, REJECT, REJECTED, TIMED_OUT
+from gemini_tuning.reporting.cleanup_table import plan_lines
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -34,7 +35,7 @@ class GeminiApproveCleanupOperator(ApprovalBase):
     :raises InvalidInputError: when the plan that Airflow shows is not the current one.
     """
 
-    request_key = "clean_up_asked"
+    request_key = "cleanup_requested"
     shown = "plan"
     first_task = "the plan"
     template_fields: Collection[str] = ("subject", "plan", "is_dry_run", "required", "timeout")
@@ -55,19 +56,17 @@ class GeminiApproveCleanupOperator(ApprovalBase):
 
     def execute(self, context: Context) -> Any:
         """Request the approval, if one is required."""
-        plan = mapping(self.plan, "plan")
-        _skip_without_work(plan, self.is_dry_run)
+        _skip_without_work(CleanupPlan.from_xcom(self.plan), self.is_dry_run)
         if not _unless_denied(self.required, "required"):
             return self._record(NOT_REQUIRED, required=False)
         return self.request(context)
 
     def prepare(self) -> str:
         """Set the plan as the body; return its fingerprint."""
-        end = "Endpoints can be made again, with other names; a copy can be made again; nothing else comes back."
-        self.body = replace_surrogates(
-            "\n".join([*as_text(mapping(self.plan, "plan")), "", f"{end} One click on an answer is final."])
-        )
-        return fingerprint(self.plan)
+        plan = CleanupPlan.from_xcom(self.plan)
+        end = "Endpoints can be created again, with other names, and so can copies; nothing else can be restored."
+        self.body = replace_surrogates("\n".join([*plan_lines(plan), "", f"{end} The first response is final."]))
+        return plan.fingerprint
 
     def complete(self, context: Context, answer: str | None, by: Mapping[str, Any] | None, at: str | None) -> Any:
         """Return who decided what, and when."""
@@ -81,7 +80,7 @@ class GeminiApproveCleanupOperator(ApprovalBase):
         return {
             "required": required,
             "outcome": outcome,
-            "plan": fingerprint(self.plan),
+            "plan": CleanupPlan.from_xcom(self.plan).fingerprint,
             "by": {key: text(by.get(key)) for key in ("id", "name")} if by else None,
             "at": at,
             "timeout": self.timeout_seconds() if required else None,

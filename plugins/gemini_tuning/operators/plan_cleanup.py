@@ -17,8 +17,8 @@ from gemini_tuning.operators.base import (
     optional_int,
     optional_text,
 )
-from gemini_tuning.registry.cleanup_plan import CleanupSettings, Survey
-from gemini_tuning.registry.cleanup_rules import as_text
+from gemini_tuning.registry.cleanup_plan import CleanupPlanner, CleanupSettings
+from gemini_tuning.reporting.cleanup_table import plan_lines
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -88,21 +88,12 @@ class GeminiPlanCleanupOperator(GeminiBaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Look, judge, push."""
-        settings = self._settings()
-        survey = Survey(self.hook, settings)
-        items = survey.items()
-        plan = {
-            "settings": settings.as_dict(),
-            "model": str(survey.model.name),
-            "default_checkpoint_id": survey.model.default_checkpoint_id,
-            "counted": survey.rules.counted,
-            "items": [item.as_dict() for item in items],
-        }
-        lines = as_text(plan)
+        plan = CleanupPlanner(self.hook, self._settings()).plan()
+        lines = plan_lines(plan)
         for line in lines:
             self.log.info("%s", line)
         context["ti"].xcom_push(key=PLAN_XCOM, value=replace_surrogates("\n".join(lines)))
-        return plan
+        return plan.as_xcom()
 
     def _settings(self) -> CleanupSettings:
         idle_days = optional_float(self.idle_days, "idle_days")

@@ -12,7 +12,7 @@ from gemini_tuning.core.exceptions import CheckpointError, PermanentServiceError
 from gemini_tuning.core.names import ResourceName
 from gemini_tuning.core.resources import Model
 from gemini_tuning.core.text import short_repr
-from gemini_tuning.core.xcom import optional
+from gemini_tuning.core.xcom import AssessmentXCom, DecisionXCom
 from gemini_tuning.links import gemini_tuning as links
 from gemini_tuning.operators.base import GCP_FIELDS, GeminiBaseOperator, flag, optional_text
 from gemini_tuning.operators.default_checkpoint import READ_BACK_INTERVAL, approved_checkpoint
@@ -109,7 +109,10 @@ class GeminiPublishModelOperator(GeminiBaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Read, set aliases, announce, push."""
         wanted, tuning_job = flag(self.version_aliases, "version_aliases"), optional_text(self.tuning_job)
-        decision, scores = optional(self.decision, "decision"), optional(self.scores, "scores")
+        decision, scores = (
+            DecisionXCom.from_input(self.decision, "decision"),
+            AssessmentXCom.from_input(self.scores, "scores"),
+        )
         if tuning_job:
             ResourceName.parse(tuning_job, "tuningJobs")
         checkpoint_id = approved_checkpoint(self.checkpoint_id, self.require_approval, self.approval)
@@ -123,7 +126,7 @@ class GeminiPublishModelOperator(GeminiBaseOperator):
                 "version": name.version,
                 "checkpoint_id": checkpoint_id,
                 "endpoint": model.require_checkpoint(checkpoint_id).endpoint,
-                "scores": dict(known_scores(scores) or scores_of(checkpoint_id, decision)),
+                "scores": {**(known_scores(scores) or scores_of(checkpoint_id, decision))},
                 "tuning_job": tuning_job,
                 "dag_id": context["ti"].dag_id,
                 "run_id": context["ti"].run_id,
@@ -163,7 +166,7 @@ class GeminiPublishModelOperator(GeminiBaseOperator):
             if own and change is None:
                 return {alias: holder(versions, alias) for alias in (CHAMPION, PREVIOUS)}
             if time.monotonic() >= end:
-                missing = change.words if change else f"find version {model.version} among its versions"
+                missing = change.description if change else f"find version {model.version} among its versions"
                 raise VerificationError(
                     f"The aliases of {model} are not as they should be after {self.read_back_timeout:g} s; still "
                     f"to do: {missing}. No event was emitted. Look at the model's versions, then clear this task."
@@ -175,7 +178,7 @@ class GeminiPublishModelOperator(GeminiBaseOperator):
             asked = change
 
     def _change(self, change: AliasChange, versions: Sequence[Model]) -> None:
-        self.log.info("Version aliases: %s", change.words)
+        self.log.info("Version aliases: %s", change.description)
         try:
             self.hook.merge_version_aliases(change.name, [change.alias])
         except PermanentServiceError as error:

@@ -11,15 +11,14 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from gemini_tuning.core.exceptions import CleanupError, GeminiTuningError, InvalidInputError, VerificationError
 from gemini_tuning.core.text import redact, replace_surrogates
-from gemini_tuning.core.xcom import mapping
 from gemini_tuning.operators.base import (
     GCP_FIELDS,
     GeminiBaseOperator,
     flag,
     optional_text,
 )
-from gemini_tuning.registry.cleanup_plan import CleanupSettings, Survey
-from gemini_tuning.registry.cleanup_rules import DELETE, ENDPOINT, Item, fingerprint, to_delete
+from gemini_tuning.registry.cleanup_plan import CleanupPlan, CleanupPlanner
+from gemini_tuning.registry.cleanup_rules import DELETE, ENDPOINT, CleanupItem
 from gemini_tuning.reporting.approval_request import APPROVED, REJECTED, TIMED_OUT
 
 if TYPE_CHECKING:
@@ -71,11 +70,10 @@ class GeminiCleanupOperator(GeminiBaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Delete, read back, push what became of each."""
-        plan = mapping(self.plan, "plan")
+        plan = CleanupPlan.from_xcom(self.plan)
         items = _skip_without_work(plan, self.is_dry_run)
         self._require_approval(plan)
-        settings, counted = CleanupSettings.from_mapping(plan.get("settings")), plan.get("counted") is True
-        outcomes = [self._outcome(item, settings, counted) for item in items]
+        outcomes = [self._outcome(item, plan) for item in items]
         result = {"items": outcomes, "deleted": sum(each["outcome"] == DELETED for each in outcomes)}
         if failed := [each for each in outcomes if each["outcome"] == FAILED]:
             context["ti"].xcom_push(key="return_value", value=result)
@@ -85,12 +83,12 @@ class GeminiCleanupOperator(GeminiBaseOperator):
             )
         return result
 
-    def _require_approval(self, plan: Mapping[str, Any]) -> None:
+    def _require_approval(self, plan: CleanupPlan) -> None:
         if not _unless_denied(self.require_approval, "require_approval"):
             return
         approval = self.approval if isinstance(self.approval, Mapping) else {}
         outcome = approval.get("outcome")
-        if approval.get("plan") != fingerprint(plan) or outcome not in (APPROVED, REJECTED, TIMED_OUT):
+        if approval.get("plan") != plan.fingerprint or outcome not in (APPROVED, REJECTED, TIMED_OUT):
             raise InvalidInputError(
                 "approval: nobody has approved this plan, and an approval is required; nothing was deleted. Clear the "
                 "task that asks, and what comes after it."
@@ -98,44 +96,44 @@ class GeminiCleanupOperator(GeminiBaseOperator):
         if outcome != APPROVED:
             raise AirflowSkipException(f"The plan was not approved ({outcome}): nothing was deleted")
 
-    def _outcome(self, item: Item, settings: CleanupSettings, counted: bool) -> dict[str, Any]:
+    def _outcome(self, item: CleanupItem, plan: CleanupPlan) -> dict[str, Any]:
         try:
-            outcome, detail = self._clean_up(item, Survey(self.hook, settings, counted=counted))
+            outcome, detail = self._delete(item, CleanupPlanner(self.hook, plan.settings, counted=plan.counted))
         except GeminiTuningError as error:
             outcome, detail = FAILED, redact(str(error))
         level = logging.WARNING if outcome == FAILED else logging.INFO
         self.log.log(level, "%s %s: %s; %s", item.kind, item.name, outcome, detail)
         return {"kind": item.kind, "name": item.name, "outcome": outcome, "detail": replace_surrogates(detail)}
 
-    def _clean_up(self, item: Item, survey: Survey) -> tuple[str, str]:
-        now = survey.again(item)
+    def _delete(self, item: CleanupItem, planner: CleanupPlanner) -> tuple[str, str]:
+        now = planner.recheck(item)
         if now is None:
-            return GONE, "there is none"
+            return GONE, "it does not exist"
         if now.action != DELETE:
             return LEFT, now.reason
         if item.kind == ENDPOINT:
-            self._delete_endpoint(item.name, survey)
+            self._delete_endpoint(item.name, planner)
         else:
-            self._delete_copy(now, [name for name in item.endpoints if name not in now.endpoints], survey)
+            self._delete_copy(now, [name for name in item.endpoints if name not in now.endpoints], planner)
         return DELETED, now.reason
 
-    def _delete_endpoint(self, name: str, survey: Survey) -> None:
+    def _delete_endpoint(self, name: str, planner: CleanupPlanner) -> None:
         """Delete an endpoint with what was judged; the service refuses when anything else is deployed there by now."""
-        for deployed in survey.judged[name].deployed_models:
+        for deployed in planner.endpoints[name].deployed_models:
             self.hook.undeploy_model(name, deployed.id)
         self.hook.delete_endpoint(name)
         self._read_back(name, lambda: self.hook.find_endpoint(name))
 
-    def _delete_copy(self, copy: Item, emptied: Sequence[str], survey: Survey) -> None:
+    def _delete_copy(self, copy: CleanupItem, emptied: Sequence[str], planner: CleanupPlanner) -> None:
         """Delete a copy and its endpoints.
 
         :param emptied: its endpoints as planned that are not its own any more: an earlier try may have undeployed it.
         """
         for name in copy.endpoints:
-            self._delete_endpoint(name, survey)
+            self._delete_endpoint(name, planner)
         for name in emptied:
-            if survey.emptied(name):
-                self._delete_endpoint(name, survey)
+            if planner.may_delete_empty(name):
+                self._delete_endpoint(name, planner)
         if "@" in copy.name:
             self.hook.delete_model_version(copy.name)
         else:
@@ -152,9 +150,9 @@ class GeminiCleanupOperator(GeminiBaseOperator):
             time.sleep(READ_BACK_INTERVAL)
 
 
-def _skip_without_work(plan: Mapping[str, Any], is_dry_run: bool | str) -> list[Item]:
+def _skip_without_work(plan: CleanupPlan, is_dry_run: bool | str) -> list[CleanupItem]:
     """Return what is to be deleted; skip the task when nothing is."""
-    items = to_delete(plan)
+    items = plan.to_delete
     if not items:
         raise AirflowSkipException("Nothing is to be deleted: the plan says why")
     if _unless_denied(is_dry_run, "is_dry_run"):

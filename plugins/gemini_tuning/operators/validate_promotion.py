@@ -157,7 +157,9 @@ class GeminiValidatePromotionOperator(GeminiBaseOperator):
         try:
             target = earlier_default(model)
         except RollbackError as error:
-            raise InvalidInputError(f"roll_back: {error} Nothing was changed.") from error
+            raise InvalidInputError(
+                f"roll_back: {error} Nothing was changed.", field="roll_back", code=error.code, resource=error.resource
+            ) from error
         context["task_state_store"].set(ROLL_BACK_KEY, {"from": default, "to": target}, retention=NEVER_EXPIRE)
         return target
 

@@ -1,4 +1,4 @@
-"""Airflow assets that stand for tuned models: other DAGs follow a promotion by them, see ``docs/after_a_run.md``."""
+"""Airflow assets of tuned models, which schedule other DAGs after a promotion: see ``docs/after_a_run.md``."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from airflow.sdk import Asset, AssetAlias
 
 from gemini_tuning.core.names import ResourceName
 
-PROMOTED_MODELS = AssetAlias("gemini_promoted_models")  # every promotion of any model
-SERVICE = "gcp://aiplatform.googleapis.com"  # Airflow knows the scheme as Google's and leaves the rest as it is
+PROMOTED_MODELS = AssetAlias("gemini_promoted_models")  # for every promotion of any model
+SERVICE = "gcp://aiplatform.googleapis.com"  # a scheme of Airflow's Google provider, which does not normalize it
 
 
 def model_uri(model: str) -> str:
-    """Return the URI that names a model whatever its version.
+    """Return the URI of a model, regardless of its version.
 
-    :param model: full name, as the service gives it: with the number of the project, not its id.
-    :raises ValueError: when it is none.
+    :param model: full name as the service returns it: with the project number, not the project id.
+    :raises ResourceNameError: when it is not the full name of a model.
     """
     return f"{SERVICE}/{ResourceName.parse(model, 'models').unversioned}"
 
@@ -22,7 +22,7 @@ def model_uri(model: str) -> str:
 def promoted_model(model: str) -> Asset:
     """Return the asset of one model, for ``schedule=[promoted_model("projects/123/locations/…/models/456")]``.
 
-    :param model: full name, as the service gives it: with the number of the project, not its id.
-    :raises ValueError: when it is none.
+    :param model: full name as the service returns it: with the project number, not the project id.
+    :raises ResourceNameError: when it is not the full name of a model.
     """
     return Asset(uri=model_uri(model))

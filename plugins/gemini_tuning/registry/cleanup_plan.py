@@ -1,50 +1,56 @@
-"""What there is to clean up: reads model, endpoints, copies and traffic through the hook that it is given.
+"""The cleanup plan of a tuned model, from its endpoints, copies and traffic as the hook reads them.
 
-What it read is judged by :mod:`gemini_tuning.registry.cleanup_rules`. Knows no Airflow and no Google.
+The decisions are those of :mod:`gemini_tuning.registry.cleanup_rules`.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.core.names import ResourceName, ResourceNameError, location_problem, project_problem, serving_problem
 from gemini_tuning.core.resources import Endpoint, Model, Traffic, checkpoint_id
-from gemini_tuning.core.text import short_repr, shorten
+from gemini_tuning.core.text import redact, replace_surrogates, short_repr, shorten
 from gemini_tuning.registry.cleanup_rules import (
     COPY,
+    DELETE,
+    KEEP,
+    CleanupItem,
     Copy,
-    Deployed,
-    Item,
+    EndpointTraffic,
     Rules,
-    copy_items,
-    emptied_reasons,
-    endpoint_item,
+    decide_copies,
+    decide_endpoint,
+    empty_endpoint_reasons,
 )
 
 if TYPE_CHECKING:
     from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
 
-MAX_IDLE_DAYS = 42  # as far back as Cloud Monitoring remembers
+MAX_IDLE_DAYS = 42  # the retention of Cloud Monitoring
+UNCHANGED = "Nothing was planned or deleted."
 
 
 @dataclass(frozen=True)
 class CleanupSettings:
-    """What somebody asked for.
+    """The parameters of a cleanup.
 
     :param model: full name of the tuned model with its version.
-    :param tuning_job: full name of the job that made it, whose endpoint stays.
-    :param champion: endpoint or model in production, which stays.
-    :param keep_checkpoints: ids of checkpoints whose endpoints stay.
-    :param idle_days: an endpoint that was asked within so many days stays.
-    :param ignore_traffic: do not look whether anybody asks.
-    :param keep_copies: so many of the newest copies stay; ``None``: copies are not looked at.
-    :param copy_location: where the copies are.
+    :param tuning_job: full name of the job that created it, whose endpoint is kept.
+    :param champion: endpoint or model in production, which is kept.
+    :param keep_checkpoints: ids of checkpoints whose endpoints are kept.
+    :param idle_days: an endpoint with a prompt within this number of days is kept.
+    :param ignore_traffic: whether the traffic is not checked.
+    :param keep_copies: number of the newest copies to keep; ``None``: no copy is deleted.
+    :param copy_location: location of the copies.
     :param copy_project_id: ``None``: the model's project.
+    :raises InvalidInputError: when a parameter would delete more than intended.
     """
 
     model: str
@@ -58,43 +64,31 @@ class CleanupSettings:
     copy_project_id: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what would delete more than was meant.
+        problems = {field: problem for field, problem in self._problems() if problem}
+        if problems:
+            raise _invalid(next(iter(problems)), "; ".join(problems.values()), "invalid_setting")
 
-        :raises InvalidInputError: with a sentence for each problem, beginning with the parameter's name.
-        """
-        if problems := [problem for problem in self._problems() if problem]:
-            raise InvalidInputError(f"{'; '.join(problems)}. Nothing was planned.")
-
-    @classmethod
-    def from_mapping(cls, data: object) -> Self:
-        """Read what :meth:`as_dict` wrote.
-
-        :raises InvalidInputError: when it is anything else.
-        """
-        if not isinstance(data, Mapping) or set(data) != {field.name for field in fields(cls)}:
-            raise InvalidInputError(f"plan: settings: {short_repr(data)} are not what the step plan pushed")
-        return cls(**{**data, "keep_checkpoints": tuple(data["keep_checkpoints"])})
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the form that goes to XCom."""
-        return {**asdict(self), "keep_checkpoints": list(self.keep_checkpoints)}
-
-    def _problems(self) -> Iterable[str | None]:
-        yield _name_problem("model", self.model, "models", versioned=True)
+    def _problems(self) -> Iterable[tuple[str, str | None]]:
+        yield "model", _name_problem("model", self.model, "models", versioned=True)
         if self.tuning_job is not None:
-            yield _name_problem("tuning_job", self.tuning_job, "tuningJobs")
+            yield "tuning_job", _name_problem("tuning_job", self.tuning_job, "tuningJobs")
         if self.champion is not None:
-            yield serving_problem("champion", self.champion)
+            yield "champion", serving_problem("champion", self.champion)
         for checkpoint in self.keep_checkpoints:
-            yield _checkpoint_problem(checkpoint)
+            yield "keep_checkpoints", _checkpoint_problem(checkpoint)
         if not 1 <= self.idle_days <= MAX_IDLE_DAYS:
-            yield f"idle_days must be between 1 and {MAX_IDLE_DAYS}; to skip the traffic check set ignore_traffic"
+            problem = f"idle_days must be between 1 and {MAX_IDLE_DAYS}; to skip the traffic check set ignore_traffic"
+            yield "idle_days", problem
         if self.keep_copies is not None:
             if self.keep_copies < 1:
-                yield f"keep_copies: {short_repr(self.keep_copies)} is not 1 or more"
-            yield location_problem("copy_location", self.copy_location)
+                yield "keep_copies", f"keep_copies must be at least 1, not {short_repr(self.keep_copies)}"
+            yield "copy_location", location_problem("copy_location", self.copy_location)
         if self.copy_project_id is not None:
-            yield project_problem("copy_project_id", self.copy_project_id)
+            yield "copy_project_id", project_problem("copy_project_id", self.copy_project_id)
+
+
+def _invalid(field: str, problem: str, code: str, resource: str = "") -> InvalidInputError:
+    return InvalidInputError(f"{problem}. {UNCHANGED}", field=field, code=code, resource=resource)
 
 
 def _name_problem(field: str, value: object, collection: str, *, versioned: bool = False) -> str | None:
@@ -103,7 +97,7 @@ def _name_problem(field: str, value: object, collection: str, *, versioned: bool
     except ResourceNameError as error:
         return f"{field}: {error}"
     if versioned and (name.version is None or not name.version.isdigit()):
-        return f"{field}: {short_repr(value)} must end in @ and the version's number: an alias may move meanwhile"
+        return f"{field}: {short_repr(value)} must end in @ and the version number, because an alias may be moved"
     return None
 
 
@@ -115,19 +109,63 @@ def _checkpoint_problem(value: object) -> str | None:
     return None
 
 
-class Survey:
-    """Looks at everything, or at one thing once more; what is protected is read once.
+@dataclass(frozen=True)
+class CleanupPlan:
+    """What is deleted and what is kept.
 
-    :ivar judged: the endpoints as they were when they were judged, by their full names: nothing that has been deployed
-        since is known to be useless.
-    :param counted: whether Cloud Monitoring is known to count these endpoints' prompts; ``None``: find out. Once it is
-        known it stays so, also when the endpoint that has shown it is gone.
+    :param model: full name of the tuned model with its version.
+    :param counted: whether Cloud Monitoring is known to count the prompts to these endpoints.
+    """
+
+    settings: CleanupSettings
+    model: str
+    default_checkpoint_id: str | None
+    counted: bool
+    items: tuple[CleanupItem, ...] = ()
+
+    @classmethod
+    def from_xcom(cls, value: object) -> Self:
+        """Read the XCom of :class:`~gemini_tuning.operators.GeminiPlanCleanupOperator`.
+
+        :raises InvalidInputError: when it is anything else.
+        """
+        from pydantic import TypeAdapter
+
+        try:
+            return TypeAdapter(cls).validate_json(json.dumps(value), strict=True, extra="forbid")
+        except (TypeError, ValueError, RecursionError) as error:
+            problem = f"plan: expected the XCom of the plan: {redact(error, 500)}"
+            raise InvalidInputError(problem, field="plan", code="invalid_plan") from None
+
+    def as_xcom(self) -> dict[str, Any]:
+        """Return the XCom: plain JSON."""
+        found: dict[str, Any] = json.loads(replace_surrogates(json.dumps(asdict(self), ensure_ascii=False)))
+        return found
+
+    @property
+    def to_delete(self) -> list[CleanupItem]:
+        """The endpoints and copies to delete, endpoints first."""
+        return [item for item in self.items if item.action == DELETE]
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the plan: an approval is valid only for the plan that was shown."""
+        return hashlib.sha256(json.dumps(self.as_xcom(), sort_keys=True).encode()).hexdigest()
+
+
+class CleanupPlanner:
+    """Decides about all endpoints and copies, or about a single one again; what is protected is read once.
+
+    :ivar endpoints: the endpoints by full name, as they were when they were decided about: a model that has been
+        deployed since is not known to be unused.
+    :param counted: whether Cloud Monitoring is known to count the prompts to these endpoints; ``None``: determine it.
+        Once known it is not determined again, because the endpoint that showed it may have been deleted.
     """
 
     def __init__(self, hook: GeminiTuningHook, settings: CleanupSettings, *, counted: bool | None = None) -> None:
         self._hook = hook
         self._settings = settings
-        self.judged: dict[str, Endpoint] = {}
+        self.endpoints: dict[str, Endpoint] = {}
         self._counted = counted
         self._now = time.time()
 
@@ -136,19 +174,20 @@ class Survey:
         """The tuned model."""
         found = self._hook.find_model(self._settings.model)
         if found is None:
-            raise InvalidInputError(f"model: there is no {self._settings.model}. Nothing was planned or deleted.")
+            raise _not_found("model", self._settings.model)
         ids = [checkpoint.checkpoint_id for checkpoint in found.checkpoints]
         if unknown := set(self._settings.keep_checkpoints) - set(ids):
-            there = ", ".join(ids) or "none"
-            raise InvalidInputError(
+            raise _invalid(
+                "keep_checkpoints",
                 f"keep_checkpoints: {found.name} has no checkpoint {short_repr(min(unknown))}; it has: "
-                f"{shorten(there)}. "
-                "Nothing was planned or deleted."
+                f"{shorten(', '.join(ids) or 'none')}",
+                "not_found_in_model",
+                found.name,
             )
         return found
 
     @cached_property
-    def _endpoints(self) -> list[Deployed]:
+    def _traffic_of_endpoints(self) -> list[EndpointTraffic]:
         return self._deployed(self.model.endpoints)
 
     @cached_property
@@ -167,14 +206,17 @@ class Survey:
         )
 
     def _is_counted(self) -> bool:
-        return any(found.traffic and found.traffic.last_prompt is not None for found in self._endpoints)
+        return any(found.traffic and found.traffic.last_prompt is not None for found in self._traffic_of_endpoints)
 
-    def items(self) -> list[Item]:
+    def plan(self) -> CleanupPlan:
         """Decide about all endpoints and copies."""
-        return [endpoint_item(found, self.rules) for found in self._endpoints] + self.copies()
+        items = [decide_endpoint(found, self.rules) for found in self._traffic_of_endpoints] + self._copies()
+        return CleanupPlan(
+            self._settings, self.model.name, self.model.default_checkpoint_id, self.rules.counted, tuple(items)
+        )
 
-    def copies(self) -> list[Item]:
-        """Decide about the copies; none when they are not to be looked at."""
+    def _copies(self) -> list[CleanupItem]:
+        """Decide about the copies; none unless ``keep_copies`` is set."""
         settings = self._settings
         if settings.keep_copies is None or settings.copy_location is None:
             return []
@@ -189,13 +231,13 @@ class Survey:
             versions[name] = [str(version.resource_name.version) for version in of_model]
             read = (self._hook.find_model(each.name) for each in of_model if self._is_copy(each))
             copies += [Copy(version, tuple(self._deployed(version.endpoints))) for version in read if version]
-        return copy_items(copies, versions, settings.keep_copies, self.rules)
+        return decide_copies(copies, versions, settings.keep_copies, self.rules)
 
     def _is_copy(self, version: Model) -> bool:
-        """Whether a version is for certain a copy of some version of the model.
+        """Whether a version is certainly a copy of a version of the model.
 
-        A model id that somebody chose may be there in two projects. So the project has to be spelt like one that is
-        known to be the model's: as somebody typed it, or as the service has it.
+        Two projects may have models with the same custom id. So the project must be written in one of the two ways that
+        are known to be the model's: as in the settings, or as the service returns it.
         """
         if not version.is_copy or version.original_model is None:
             return False
@@ -203,36 +245,37 @@ class Survey:
         projects = {own.project, ResourceName.parse(self._settings.model, "models").project}
         return original.project in projects and original.is_same_resource(own)
 
-    def _deployed(self, names: Iterable[str]) -> list[Deployed]:
+    def _deployed(self, names: Iterable[str]) -> list[EndpointTraffic]:
         read = (self._endpoint(name) for name in names)
-        return [Deployed(endpoint, self._traffic(endpoint)) for endpoint in read if endpoint]
+        return [EndpointTraffic(endpoint, self._traffic(endpoint)) for endpoint in read if endpoint]
 
     def _endpoint(self, name: str) -> Endpoint | None:
         endpoint = self._hook.find_endpoint(name)
         if endpoint is not None:
-            self.judged[endpoint.name] = endpoint
+            self.endpoints[endpoint.name] = endpoint
         return endpoint
 
     def _traffic(self, endpoint: Endpoint) -> Traffic | None:
         return None if self._settings.ignore_traffic else self._hook.read_traffic(endpoint.name, self._now)
 
     def _protected(self) -> dict[str, str]:
-        """Return the endpoints that were named, directly or not; what was named and is not there is a mistake."""
+        """Return the endpoints of champion and tuning job with the reason to keep them.
+
+        :raises InvalidInputError: when one of them does not exist.
+        """
         found: dict[str, str] = {}
         champion = self._settings.champion
         if champion is not None and "/endpoints/" in champion:
             if self._hook.find_endpoint(champion) is None:
-                raise InvalidInputError(f"champion: there is no {champion}. Nothing was planned or deleted.")
+                raise _not_found("champion", champion)
             found[champion] = "it is the champion"
         if self._settings.tuning_job is not None:
             job = self._hook.get_tuning_job(self._settings.tuning_job)
             if job.model is None or not self.model.resource_name.is_same_resource(
                 ResourceName.parse(job.model, "models")
             ):
-                raise InvalidInputError(
-                    f"tuning_job: {job.name} has made {job.model or 'no model'}, not {self.model.name}. Nothing was "
-                    "planned or deleted."
-                )
+                problem = f"tuning_job: {job.name} created {job.model or 'no model'}, not {self.model.name}"
+                raise _invalid("tuning_job", problem, "other_model", job.name)
             if job.endpoint is not None:
                 found[job.endpoint] = "it is the tuning job's endpoint"
         return found
@@ -243,34 +286,36 @@ class Survey:
             return None
         found = self._hook.find_model(champion)
         if found is None:
-            raise InvalidInputError(f"champion: there is no {champion}. Nothing was planned or deleted.")
+            raise _not_found("champion", champion)
         name = found.resource_name
         return name if ResourceName.parse(champion, "models").version else replace(name, version=None)
 
-    # ------------------------------------------------------------------------------------------- looking again
+    def recheck(self, item: CleanupItem) -> CleanupItem | None:
+        """Decide again about an item that the plan deletes.
 
-    def again(self, item: Item) -> Item | None:
-        """Decide anew about one thing that was to be deleted.
-
-        :returns: ``None`` when it is gone.
+        :returns: ``None`` when it no longer exists.
         """
         if item.kind == COPY:
-            anew = {each.name: each for each in self.copies()}
-            if item.name in anew or self._hook.find_model(item.name) is None:
-                return anew.get(item.name)
-            return _kept(item, ["it is not what the plan took it for any more"])
+            copies = {each.name: each for each in self._copies()}
+            if item.name in copies or self._hook.find_model(item.name) is None:
+                return copies.get(item.name)
+            return _kept(item, ["it is no longer what it was in the plan"])
         endpoint = self._endpoint(item.name)
         if endpoint is None:
             return None
         if endpoint.deployed_models:
-            return endpoint_item(Deployed(endpoint, self._traffic(endpoint)), self.rules)
-        return _kept(item, reasons) if (reasons := emptied_reasons(endpoint, self.rules)) else item
+            return decide_endpoint(EndpointTraffic(endpoint, self._traffic(endpoint)), self.rules)
+        return _kept(item, reasons) if (reasons := empty_endpoint_reasons(endpoint, self.rules)) else item
 
-    def emptied(self, name: str) -> bool:
-        """Whether an endpoint of a copy is there, and so empty and unprotected that it may be deleted."""
+    def may_delete_empty(self, name: str) -> bool:
+        """Whether an endpoint exists, is empty, and is not protected."""
         endpoint = self._endpoint(name)
-        return endpoint is not None and not emptied_reasons(endpoint, self.rules)
+        return endpoint is not None and not empty_endpoint_reasons(endpoint, self.rules)
 
 
-def _kept(item: Item, reasons: Iterable[str]) -> Item:
-    return Item(item.kind, item.name, "keep", "; ".join(reasons), item.display_name)
+def _not_found(field: str, name: str) -> InvalidInputError:
+    return _invalid(field, f"{field}: {name} does not exist", "not_found", name)
+
+
+def _kept(item: CleanupItem, reasons: Iterable[str]) -> CleanupItem:
+    return CleanupItem(item.kind, item.name, KEEP, "; ".join(reasons), item.display_name)

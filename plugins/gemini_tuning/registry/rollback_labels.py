@@ -1,25 +1,29 @@
-"""What is known of a model's last promotion: two labels on the model, so that it can be undone. Pure.
+"""The record of a model's last promotion: two labels on the model, so that it can be rolled back.
 
-``gemini_tuning_promoted`` is the checkpoint that was made the default, ``gemini_tuning_before`` the one that was the
-default before; the second is missing where there was none. The record counts only while the default is the promoted
-checkpoint: after a change elsewhere nobody knows what to go back to.
+``gemini_tuning_promoted`` is the checkpoint that was set as the default, ``gemini_tuning_before`` the default before,
+if there was one. The record is valid only while the default is the promoted checkpoint: after a change elsewhere it is
+unknown what to roll back to.
 """
 
 from __future__ import annotations
 
+from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.core.labels import BEFORE, PROMOTED, label_value
 from gemini_tuning.core.resources import Model
 from gemini_tuning.core.text import short_repr
 
 
-class RollbackError(ValueError):
-    """The record does not say to which checkpoint a model can be rolled back."""
+class RollbackError(InvalidInputError):
+    """The labels do not tell to which checkpoint a model can be rolled back."""
+
+    def __init__(self, model: Model, message: str, code: str, hint: str = "Set checkpoint_id.") -> None:
+        super().__init__(message, field="checkpoint_id", resource=model.name, code=code, hint=hint)
 
 
 def labels_with_record(model: Model, checkpoint_id: str) -> dict[str, str]:
-    """Return a model's labels with the record of a promotion that is about to be made; all others stay.
+    """Return the labels of a model with the record of a promotion; all other labels are kept.
 
-    :param model: as it is before.
+    :param model: as it is before the promotion.
     """
     labels = {key: value for key, value in model.labels.items() if key not in (PROMOTED, BEFORE)}
     labels[PROMOTED] = label_value(checkpoint_id)
@@ -29,7 +33,7 @@ def labels_with_record(model: Model, checkpoint_id: str) -> dict[str, str]:
 
 
 def is_recorded(model: Model) -> bool:
-    """Whether the record is about the checkpoint that is the default now."""
+    """Whether the record is about the current default checkpoint."""
     default = model.default_checkpoint_id
     return default is not None and model.labels.get(PROMOTED) == label_value(default)
 
@@ -37,40 +41,47 @@ def is_recorded(model: Model) -> bool:
 def earlier_default(model: Model) -> str:
     """Return the checkpoint that was the default before the last promotion.
 
-    :raises RollbackError: when there is no record, it does not fit the model any more, or names no checkpoint that is
-        there.
+    :raises RollbackError: when there is no record, or it is not about the current default, or its checkpoint does not
+        exist.
     """
     promoted, default = model.labels.get(PROMOTED), model.default_checkpoint_id
     if promoted is None:
         raise RollbackError(
-            f"{model.name} has no label {PROMOTED}: nobody has recorded a promotion. The report of the run that set "
-            "the default says which checkpoint was the default before; name it yourself."
+            model,
+            f"{model.name} has no label {PROMOTED}: no promotion was recorded.",
+            "no_record",
+            "Set checkpoint_id; the earlier default is in the report of the run that set the current one.",
         )
     if not is_recorded(model):
         raise RollbackError(
-            f"the record of {model.name} says that checkpoint {_named(model, promoted)} was promoted, but the default "
-            f"is {default}: somebody has changed it elsewhere. Look at the model, then name a checkpoint yourself."
+            model,
+            f"The labels of {model.name} record the promotion of checkpoint {_label(model, promoted)}, but the default "
+            f"is {default}: it was changed elsewhere.",
+            "default_changed",
+            "Check the model, then set checkpoint_id.",
         )
     before = model.labels.get(BEFORE)
     if before is None:
         raise RollbackError(
-            f"before checkpoint {default} was promoted, {model.name} had no default. Name a checkpoint yourself."
+            model, f"Before checkpoint {default} was promoted, {model.name} had no default.", "no_earlier_default"
         )
     found = _checkpoint(model, before)
     if found is None:
         there = ", ".join(short_repr(checkpoint.checkpoint_id) for checkpoint in model.checkpoints[:50]) or "none"
         raise RollbackError(
-            f"checkpoint {short_repr(before)}, the default of {model.name} before, is not there any more; there are: "
-            f"{there}. Name one of them yourself."
+            model,
+            f"Checkpoint {short_repr(before)}, the earlier default of {model.name}, does not exist; the model has: "
+            f"{there}.",
+            "not_found_in_model",
         )
     return found
 
 
 def _checkpoint(model: Model, value: str) -> str | None:
-    """Return the checkpoint that a label names; ids that are no label's value are there with a hash."""
+    """Return the checkpoint of a label; an id that is not a valid label value is recorded with a hash."""
     ids = (checkpoint.checkpoint_id for checkpoint in model.checkpoints)
     return next((identifier for identifier in ids if label_value(identifier) == value), None)
 
 
-def _named(model: Model, value: str) -> str:
+def _label(model: Model, value: str) -> str:
     return _checkpoint(model, value) or short_repr(value)

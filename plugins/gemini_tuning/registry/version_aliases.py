@@ -1,44 +1,46 @@
-"""What a promotion tells others: version aliases on the model, and what the asset event carries. Pure."""
+"""Version aliases of a promoted model, and the scores in its asset event."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
-from gemini_tuning.core import xcom
 from gemini_tuning.core.resources import Model
+from gemini_tuning.core.xcom import AssessmentXCom, DecisionXCom
 
 CHAMPION, PREVIOUS = "champion", "previous"
 SCORES = ("pass_rate", "score", "latency_p95_ms", "train_loss", "eval_loss")  # of an assessment
 
 
 class AliasChange(NamedTuple):
-    """One request for aliases.
+    """A request that adds an alias to a model version or removes it.
 
-    :param name: full name of a model version.
-    :param alias: to give; with ``-`` before it, to take away.
+    :param name: full name of the model version.
+    :param alias: alias to add; with a leading ``-``, to remove, see
+        https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.models/mergeVersionAliases
     """
 
     name: str
     alias: str
 
     @property
-    def words(self) -> str:
-        """What is changed, for a message."""
-        verb = "take" if self.alias.startswith("-") else "give"
-        return f"{verb} {self.alias.removeprefix('-')!r} {'from' if verb == 'take' else 'to'} {self.name}"
+    def description(self) -> str:
+        """The change, for a message."""
+        if self.alias.startswith("-"):
+            return f"remove alias {self.alias[1:]!r} from {self.name}"
+        return f"add alias {self.alias!r} to {self.name}"
 
 
 def next_change(versions: Sequence[Model], champion: str) -> AliasChange | None:
-    """Return the next thing to do until :data:`CHAMPION` and :data:`PREVIOUS` are where they belong.
+    """Return the next change until the aliases ``champion`` and ``previous`` are on the right versions.
 
-    It follows from what the service shows alone, so that every try goes on where the last one has stopped: the old
-    champion is marked as previous before the new one takes its place. Whether the service itself takes an alias away
-    from the version that had it is not documented; both ways come to the same.
+    It depends only on the current aliases, so a retry continues where the last try stopped: the old champion becomes
+    ``previous`` before the new one becomes ``champion``. It is not documented whether the service removes an alias from
+    the version that had it; the result is the same in both cases.
 
-    :param versions: all of the model's.
-    :param champion: full name of the version that is to be the champion.
-    :returns: ``None`` when all is as it should be.
+    :param versions: all versions of the model.
+    :param champion: full name of the version that becomes the champion.
+    :returns: ``None`` when no change is needed.
     """
     champions, previous = _holders(versions, CHAMPION), _holders(versions, PREVIOUS)
     if champion not in champions:
@@ -63,18 +65,12 @@ def _holders(versions: Iterable[Model], alias: str) -> list[str]:
     return [version.name for version in versions if alias in version.aliases]
 
 
-def scores_of(checkpoint_id: str | None, decision: Mapping[str, Any]) -> dict[str, float | int]:
-    """Return the figures of a checkpoint, as the choice assessed them; what is not known is left out.
-
-    :param decision: what the choice pushed.
-    """
-    assessments = decision.get("checkpoints")
-    for found in assessments if isinstance(assessments, list | tuple) else ():
-        if isinstance(found, Mapping) and xcom.text(found.get("checkpoint_id")) == checkpoint_id:
-            return known_scores(found)
-    return {}
+def scores_of(checkpoint_id: str | None, decision: DecisionXCom | None) -> dict[str, float | int]:
+    """Return the scores of a checkpoint in the decision; those that are unknown are left out."""
+    checkpoints = decision.checkpoints if decision else []
+    return next((known_scores(found) for found in checkpoints if found.checkpoint_id == checkpoint_id), {})
 
 
-def known_scores(scores: Mapping[str, Any]) -> dict[str, float | int]:
-    """Return those of :data:`SCORES` that are numbers."""
-    return {name: number for name in SCORES if (number := xcom.number(scores.get(name))) is not None}
+def known_scores(scores: AssessmentXCom | None) -> dict[str, float | int]:
+    """Return those of :data:`SCORES` that are known."""
+    return {name: value for name in SCORES if (value := getattr(scores, name, None)) is not None}

@@ -164,7 +164,7 @@ def test_an_alias_that_does_not_show_is_not_claimed(vertex, monkeypatch):
     monkeypatch.setattr(publish_module, "READ_BACK_INTERVAL", 0.0)
     job = finished_job(vertex)
     monkeypatch.setattr(GeminiTuningHook, "merge_version_aliases", lambda *_: None)
-    with pytest.raises(VerificationError, match=r"still to do: give 'champion' to .*@1"):
+    with pytest.raises(VerificationError, match=r"still to do: add alias 'champion' to .*@1"):
         publish(job, version_aliases=True, read_back_timeout=0.05)
 
 
@@ -172,8 +172,8 @@ def test_an_alias_that_does_not_show_is_not_claimed(vertex, monkeypatch):
     ("change", "words"),
     [
         ({"version_aliases": "perhaps"}, "version_aliases: 'perhaps' is not true or false"),
-        ({"decision": ["x"]}, "decision: expected what the step pushed"),
-        ({"scores": "x"}, "scores: expected what the step pushed"),
+        ({"decision": ["x"]}, "decision: expected the XCom"),
+        ({"scores": "x"}, "scores: expected the XCom"),
         ({"tuning_job": "7"}, "'7' is not a full resource name"),
         ({"model": "7"}, "'7' is not a full resource name"),
     ],

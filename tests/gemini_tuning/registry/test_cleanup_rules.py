@@ -1,7 +1,9 @@
-"""What goes and what stays: the rules, and that nothing protected is ever deleted, whatever there is and changes."""
+"""What is deleted and what is kept: the rules, and that nothing protected is ever deleted, whatever changes."""
 
 import copy
+import json
 import time
+from dataclasses import asdict
 
 import pytest
 from hypothesis import given
@@ -13,18 +15,16 @@ from gemini_tuning.core.exceptions import CleanupError, InvalidInputError, Perma
 from gemini_tuning.core.names import ResourceName
 from gemini_tuning.core.resources import Checkpoint, DeployedModel, Endpoint, Model, Traffic, TuningJob
 from gemini_tuning.operators import GeminiCleanupOperator
-from gemini_tuning.registry.cleanup_plan import CleanupSettings, Survey
+from gemini_tuning.registry.cleanup_plan import CleanupPlan, CleanupPlanner, CleanupSettings
 from gemini_tuning.registry.cleanup_rules import (
+    CleanupItem,
     Copy,
-    Deployed,
-    Item,
+    EndpointTraffic,
     Rules,
-    as_text,
-    copy_items,
-    endpoint_item,
-    fingerprint,
-    to_delete,
+    decide_copies,
+    decide_endpoint,
 )
+from gemini_tuning.reporting.cleanup_table import plan_lines
 
 DAY = 24 * 3600.0
 PARENT, EUROPE = "projects/123/locations/us-central1", "projects/123/locations/europe-west4"
@@ -59,18 +59,23 @@ OTHER, OLDER = f"{PARENT}/models/8@2", f"{PARENT}/models/7@1"
     [
         (endpoint(1, "3"), asked(30), {}, "checkpoint 3 is the default"),
         (endpoint(1, "2", "3"), asked(30), {}, "checkpoint 3 is the default"),
-        (endpoint(1, "2"), asked(30), {"default_checkpoint_id": None}, "does not tell its default checkpoint"),
-        (endpoint(1, None), asked(30), {}, "does not tell the checkpoint"),
-        (endpoint(1, "2"), asked(30), {"keep_checkpoints": frozenset("2")}, "checkpoint 2 is to be kept"),
+        (
+            endpoint(1, "2"),
+            asked(30),
+            {"default_checkpoint_id": None},
+            "the default checkpoint of the model is unknown",
+        ),
+        (endpoint(1, None), asked(30), {}, "does not return the checkpoint"),
+        (endpoint(1, "2"), asked(30), {"keep_checkpoints": frozenset("2")}, "checkpoint 2 is kept"),
         (endpoint(1, "2", (OTHER, "2")), asked(30), {}, "models/8@2 is deployed there"),
         (endpoint(1, "2", (OLDER, "2")), asked(30), {}, "models/7@1 is deployed there"),
         (endpoint(1, "2", (OTHER.partition("@")[0], "2")), asked(30), {}, "models/8 is deployed there"),
         (endpoint(1, (MODEL.partition("@")[0], "2")), asked(30), {}, "models/7 is deployed there"),
         (Endpoint(f"{PARENT}/endpoints/1", "", (DeployedModel("0", None, "2"),)), asked(30), {}, "another model is"),
-        (endpoint(1), asked(30), {}, "not deployed there any more"),
+        (endpoint(1), asked(30), {}, "no longer deployed there"),
         (endpoint(1, "2"), asked(30), {"protected": {f"{PARENT}/endpoints/1": "it is the champion"}}, "the champion"),
         (endpoint(1, "2"), asked(30), {"protected": {"projects/my-id/locations/us-central1/endpoints/1": "x"}}, "x"),
-        (endpoint(1, "2"), asked(6.9), {}, "last asked 2027-01-08 10:24 UTC, within 7 days"),
+        (endpoint(1, "2"), asked(6.9), {}, "last prompt 2027-01-08 10:24 UTC, within 7 days"),
         (endpoint(1, "2"), asked(-1), {}, "within 7 days"),
         (endpoint(1, "2"), asked(30), {"idle_days": 31}, "within 31 days"),
         (endpoint(1, "2"), Traffic(problem="403 no"), {}, "its traffic cannot be read: 403 no"),
@@ -78,21 +83,21 @@ OTHER, OLDER = f"{PARENT}/models/8@2", f"{PARENT}/models/7@1"
     ],
 )
 def test_an_endpoint_that_stays_and_why(found, traffic, change, why):
-    item = endpoint_item(Deployed(found, traffic), rules(**change))
+    item = decide_endpoint(EndpointTraffic(found, traffic), rules(**change))
     assert (item.action, why in item.reason) == ("keep", True), item.reason
 
 
 @pytest.mark.parametrize(
     ("traffic", "change", "why"),
     [
-        (asked(7.1), {}, "not the default; last asked 2027-01-08"),
-        (Traffic(), {}, "not the default; not asked for six weeks"),
-        (None, {"counted": False}, "not the default; its traffic is to be ignored"),
+        (asked(7.1), {}, "not the default; last prompt 2027-01-08"),
+        (Traffic(), {}, "not the default; no prompt for six weeks"),
+        (None, {"counted": False}, "not the default; its traffic is ignored"),
         (asked(30), {"protected": {f"{PARENT}/endpoints/2": "x", f"{EUROPE}/endpoints/1": "x"}}, "not the default"),
     ],
 )
 def test_an_endpoint_that_goes(traffic, change, why):
-    item = endpoint_item(Deployed(endpoint(1, "2"), traffic), rules(**change))
+    item = decide_endpoint(EndpointTraffic(endpoint(1, "2"), traffic), rules(**change))
     assert (item.action, item.checkpoint_ids, why in item.reason) == ("delete", ("2",), True)
 
 
@@ -108,7 +113,7 @@ def decided(copies, keep=1, versions=None, **change):
     there = {}
     for each in copies:
         there.setdefault(each.version.resource_name.unversioned, []).append(each.version.resource_name.version)
-    found = copy_items(copies, {**there, **(versions or {})}, keep, rules(**change))
+    found = decide_copies(copies, {**there, **(versions or {})}, keep, rules(**change))
     return {item.name.rpartition("/")[2]: (item.action, item.reason) for item in found}
 
 
@@ -120,7 +125,7 @@ def test_the_newest_copies_stay_and_models_go_whole():
         == found["c"]
         == (
             "delete",
-            "beyond the number to be kept, and so are all versions of this model",
+            "not one of the newest, nor is any other version of this model",
         )
     )
     kept = decided([version("a@1", 1, "default"), version("b@1", 3, "default")], keep=2)
@@ -143,13 +148,13 @@ def test_a_model_with_a_version_of_another_origin_does_not_go_whole():
     ("old", "change", "why"),
     [
         (version("a@1", 1, "default", "champion"), {}, 'it has the alias "champion"'),
-        (version("a@1", None, "default"), {}, "does not tell when it was made"),
+        (version("a@1", None, "default"), {}, "does not return when it was created"),
         (version("a@1", 1, "default"), {"champion": model(f"{EUROPE}/models/a@1")}, "it is the champion"),
         (version("a@1", 1, "default"), {"champion": model("projects/my/locations/europe-west4/models/a")}, "champion"),
         *[
-            (version("a@1", 1, "default", deployed=[Deployed(found, traffic)]), change, why)
+            (version("a@1", 1, "default", deployed=[EndpointTraffic(found, traffic)]), change, why)
             for found, traffic, change, why in [
-                (endpoint(5, (f"{EUROPE}/models/a@1", "3")), asked(1), {}, "endpoints/5: last asked"),
+                (endpoint(5, (f"{EUROPE}/models/a@1", "3")), asked(1), {}, "endpoints/5: last prompt"),
                 (
                     endpoint(5, (f"{EUROPE}/models/a@1", "3"), (OTHER, "1")),
                     asked(9),
@@ -172,8 +177,8 @@ def test_a_copy_that_stays_although_it_is_old(old, change, why):
 
 
 def test_a_deployed_copy_whose_endpoint_is_idle_goes_with_it():
-    old = version("a@1", 1, "default", deployed=[Deployed(endpoint(5, (f"{EUROPE}/models/a@1", "3")), asked(9))])
-    (item, _) = copy_items(
+    old = version("a@1", 1, "default", deployed=[EndpointTraffic(endpoint(5, (f"{EUROPE}/models/a@1", "3")), asked(9))])
+    (item, _) = decide_copies(
         [old, version("b@1", 5)], {f"{EUROPE}/models/a": ["1"], f"{EUROPE}/models/b": ["1"]}, 1, rules()
     )
     assert (item.name, item.action, item.endpoints) == (f"{EUROPE}/models/a", "delete", (f"{PARENT}/endpoints/5",))
@@ -186,75 +191,87 @@ def test_a_copy_of_which_nobody_knows_the_age_does_not_count_among_the_newest():
 
 # ---------------------------------------------------------------------------------------------------- plan
 
+ITEM = asdict(CleanupItem("copy", MODEL, "delete", ""))
+
 
 def plan(*items):
-    return {"model": MODEL, "default_checkpoint_id": "3", "items": [item.as_dict() for item in items]}
+    return CleanupPlan(CleanupSettings(MODEL), MODEL, "3", counted=True, items=items)
 
 
-def test_a_plan_is_read_back_and_shown():
+def test_plan_is_read_back_and_shown(snapshot):
     items = [
-        endpoint_item(Deployed(endpoint(1, "2"), asked(30)), rules()),
-        endpoint_item(Deployed(endpoint(2, "3"), Traffic(problem="<b>|x|")), rules()),
+        decide_endpoint(EndpointTraffic(endpoint(1, "2"), asked(30)), rules()),
+        decide_endpoint(EndpointTraffic(endpoint(2, "3"), Traffic(problem="<b>|x|")), rules()),
     ]
     made = plan(*items)
-    assert to_delete(made) == [items[0]]
-    lines = as_text(made)
-    assert lines[0].startswith("1 of 2 would be deleted. Model: [projects/123/locations/us-central1/models/7")
-    assert "| **delete** |" in lines[4]
+    assert CleanupPlan.from_xcom(json.loads(json.dumps(made.as_xcom()))) == made
+    assert made.to_delete == [items[0]]
+    lines = plan_lines(made)
     assert r"\<b\>\|x\|" in lines[5]
     assert len({line.count(" | ") for line in lines[2:3] + lines[4:]}) == 1
-    assert as_text(plan())[0].startswith("0 of 0 would be deleted.")
+    assert lines == snapshot
+    assert plan_lines(plan()) == snapshot
 
 
 def test_a_plan_has_a_fingerprint():
-    item = endpoint_item(Deployed(endpoint(1, "2"), asked(30)), rules())
-    assert fingerprint(plan(item)) == fingerprint(copy.deepcopy(plan(item))) != fingerprint(plan())
+    item = decide_endpoint(EndpointTraffic(endpoint(1, "2"), asked(30)), rules())
+    assert plan(item).fingerprint == copy.deepcopy(plan(item)).fingerprint != plan().fingerprint
 
 
 @pytest.mark.parametrize(
-    "bad",
+    "change",
     [
-        {},
         {"items": None},
         {"items": [{}]},
         {"items": ["x"]},
-        {"items": [{**Item("copy", MODEL, "delete", "").as_dict(), "more": 1}]},
-        {"items": [Item("copy", f"{PARENT}/endpoints/1", "delete", "").as_dict()]},
-        {"items": [Item("endpoint", "../../x", "delete", "").as_dict()]},
+        {"items": [{**ITEM, "more": 1}]},
+        {"items": [{**ITEM, "action": "forget"}]},
+        {"items": [{**ITEM, "name": f"{PARENT}/endpoints/1"}]},
+        {"items": [{**ITEM, "kind": "endpoint", "name": "../../x"}]},
+        {"settings": None},
+        {"settings": {}},
+        {"settings": {**plan().as_xcom()["settings"], "more": 1}},
+        {"settings": {**plan().as_xcom()["settings"], "idle_days": 0}},
+        {"counted": "true"},
+        {"more": 1},
     ],
+    ids=range(13),
 )
-def test_what_is_no_plan_is_refused(bad):
-    with pytest.raises(ValueError, match=r"^plan: "):
-        to_delete(bad)
+def test_plan_from_an_invalid_xcom_is_refused(change):
+    assert CleanupPlan.from_xcom({**plan().as_xcom(), "items": [ITEM]}).to_delete
+    with pytest.raises(InvalidInputError) as error:
+        CleanupPlan.from_xcom({**plan().as_xcom(), **change})
+    assert (error.value.field, error.value.code) == ("plan", "invalid_plan")
+
+
+@pytest.mark.parametrize("value", [None, {}, [], "plan", {"items": object()}])
+def test_plan_from_anything_else_is_refused(value):
+    with pytest.raises(InvalidInputError) as error:
+        CleanupPlan.from_xcom(value)
+    assert error.value.code == "invalid_plan"
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "field"),
     [
-        ({"model": f"{PARENT}/models/7"}, "model: .* must end in @ and the version's number"),
-        ({"model": f"{PARENT}/models/7@champion"}, "must end in @"),
-        ({"model": "models/7@1"}, "model: .* is not a full resource name"),
-        ({"tuning_job": "x"}, "tuning_job: "),
-        ({"champion": "x"}, "champion: "),
-        ({"keep_checkpoints": (" ",)}, "keep_checkpoints: "),
-        ({"idle_days": 0.0}, "idle_days: 0.0 is not 1 to 42"),
-        ({"idle_days": 43.0}, "idle_days: "),
-        ({"keep_copies": 0, "copy_location": "europe-west4"}, "keep_copies: 0 is not 1 or more"),
-        ({"keep_copies": 2}, "copy_location: None is not a location"),
-        ({"copy_project_id": "../x"}, "copy_project_id: "),
+        ({"model": f"{PARENT}/models/7"}, "model"),
+        ({"model": f"{PARENT}/models/7@champion"}, "model"),
+        ({"model": "models/7@1"}, "model"),
+        ({"tuning_job": "x"}, "tuning_job"),
+        ({"champion": "x"}, "champion"),
+        ({"keep_checkpoints": (" ",)}, "keep_checkpoints"),
+        ({"idle_days": 0.0}, "idle_days"),
+        ({"idle_days": 43.0}, "idle_days"),
+        ({"keep_copies": 0, "copy_location": "europe-west4"}, "keep_copies"),
+        ({"keep_copies": 2}, "copy_location"),
+        ({"copy_project_id": "../x"}, "copy_project_id"),
     ],
 )
-def test_settings_that_would_delete_more_than_was_meant_are_refused(change, said):
-    with pytest.raises(InvalidInputError, match=rf"{said}.*Nothing was planned"):
+def test_settings_that_would_delete_too_much_are_refused(change, field, snapshot):
+    with pytest.raises(InvalidInputError) as error:
         CleanupSettings(**{"model": MODEL, **change})
-
-
-def test_settings_are_read_back():
-    settings = CleanupSettings(MODEL, keep_checkpoints=("1",), keep_copies=2, copy_location="europe-west4")
-    assert CleanupSettings.from_mapping(settings.as_dict()) == settings
-    for bad in (None, {}, {**settings.as_dict(), "more": 1}):
-        with pytest.raises(InvalidInputError, match="plan: settings"):
-            CleanupSettings.from_mapping(bad)
+    assert (error.value.field, error.value.code) == (field, "invalid_setting")
+    assert str(error.value) == snapshot
 
 
 # ----------------------------------------------------------- nothing protected is deleted, whatever happens
@@ -405,20 +422,12 @@ SETTINGS = st.builds(
 )
 
 
-def survey_plan(service, settings):
-    survey = Survey(service, settings)
-    items = survey.items()
-    return {
-        "settings": settings.as_dict(),
-        "model": MODEL,
-        "default_checkpoint_id": None,
-        "counted": survey.rules.counted,
-        "items": [item.as_dict() for item in items],
-    }
+def plan_for(service, settings):
+    return CleanupPlanner(service, settings).plan()
 
 
-def clean_up(service, plan):
-    operator = GeminiCleanupOperator(task_id="clean_up", plan=plan, is_dry_run=False, require_approval=False)
+def cleanup(service, plan):
+    operator = GeminiCleanupOperator(task_id="cleanup", plan=plan.as_xcom(), is_dry_run=False, require_approval=False)
     operator.hook = service
     try:
         return operator.execute(context())
@@ -431,13 +440,13 @@ def clean_up(service, plan):
 def test_nothing_protected_is_deleted_although_everything_changes_after_the_plan(before, after, settings):
     first = Service(before)
     first.settings = settings
-    made = survey_plan(first, settings)
+    made = plan_for(first, settings)
     assert first.deleted == []
     second = Service(after)
     second.settings = settings
-    if to_delete(made):
-        clean_up(second, made)
-        planned = {name for item in to_delete(made) for name in (item.name, *item.endpoints)}
+    if made.to_delete:
+        cleanup(second, made)
+        planned = {name for item in made.to_delete for name in (item.name, *item.endpoints)}
         assert set(second.deleted) <= planned | {f"{n}@{v}" for n in planned for v in "12"}
 
 
@@ -446,15 +455,15 @@ def test_nothing_protected_is_deleted_although_everything_changes_after_the_plan
 def test_what_the_plan_names_is_deleted_and_a_second_try_goes_on(world, settings):
     service = Service(world)
     service.settings = settings
-    made = survey_plan(service, settings)
-    if not to_delete(made):
+    made = plan_for(service, settings)
+    if not made.to_delete:
         return
-    clean_up(service, made)
+    cleanup(service, made)
     service.stubborn = set()
-    result = clean_up(service, made)
+    result = cleanup(service, made)
     assert result is not None
     assert {each["outcome"] for each in result["items"]} <= {"deleted", "gone already"}
-    for item in to_delete(made):
+    for item in made.to_delete:
         gone = service.find_endpoint(item.name) if item.kind == "endpoint" else service.find_model(item.name)
         assert gone is None
 
@@ -468,7 +477,7 @@ def test_the_random_worlds_have_something_to_delete():
     def look(world, settings):
         service = Service(world)
         service.settings = settings
-        kinds.update((item.kind, "@" in item.name) for item in to_delete(survey_plan(service, settings)))
+        kinds.update((item.kind, "@" in item.name) for item in plan_for(service, settings).to_delete)
 
     look()
     assert kinds == {("endpoint", False), ("copy", False), ("copy", True)}

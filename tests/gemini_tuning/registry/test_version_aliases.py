@@ -1,10 +1,12 @@
-"""What a promotion tells others: the order in which version aliases move, and the scores of the event."""
+"""The order in which version aliases are changed, and the scores of the asset event."""
 
 from dataclasses import replace
 
 import pytest
 
+from gemini_tuning.core.names import ResourceNameError
 from gemini_tuning.core.resources import Model
+from gemini_tuning.core.xcom import DecisionXCom
 from gemini_tuning.registry.assets import PROMOTED_MODELS, model_uri, promoted_model
 from gemini_tuning.registry.version_aliases import holder, next_change, scores_of
 
@@ -103,13 +105,14 @@ DECISION = {
 
 
 def test_the_scores_are_those_of_the_checkpoint_and_numbers():
-    assert scores_of("2", DECISION) == {"pass_rate": 0.9, "score": 0.91}
-    assert scores_of("1", DECISION) == {"pass_rate": 0.5, "eval_loss": 0.7}
+    decision = DecisionXCom.from_xcom(DECISION)
+    assert scores_of("2", decision) == {"pass_rate": 0.9, "score": 0.91}
+    assert scores_of("1", decision) == {"pass_rate": 0.5, "eval_loss": 0.7}
 
 
 @pytest.mark.parametrize("decision", [{}, {"checkpoints": None}, {"checkpoints": "x"}, {"checkpoints": [None, 7]}])
 def test_scores_that_are_not_there(decision):
-    assert scores_of("1", decision) == {}
+    assert scores_of("1", DecisionXCom.from_xcom(decision)) == {}
 
 
 def test_an_asset_names_the_model_whatever_its_version():
@@ -118,5 +121,6 @@ def test_an_asset_names_the_model_whatever_its_version():
     asset = promoted_model(PARENT)
     assert (asset.uri, asset.name) == (uri, uri)  # Airflow leaves it as it is
     assert PROMOTED_MODELS.name == "gemini_promoted_models"
-    with pytest.raises(ValueError, match="not a full resource name"):
+    with pytest.raises(ResourceNameError) as error:
         promoted_model("7")
+    assert error.value.code == "invalid_resource_name"
