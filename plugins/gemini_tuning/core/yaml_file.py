@@ -10,6 +10,7 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,6 +27,7 @@ MAX_NODES = 100_000  # with aliases expanded
 MAX_KEY, MAX_FIELD = 100, 500  # characters, in a search and in a message
 # Raised by PyYAML's constructors for a malformed number, date or boolean.
 _CONSTRUCTOR_ERRORS = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError)
+_NAME = re.compile(r"[\w$-](?:[\w. $-]{0,98}[\w$-])?")
 _SUBJECT = re.compile(r"^\w+ should ")  # "Input should be a valid string"
 
 
@@ -170,26 +172,47 @@ def load_model(document: Document, model_class: type[_M], *, source: str | Path 
     :param document: from :func:`load` or :func:`load_file`.
     :param model_class: preferably a :class:`YamlModel`.
     :param source: the file, for error messages.
-    :raises YamlError: for the most specific error, with its line and field. Its ``code`` is pydantic's error type
+    :raises YamlError: for the first error in the file, with its line and field. Its ``code`` is pydantic's error type
         (https://docs.pydantic.dev/latest/errors/validation_errors/) or that of a ``PydanticCustomError``.
     """
     try:
         return model_class.model_validate(document.value)
     except ValidationError as error:
-        # A union reports one error per member: the deepest is the one about what the user meant.
-        details = max(error.errors(include_url=False), key=lambda each: len(_existing(each["loc"], document.value)))
+        path, details = _first(error.errors(include_url=False), document)
     context = details.get("ctx", {})
-    path = _existing(details["loc"], document.value)
     if isinstance(key := details["loc"][-1] if details["type"] == "missing" else context.get("key"), str):
         path.append(key)
     raise YamlError(
         _message(details),
         source=str(source),
         line=document.line(path),
-        field=shorten(".".join(map(str, path)), MAX_FIELD),
+        field=dotted(path),
         code=details["type"],
-        hint=context.get("hint", ""),
+        hint=context.get("hint", "") or _hint(details),
     )
+
+
+def dotted(path: Sequence[str | int]) -> str:
+    """Return a path as text: ``cases.0.assert``. Keys that are not plain names are quoted, and long ones are cut."""
+    steps = [str(step) if _NAME.fullmatch(str(step)) else short_repr(step) for step in path]
+    return shorten(".".join(steps), MAX_FIELD)
+
+
+def _hint(details: ErrorDetails) -> str:
+    is_scalar = isinstance(details["input"], int | float | date)
+    return "Put it in quotes." if details["type"] == "string_type" and is_scalar else ""
+
+
+def _first(errors: Sequence[ErrorDetails], document: Document) -> tuple[list[str | int], ErrorDetails]:
+    """Return the path and the details of the first error in the file.
+
+    A union reports one error per member: of a value and a value in it, the latter is what the user meant.
+    """
+    paths = [tuple(_existing(each["loc"], document.value)) for each in errors]
+    parents = {path[:length] for path in paths for length in range(len(path))}
+    rank = [(path in parents, document.line(path) or 0) for path in paths]
+    first = rank.index(min(rank))
+    return list(paths[first]), errors[first]
 
 
 def _existing(location: Sequence[str | int], value: Any) -> list[str | int]:
@@ -212,8 +235,9 @@ def _message(details: ErrorDetails) -> str:
     if not _SUBJECT.match(message):
         return message
     subject = "the key must " if details["loc"][-1:] == ("[key]",) else "must "
-    message = _SUBJECT.sub(subject, message).replace(" after validation", "").replace("dictionary", "mapping")
-    return message if ", not " in message else f"{message}, not {short_repr(details['input'])}"
+    message = _SUBJECT.sub(subject, message).replace(" after validation", "")
+    message = message if ", not " in message else f"{message}, not {short_repr(details['input'])}"
+    return f"{message}." if _hint(details) else message
 
 
 class _RejectedError(Exception):
