@@ -1,10 +1,10 @@
-"""The step that asks every checkpoint a prompt of one's own."""
+"""Send one prompt to several checkpoints."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from gemini_tuning.core.exceptions import InvalidInputError, ServiceError
 from gemini_tuning.core.names import ResourceName
@@ -12,31 +12,36 @@ from gemini_tuning.core.resources import Checkpoint, ModelResponse
 from gemini_tuning.core.text import MAX_SAID, redact, replace_surrogates, short_repr, shorten
 from gemini_tuning.links import gemini_tuning as links
 from gemini_tuning.operators.base import GCP_FIELDS, GeminiBaseOperator, as_list, optional_text
-from gemini_tuning.smoke.adaptive_limit import AdaptiveLimit, patiently
+from gemini_tuning.smoke.adaptive_limit import AdaptiveLimit, request_with_retries
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 MAX_PROMPT = 20_000  # characters
 MAX_CHECKPOINTS = 50
-MAX_ANSWERS = 40_000  # characters of all answers together: they go to XCom
-AT_ONCE = 8
+MAX_ANSWERS = 40_000  # characters of all answers in the XCom
+CONCURRENCY = 8
 
 
 class GeminiPromptCheckpointsOperator(GeminiBaseOperator):
-    """Ask each checkpoint the same prompt, concurrently, and push the answers side by side.
+    """Send the same prompt to several checkpoints concurrently and return the answers side by side.
 
     XCom: a list of ``{"checkpoint_id", "endpoint", "answer", "finish_reason", "blocked", "latency_ms", "error"}``;
-    ``answer`` or ``error`` is ``None``; long answers are cut, all together have some 40 KB.
+    either ``answer`` or ``error`` is ``None``. Long answers are cut, so that the list is about 40 KB at most.
 
     :param checkpoints: ``{"checkpoint_id", "endpoint"}`` of each, at most 50. (templated)
     :param prompt: the text, at most 20,000 characters. (templated)
-    :param system_instruction: put before it. (templated)
-    :raises InvalidInputError: when there is no prompt, or no checkpoint with an endpoint; nothing was asked.
-    :raises ServiceError: when no checkpoint answered, the error of the first one.
+    :param system_instruction: system instruction of the request. (templated)
+    :raises InvalidInputError: there is no prompt, or no checkpoint with an endpoint; no request was sent.
+    :raises ServiceError: no checkpoint answered; the error of the first one.
     """
 
     template_fields: Sequence[str] = (*GCP_FIELDS, "checkpoints", "prompt", "system_instruction")
+    template_fields_renderers: ClassVar[dict[str, str]] = {
+        "checkpoints": "json",
+        "prompt": "md",
+        "system_instruction": "md",
+    }
     operator_extra_links = (links.RUN_PAGE,)
 
     def __init__(
@@ -53,35 +58,37 @@ class GeminiPromptCheckpointsOperator(GeminiBaseOperator):
         self.system_instruction = system_instruction
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
-        """Ask, wait for all, push."""
+        """Send the prompts, wait for all responses and return them."""
         prompt, system_instruction = _text(self.prompt, "prompt"), _text(self.system_instruction, "system_instruction")
         if prompt is None:
-            raise InvalidInputError("prompt: there is none; nothing was asked")
-        asked = _to_ask(self.checkpoints)
-        found = asyncio.run(self._ask_all(asked, prompt, system_instruction))
-        errors = [outcome for outcome in found if isinstance(outcome, ServiceError)]
-        if len(errors) == len(found):
+            raise InvalidInputError("prompt: required", field="prompt", code="required")
+        checkpoints = _deployed(self.checkpoints)
+        outcomes = asyncio.run(self._prompt_all(checkpoints, prompt, system_instruction))
+        errors = [outcome for outcome in outcomes if isinstance(outcome, ServiceError)]
+        if len(errors) == len(outcomes):
             raise errors[0]
-        room = MAX_ANSWERS // len(asked)
-        return [_pushed(checkpoint, outcome, room) for checkpoint, outcome in zip(asked, found, strict=True)]
+        limit = MAX_ANSWERS // len(checkpoints)
+        return [_as_xcom(*pair, limit) for pair in zip(checkpoints, outcomes, strict=True)]
 
-    async def _ask_all(
+    async def _prompt_all(
         self, checkpoints: Sequence[Checkpoint], prompt: str, system_instruction: str | None
     ) -> list[ModelResponse | ServiceError]:
-        limit = AdaptiveLimit(AT_ONCE)
+        limit = AdaptiveLimit(CONCURRENCY)
         try:
-            return await asyncio.gather(*(self._ask(each, prompt, system_instruction, limit) for each in checkpoints))
+            return await asyncio.gather(
+                *(self._prompt(each, prompt, system_instruction, limit) for each in checkpoints)
+            )
         finally:
             await self.hook.aclose()
 
-    async def _ask(
+    async def _prompt(
         self, checkpoint: Checkpoint, prompt: str, system_instruction: str | None, limit: AdaptiveLimit
     ) -> ModelResponse | ServiceError:
-        async def once() -> ModelResponse:
+        async def request() -> ModelResponse:
             return await self.hook.agenerate(checkpoint.endpoint or "", prompt, system_instruction=system_instruction)
 
         try:
-            answer = await patiently(once, limit)
+            answer = await request_with_retries(request, limit)
         except ServiceError as error:
             self.log.warning("Checkpoint %s: %s", checkpoint.checkpoint_id, error)
             return error
@@ -90,39 +97,37 @@ class GeminiPromptCheckpointsOperator(GeminiBaseOperator):
 
 
 def _text(value: object, name: str) -> str | None:
-    """Read a templated text of a person's own."""
+    """Read a templated text of the user's."""
     text = optional_text(value)
     if text is not None and (not isinstance(text, str) or len(text) > MAX_PROMPT):
-        raise InvalidInputError(
-            f"{name}: expected 1 to {MAX_PROMPT:,} characters, not {short_repr(value)}; nothing was asked"
-        )
+        what = f"{name}: expected a text of 1 to {MAX_PROMPT:,} characters, not {short_repr(value)}"
+        raise InvalidInputError(what, field=name, code="invalid_text")
     return text
 
 
-def _to_ask(given: object) -> list[Checkpoint]:
-    """Return the checkpoints that have an endpoint; the name of one of Google's own models is none."""
+def _deployed(given: object) -> list[Checkpoint]:
+    """Return the checkpoints that have an endpoint; a publisher model such as gemini-2.5-pro is not one."""
     try:
-        found = [Checkpoint.from_mapping(item) for item in as_list(given, "checkpoints")]
-        asked = [checkpoint for checkpoint in found if checkpoint.endpoint]
-        for checkpoint in asked:
+        checkpoints = [Checkpoint.from_mapping(item) for item in as_list(given, "checkpoints")]
+        deployed = [checkpoint for checkpoint in checkpoints if checkpoint.endpoint]
+        for checkpoint in deployed:
             ResourceName.parse(checkpoint.endpoint, "endpoints")
     except ValueError as error:
-        raise InvalidInputError(f"{error}; nothing was asked") from error
-    if not asked or len(asked) > MAX_CHECKPOINTS:
-        raise InvalidInputError(
-            f"checkpoints: expected 1 to {MAX_CHECKPOINTS} with an endpoint, not {len(asked)}; nothing was asked"
-        )
-    return asked
+        raise InvalidInputError(f"checkpoints: {error}", field="checkpoints", code="invalid_checkpoint") from error
+    if not deployed or len(deployed) > MAX_CHECKPOINTS:
+        what = f"checkpoints: expected 1 to {MAX_CHECKPOINTS} with an endpoint, not {len(deployed)}"
+        raise InvalidInputError(what, field="checkpoints", code="out_of_range")
+    return deployed
 
 
-def _pushed(checkpoint: Checkpoint, outcome: ModelResponse | ServiceError, room: int) -> dict[str, Any]:
+def _as_xcom(checkpoint: Checkpoint, outcome: ModelResponse | ServiceError, limit: int) -> dict[str, Any]:
     name = {"checkpoint_id": checkpoint.checkpoint_id, "endpoint": checkpoint.endpoint}
     if isinstance(outcome, ServiceError):
         nothing = dict.fromkeys(("answer", "finish_reason", "blocked", "latency_ms"))
-        return {**name, **nothing, "error": replace_surrogates(redact(outcome, min(room, MAX_SAID)))}
+        return {**name, **nothing, "error": replace_surrogates(redact(outcome, min(limit, MAX_SAID)))}
     return {
         **name,
-        "answer": replace_surrogates(shorten(outcome.text, room)),
+        "answer": replace_surrogates(shorten(outcome.text, limit)),
         "finish_reason": outcome.finish_reason,
         "blocked": outcome.blocked,
         "latency_ms": round(outcome.latency * 1000, 1),

@@ -1,9 +1,9 @@
-"""Run a smoke suite against one endpoint; shared by the checkpoint and the champion operator."""
+"""Base of the operators that run a smoke suite against one endpoint."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gemini_tuning.core.exceptions import InvalidInputError, TransientServiceError
@@ -20,16 +20,14 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 CHAMPION = "champion"  # in place of a checkpoint id
-
-LOGGED = 100  # cases that fail
-
-MOST_AT_ONCE = 1_000
+MAX_LOGGED = 100  # failed cases
+MAX_CONCURRENCY = 1_000
 
 
 class SmokeTestBase(GeminiBaseOperator):
-    """A step that asks one endpoint the prompts of a suite.
+    """Sends the prompts of a suite to one endpoint and checks the answers.
 
-    A retried task asks only what has no answer yet.
+    Each case and repeat is one ``generateContent`` request. A retried task sends only the prompts without an answer.
 
     XCom: ``{"checkpoint_id", "epoch", "step", "endpoint", "suite", "suite_fingerprint", "results_uri", "cases",
     "answered", "unanswered", "passed", "pass_rate", "pass_rate_interval", "score", "score_interval", "critical_failed",
@@ -39,15 +37,16 @@ class SmokeTestBase(GeminiBaseOperator):
     intervals, latencies are in milliseconds.
 
     :param suite: path of a suite file, or its name in ``suite_folder``; ``.yaml`` may be left out. (templated)
-    :param suite_folder: folder that the suite must lie in. (templated)
-    :param results_uri: folder for the results file: ``gs://bucket/folder`` or an absolute path that all workers see.
+    :param suite_folder: folder that the suite must be in. (templated)
+    :param results_uri: folder for the results file: ``gs://bucket/folder`` or an absolute path that all workers share.
         (templated)
     :param suite_fingerprint: fingerprint of the suite that was validated; a suite that differs is refused before a
         prompt is sent. (templated)
-    :param concurrency: prompts under way at once, at most; less while the service answers 429. (templated)
+    :param concurrency: maximum number of concurrent prompts, 1 to 1,000; lower while the service returns 429.
+        (templated)
     :raises InvalidInputError: the suite is not acceptable, or it changed after it was validated.
-    :raises PermanentServiceError: when the connection's account is refused (401, 403), or the results can't be written.
-    :raises TransientServiceError: when the service does not answer although each prompt was repeated.
+    :raises PermanentServiceError: the connection's account has no access (401, 403), or the results cannot be written.
+    :raises TransientServiceError: the service is unavailable although each prompt was retried.
     """
 
     template_fields: Sequence[str] = (
@@ -71,41 +70,39 @@ class SmokeTestBase(GeminiBaseOperator):
         self.results_uri = results_uri
         self.concurrency = concurrency
 
-    def run_suite(self, contender: Mapping[str, Any], context: Context) -> dict[str, Any]:
-        """Ask an endpoint and sum up.
+    def run_suite(self, checkpoint: Mapping[str, Any], context: Context) -> dict[str, Any]:
+        """Run the suite against an endpoint and return the summary for XCom.
 
-        :param contender: ``{"checkpoint_id", "epoch", "step", "endpoint"}``.
+        :param checkpoint: ``{"checkpoint_id", "epoch", "step", "endpoint"}``.
         """
         concurrency = self._concurrency()
         if problem := folder_problem("results_uri", self.results_uri):
-            raise ValueError(problem)
+            raise InvalidInputError(problem, field="results_uri", code="invalid_folder")
         suite = self._load_suite()
-        if not contender["endpoint"]:
-            self.log.warning("Checkpoint %s is not deployed to an endpoint", contender["checkpoint_id"])
-            summary = summarize(suite, contender, [], None, error="it is not deployed to an endpoint")
+        checkpoint_id = checkpoint["checkpoint_id"]
+        if not checkpoint["endpoint"]:
+            self.log.warning("Checkpoint %s is not deployed to an endpoint", checkpoint_id)
+            summary = summarize(suite, checkpoint, [], None, error="it is not deployed to an endpoint")
             return {**summary, "service_unavailable": False}
-        results = ResultsFile(
-            Files(self.hook), joined(self.results_uri, f"checkpoint-{contender['checkpoint_id']}.jsonl")
-        )
+        results = ResultsFile(Files(self.hook), joined(self.results_uri, f"checkpoint-{checkpoint_id}.jsonl"))
         error, unavailable = None, False
         try:
-            self._ask(suite, contender["endpoint"], results, concurrency)
+            self._run(suite, checkpoint["endpoint"], results, concurrency)
         except EndpointUnusableError as unusable:
             error = str(unusable)
-            self.log.warning("Checkpoint %s can't be asked: %s", contender["checkpoint_id"], error)
         except TransientServiceError as transient:
-            if context["ti"].try_number <= (context["ti"].max_tries or 0):
-                raise  # Airflow tries again
-            unavailable = True
-            error = f"it did not answer in {context['ti'].try_number} tries: {transient}"
-            self.log.warning("Checkpoint %s: %s", contender["checkpoint_id"], error)
-        summary = summarize(suite, contender, results.lines, results.uri, error=error)
-        summary["service_unavailable"] = unavailable
+            attempts = context["ti"].try_number
+            if attempts <= (context["ti"].max_tries or 0):
+                raise  # Airflow retries the task
+            error, unavailable = f"the service was unavailable in {attempts} attempts: {transient}", True
+        if error:
+            self.log.warning("Checkpoint %s has no score: %s", checkpoint_id, error)
+        summary = summarize(suite, checkpoint, results.lines, results.uri, error=error)
         self.log.info(
-            "Checkpoint %s: %s of %d passed, score %s: %s",
-            contender["checkpoint_id"], summary["passed"], summary["cases"], summary["score"], results.uri,
+            "Checkpoint %s: %s of %d cases passed, score %s: %s",
+            checkpoint_id, summary["passed"], summary["cases"], summary["score"], results.uri,
         )  # fmt: skip
-        return summary
+        return {**summary, "service_unavailable": unavailable}
 
     def _load_suite(self) -> Suite:
         """Read the suite with its case files; refuse one that is not the suite that was validated and priced."""
@@ -124,28 +121,33 @@ class SmokeTestBase(GeminiBaseOperator):
 
     def _concurrency(self) -> int:
         number = optional_int(self.concurrency, "concurrency")
-        if number is not None and not 0 < number <= MOST_AT_ONCE:
-            raise ValueError(f"concurrency: {short_repr(number)} is not from 1 to {MOST_AT_ONCE}")
+        if number is not None and not 0 < number <= MAX_CONCURRENCY:
+            raise InvalidInputError(
+                f"concurrency must be between 1 and {MAX_CONCURRENCY}, not {short_repr(number)}",
+                field="concurrency",
+                code="out_of_range",
+            )
         return number or 1
 
-    def _ask(self, suite: Suite, endpoint: str, results: ResultsFile, concurrency: int) -> None:
+    def _run(self, suite: Suite, endpoint: str, results: ResultsFile, concurrency: int) -> None:
         session = Session(
             self.hook, suite, endpoint, results,
             concurrency=concurrency, project_id=optional_text(self.project_id), location=self.location,
         )  # fmt: skip
-        asyncio.run(session.run(self._tell(len(suite.cases))))
+        asyncio.run(session.run(self._log_results(len(suite.cases))))
 
-    def _tell(self, cases: int) -> Any:
-        seen = failed = 0
+    def _log_results(self, cases: int) -> Callable[[CaseResult], None]:
+        """Return a callback that logs failed cases and progress."""
+        total = failed = 0
 
-        def tell(result: CaseResult) -> None:
-            nonlocal seen, failed
-            seen += 1
+        def log_result(result: CaseResult) -> None:
+            nonlocal total, failed
+            total += 1
             if not result.grade.passed:
                 failed += 1
-                if failed <= LOGGED:
-                    self.log.info("FAIL %s: %s", result.case.id, result.why)
-            if seen % max(cases // 10, 100) == 0:
-                self.log.info("%d answers, %d of them failed", seen, failed)
+                if failed <= MAX_LOGGED:
+                    self.log.info("FAIL %s: %s", result.case.id, result.failure_reason)
+            if total % max(cases // 10, 100) == 0:
+                self.log.info("%d results, %d of them failed", total, failed)
 
-        return tell
+        return log_result

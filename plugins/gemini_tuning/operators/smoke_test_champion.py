@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowSkipException
 
+from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.core.names import serving_problem
 from gemini_tuning.links import gemini_tuning as links
 from gemini_tuning.operators.base import optional_text
@@ -17,14 +18,13 @@ if TYPE_CHECKING:
 
 
 class GeminiSmokeTestChampionOperator(SmokeTestBase):
-    """Ask the production model the prompts of the suite, so that the checkpoints can be compared with it.
+    """Run the suite against the production model, so that the checkpoints can be compared with it.
 
-    Skipped when no champion is given. A champion that left a prompt unanswered has an error, so that nothing is
-    promoted over it. XCom, further parameters and errors: :class:`SmokeTestBase`; ``checkpoint_id`` is
-    ``champion``.
+    Skipped without a champion. When a prompt has no answer the XCom has an ``error``, so that no checkpoint is promoted
+    over this champion. XCom, further parameters and errors: :class:`SmokeTestBase`; ``checkpoint_id`` is ``champion``.
 
     :param champion: full name of an endpoint, or of a model, whose default checkpoint must be deployed. (templated)
-    :raises PermanentServiceError: when the champion is not there, or not deployed.
+    :raises PermanentServiceError: the champion does not exist or is not deployed.
     """
 
     template_fields: Sequence[str] = (*SmokeTestBase.template_fields, "champion")
@@ -38,15 +38,15 @@ class GeminiSmokeTestChampionOperator(SmokeTestBase):
         """Run the suite and push the champion's result."""
         champion = optional_text(self.champion)
         if champion is None:
-            raise AirflowSkipException("No champion is given")
+            raise AirflowSkipException("No champion: there is nothing to compare with")
         if problem := serving_problem("champion", champion):
-            raise ValueError(problem)
+            raise InvalidInputError(problem, field="champion", code="invalid_champion")
         endpoint = self.hook.get_serving_endpoint(champion)
-        self.log.info("The champion %s is asked at %s", champion, endpoint)
+        self.log.info("The champion %s is served by %s", champion, endpoint)
         summary = self.run_suite(
             {"checkpoint_id": CHAMPION, "epoch": None, "step": None, "endpoint": endpoint}, context
         )
         if summary["unanswered"] and not summary["error"]:
-            # Counted as failures they would make any checkpoint look better than what is in production.
-            summary["error"] = f"{summary['unanswered']} of its prompts got no answer: {summary['results_uri']}"
+            # Counted as failures they would favour any checkpoint over the model in production.
+            summary["error"] = f"{summary['unanswered']} of its prompts have no answer: {summary['results_uri']}"
         return summary

@@ -23,7 +23,8 @@ from gemini_tuning.datasets.dataset_check import (
 from gemini_tuning.operators.base import GCP_FIELDS, optional_text, refuse_unknown_params
 from gemini_tuning.operators.cost_estimate import CostEstimateMixin, CostInputs
 from gemini_tuning.reporting.notifications import check_notifications
-from gemini_tuning.smoke.suite import Judge, load_suite
+from gemini_tuning.smoke.judge import Judge
+from gemini_tuning.smoke.suite import load_suite
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -62,7 +63,7 @@ class GeminiValidateTuningOperator(CostEstimateMixin):
     :param notifications: file that says who is told of a run. (templated)
     :raises InvalidInputError: with the file and the lines, or the field; or when the budget is not enough.
     :raises PricesError: when the table of prices is not acceptable.
-    :raises SuiteError: when the suite is not acceptable.
+    :raises InvalidInputError: the suite is not acceptable.
     :raises PermanentServiceError: when something that is named is not there, or can't be read or written.
     """
 

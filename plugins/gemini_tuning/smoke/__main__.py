@@ -1,13 +1,14 @@
-"""Smoke suites without a running Airflow: check one, or ask it of endpoints.
+"""Smoke suites without a running Airflow: check a suite, or run it against endpoints.
 
-``python -m gemini_tuning.smoke validate SUITE`` and ``python -m gemini_tuning.smoke run SUITE --endpoint NAME``, with
-``plugins/`` on ``PYTHONPATH``.
+``python -m gemini_tuning.smoke validate SUITE``, ``python -m gemini_tuning.smoke run SUITE --endpoint NAME`` and
+``python -m gemini_tuning.smoke schema``, with ``plugins/`` on ``PYTHONPATH`` or the package installed.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 import re
 import sys
@@ -20,44 +21,44 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from gemini_tuning.core.exceptions import ServiceError
+from gemini_tuning.core.exceptions import GeminiTuningError, InvalidInputError
 from gemini_tuning.core.files import GCS, Files, folder_problem, joined
 from gemini_tuning.core.names import ResourceName
+from gemini_tuning.core.text import redact
 from gemini_tuning.smoke.results import ResultsFile
 from gemini_tuning.smoke.runner import EndpointUnusableError
 from gemini_tuning.smoke.session import Session
-from gemini_tuning.smoke.suite import Suite, SuiteError, load_suite
+from gemini_tuning.smoke.suite import Suite, load_suite
+from gemini_tuning.smoke.suite_format import json_schema
 from gemini_tuning.smoke.summary import summarize
 
 if TYPE_CHECKING:
     from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
 
-FAILED, REFUSED = 1, 2  # exit codes: an endpoint is not good enough; bad input
+FAILED, REFUSED = 1, 2  # exit codes: a suite did not pass; invalid input or no access
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     options = _parser().parse_args(arguments)
+    if options.command == "schema":
+        print(json.dumps(json_schema(), indent=2))  # noqa: T201 - for a file
+        return 0
     console = Console()
     try:
         suite = load_suite(options.suite, read_lines=lambda uri: _hook(options.gcp_conn_id).read_lines(uri))
-        if options.command == "validate":
-            return _validated(suite, console)
-        if not options.results.startswith(GCS):
-            options.results = str(Path(options.results).resolve())
-        if problem := folder_problem("--results", options.results):
-            raise ValueError(problem)
-        return _run(suite, options, console)
-    except (SuiteError, ServiceError, ValueError, OSError) as error:
-        print(error, file=sys.stderr)  # noqa: T201 - whole lines, for other programs to read
+        return _validate(suite, console) if options.command == "validate" else _run(suite, options, console)
+    except (GeminiTuningError, ValueError, OSError) as error:
+        print(redact(error), file=sys.stderr)  # noqa: T201 - unwrapped, for other programs to read
         return REFUSED
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m gemini_tuning.smoke", description="Smoke suites without Airflow.")
     commands = parser.add_subparsers(dest="command", required=True)
-    validate = commands.add_parser("validate", help="check a suite; nothing is asked")
-    run = commands.add_parser("run", help="ask endpoints all prompts of a suite")
+    commands.add_parser("schema", help="print the JSON Schema of suites, for editors")
+    validate = commands.add_parser("validate", help="check a suite without sending a prompt")
+    run = commands.add_parser("run", help="run a suite against endpoints")
     for command in (validate, run):
         command.add_argument("suite", help="path of a suite file")
         command.add_argument(
@@ -69,34 +70,39 @@ def _parser() -> argparse.ArgumentParser:
         "--endpoint", action="append", required=True, help="projects/P/locations/L/endpoints/ID; repeatable"
     )
     run.add_argument("--results", default="smoke_results", help="folder or gs:// prefix (smoke_results)")
-    run.add_argument("--concurrency", type=int, default=8, help="prompts at once (8)")
+    run.add_argument("--concurrency", type=int, default=8, help="concurrent prompts (8)")
     run.add_argument("--min-pass-rate", type=float, default=0.0, help="exit code 1 below it, 0 to 1 (0)")
     return parser
 
 
-def _validated(suite: Suite, console: Console) -> int:
+def _validate(suite: Suite, console: Console) -> int:
     assertions = sum(len(case.assertions) for case in suite.cases)
     console.print(f"{suite.name}: {len(suite.cases)} cases with {assertions} assertions", markup=False)
     return 0
 
 
 def _run(suite: Suite, options: argparse.Namespace, console: Console) -> int:
+    if not options.results.startswith(GCS):
+        options.results = str(Path(options.results).resolve())
+    if problem := folder_problem("--results", options.results):
+        raise InvalidInputError(problem, field="--results", code="invalid_folder")
     endpoints = [str(ResourceName.parse(name, "endpoints")) for name in options.endpoint]
     if options.concurrency < 1:
-        raise ValueError(f"--concurrency: {options.concurrency} is not above 0")
+        what = f"--concurrency must be above 0, not {options.concurrency}"
+        raise InvalidInputError(what, field="--concurrency", code="out_of_range")
     hook = _hook(options.gcp_conn_id)
     summaries = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:
         for endpoint in endpoints:
-            summaries.append(_ask(hook, suite, endpoint, options, progress))
+            summaries.append(_run_endpoint(hook, suite, endpoint, options, progress))
     console.print(_table(summaries))
     for summary in summaries:
         console.print(f"Results: {summary['results_uri']}", soft_wrap=True, markup=False)
-    return 0 if all(_good(summary, options.min_pass_rate) for summary in summaries) else FAILED
+    return 0 if all(_passed(summary, options.min_pass_rate) for summary in summaries) else FAILED
 
 
-def _ask(
+def _run_endpoint(
     hook: GeminiTuningHook, suite: Suite, endpoint: str, options: argparse.Namespace, progress: Progress
 ) -> dict[str, Any]:
     name = ResourceName.parse(endpoint, "endpoints")
@@ -113,11 +119,11 @@ def _ask(
     except EndpointUnusableError as unusable:
         error = str(unusable)
     progress.update(bar, completed=total)
-    contender = {"checkpoint_id": name.id, "epoch": None, "step": None, "endpoint": endpoint}
-    return summarize(suite, contender, results.lines, results.uri, error=error)
+    checkpoint = {"checkpoint_id": name.id, "epoch": None, "step": None, "endpoint": endpoint}
+    return summarize(suite, checkpoint, results.lines, results.uri, error=error)
 
 
-def _good(summary: Mapping[str, Any], min_pass_rate: float) -> bool:
+def _passed(summary: Mapping[str, Any], min_pass_rate: float) -> bool:
     return summary["error"] is None and summary["pass_rate"] >= min_pass_rate and not summary["critical_failures"]
 
 

@@ -1,42 +1,48 @@
-"""Assertions on one answer. Pure: no Airflow, no Google client, no clock, no network.
+"""Assertions on an answer: the types, their values and their verdicts.
 
-The words are promptfoo's (https://www.promptfoo.dev/docs/configuration/expected-outputs/), so that people who know
-it can read a suite. Each type has a form with the prefix ``not-``.
+The types are promptfoo's (https://www.promptfoo.dev/docs/configuration/expected-outputs/), so that its users can read a
+suite. Each type has a form with the prefix ``not-``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any, Self
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from gemini_tuning.core.resources import ModelResponse
 from gemini_tuning.core.text import redact
 from gemini_tuning.smoke.checks import (
+    json_schema,
     json_values,
-    measured,
+    numbers,
     python_functions,
     regex_timeout,
     response_metadata,
     similarity,
+    text,
 )
-from gemini_tuning.smoke.checks import text_match as texts
-from gemini_tuning.smoke.checks.findings import Finding, UndecidedError, short
+from gemini_tuning.smoke.checks.result import CheckResult, UndecidedError, short
+from gemini_tuning.smoke.fields import Integer, Matching, Prompt, Score, SuiteModel, Text
 
 NOT = "not-"
-MAX_FAULT = 500  # characters of a reason
+MAX_REASON = 500  # characters
 RUBRIC = "llm-rubric"
 PYTHON = "python"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of one assertion.
+    """The result of one assertion.
 
     :param type: the assertion's.
     :param score: 0 to 1.
-    :param reason: what was seen, in words; at most :data:`MAX_FAULT` characters and a few.
+    :param reason: what was found, about :data:`MAX_REASON` characters at most.
     """
 
     type: str
@@ -46,7 +52,7 @@ class Verdict:
 
     def as_dict(self) -> dict[str, Any]:
         """Return ``{"type", "passed", "score", "reason"}``."""
-        return {"type": self.type, "passed": self.passed, "score": round(self.score, 6), "reason": self.reason}
+        return {**asdict(self), "score": round(self.score, 6)}
 
     def __str__(self) -> str:
         return f"{self.type}: {self.reason}"
@@ -54,14 +60,14 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Assertion:
-    """What an answer has to fulfil.
+    """A condition on an answer.
 
     :param type: one of :data:`TYPES`, or ``not-`` and one of them.
-    :param value: what to compare with; its kind depends on the type.
+    :param value: compared with the answer; its kind depends on the type.
     :param threshold: edits for ``levenshtein``, else a score from 0 to 1.
-    :param weight: how much it counts in the case's score; above 0.
+    :param weight: of this assertion in the case's score; above 0.
     :param tolerance: of ``number-equals``, see :func:`~gemini_tuning.smoke.checks.numbers.allowed`.
-    :param function: of ``python``: what ``value`` names.
+    :param function: of ``python``: the function that ``value`` names.
     """
 
     type: str
@@ -83,47 +89,52 @@ class Assertion:
 
     @property
     def needs_judge(self) -> bool:
-        """Whether a model has to be asked, see :meth:`~gemini_tuning.smoke.judge.Judge.judge`."""
+        """Whether a model decides, see :meth:`~gemini_tuning.smoke.judge.Judge.judge`."""
         return self.kind == RUBRIC
 
     @property
     def sees_vars(self) -> bool:
-        """Whether the case's vars reach it by themselves."""
+        """Whether its check receives the case's vars."""
         return self.kind == PYTHON
 
     def check(self, answer: ModelResponse, variables: Mapping[str, str] = MappingProxyType({})) -> Verdict:
-        """Return whether an answer fulfils it. Safe in a thread, and over within seconds for an answer of any size.
+        """Return the verdict on an answer. Thread-safe; takes a few seconds at most for an answer of any size.
 
         :param variables: the case's vars.
         """
         kind = TYPES[self.kind]
         if kind.reads_text and not answer.text.strip():
-            # Not even its not- form holds: what is not there says nothing about the model's words.
+            # Neither form passes: an empty answer is not evidence that the model avoids a text.
             return self.verdict(False, 0.0, f"the answer has no text (finish reason {answer.finish_reason or 'none'})")
         try:
-            return self.judged(kind.check(self, answer, variables))
+            return self.decided(kind.check(self, answer, variables))
         except UndecidedError as error:
             return self.undecided(str(error))
 
-    def judged(self, finding: Finding) -> Verdict:
-        """Return the verdict on what was found, turned round for a ``not-`` form."""
-        score = float(finding.holds) if finding.score is None else finding.score
-        return self.verdict(finding.holds != self.negated, 1 - score if self.negated else score, finding.saw)
+    def decided(self, result: CheckResult) -> Verdict:
+        """Return the verdict for a check's result, inverted for a ``not-`` form."""
+        score = float(result.holds) if result.score is None else result.score
+        return self.verdict(result.holds != self.negated, 1 - score if self.negated else score, result.reason)
 
     def undecided(self, why: str) -> Verdict:
-        """Return the verdict when nobody knows: neither the assertion nor its ``not-`` form holds."""
+        """Return the verdict when the check cannot be decided: neither the assertion nor its ``not-`` form passes."""
         return self.verdict(False, 0.0, f"cannot be decided: {why}")
 
     def verdict(self, passed: bool, score: float, reason: str) -> Verdict:
         """Return a verdict of this assertion, its reason cut."""
-        return Verdict(self.type, passed, score, redact(reason, MAX_FAULT))
+        return Verdict(self.type, passed, score, redact(reason, MAX_REASON))
 
     def value_problem(self) -> str | None:
-        """Return what is wrong with the value that the schema of suites cannot say, or ``None``."""
-        return TYPES[self.kind].problem(self.value)
+        """Return what is wrong with the value once its variables are filled in, or ``None``."""
+        kind = TYPES[self.kind]
+        try:
+            kind.adapter.validate_python(self.value)
+        except ValidationError:
+            return f"expected {kind.expected}, not {short(self.value)}"
+        return kind.problem(self.value)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what decides the verdict."""
+        """Return everything that decides the verdict."""
         return {
             "type": self.type,
             "value": self.value,
@@ -135,59 +146,118 @@ class Assertion:
 
 @dataclass(frozen=True)
 class Kind:
-    """How a type is checked.
+    """A type of assertion: the fields it has in a suite, and its check.
 
-    :param check: looks at an answer.
-    :param problem: says what is wrong with a value beyond its structure, which ``suite.schema.json`` has.
-    :param reads_text: whether it says something about the answer's text, so that there has to be one.
+    :param check: compares an answer with an assertion.
+    :param value: type of the value for pydantic; ``None`` when it has no value.
+    :param expected: the value, for error messages.
+    :param optional: whether the value may be left out.
+    :param threshold: type of the threshold; ``None`` when it has no threshold.
+    :param tolerance: type of the tolerance.
+    :param problem: returns what is wrong with a value that has the right type.
+    :param reads_text: whether the check reads the answer's text, so that an answer without text fails.
     """
 
-    check: Callable[[Assertion, ModelResponse, Mapping[str, str]], Finding]
+    check: Callable[[Assertion, ModelResponse, Mapping[str, str]], CheckResult]
+    value: Any = Text
+    expected: str = "a text"
+    optional: bool = False
+    threshold: Any = None
+    tolerance: Any = None
     problem: Callable[[Any], str | None] = lambda _: None
     reads_text: bool = True
 
-
-def _text_problem(value: object) -> str | None:
-    return None if isinstance(value, str) and value else f"expected a text, not {short(value)}"
-
-
-def _texts_problem(value: object) -> str | None:
-    if not isinstance(value, list) or not value:
-        return f"expected a list of texts, not {short(value)}"
-    return next((problem for text in value if (problem := _text_problem(text))), None)
+    @cached_property
+    def adapter(self) -> TypeAdapter[Any]:
+        """Validates a value."""
+        value: Any = self.value | None if self.optional else self.value
+        return TypeAdapter(value, config=ConfigDict(strict=True, allow_inf_nan=False))
 
 
-def _regex_problem(value: object) -> str | None:
-    if not isinstance(value, str) or not value:
-        return _text_problem(value)
+class Tolerance(SuiteModel):
+    """How far the number may be off; the wider of both counts."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+
+    absolute: Annotated[float, Field(ge=0)] = 0
+    relative: Annotated[float, Field(ge=0, description="A share of the expected number.")] = 0
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> Self:
+        if not self.model_fields_set:
+            raise PydanticCustomError("empty_tolerance", "expected a number, or a mapping with absolute or relative")
+        return self
+
+
+def _regex_problem(value: str) -> str | None:
     fault = regex_timeout.problem(value)
     return f"{short(value)} is not a regular expression: {fault}" if fault else None
 
 
-def _ask_a_judge(_: Assertion, __: ModelResponse, ___: object) -> Finding:
-    raise UndecidedError("a judge has to be asked")
+def _schema_problem(value: Mapping[str, Any] | None) -> str | None:
+    fault = json_schema.problem(value) if value else None
+    return f"not a JSON Schema: {fault}" if fault else None
 
+
+def _requires_judge(_: Assertion, __: ModelResponse, ___: object) -> CheckResult:
+    raise UndecidedError("a judge is required")
+
+
+_Texts = Annotated[list[Text], Field(min_length=1)]
+_TEXTS: dict[str, Any] = {"value": _Texts, "expected": "a list of texts"}
+_SCHEMA: dict[str, Any] = {
+    "value": dict[str, Any], "expected": "a JSON Schema", "optional": True, "problem": _schema_problem,
+}  # fmt: skip
+_FINISH_REASON = Matching(r"^([A-Za-z_]+$|.*\{\{)", "a finish reason such as STOP or MAX_TOKENS")
+_FUNCTION = Matching(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$", "module.function")
 
 TYPES: Mapping[str, Kind] = {
-    "equals": Kind(texts.equals, _text_problem),
-    "contains": Kind(texts.contains(ignore_case=False, enough=all), _text_problem),
-    "contains-any": Kind(texts.contains(ignore_case=False, enough=any), _texts_problem),
-    "contains-all": Kind(texts.contains(ignore_case=False, enough=all), _texts_problem),
-    "icontains": Kind(texts.contains(ignore_case=True, enough=all), _text_problem),
-    "icontains-any": Kind(texts.contains(ignore_case=True, enough=any), _texts_problem),
-    "icontains-all": Kind(texts.contains(ignore_case=True, enough=all), _texts_problem),
-    "starts-with": Kind(texts.starts_with, _text_problem),
-    "regex": Kind(texts.regex, _regex_problem),
-    "is-json": Kind(json_values.is_json, json_values.schema_problem),
-    "contains-json": Kind(json_values.contains_json, json_values.schema_problem),
-    "number-equals": Kind(measured.number_equals, measured.number_problem),
-    "levenshtein": Kind(measured.levenshtein, _text_problem),
-    "rouge-l": Kind(measured.measured(similarity.rouge_l), measured.words_problem),
-    "f-score": Kind(measured.measured(similarity.token_f1), measured.words_problem),
-    "max-latency": Kind(response_metadata.max_latency, reads_text=False),
-    "max-output-tokens": Kind(response_metadata.max_output_tokens, reads_text=False),
-    "finish-reason": Kind(response_metadata.finish_reason, _text_problem, reads_text=False),
-    "safety-not-blocked": Kind(response_metadata.safety_not_blocked, reads_text=False),
-    RUBRIC: Kind(_ask_a_judge, _text_problem),
-    PYTHON: Kind(python_functions.check, _text_problem, reads_text=False),
+    "equals": Kind(text.equals),
+    "contains": Kind(text.contains(ignore_case=False, enough=all)),
+    "contains-any": Kind(text.contains(ignore_case=False, enough=any), **_TEXTS),
+    "contains-all": Kind(text.contains(ignore_case=False, enough=all), **_TEXTS),
+    "icontains": Kind(text.contains(ignore_case=True, enough=all)),
+    "icontains-any": Kind(text.contains(ignore_case=True, enough=any), **_TEXTS),
+    "icontains-all": Kind(text.contains(ignore_case=True, enough=all), **_TEXTS),
+    "starts-with": Kind(text.starts_with),
+    "regex": Kind(text.regex, problem=_regex_problem),
+    "is-json": Kind(json_values.is_json, **_SCHEMA),
+    "contains-json": Kind(json_values.contains_json, **_SCHEMA),
+    "number-equals": Kind(
+        numbers.number_equals,
+        value=int | float | Text,
+        expected="a number",
+        tolerance=Annotated[float, Field(ge=0)] | Tolerance,
+        problem=numbers.number_problem,
+    ),
+    "levenshtein": Kind(similarity.levenshtein, threshold=Annotated[Integer, Field(ge=0, le=10_000)]),
+    "rouge-l": Kind(similarity.at_least(similarity.rouge_l), threshold=Score, problem=similarity.words_problem),
+    "f-score": Kind(similarity.at_least(similarity.token_f1), threshold=Score, problem=similarity.words_problem),
+    "max-latency": Kind(
+        response_metadata.max_latency,
+        value=Annotated[float, Field(gt=0)],
+        expected="milliseconds above 0",
+        reads_text=False,
+    ),
+    "max-output-tokens": Kind(
+        response_metadata.max_output_tokens,
+        value=Annotated[Integer, Field(ge=1)],
+        expected="a number of tokens above 0",
+        reads_text=False,
+    ),
+    "finish-reason": Kind(
+        response_metadata.finish_reason,
+        value=Annotated[str, _FINISH_REASON],
+        expected="a finish reason such as STOP",
+        reads_text=False,
+    ),
+    "safety-not-blocked": Kind(response_metadata.safety_not_blocked, value=None, reads_text=False),
+    RUBRIC: Kind(_requires_judge, value=Prompt, expected="a rubric", threshold=Score),
+    PYTHON: Kind(
+        python_functions.check,
+        value=Annotated[str, _FUNCTION],
+        expected="module.function",
+        threshold=Score,
+        reads_text=False,
+    ),
 }

@@ -1,4 +1,4 @@
-"""What a case of a suite is: what is asked, what the answer has to fulfil, and what that makes of it. Pure."""
+"""A case of a suite: the request, the assertions on the answer, and the grade."""
 
 from __future__ import annotations
 
@@ -7,56 +7,65 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from gemini_tuning.smoke.assertions import Assertion, Verdict
+from gemini_tuning.smoke.fields import Matching, SuiteModel, Text, optional
 
-USER, MODEL = "user", "model"
-_SLACK = 1e-9  # of a sum of floats against the threshold that it should reach exactly
+_SLACK = 1e-9  # a sum of floats may fall this much short of a threshold that it reaches exactly
 
 
-@dataclass(frozen=True)
-class Part:
-    """A piece of a turn: either a text, or a file in Cloud Storage.
+class Part(SuiteModel):
+    """A part of a turn: either a text, or a file in Cloud Storage.
 
     :param file_uri: ``gs://`` address, for example of an image.
     :param mime_type: of that file, for example ``image/png``.
     """
 
-    text: str | None = None
-    file_uri: str | None = None
-    mime_type: str | None = None
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [{"required": ["text"]}, {"required": ["file_uri"]}],
+            "dependentRequired": {"file_uri": ["mime_type"], "mime_type": ["file_uri"]},
+        }
+    )
 
-    def as_dict(self) -> dict[str, str]:
-        """Return ``{"text"}`` or ``{"file_uri", "mime_type"}``."""
-        if self.file_uri is None:
-            return {"text": self.text or ""}
-        return {"file_uri": self.file_uri, "mime_type": self.mime_type or ""}
+    text: Text = optional("")
+    file_uri: Annotated[str, Matching(r"^(gs://[^/]+/.|.*\{\{)", "gs://bucket/name")] = optional(
+        "", description="An image or another file in Cloud Storage."
+    )
+    mime_type: Annotated[str, Matching(r"^([\w.+-]+/[\w.+-]+$|.*\{\{)", "a media type such as image/png")] = optional(
+        "", description="For example image/png."
+    )
+
+    @model_validator(mode="after")
+    def _text_or_file(self) -> Self:
+        if self.model_fields_set not in ({"text"}, {"file_uri", "mime_type"}):
+            raise PydanticCustomError("text_or_file", "expected either text, or file_uri with mime_type")
+        return self
 
 
-@dataclass(frozen=True)
-class Turn:
-    """One turn of a conversation.
+class Turn(SuiteModel):
+    """One turn of a conversation."""
 
-    :param role: ``user`` or ``model``.
-    """
-
-    role: str
-    parts: tuple[Part, ...]
+    role: Literal["user", "model"]
+    parts: Annotated[list[Part], Field(min_length=1)]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return ``{"role", "parts": [...]}``."""
-        return {"role": self.role, "parts": [part.as_dict() for part in self.parts]}
+        """Return ``{"role", "parts": [{"text"} or {"file_uri", "mime_type"}, …]}``."""
+        return self.model_dump(exclude_unset=True, mode="json")
 
 
-def asked(prompt: str) -> tuple[Turn, ...]:
-    """Return the conversation that is one question."""
-    return (Turn(USER, (Part(text=prompt),)),)
+def single_turn(prompt: str) -> tuple[Turn, ...]:
+    """Return a conversation of one prompt."""
+    return (Turn(role="user", parts=[Part(text=prompt)]),)
 
 
 @dataclass(frozen=True)
 class Grade:
-    """What a case's verdicts come to.
+    """The result of a case.
 
     :param score: 0 to 1.
     """
@@ -67,15 +76,15 @@ class Grade:
 
 @dataclass(frozen=True)
 class Case:
-    """What is asked, and what the answer has to fulfil.
+    """A request and the assertions on its answer.
 
     :param contents: the conversation; its last turn is the user's.
-    :param vars: what was put into the templates.
-    :param weight: how much it counts in the suite's score; above 0.
-    :param temperature: ``None`` for the model's own.
-    :param threshold: the score from which the case passes; ``None``: every assertion has to hold.
-    :param critical: a checkpoint that fails it cannot be chosen.
-    :param repeat: how often it is asked.
+    :param vars: values of the variables in the templates.
+    :param weight: of this case in the suite's score; above 0.
+    :param temperature: ``None`` for the model's default.
+    :param threshold: the score from which the case passes; ``None``: every assertion must pass.
+    :param critical: a checkpoint that fails the case cannot be chosen.
+    :param repeat: how often the prompt is sent.
     """
 
     id: str
@@ -97,9 +106,9 @@ class Case:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of what is asked and how the answer is judged: an answer under the same one need not be asked again.
+        """Hash of the request and the assertions: an answer with the same fingerprint is used again by a retry.
 
-        How much the case counts in the suite is not in it, and neither is the suite's judge.
+        It covers neither the weight of the case in the suite nor the suite's judge.
         """
         return digest(
             {
@@ -109,7 +118,7 @@ class Case:
                 "max_output_tokens": self.max_output_tokens,
                 "threshold": self.threshold,
                 "assertions": [assertion.as_dict() for assertion in self.assertions],
-                # Nothing but a function of the user's own sees more of the vars than what they were put into.
+                # Only a function of the user's own sees the vars apart from the templates they were filled into.
                 "vars": dict(self.vars) if any(assertion.sees_vars for assertion in self.assertions) else None,
             }
         )[:16]
@@ -117,10 +126,9 @@ class Case:
     def grade(self, verdicts: Sequence[Verdict]) -> Grade:
         """Return whether the case passes, and its score.
 
-        With a threshold the score is the mean of the verdicts' scores, weighted with their assertions' weights, and
-        the case passes when it reaches the threshold (promptfoo's rule). Without one the case is a plain question:
-        it passes, and scores 1, when every assertion holds; else it scores 0, so that the score of a suite is its
-        pass rate where nobody asked for part marks.
+        With a threshold the score is the weighted mean of the verdicts' scores, and the case passes when it reaches
+        the threshold (promptfoo's rule). Without one the case passes with score 1 when every assertion passes and
+        fails with score 0 otherwise, so the score of a suite without thresholds is its pass rate.
 
         :param verdicts: one for each assertion, in their order.
         :raises ValueError: when there are more or fewer.
@@ -135,6 +143,6 @@ class Case:
 
 
 def digest(value: Any) -> str:
-    """Return a hash of something JSON-like: 64 hex digits."""
+    """Return a hash of a JSON-like value: 64 hex digits."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

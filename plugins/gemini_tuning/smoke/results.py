@@ -1,7 +1,7 @@
-"""The results file of one checkpoint: JSONL, one line a case and repeat, kept where a retry finds it.
+"""The results file of one checkpoint: JSONL, a line for each case and repeat, from which a retry resumes.
 
-Objects in Cloud Storage can't be appended to, so the whole is written again from time to time: what a killed task was
-answered in its last seconds is asked again, the rest is not.
+Objects in Cloud Storage cannot be appended to, so the whole file is written every few seconds. A retry of a killed task
+sends only the prompts that were answered after the last write, and those without an answer.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from gemini_tuning.smoke.cases import Case
 from gemini_tuning.smoke.runner import CaseResult
 from gemini_tuning.smoke.suite import Suite
 
-SAVE_INTERVAL = 10.0  # seconds between two writes, or ten times as long as the last one took
+SAVE_INTERVAL = 10.0  # seconds between two writes, or ten times the duration of the last one
 MAX_EXPECTED = 2_000  # characters of what an assertion expects
 MAX_ANSWER = 100_000  # characters of an answer in a line; the assertions see all of it
 
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 
 def result_key(suite: Suite, case: Case, endpoint: str) -> str:
-    """Return what a result is filed under: it changes with the prompt, the assertions, the judge and the endpoint."""
+    """Return the key of a result: it changes with the prompt, the assertions, the judge and the endpoint."""
     judge = suite.judge if any(assertion.needs_judge for assertion in case.assertions) else None
     return hashlib.sha256(f"{case.fingerprint}\0{endpoint}\0{judge}".encode()).hexdigest()[:16]
 
@@ -66,7 +66,7 @@ def result_line(result: CaseResult, key: str) -> dict[str, Any]:
 
 
 def _expected(assertion: Assertion) -> str | None:
-    """Return what an assertion compares with."""
+    """Return the value that an assertion compares with, cut."""
     value = assertion.value
     if value is None:
         return None
@@ -78,7 +78,7 @@ def _expected(assertion: Assertion) -> str | None:
 class ResultsFile:
     """Collects one checkpoint's results.
 
-    :param files: where the file is kept.
+    :param files: reads and writes the file.
     :param uri: its address.
     """
 
@@ -88,16 +88,16 @@ class ResultsFile:
         self.lines: list[bytes] = []
         self._saved = 0
 
-    def take_over(self, keys: Mapping[Key, str], cases: Mapping[str, Case]) -> set[Key]:
-        """Keep the answers that an earlier try has got, and return whose they are.
+    def reuse(self, keys: Mapping[Key, str], cases: Mapping[str, Case]) -> set[Key]:
+        """Keep the answers of an earlier try, and return the cases and repeats that have one.
 
-        :param keys: what is to be asked, with its :func:`result_key`. Lines of other cases, or of cases that have
-            changed since, and those without an answer are dropped.
-        :param cases: by their ids: how much a case counts is taken from here, and not from the earlier line.
+        :param keys: cases and repeats of this run, with their :func:`result_key`. Lines without an answer are dropped,
+            and so are lines of other cases and of cases that have changed.
+        :param cases: by their ids; weights are taken from here and not from the earlier line.
         """
         kept: set[Key] = set()
         for line in self._earlier_lines():
-            result = _answered(line, keys)
+            result = _reusable(line, keys)
             if result is not None and (name := _name(result)) not in kept:
                 kept.add(name)
                 case = cases[name[0]]
@@ -117,29 +117,29 @@ class ResultsFile:
 
     @asynccontextmanager
     async def saving(self, *, order: Sequence[Key]) -> AsyncIterator[None]:
-        """Save from time to time while the block runs, and at its end, however it ends.
+        """Save regularly while the block runs, and at its end, also when it raises.
 
-        :param order: that the lines have at the end; until then they stand as they came.
+        :param order: of the lines at the end; until then they are in the order of arrival.
         """
-        over = asyncio.Event()
-        task = asyncio.create_task(self._save_often(over))
+        finished = asyncio.Event()
+        task = asyncio.create_task(self._save_regularly(finished))
         try:
             yield
         finally:
-            over.set()
-            await task  # two writes at once could leave the shorter one
+            finished.set()
+            await task  # of two concurrent writes the shorter one could win
             places = {name: place for place, name in enumerate(order)}
             self.lines = sorted(self.lines, key=lambda line: places[_name(json.loads(line))])
             await asyncio.to_thread(self.save)
 
-    async def _save_often(self, over: asyncio.Event) -> None:
+    async def _save_regularly(self, finished: asyncio.Event) -> None:
         pause = SAVE_INTERVAL
-        while not await _is_set(over, pause):
+        while not await _is_set(finished, pause):
             if len(self.lines) > self._saved:
                 started = time.monotonic()
                 try:
                     await asyncio.to_thread(self.save)
-                except (ServiceError, OSError) as error:  # the next time, or the last one, will do or say so
+                except (ServiceError, OSError) as error:  # the next write includes them; the last one raises
                     log.warning("The results so far could not be saved: %s", error)
                 pause = max(SAVE_INTERVAL, 10 * (time.monotonic() - started))
 
@@ -154,7 +154,7 @@ class ResultsFile:
 
 
 async def _is_set(event: asyncio.Event, seconds: float) -> bool:
-    """Wait for an event for a while."""
+    """Wait for an event for at most ``seconds``."""
     try:
         await asyncio.wait_for(event.wait(), seconds)
     except TimeoutError:
@@ -162,12 +162,12 @@ async def _is_set(event: asyncio.Event, seconds: float) -> bool:
     return True
 
 
-def _answered(line: bytes, keys: Mapping[Key, str]) -> dict[str, Any] | None:
-    """Return the result in a line of an earlier try; ``None`` when it is of no use."""
+def _reusable(line: bytes, keys: Mapping[Key, str]) -> dict[str, Any] | None:
+    """Return the result in a line of an earlier try; ``None`` when it cannot be reused."""
     try:
         result: dict[str, Any] = json.loads(line)
         return result if result["answer"] is not None and result["key"] == keys.get(_name(result)) else None
-    except (ValueError, TypeError, LookupError):  # half a line, or not ours
+    except (ValueError, TypeError, LookupError):  # a truncated line, or another format
         return None
 
 

@@ -1,7 +1,7 @@
-"""Asks one checkpoint all prompts of a suite, concurrently, and judges the answers.
+"""Sends the prompts of a suite to one endpoint concurrently and checks the answers.
 
-A fixed number of workers takes the cases one after the other, so that neither tasks nor answers pile up; results go to
-the sink as they come. Verdicts are found in a thread: a slow pattern must not hold up the other prompts.
+A fixed number of workers takes one case after the other, so that neither tasks nor answers accumulate; results are
+passed on as they arrive. Assertions are checked in a thread, because a slow pattern must not delay other prompts.
 """
 
 from __future__ import annotations
@@ -10,30 +10,31 @@ import asyncio
 from collections.abc import Awaitable, Callable, Container, Iterator
 from dataclasses import dataclass, field
 
+from gemini_tuning.core.exceptions import GeminiTuningError
 from gemini_tuning.core.resources import ModelResponse
 from gemini_tuning.smoke.assertions import Assertion, Verdict
 from gemini_tuning.smoke.cases import Case, Grade
 from gemini_tuning.smoke.suite import Suite
 
-GIVE_UP_AFTER = 50  # prompts in a row, from the first, without an answer: then the endpoint is broken
+MAX_FAILED_FIRST = 50  # consecutive prompts without an answer, from the first: then the endpoint is unusable
 
-Ask = Callable[[Case], Awaitable[ModelResponse]]
+SendCase = Callable[[Case], Awaitable[ModelResponse]]
 JudgeAnswer = Callable[[Assertion, Case, ModelResponse], Awaitable[Verdict]]
 
 
-class NoAnswerError(Exception):
-    """One prompt got no answer; raised by ``ask`` when that spoils this case only."""
+class NoAnswerError(GeminiTuningError):
+    """One prompt got no answer, and other prompts are not affected."""
 
 
-class EndpointUnusableError(Exception):
-    """Not one prompt got an answer, which says nothing about the model."""
+class EndpointUnusableError(GeminiTuningError):
+    """No prompt got an answer, so nothing is known about the model."""
 
 
 @dataclass(frozen=True)
 class CaseResult:
-    """What came of one case, asked once.
+    """The result of one case and repeat.
 
-    :param repeat: 1 for the first time it was asked.
+    :param repeat: 1 for the first.
     :param verdicts: one for each assertion, in their order.
     :param error: why there is no answer.
     """
@@ -46,12 +47,12 @@ class CaseResult:
 
     @property
     def grade(self) -> Grade:
-        """Whether it passed, and its score from 0 to 1; without an answer it did not."""
+        """Whether it passed, and its score from 0 to 1; without an answer it failed."""
         return Grade(False, 0.0) if self.answer is None else self.case.grade(self.verdicts)
 
     @property
-    def why(self) -> str:
-        """Why it did not pass, in words."""
+    def failure_reason(self) -> str:
+        """Why it did not pass."""
         return self.error or "; ".join(verdict.reason for verdict in self.verdicts if not verdict.passed)
 
 
@@ -65,35 +66,39 @@ class _Progress:
             self.answered += 1
         elif not self.answered:
             self.errors.append(result.error or "no answer")
-            if len(self.errors) >= GIVE_UP_AFTER:
-                raise EndpointUnusableError(self.errors[0])
+            if len(self.errors) >= MAX_FAILED_FIRST:
+                self.check()
+
+    def check(self) -> None:
+        if not self.answered and self.errors:
+            raise EndpointUnusableError(self.errors[0], code="no_answers")
 
 
 async def run_suite(
     suite: Suite,
-    ask: Ask,
+    send: SendCase,
     sink: Callable[[CaseResult], None],
     *,
     concurrency: int,
     judge: JudgeAnswer | None = None,
     done: Container[tuple[str, int]] = frozenset(),
 ) -> None:
-    """Ask all prompts of a suite and judge the answers.
+    """Send all prompts of a suite and check the answers.
 
-    :param ask: sends one case's prompt and returns the answer, or raises :class:`NoAnswerError`. Any other error ends
-        the run.
-    :param sink: takes each result as it comes, in no order.
-    :param concurrency: how many cases may be under way at once.
-    :param judge: asks the judge model about an answer, for assertions that need it.
-    :param done: case ids with their repeats that need not be asked again.
-    :raises EndpointUnusableError: when nothing at all is answered.
+    :param send: sends one case's prompt and returns the answer, or raises :class:`NoAnswerError`. Any other exception
+        ends the run.
+    :param sink: receives each result as it arrives, in any order.
+    :param concurrency: maximum number of cases in progress.
+    :param judge: has an answer judged, for assertions that need it.
+    :param done: case ids and repeats that have an answer already.
+    :raises EndpointUnusableError: when no prompt gets an answer.
     """
     work = _work(suite, done)
     progress = _Progress(answered=sum((case.id, n) in done for case, n in _work(suite)))
 
     async def worker() -> None:
         for case, repeat in work:
-            result = await _asked(case, repeat, ask, judge)
+            result = await _result(case, repeat, send, judge)
             sink(result)
             progress.add(result)
 
@@ -103,8 +108,7 @@ async def run_suite(
                 group.create_task(worker())
     except ExceptionGroup as errors:
         raise errors.exceptions[0] from None
-    if not progress.answered and progress.errors:
-        raise EndpointUnusableError(progress.errors[0])
+    progress.check()
 
 
 def _work(suite: Suite, done: Container[tuple[str, int]] = frozenset()) -> Iterator[tuple[Case, int]]:
@@ -114,22 +118,13 @@ def _work(suite: Suite, done: Container[tuple[str, int]] = frozenset()) -> Itera
                 yield case, repeat
 
 
-async def _asked(case: Case, repeat: int, ask: Ask, judge: JudgeAnswer | None) -> CaseResult:
+async def _result(case: Case, repeat: int, send: SendCase, judge: JudgeAnswer | None) -> CaseResult:
     try:
-        answer = await ask(case)
+        answer = await send(case)
     except NoAnswerError as error:
         return CaseResult(case, repeat, None, error=str(error))
-    verdicts = await asyncio.to_thread(_verdicts, case, answer)
+    verdicts = await asyncio.to_thread(lambda: [each.check(answer, case.vars) for each in case.assertions])
     for number, assertion in enumerate(case.assertions):
         if assertion.needs_judge and judge is not None:
             verdicts[number] = await judge(assertion, case, answer)
     return CaseResult(case, repeat, answer, tuple(verdicts))
-
-
-def _verdicts(case: Case, answer: ModelResponse) -> list[Verdict]:
-    return [
-        Verdict(assertion.type, False, 0.0, f"{assertion.type}: there is no judge")
-        if assertion.needs_judge
-        else assertion.check(answer, case.vars)
-        for assertion in case.assertions
-    ]

@@ -1,4 +1,4 @@
-"""One endpoint and one suite: asks over the hook, repeats, judges, and keeps the results."""
+"""One endpoint and one suite: requests through the hook, with retries, judging and stored results."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from gemini_tuning.core.exceptions import ServiceError
 from gemini_tuning.core.resources import ModelResponse
-from gemini_tuning.smoke.adaptive_limit import AdaptiveLimit, patiently
+from gemini_tuning.smoke.adaptive_limit import AdaptiveLimit, request_with_retries
 from gemini_tuning.smoke.assertions import Assertion, Verdict
 from gemini_tuning.smoke.cases import Case
 from gemini_tuning.smoke.results import Key, ResultsFile, result_key, result_line
@@ -26,14 +26,14 @@ log = logging.getLogger(__name__)
 
 
 class Session:
-    """Asks one endpoint the prompts of a suite.
+    """Runs a suite against one endpoint.
 
-    :param hook: asks Google; its async clients belong to the event loop that :meth:`run` runs in.
+    :param hook: sends the requests; its async clients belong to the event loop that :meth:`run` runs in.
     :param endpoint: full name.
-    :param results: takes the results, and may hold some of an earlier try.
-    :param concurrency: how many prompts may be under way at once, and as many for the judge.
-    :param project_id: who pays for the judge; ``None`` takes the connection's project.
-    :param location: where the judge is asked.
+    :param results: receives the results, and may contain those of an earlier try.
+    :param concurrency: maximum number of concurrent prompts, and of concurrent requests to the judge.
+    :param project_id: project that is billed for the judge; ``None`` takes the connection's.
+    :param location: region of the judge.
     """
 
     def __init__(
@@ -55,29 +55,29 @@ class Session:
         self.project_id = project_id
         self.location = location
 
-    async def run(self, seen: Callable[[CaseResult], None] = lambda _: None) -> None:
-        """Ask what has no answer yet.
+    async def run(self, on_result: Callable[[CaseResult], None] = lambda _: None) -> None:
+        """Send the prompts that have no answer yet.
 
-        :param seen: is told each result as it comes.
-        :raises EndpointUnusableError: when not one prompt got an answer.
-        :raises PermanentServiceError: when the account is refused (401, 403).
-        :raises TransientServiceError: when the service did not answer although each prompt was repeated.
+        :param on_result: is called with each result as it arrives.
+        :raises EndpointUnusableError: when no prompt got an answer.
+        :raises PermanentServiceError: when the account has no access (401, 403).
+        :raises TransientServiceError: when the service was unavailable although each prompt was retried.
         """
         keys = self._keys()
-        done = self.results.take_over(keys, {case.id: case for case in self.suite.cases})
+        done = self.results.reuse(keys, {case.id: case for case in self.suite.cases})
         if done:
             log.info("An earlier try has %d of %d answers: %s", len(done), len(keys), self.results.uri)
         self._limit, self._judge_limit = AdaptiveLimit(self.concurrency), AdaptiveLimit(self.concurrency)
 
         def sink(result: CaseResult) -> None:
             self.results.add(result_line(result, keys[(result.case.id, result.repeat)]))
-            seen(result)
+            on_result(result)
 
-        gc.freeze()  # else a full collection looks through all of Airflow and of Google's clients, for 0.2 s
+        gc.freeze()  # otherwise a full collection traverses all of Airflow and of Google's clients: 0.2 s
         try:
             async with self.results.saving(order=list(keys)):
                 await run_suite(
-                    self.suite, self._ask, sink, concurrency=self.concurrency, judge=self._judged, done=done
+                    self.suite, self._send, sink, concurrency=self.concurrency, judge=self._judge, done=done
                 )
         finally:
             gc.unfreeze()
@@ -91,8 +91,8 @@ class Session:
             for repeat in range(1, case.repeat + 1)
         }
 
-    async def _ask(self, case: Case) -> ModelResponse:
-        async def once() -> ModelResponse:
+    async def _send(self, case: Case) -> ModelResponse:
+        async def request() -> ModelResponse:
             return await self.hook.agenerate(
                 self.endpoint,
                 contents,
@@ -104,23 +104,23 @@ class Session:
         contents = [turn.as_dict() for turn in case.contents]
         started = time.monotonic()
         try:
-            return await patiently(once, self._limit)
+            return await request_with_retries(request, self._limit)
         except ServiceError as error:
             if error.code == NOT_FOUND:
-                raise EndpointUnusableError(str(error)) from error
-            # A service that is away, or refuses our account, says nothing about the checkpoint; but when others were
-            # answered meanwhile, it is this prompt.
-            if error.code in NO_ACCESS or (error.retryable and not self._limit.has_answered_since(started)):
+                raise EndpointUnusableError(str(error), resource=self.endpoint, code="not_found") from error
+            # An unavailable service, or one that refuses our account, is no evidence about the checkpoint; but when
+            # other prompts got responses in this time, the error belongs to this prompt.
+            if error.code in NO_ACCESS or (error.retryable and not self._limit.has_response_since(started)):
                 raise
-            raise NoAnswerError(str(error)) from error
+            raise NoAnswerError(str(error), resource=self.endpoint, code=error.code) from error
 
-    async def _judged(self, assertion: Assertion, case: Case, answer: ModelResponse) -> Verdict:
+    async def _judge(self, assertion: Assertion, case: Case, answer: ModelResponse) -> Verdict:
         judge = self.suite.judge
         if judge is None:
-            raise AssertionError("a suite with a rubric has a judge: its loader sees to that")
+            raise AssertionError("unreachable: load_suite requires a judge for a rubric")
 
-        async def ask(prompt: str) -> ModelResponse:
-            return await patiently(
+        async def send(prompt: str) -> ModelResponse:
+            return await request_with_retries(
                 lambda: self.hook.agenerate(
                     judge.model,
                     prompt,
@@ -132,8 +132,8 @@ class Session:
             )
 
         try:
-            return await judge.judge(assertion, case, answer, ask)
+            return await judge.judge(assertion, case, answer, send)
         except ServiceError as error:
             if error.retryable or error.code in (*NO_ACCESS, NOT_FOUND):
                 raise
-            return assertion.undecided(f"the judge {judge.model} refuses: {error}")
+            return assertion.undecided(f"the judge {judge.model} refuses the request: {error}")

@@ -1,48 +1,41 @@
-"""The smoke suite: prompts with assertions, read from YAML and refused when something in it is wrong.
-
-The format is docs/smoke_suites.md for people, and ``suite.schema.json`` for editors and for this module.
-"""
+"""The smoke suite: prompts with assertions, read from YAML. The format is described in docs/smoke_suites.md."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from gemini_tuning.core import yaml_file
+from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.core.text import short_repr
-from gemini_tuning.core.yaml_file import YamlError
-from gemini_tuning.smoke import schema_errors
+from gemini_tuning.core.yaml_file import Document, YamlError
+from gemini_tuning.smoke import case_files
 from gemini_tuning.smoke.assertions import RUBRIC
-from gemini_tuning.smoke.cases import Case, Grade, Part, Turn, digest
+from gemini_tuning.smoke.case_template import GCS, AssertionTemplates, CaseError, CaseTemplate
+from gemini_tuning.smoke.cases import Case, digest
+from gemini_tuning.smoke.checks import python_functions
 from gemini_tuning.smoke.judge import Judge
-from gemini_tuning.smoke.suite_reader import CaseReader, ReadLines, Source, SuiteError, located
-
-__all__ = ["Case", "Grade", "Judge", "Part", "Prices", "Suite", "SuiteError", "Turn", "load_suite", "parse_suite"]
+from gemini_tuning.smoke.suite_format import CaseFields, CaseFile, Defaults, Prices, SuiteFile
 
 MAX_PATH = 1_000  # characters
-MAX_LISTED = 20  # suites that an error names
+MAX_LISTED = 20  # suites that an error lists
+MAX_PROMPTS = 100_000  # of one suite, repeats included
+MAX_WHOLE = 2**63  # larger numbers are mistakes, and Python may refuse to print them
 
-
-@dataclass(frozen=True)
-class Prices:
-    """What a million tokens cost.
-
-    :param currency: three letters, for example ``USD``.
-    """
-
-    input: float
-    output: float
-    currency: str
+ReadLines = Callable[[str], Iterable[bytes]]
+YamlPath = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
 class Suite:
-    """The cases that every checkpoint has to answer.
+    """The cases of a suite.
 
-    :param judge: who answers ``llm-rubric``; there is one when a case needs it.
+    :param judge: decides ``llm-rubric``; set when a case needs it.
     """
 
     name: str
@@ -53,10 +46,10 @@ class Suite:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of everything that decides what is asked and how it is judged: 64 hex digits."""
+        """Hash of everything that decides the requests and their verdicts, case files included: 64 hex digits."""
         return digest(
             {
-                "judge": self.judge and asdict(self.judge),
+                "judge": self.judge and self.judge.model_dump(),
                 "cases": [[c.id, c.fingerprint, c.weight, c.critical, c.repeat] for c in self.cases],
             }
         )
@@ -65,44 +58,51 @@ class Suite:
 def load_suite(name: str, folder: str | None = None, *, read_lines: ReadLines | None = None) -> Suite:
     """Read a suite file.
 
-    :param name: path of the file, or its name below ``folder``; ``.yaml`` may be left out.
-    :param folder: when given, the file must lie in it, and its case files too; else those lie in the suite's own.
-    :param read_lines: opens the ``gs://`` addresses of ``cases_from``; what it raises is raised on.
-    :raises SuiteError: when the file is missing or not acceptable.
+    :param name: path of the file, or its name in ``folder``; ``.yaml`` may be left out.
+    :param folder: when given, the file and its case files must be in it; otherwise case files must be in the folder of
+        the suite.
+    :param read_lines: opens the ``gs://`` addresses of ``cases_from``; its exceptions are passed on.
+    :raises InvalidInputError: when the file does not exist or is not acceptable.
     """
     path = _path(name, folder)
     try:
         text = yaml_file.read_text(path)
-    except YamlError as error:
-        raise SuiteError(located(str(path), error.line, error.what)) from error
-    except (OSError, ValueError) as error:  # ValueError: a NUL or half a character in the name
-        raise SuiteError(f"{path}: cannot be read ({error}); suites in that folder: {_beside(path)}") from error
+    except YamlError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a NUL or a lone surrogate in the name
+        raise InvalidInputError(
+            f"{path}: cannot be read: {error}.",
+            field="suite",
+            resource=str(path),
+            code="cannot_be_read",
+            hint=f"Suites in that folder: {_names(path.parent)}",
+        ) from error
     return parse_suite(text, str(path), root=Path(folder) if folder else None, read_lines=read_lines)
 
 
 def _path(name: str, folder: str | None) -> Path:
-    """Return the file's path; refuse what is no name and what lies outside of the folder, also behind a link."""
+    """Return the file's path; refuse a path outside of the folder, also through a symbolic link."""
     if folder is not None and (not isinstance(folder, str) or len(folder) > MAX_PATH):
-        raise SuiteError(f"suite_folder: {short_repr(folder)} is not a folder")
-    where = f"a suite in {folder}" if folder else "the path of a suite"
-    if not isinstance(name, str) or not name.strip():
-        raise SuiteError(f"suite: {short_repr(name)} is not {where}")
+        what = f"suite_folder: {short_repr(folder)} is not a folder"
+        raise InvalidInputError(what, field="suite_folder", code="not_a_folder")
+    inside = isinstance(name, str) and bool(name.strip()) and len(name) <= MAX_PATH
     try:
-        path = Path(folder, name) if folder else Path(name)
+        path = Path(folder or "", name if inside else "")
         if path.suffix not in (".yaml", ".yml"):
             path = path.with_name(path.name + ".yaml")
-        inside = not folder or path.resolve().is_relative_to(Path(folder).resolve())
-    except (OSError, ValueError, RuntimeError, TypeError):  # RuntimeError: links in a circle
+        inside = inside and (not folder or path.resolve().is_relative_to(Path(folder).resolve()))
+    except (OSError, ValueError, RuntimeError):  # RuntimeError: a loop of links
         inside = False
-    if not inside or len(name) > MAX_PATH:
-        raise SuiteError(f"suite: {short_repr(name)} is not {where}")
+    if not inside:
+        where = f"a suite in {folder}" if folder else "the path of a suite"
+        raise InvalidInputError(f"suite: {short_repr(name)} is not {where}", field="suite", code="not_a_suite")
     return path
 
 
-def _beside(path: Path) -> str:
-    """Name the suites that are there."""
+def _names(folder: Path) -> str:
+    """List the suites of a folder."""
     try:
-        names = sorted(p.stem for p in path.parent.glob("*.yaml"))
+        names = sorted(path.stem for path in folder.glob("*.yaml"))
     except (OSError, ValueError):
         names = []
     more = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
@@ -112,40 +112,145 @@ def _beside(path: Path) -> str:
 def parse_suite(text: str, source: str, *, root: Path | None = None, read_lines: ReadLines | None = None) -> Suite:
     """Read a suite from YAML.
 
-    :param source: the file's path: its case files are relative to it, and errors name it.
-    :param root: folder that its case files must lie in; by default the suite's own.
-    :param read_lines: opens the ``gs://`` addresses of ``cases_from``; what it raises is raised on.
-    :raises SuiteError: when it is not acceptable.
+    :param source: the file's path: case files are relative to it, and errors name it.
+    :param root: folder that case files must be in; by default the suite's own.
+    :param read_lines: opens the ``gs://`` addresses of ``cases_from``; its exceptions are passed on.
+    :raises InvalidInputError: when it is not acceptable; ``resource`` is the file, ``field`` the path in it.
     """
+    document = yaml_file.load(text, source=source)
     try:
-        document = yaml_file.load(text)
-    except YamlError as error:
-        raise SuiteError(located(source, error.line, error.what)) from error
-    place = Source(source, document, root or Path(source).parent, read_lines)
-    try:
-        schema_errors.check(document.value)
-    except schema_errors.UnacceptableError as error:
-        raise place.error(error.what, error.path) from error
-    data = document.value
-    cases = CaseReader(place).read()
-    judge = _judge(data.get("judge"))
-    judged = next((case.id for case in cases if any(assertion.needs_judge for assertion in case.assertions)), None)
-    if judged is not None and judge is None:
-        raise place.error(f"the case {judged!r} has {RUBRIC}; expected the key judge with the model to ask")
-    return Suite(
-        name=Path(source).stem,
-        cases=cases,
-        description=data.get("description", ""),
-        judge=judge,
-        prices=Prices(**data["prices"]) if "prices" in data else None,
-    )
+        _check_scalars(document.value, ())
+        suite = yaml_file.load_model(document, SuiteFile, source=source)
+        cases = _CaseReader(suite, document, Path(source), root or Path(source).parent, read_lines).read()
+        judged = next((case.id for case in cases if any(assertion.needs_judge for assertion in case.assertions)), None)
+        if judged is not None and suite.judge is None:
+            raise CaseError(f"the case {judged!r} has {RUBRIC}, which needs the key judge", "no_judge")
+    except CaseError as error:
+        raise YamlError(
+            error.what,
+            source=source,
+            line=document.line(error.path),
+            field=yaml_file.dotted(error.path),
+            code=error.code,
+            hint=error.hint,
+        ) from error
+    return Suite(Path(source).stem, cases, suite.description, suite.judge, suite.prices)
 
 
-def _judge(raw: Mapping[str, Any] | None) -> Judge | None:
-    if raw is None:
-        return None
-    return Judge(
-        raw["model"],
-        samples=int(raw.get("samples", Judge.samples)),
-        temperature=float(raw.get("temperature", Judge.temperature)),
-    )
+def _check_scalars(value: Any, path: YamlPath) -> None:
+    """Refuse values that YAML has and JSON does not, and numbers that cannot be compared exactly."""
+    if isinstance(value, Mapping):
+        for key, child in value.items():
+            if not isinstance(key, str):
+                raise CaseError(f"the key {short_repr(key)} is not a text.", "not_text", path, hint="Put it in quotes.")
+            _check_scalars(child, (*path, key))
+    elif isinstance(value, list):
+        for index, child in enumerate(value):
+            _check_scalars(child, (*path, index))
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise CaseError(f"must be a finite number, not {value}", "finite_number", path)
+    elif isinstance(value, int) and abs(value) > MAX_WHOLE:
+        raise CaseError("must be a number of at most 64 bits", "too_large", path)
+    elif value is not None and not isinstance(value, str | int | float):
+        what = f"must be a text, a number, a list or a mapping, not a {type(value).__name__}."
+        raise CaseError(what, "not_json", path, hint="Put it in quotes.")
+
+
+class _CaseReader:
+    """Reads the cases of a suite and of its files.
+
+    :param file: of the suite.
+    :param root: folder that case files must be in.
+    """
+
+    def __init__(
+        self, suite: SuiteFile, document: Document, file: Path, root: Path, read_lines: ReadLines | None
+    ) -> None:
+        self._suite = suite
+        self._document = document
+        self._file = file
+        self._root = root
+        self._read_lines = read_lines
+        self._folders = python_functions.roots(file)
+        self._default_assertions = AssertionTemplates(suite.defaults.assertions, ("defaults", "assert"), self._folders)
+        self._cases: list[Case] = []
+        self._places: dict[str, str] = {}  # of the first case with an id
+        self._prompts = 0
+
+    def read(self) -> tuple[Case, ...]:
+        """Return the suite's own cases, then those of its files.
+
+        :raises CaseError: for the first that is not acceptable.
+        """
+        for index, fields in enumerate(self._suite.cases):
+            self._add_case(fields, ("cases", index))
+        files = self._suite.cases_from
+        if isinstance(files, CaseFile):
+            self._add_rows(files, ("cases_from",))
+        else:
+            for index, file in enumerate(files):
+                self._add_rows(file, ("cases_from", index))
+        return tuple(self._cases)
+
+    def _template(self, fields: Defaults, path: YamlPath) -> CaseTemplate:
+        return CaseTemplate(fields, self._suite.defaults, self._default_assertions, path=path, folders=self._folders)
+
+    def _add_case(self, fields: CaseFields, path: YamlPath) -> None:
+        template = self._template(fields, path)
+        try:
+            self._add(template.case(fields.id, fields.vars), f"line {self._document.line(path)}")
+        except CaseError as error:
+            raise CaseError(error.what, error.code, path, hint=error.hint) from error
+
+    def _add(self, case: Case, place: str) -> None:
+        if case.id in self._places:
+            what = f"the id {case.id!r} is not unique; the first is at {self._places[case.id]}"
+            raise CaseError(what, "duplicate_id")
+        self._prompts += case.repeat
+        if self._prompts > MAX_PROMPTS:
+            what = f"more than {MAX_PROMPTS} prompts in the suite, repeats included."
+            raise CaseError(what, "too_many_prompts", hint="Set a limit.")
+        self._places[case.id] = place
+        self._cases.append(case)
+
+    def _add_rows(self, file: CaseFile, path: YamlPath) -> None:
+        template = self._template(file, path)
+        source = file.file if file.file.startswith(GCS) else str(self._file.parent / file.file)
+        lines = self._lines(file.file, (*path, "file"))
+        row = None
+        for row in islice(case_files.rows(source, lines), file.limit):
+            try:
+                case_id = row.field(file.id) if file.id else f"{Path(file.file).stem}-{row.line}"
+                self._add(template.case(case_id, row.picked(file.vars)), f"{file.file}:{row.line}")
+            except CaseError as error:
+                raise case_files.RowError(error.what, source, row.line, error.code, hint=error.hint) from error
+        if row is None:
+            raise CaseError(f"{short_repr(file.file)} has no rows", "no_rows", (*path, "file"))
+
+    def _lines(self, name: str, path: YamlPath) -> Iterable[bytes]:
+        """Open a case file; refuse one outside of the folder."""
+        if name.startswith(GCS):
+            if self._read_lines is None:
+                what = "a file in Cloud Storage needs a Google Cloud connection"
+                raise CaseError(what, "connection_required", path)
+            return self._read_lines(name)
+        try:
+            file = (self._file.parent / name).resolve()
+            if not file.is_relative_to(self._root.resolve()):
+                raise CaseError(f"{short_repr(name)} is not in the suite's folder", "outside_folder", path)
+            if file.exists() and not file.is_file():  # opening a pipe would block
+                raise CaseError(f"{short_repr(name)} is not a file", "not_a_file", path)
+            return _local_lines(file)
+        except (OSError, ValueError, RuntimeError) as error:  # a NUL in the name, a loop of links
+            raise CaseError(f"{short_repr(name)} cannot be read: {error}", "cannot_be_read", path) from error
+
+
+def _local_lines(file: Path) -> Iterator[bytes]:
+    opened = file.open("rb")  # here and not in the generator, so that the error can be reported with its field
+
+    def lines() -> Iterator[bytes]:
+        with opened:
+            while line := opened.readline(case_files.MAX_ROW + 1):
+                yield line
+
+    return lines()

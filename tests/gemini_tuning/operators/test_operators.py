@@ -32,7 +32,6 @@ from gemini_tuning.operators import (
 from gemini_tuning.operators import base as base_module
 from gemini_tuning.operators import default_checkpoint as models_module
 from gemini_tuning.operators.list_checkpoints import merge_checkpoints
-from gemini_tuning.smoke.suite import SuiteError
 from gemini_tuning.triggers.model_copy import CopyModelTrigger
 
 SUITES = "dags/config/smoke"
@@ -121,13 +120,17 @@ def test_preflight_reads_the_suites_cases_in_cloud_storage(vertex, tmp_path):
     found = preflight(suite="sums", suite_folder=str(tmp_path)).execute(context())
     assert found["suite_cases"] == 2
     vertex.put_object("gs://bucket/sums.jsonl", '{"q": "1+1", "a": 2}\n{"q": "2+2", "a": "four"}\n')
-    with pytest.raises(SuiteError, match=r'^gs://bucket/sums\.jsonl:2: number-equals: expected a number, not "four"'):
+    with pytest.raises(InvalidInputError) as caught:
         preflight(suite="sums", suite_folder=str(tmp_path)).execute(context())
+    assert (caught.value.code, caught.value.resource) == ("invalid_value", "gs://bucket/sums.jsonl")
+    assert str(caught.value).startswith("gs://bucket/sums.jsonl:2: ")
 
 
 def test_preflight_refuses_a_missing_suite(vertex):
-    with pytest.raises(SuiteError, match="suites in that folder: ferry_support"):
+    with pytest.raises(InvalidInputError) as caught:
         preflight(suite="fairy_support").execute(context())
+    assert (caught.value.field, caught.value.code) == ("suite", "cannot_be_read")
+    assert "ferry_support" in caught.value.hint
 
 
 def test_preflight_refuses_a_parameter_the_dag_does_not_have(vertex):
@@ -472,7 +475,7 @@ def test_create_reads_labels_and_metrics_that_were_templated_into_json():
 def test_errors_that_no_retry_helps_end_the_task():
     policy = preflight().retry_policy
     assert policy is base_module.RETRY_POLICY
-    for error in (PermanentServiceError("x"), InvalidInputError("x"), ValueError("x"), SuiteError("x")):
+    for error in (PermanentServiceError("x"), InvalidInputError("x"), ValueError("x")):
         assert policy.evaluate(error, 1, 3).action.value == "fail"
     for error in (OSError("x"), TransientServiceError("x"), CreateOutcomeUnknownError("x"), AirflowTaskTimeout("x")):
         assert policy.evaluate(error, 1, 3).action.value == "default"

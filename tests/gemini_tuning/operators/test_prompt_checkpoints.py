@@ -1,4 +1,4 @@
-"""The step that asks every checkpoint a prompt of one's own, against the local Vertex AI."""
+"""The operator that sends one prompt to several checkpoints, against the Vertex AI emulator."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ def _no_naps(monkeypatch):
     async def no_sleep(_):
         await asyncio.sleep(0)
 
-    monkeypatch.setattr(adaptive_limit, "_sleep", no_sleep)
+    monkeypatch.setattr(adaptive_limit.request_with_retries.retry, "sleep", no_sleep)
 
 
 @pytest.fixture
@@ -73,8 +73,11 @@ def test_a_checkpoint_that_is_not_deployed_is_not_asked(vertex, checkpoints):
 
 def test_when_all_refuse_the_task_fails_with_the_first_error(vertex, checkpoints):
     vertex.faults([{"path": "generateContent", "status": 403, "message": "not for you"}])
-    with pytest.raises(PermanentServiceError, match=r"endpoints/.*403.*not for you"):
+    with pytest.raises(PermanentServiceError) as caught:
         ask(checkpoints)
+    assert caught.value.code == 403
+    assert caught.value.resource == checkpoints[0]["endpoint"]
+    assert "not for you" in str(caught.value)
 
 
 def test_a_service_that_is_busy_is_asked_again(vertex, checkpoints):
@@ -87,42 +90,49 @@ GOOD = [{"checkpoint_id": "1", "endpoint": f"projects/p/locations/{LOCATION}/end
 
 
 @pytest.mark.parametrize(
-    ("checkpoints", "change", "match"),
+    ("checkpoints", "change", "field", "code"),
     [
-        (GOOD, {"text": None}, "prompt: there is none"),
-        (GOOD, {"text": " "}, "prompt: there is none"),
-        (GOOD, {"text": "x" * 20_001}, "prompt: expected 1 to 20,000 characters"),
-        (GOOD, {"text": ["x"]}, "prompt: expected 1 to 20,000 characters"),
-        (GOOD, {"text": {"a": 1}}, "prompt: expected"),
-        (GOOD, {"system_instruction": "x" * 20_001}, "system_instruction: expected"),
-        (GOOD, {"system_instruction": ["x"]}, "system_instruction: expected"),
-        ([], {}, "checkpoints: expected 1 to 50 with an endpoint, not 0"),
-        (GOOD * 51, {}, "not 51"),
-        ([{"checkpoint_id": "1"}], {}, "not 0"),
-        (None, {}, "checkpoints: expected a list"),
-        ("1", {}, "checkpoints: expected a list"),
-        (GOOD[0], {}, "checkpoints: expected a list"),
-        (["1"], {}, "expected a mapping"),
-        ([{"endpoint": GOOD[0]["endpoint"]}], {}, "is not the id of a checkpoint"),
-        ([*GOOD, {"checkpoint_id": "2", "endpoint": ["x"]}], {}, "endpoint: expected a text"),
-        ([*GOOD, {"checkpoint_id": "2", "endpoint": "gemini-2.5-pro"}], {}, "'gemini-2.5-pro' is not a full resource"),
-        ([*GOOD, {"checkpoint_id": "2", "endpoint": "../../x"}], {}, "is not a full resource name"),
+        (GOOD, {"text": None}, "prompt", "required"),
+        (GOOD, {"text": " "}, "prompt", "required"),
+        (GOOD, {"text": "x" * 20_001}, "prompt", "invalid_text"),
+        (GOOD, {"text": ["x"]}, "prompt", "invalid_text"),
+        (GOOD, {"text": {"a": 1}}, "prompt", "invalid_text"),
+        (GOOD, {"system_instruction": "x" * 20_001}, "system_instruction", "invalid_text"),
+        (GOOD, {"system_instruction": ["x"]}, "system_instruction", "invalid_text"),
+        ([], {}, "checkpoints", "out_of_range"),
+        (GOOD * 51, {}, "checkpoints", "out_of_range"),
+        ([{"checkpoint_id": "1"}], {}, "checkpoints", "out_of_range"),
+        (None, {}, "checkpoints", "invalid_checkpoint"),
+        ("1", {}, "checkpoints", "invalid_checkpoint"),
+        (GOOD[0], {}, "checkpoints", "invalid_checkpoint"),
+        (["1"], {}, "checkpoints", "invalid_checkpoint"),
+        ([{"endpoint": GOOD[0]["endpoint"]}], {}, "checkpoints", "invalid_checkpoint"),
+        ([*GOOD, {"checkpoint_id": "2", "endpoint": ["x"]}], {}, "checkpoints", "invalid_checkpoint"),
+        ([*GOOD, {"checkpoint_id": "2", "endpoint": "gemini-2.5-pro"}], {}, "checkpoints", "invalid_checkpoint"),
+        ([*GOOD, {"checkpoint_id": "2", "endpoint": "../../x"}], {}, "checkpoints", "invalid_checkpoint"),
     ],
+    ids=range(18),
 )
-def test_bad_input_is_refused_before_anybody_is_asked(vertex, checkpoints, change, match):
+def test_prompt_checkpoints_with_bad_input_sends_nothing(vertex, checkpoints, change, field, code):
     before = len(vertex.requests())
-    with pytest.raises(InvalidInputError, match=match) as caught:
+    with pytest.raises(InvalidInputError) as caught:
         ask(checkpoints, **change)
-    assert "nothing was asked" in str(caught.value)
+    assert (caught.value.field, caught.value.code) == (field, code)
     assert len(str(caught.value)) < 1_000
     assert len(vertex.requests()) == before
+
+
+def test_prompt_checkpoints_without_a_deployed_checkpoint_names_the_limit(snapshot):
+    with pytest.raises(InvalidInputError) as caught:
+        ask([])
+    assert str(caught.value) == snapshot
 
 
 def test_however_long_the_answers_are_what_goes_to_xcom_is_small(vertex, monkeypatch):
     async def talk(self, *_):
         return ModelResponse("long " * 100_000, 1.0)
 
-    monkeypatch.setattr(GeminiPromptCheckpointsOperator, "_ask", talk)
+    monkeypatch.setattr(GeminiPromptCheckpointsOperator, "_prompt", talk)
     found = ask([{"checkpoint_id": str(n), "endpoint": GOOD[0]["endpoint"]} for n in range(50)])
     assert len(json.dumps(found)) < 60_000
     assert found[0]["answer"].endswith("(cut; 500000 characters in all)")
@@ -134,7 +144,7 @@ def test_however_long_the_errors_are_what_goes_to_xcom_is_small(vertex, monkeypa
             return ModelResponse("half \ud800", 1.0)
         return PermanentServiceError("Bearer ya29.secret " + "no " * 100_000)
 
-    monkeypatch.setattr(GeminiPromptCheckpointsOperator, "_ask", refuse_but_one)
+    monkeypatch.setattr(GeminiPromptCheckpointsOperator, "_prompt", refuse_but_one)
     found = ask([{"checkpoint_id": str(n), "endpoint": GOOD[0]["endpoint"]} for n in range(50)])
     assert len(json.dumps(found)) < 60_000
     assert "ya29" not in found[1]["error"]

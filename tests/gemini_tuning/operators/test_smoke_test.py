@@ -1,4 +1,4 @@
-"""The steps that ask a suite, against the local Vertex AI."""
+"""The smoke test operators, against the Vertex AI emulator."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ def _no_naps(monkeypatch):
     async def no_sleep(_):
         await asyncio.sleep(0)
 
-    monkeypatch.setattr(adaptive_limit, "_sleep", no_sleep)
+    monkeypatch.setattr(adaptive_limit.request_with_retries.retry, "sleep", no_sleep)
 
 
 @pytest.fixture
@@ -103,24 +103,26 @@ def test_one_refused_prompt_spoils_one_case(vertex, job):
 
 @pytest.mark.parametrize("status", [429, 503])
 def test_an_outage_is_not_held_against_the_checkpoint(vertex, job, monkeypatch, status):
-    monkeypatch.setattr(adaptive_limit, "PATIENCE", 0.0)
+    monkeypatch.setattr(adaptive_limit, "RETRY_SECONDS", 0.0)
     vertex.faults([{"path": "generateContent", "status": status}])
-    with pytest.raises(TransientServiceError, match=str(status)):
+    with pytest.raises(TransientServiceError) as caught:
         smoke(job.checkpoints[0].as_dict())
+    assert caught.value.code == status
 
 
 def test_after_the_last_try_a_checkpoint_that_is_out_of_reach_does_not_stop_the_others(vertex, job, monkeypatch):
-    monkeypatch.setattr(adaptive_limit, "PATIENCE", 0.0)
+    monkeypatch.setattr(adaptive_limit, "RETRY_SECONDS", 0.0)
     vertex.faults([{"path": "generateContent", "status": 503}])
     summary = smoke(job.checkpoints[0].as_dict(), max_tries=0)
     assert summary["score"] is None
     assert summary["service_unavailable"] is True
-    assert "it did not answer in 1 tries" in summary["error"]
+    assert "unavailable in 1 attempts" in summary["error"]
+    assert "503" in summary["error"]
 
 
 def test_a_prompt_that_never_works_while_others_do_spoils_one_case(vertex, job, monkeypatch, tmp_path):
     """Retrying the task could not help: the same prompt would fail again."""
-    monkeypatch.setattr(adaptive_limit, "PATIENCE", 0.0)
+    monkeypatch.setattr(adaptive_limit, "RETRY_SECONDS", 0.0)
     (tmp_path / "s.yaml").write_text(
         "cases:\n"
         + "".join(
@@ -135,7 +137,7 @@ def test_a_prompt_that_never_works_while_others_do_spoils_one_case(vertex, job, 
         return await ask(self, target, contents, **options)
 
     monkeypatch.setattr(GeminiTuningHook, "agenerate", never_the_third)
-    monkeypatch.setattr(adaptive_limit.AdaptiveLimit, "has_answered_since", lambda _, moment: moment > 0)
+    monkeypatch.setattr(adaptive_limit.AdaptiveLimit, "has_response_since", lambda _, moment: moment > 0)
     summary = smoke(job.checkpoints[0].as_dict(), suite="s", suite_folder=str(tmp_path), concurrency=8)
     assert (summary["passed"], summary["unanswered"]) == (8, 1)
     assert summary["failures"][0] == {"id": "c3", "reason": "504 too slow"}
@@ -161,8 +163,10 @@ def test_how_much_a_case_counts_is_not_taken_from_an_earlier_try(vertex, job, tm
 
 def test_refused_credentials_fail_the_task(vertex, job):
     vertex.faults([{"path": "generateContent", "status": 403, "message": "No access for you."}])
-    with pytest.raises(PermanentServiceError, match=r"403.*No access for you"):
+    with pytest.raises(PermanentServiceError) as caught:
         smoke(job.checkpoints[0].as_dict())
+    assert caught.value.code == 403
+    assert "No access for you" in str(caught.value)
 
 
 def test_over_quota_every_case_gets_its_answer_in_the_end(vertex, job):
@@ -173,7 +177,7 @@ def test_over_quota_every_case_gets_its_answer_in_the_end(vertex, job):
 
 
 def test_a_retried_task_does_not_ask_again_what_it_has_an_answer_for(vertex, job, monkeypatch):
-    monkeypatch.setattr(adaptive_limit, "PATIENCE", 0.0)
+    monkeypatch.setattr(adaptive_limit, "RETRY_SECONDS", 0.0)
     vertex.faults([{"path": "generateContent", "status": 503, "skip": 10}])
     with pytest.raises(TransientServiceError):
         smoke(job.checkpoints[0].as_dict(), concurrency=1)
@@ -231,10 +235,20 @@ def test_the_cost_is_estimated_where_the_suite_gives_prices(vertex, job, tmp_pat
     assert smoke(job.checkpoints[0].as_dict())["cost"] is None
 
 
-@pytest.mark.parametrize(("name", "bad"), [("concurrency", 0), ("concurrency", "many"), ("results_uri", "here")])
-def test_bad_parameters_are_refused_before_anything_is_asked(vertex, job, name, bad):
-    with pytest.raises(ValueError, match=name):
+@pytest.mark.parametrize(
+    ("name", "bad", "code"), [("concurrency", 0, "out_of_range"), ("results_uri", "here", "invalid_folder")]
+)
+def test_smoke_test_with_a_bad_parameter_sends_no_prompt(vertex, job, name, bad, code, snapshot):
+    with pytest.raises(InvalidInputError) as caught:
         smoke(job.checkpoints[0].as_dict(), **{name: bad})
+    assert (caught.value.field, caught.value.code) == (name, code)
+    assert str(caught.value) == snapshot
+    assert prompts(vertex) == []
+
+
+def test_smoke_test_with_a_concurrency_that_is_not_a_number_sends_no_prompt(vertex, job):
+    with pytest.raises(ValueError, match="concurrency"):
+        smoke(job.checkpoints[0].as_dict(), concurrency="many")
     assert prompts(vertex) == []
 
 
@@ -289,7 +303,7 @@ def test_a_champion_that_left_a_prompt_unanswered_has_an_error(vertex, job):
     vertex.faults([{"path": "generateContent", "status": 400, "times": 1}])
     summary = champion(job.model)
     assert summary["unanswered"] == 1
-    assert "1 of its prompts got no answer" in summary["error"]
+    assert "1 of its prompts have no answer" in summary["error"]
 
 
 @pytest.mark.parametrize("none", [None, "", "None"])
@@ -299,5 +313,13 @@ def test_without_a_champion_its_step_is_skipped(vertex, none):
 
 
 def test_a_champion_that_is_not_there_is_an_error(vertex):
-    with pytest.raises(PermanentServiceError, match="endpoints/404"):
-        champion(f"projects/demo-project/locations/{LOCATION}/endpoints/404")
+    missing = f"projects/demo-project/locations/{LOCATION}/endpoints/404"
+    with pytest.raises(PermanentServiceError) as caught:
+        champion(missing)
+    assert (caught.value.code, caught.value.resource) == (404, missing)
+
+
+def test_champion_that_is_neither_an_endpoint_nor_a_model_is_refused(vertex):
+    with pytest.raises(InvalidInputError) as caught:
+        champion("gemini-2.5-flash")
+    assert (caught.value.field, caught.value.code) == ("champion", "invalid_champion")

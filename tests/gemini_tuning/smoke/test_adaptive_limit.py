@@ -9,7 +9,7 @@ from gemini_tuning.core.exceptions import PermanentServiceError, TransientServic
 from gemini_tuning.core.resources import ModelResponse
 from gemini_tuning.core.retry import MAX_BACKOFF
 from gemini_tuning.smoke import adaptive_limit as module
-from gemini_tuning.smoke.adaptive_limit import AdaptiveLimit, patiently
+from gemini_tuning.smoke.adaptive_limit import AdaptiveLimit, request_with_retries
 
 ANSWER = ModelResponse("yes", 0.1)
 
@@ -26,7 +26,7 @@ def naps(monkeypatch):
     async def no_sleep(seconds):
         asked.append(seconds)
 
-    monkeypatch.setattr(module, "_sleep", no_sleep)
+    monkeypatch.setattr(request_with_retries.retry, "sleep", no_sleep)
     return asked
 
 
@@ -37,14 +37,14 @@ def test_a_round_of_answers_lets_one_more_out():
     assert limit.allowed == 1
     for allowed in (2, 3, 4):
         for _ in range(limit.allowed + 1):
-            limit.answered()
+            limit.succeeded()
         assert limit.allowed == allowed
 
 
 def test_it_never_grows_beyond_its_most_nor_shrinks_below_one():
     limit = AdaptiveLimit(2)
     for _ in range(100):
-        limit.answered()
+        limit.succeeded()
     assert limit.allowed == 2
     for _ in range(100):
         limit.over_quota(limit._round)
@@ -92,7 +92,7 @@ def test_a_slot_is_free_again_when_its_holder_is_cancelled():
 
         holder = asyncio.create_task(holds())
         await held.wait()
-        waiting = asyncio.create_task(patiently(answering(), limit))
+        waiting = asyncio.create_task(request_with_retries(answering(), limit))
         holder.cancel()
         return await waiting
 
@@ -112,7 +112,7 @@ def answering(*errors):
 
 def ask(ask_once, most=8):
     limit = AdaptiveLimit(most)
-    return asyncio.run(patiently(ask_once, limit)), limit
+    return asyncio.run(request_with_retries(ask_once, limit)), limit
 
 
 def test_a_lost_answer_is_asked_for_again_at_full_width(naps):
@@ -128,19 +128,19 @@ def test_over_quota_narrows_the_width_and_waits_as_long_as_asked(naps):
 
 
 def test_patience_ends_with_the_last_error(naps, monkeypatch):
-    monkeypatch.setattr(module, "PATIENCE", 0.0)
+    monkeypatch.setattr(module, "RETRY_SECONDS", 0.0)
     errors = [TransientServiceError(f"number {n}", resource="x", code=503) for n in range(1, 9)]
-    with pytest.raises(TransientServiceError, match=f"number {module.LEAST_ATTEMPTS}"):
+    with pytest.raises(TransientServiceError, match=f"number {module.MIN_ATTEMPTS}"):
         ask(answering(*errors))
-    assert len(naps) == module.LEAST_ATTEMPTS - 1
+    assert len(naps) == module.MIN_ATTEMPTS - 1
 
 
 def test_it_knows_whether_the_service_has_answered_lately():
     limit, before = AdaptiveLimit(1), time.monotonic()
-    assert not limit.has_answered_since(before - 1)
-    limit.answered()
-    assert limit.has_answered_since(before - 1)
-    assert not limit.has_answered_since(time.monotonic() + 1)
+    assert not limit.has_response_since(before - 1)
+    limit.succeeded()
+    assert limit.has_response_since(before - 1)
+    assert not limit.has_response_since(time.monotonic() + 1)
 
 
 def test_a_clear_refusal_is_not_repeated(naps):

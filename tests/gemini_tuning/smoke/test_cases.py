@@ -6,10 +6,10 @@ import pytest
 
 from gemini_tuning.core.resources import ModelResponse
 from gemini_tuning.smoke.assertions import Assertion, Verdict
-from gemini_tuning.smoke.cases import Case, Grade, Part, Turn, asked
+from gemini_tuning.smoke.cases import Case, Grade, Part, Turn, single_turn
 
 A = Assertion("contains", "x")
-CASE = Case("a", asked("Hi"), (A, replace(A, weight=3.0)))
+CASE = Case("a", single_turn("Hi"), (A, replace(A, weight=3.0)))
 
 
 def verdicts(*pairs: tuple[bool, float]) -> list[Verdict]:
@@ -34,9 +34,11 @@ def test_the_grade(threshold, given, passed, score):
 
 
 def test_a_threshold_is_reached_in_spite_of_how_floats_add_up():
-    case = Case("a", asked("Hi"), (A,) * 10, threshold=0.3)  # 0.1 * 3 is a bit more than 0.3, and 3 / 10 a bit less
+    case = Case(
+        "a", single_turn("Hi"), (A,) * 10, threshold=0.3
+    )  # 0.1 * 3 is a bit more than 0.3, and 3 / 10 a bit less
     assert case.grade(verdicts(*[(True, 1.0)] * 3, *[(False, 0.0)] * 7)) == Grade(True, 0.3)
-    weighted = Case("a", asked("Hi"), (replace(A, weight=0.1), replace(A, weight=0.2), A), threshold=0.3 / 1.3)
+    weighted = Case("a", single_turn("Hi"), (replace(A, weight=0.1), replace(A, weight=0.2), A), threshold=0.3 / 1.3)
     assert weighted.grade(verdicts((True, 1.0), (True, 1.0), (False, 0.0))).passed
 
 
@@ -46,14 +48,14 @@ def test_a_verdict_is_missing():
 
 
 def test_verdicts_of_real_checks():
-    case = Case("a", asked("Hi"), (A, Assertion("rouge-l", "police killed the gunman")), threshold=0.7)
+    case = Case("a", single_turn("Hi"), (A, Assertion("rouge-l", "police killed the gunman")), threshold=0.7)
     answer = ModelResponse("police kill the gunman, x", 0.1)  # LCS 3 of 4 and 5 words: 6/9
     grade = case.grade([assertion.check(answer) for assertion in case.assertions])
     assert grade == Grade(True, pytest.approx((1 + 2 / 3) / 2))
 
 
 SEEN = {
-    "contents": asked("Ho"),
+    "contents": single_turn("Ho"),
     "assertions": (A,),
     "system_instruction": "Be kind.",
     "temperature": None,
@@ -90,9 +92,9 @@ def test_a_fingerprint_stays_the_same_between_releases():
 
 
 def test_the_forms_of_a_conversation():
-    turn = Turn("user", (Part(text="What is this?"), Part(file_uri="gs://b/x.png", mime_type="image/png")))
+    turn = Turn(role="user", parts=[Part(text="What is this?"), Part(file_uri="gs://b/x.png", mime_type="image/png")])
     assert turn.as_dict() == {
         "role": "user",
         "parts": [{"text": "What is this?"}, {"file_uri": "gs://b/x.png", "mime_type": "image/png"}],
     }
-    assert replace(CASE, contents=(*asked("Hi"), turn)).prompt == "What is this?"
+    assert replace(CASE, contents=(*single_turn("Hi"), turn)).prompt == "What is this?"

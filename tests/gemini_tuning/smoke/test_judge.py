@@ -1,4 +1,4 @@
-"""The judge: what it is asked, which replies count, what a majority is."""
+"""The judge: its prompt, its replies and the majority."""
 
 import asyncio
 import json
@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 
 from gemini_tuning.core.resources import ModelResponse
-from gemini_tuning.smoke.assertions import MAX_FAULT, Assertion
-from gemini_tuning.smoke.cases import Case, Part, Turn, asked
+from gemini_tuning.smoke.assertions import MAX_REASON, Assertion
+from gemini_tuning.smoke.cases import Case, Part, Turn, single_turn
 from gemini_tuning.smoke.judge import MAX_JUDGED, Judge, Vote, judge_prompt, read_vote
 from tests.gemini_tuning.strategies import texts, wire_values
 
 RUBRIC = Assertion("llm-rubric", "is polite")
-CASE = Case("a", asked("Hi"), (RUBRIC,), system_instruction="Be kind.")
+CASE = Case("a", single_turn("Hi"), (RUBRIC,), system_instruction="Be kind.")
 
 
 def reply(holds: bool, score: float = 0.5, reason: str = "because") -> str:
@@ -24,13 +24,15 @@ YES, NO, NONSENSE = reply(True, 0.9, "good"), reply(False, 0.2, "bad"), "I think
 
 
 def decide(replies: list[str], samples: int = 3, assertion: Assertion = RUBRIC, answer: str = "Hello!"):
-    """Return the verdict and how often the judge was asked."""
+    """Return the verdict and the number of prompts sent to the judge."""
     left = iter(replies)
 
     async def ask(prompt: str) -> ModelResponse:
         return ModelResponse(next(left), 0.1)
 
-    verdict = asyncio.run(Judge("m", samples).judge(assertion, CASE, ModelResponse(answer, 0.1, "STOP"), ask))
+    verdict = asyncio.run(
+        Judge(model="m", samples=samples).judge(assertion, CASE, ModelResponse(answer, 0.1, "STOP"), ask)
+    )
     return verdict, len(replies) - len(list(left))
 
 
@@ -58,7 +60,7 @@ def test_the_majority_decides(replies, samples, passed, score, asked_for):
 @pytest.mark.parametrize(
     ("replies", "said"),
     [
-        ([NONSENSE] * 3, "no majority of 3 judgements: 0 for, 0 against, 3 not in the form asked for"),
+        ([NONSENSE] * 3, "no majority of 3 judgements: 0 for, 0 against, 3 not in the requested form"),
         ([YES, NONSENSE, NONSENSE], "1 for, 0 against, 2 not"),
         ([YES, NO, NONSENSE], "1 for, 1 against, 1 not"),
     ],
@@ -93,7 +95,7 @@ def test_what_ask_raises_is_raised_on():
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        asyncio.run(Judge("m").judge(RUBRIC, CASE, ModelResponse("x", 0.1), ask))
+        asyncio.run(Judge(model="m").judge(RUBRIC, CASE, ModelResponse("x", 0.1), ask))
 
 
 def test_when_one_question_fails_the_others_are_cancelled():
@@ -111,7 +113,7 @@ def test_when_one_question_fails_the_others_are_cancelled():
         raise AssertionError("nobody sets the event")
 
     async def judged() -> None:
-        await Judge("m").judge(RUBRIC, CASE, ModelResponse("x", 0.1), ask)
+        await Judge(model="m").judge(RUBRIC, CASE, ModelResponse("x", 0.1), ask)
 
     started = asyncio.Event()
     with pytest.raises(ZeroDivisionError):
@@ -167,30 +169,32 @@ def test_any_reply(value):
 @given(texts, texts, texts)
 def test_whatever_the_answer_says_stays_within_its_string(rubric, prompt, text):
     """The data is one JSON object between our words, and holds what was put in."""
-    asked_of_judge = judge_prompt(rubric, Case("a", asked(prompt), ()), ModelResponse(text, 0.1))
-    head, _, rest = asked_of_judge.partition("\n{")
+    # model_construct: also for texts that no suite can contain
+    turn = Turn.model_construct(role="user", parts=[Part.model_construct(text=prompt)])
+    sent = judge_prompt(rubric, Case("a", (turn,), ()), ModelResponse(text, 0.1))
+    head, _, rest = sent.partition("\n{")
     data, tail = json.JSONDecoder().raw_decode("{" + rest)
     assert data == {"rubric": rubric, "conversation": [{"role": "user", "text": prompt}], "answer": text[:MAX_JUDGED]}
     assert (head, ("{" + rest)[tail:]) == (HEAD, TAIL)
 
 
-_MARK = judge_prompt("r", Case("a", asked("p"), ()), ModelResponse("t", 0.1))
+_MARK = judge_prompt("r", Case("a", single_turn("p"), ()), ModelResponse("t", 0.1))
 HEAD, TAIL = _MARK.partition("\n{")[0], _MARK[_MARK.index("\n}\n") + 2 :]
 
 
 def test_the_judge_sees_the_conversation_and_is_told_of_files():
     turns = (
-        Turn("user", (Part(text="What is this?"), Part(file_uri="gs://b/x.png", mime_type="image/png"))),
-        Turn("model", (Part(text="A cat."),)),
-        Turn("user", (Part(text="Sure?"),)),
+        Turn(role="user", parts=[Part(text="What is this?"), Part(file_uri="gs://b/x.png", mime_type="image/png")]),
+        Turn(role="model", parts=[Part(text="A cat.")]),
+        Turn(role="user", parts=[Part(text="Sure?")]),
     )
     prompt = judge_prompt("r", Case("a", turns, (), system_instruction="Be kind."), ModelResponse("x" * 60_000, 0.1))
     data, _ = json.JSONDecoder().raw_decode("{" + prompt.partition("\n{")[2])
     assert [turn["role"] for turn in data["conversation"]] == ["system", "user", "model", "user"]
-    assert data["conversation"][1]["text"].endswith("[a file that you do not see: image/png, gs://b/x.png]")
+    assert data["conversation"][1]["text"].endswith("[a file that is not shown: image/png, gs://b/x.png]")
     assert data["answer"].endswith("… (cut; 60000 characters in all)")
 
 
 def test_a_reason_is_bounded():
     verdict, _ = decide([reply(True, 1, "x" * 5_000)] * 3)
-    assert len(verdict.reason) < MAX_FAULT + 100
+    assert len(verdict.reason) < MAX_REASON + 100

@@ -4,10 +4,11 @@ import sys
 
 import pytest
 
+from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.core.resources import ModelResponse
 from gemini_tuning.smoke.assertions import Assertion
 from gemini_tuning.smoke.checks.python_functions import FunctionUnusableError, load, roots
-from gemini_tuning.smoke.suite import SuiteError, load_suite
+from gemini_tuning.smoke.suite import load_suite
 
 ANSWER = ModelResponse("Hello", 0.25, "STOP", prompt_tokens=3, output_tokens=7)
 
@@ -77,8 +78,11 @@ def test_the_folders_of_a_suite(tmp_path):
 
 def test_a_suite_that_names_what_is_not_there_is_refused(tmp_path):
     (tmp_path / "bad.yaml").write_text("cases:\n- id: a\n  prompt: Hi\n  assert:\n  - {type: python, value: os.system}")
-    with pytest.raises(SuiteError, match=r"bad\.yaml:5: case 1 \(a\): assert 1: value: there is no module os in dags"):
+    with pytest.raises(InvalidInputError) as caught:
         load_suite("bad", str(tmp_path))
+    error = caught.value
+    assert (error.line, error.field, error.code) == (5, "cases.0.assert.0.value", "function_unusable")
+    assert "module os" in str(error)
 
 
 def checked(returned, threshold=None):

@@ -101,5 +101,5 @@ def test_what_was_answered_is_saved_when_the_run_breaks(tmp_path):
 def test_what_is_of_no_use_is_not_taken_over(tmp_path, earlier):
     (tmp_path / "r.jsonl").write_text(earlier)
     results = ResultsFile(Files(), str(tmp_path / "r.jsonl"))
-    assert results.take_over({("a", 1): "k"}, {}) == set()
+    assert results.reuse({("a", 1): "k"}, {}) == set()
     assert results.lines == []

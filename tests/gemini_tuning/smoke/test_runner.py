@@ -7,6 +7,7 @@ import pytest
 
 from gemini_tuning.core.resources import ModelResponse
 from gemini_tuning.smoke import runner
+from gemini_tuning.smoke.assertions import Assertion
 from gemini_tuning.smoke.runner import EndpointUnusableError, NoAnswerError, run_suite
 from gemini_tuning.smoke.suite import parse_suite
 
@@ -43,7 +44,7 @@ def test_each_case_has_its_verdicts_and_its_grade():
     assert {key: result.grade.passed for key, result in results.items()} == {
         ("a", 1): True, ("b", 1): False, ("c", 1): True,
     }  # fmt: skip
-    assert results["b", 1].why == '"ok" is not in the answer'
+    assert results["b", 1].failure_reason == '"ok" is not in the answer'
 
 
 def test_no_more_prompts_at_once_than_allowed():
@@ -69,7 +70,7 @@ def test_one_refused_prompt_spoils_one_case():
 
     results = run(ask=refuses_b)
     assert [key for key, result in results.items() if not result.grade.passed] == [("b", 1)]
-    assert results["b", 1].why == "400 no"
+    assert results["b", 1].failure_reason == "400 no"
 
 
 async def refuses(case):
@@ -90,7 +91,7 @@ def test_a_broken_endpoint_is_given_up_early():
 
     with pytest.raises(EndpointUnusableError):
         run(suite("{type: is-json}", 500), ask=counting, concurrency=4)
-    assert len(asked) <= runner.GIVE_UP_AFTER + 4
+    assert len(asked) <= runner.MAX_FAILED_FIRST + 4
 
 
 def test_with_an_earlier_answer_the_endpoint_is_not_unusable():
@@ -131,22 +132,22 @@ def test_an_answer_without_text_passes_only_where_the_text_is_not_tested(asserti
     (result,) = run(suite(assertion), ask=blocked).values()
     assert result.grade.passed is passed
     if not passed:
-        assert "no text" in result.why
+        assert "no text" in result.failure_reason
 
 
 def test_a_slow_assertion_does_not_block_the_loop(monkeypatch):
-    """Verdicts are found in other threads: prompts go on while one is looked for."""
-    loop_thread, found_in = threading.get_ident(), set()
-    check = runner._verdicts
+    """Assertions are checked in other threads, so that prompts are sent in the meantime."""
+    loop_thread, check_threads = threading.get_ident(), set()
+    check = Assertion.check
 
-    def noting(case, answer):
-        found_in.add(threading.get_ident())
-        return check(case, answer)
+    def recording(*args):
+        check_threads.add(threading.get_ident())
+        return check(*args)
 
-    monkeypatch.setattr(runner, "_verdicts", noting)
+    monkeypatch.setattr(Assertion, "check", recording)
     run()
-    assert found_in
-    assert loop_thread not in found_in
+    assert check_threads
+    assert loop_thread not in check_threads
 
 
 def test_workers_are_as_many_as_may_be_under_way_not_as_many_as_cases():

@@ -3,11 +3,17 @@
 import json
 from pathlib import Path
 
+import jsonschema
 import pytest
+import yaml
 
+from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.core.resources import ModelResponse
-from gemini_tuning.smoke import suite_reader
-from gemini_tuning.smoke.suite import Judge, Part, Prices, SuiteError, Turn, load_suite, parse_suite
+from gemini_tuning.smoke import suite as suite_module
+from gemini_tuning.smoke.cases import Part, Turn
+from gemini_tuning.smoke.judge import Judge
+from gemini_tuning.smoke.suite import load_suite, parse_suite
+from gemini_tuning.smoke.suite_format import Prices, json_schema
 
 REPOSITORY = Path(__file__).parents[3]
 CASE = "cases:\n- id: a\n  prompt: Hi\n  assert: [{type: contains, value: x}]\n"
@@ -68,12 +74,15 @@ def test_all_keys():
         "s.yaml",
     )
     (case,) = suite.cases
-    assert suite.judge == Judge("gemini-2.5-flash", samples=5, temperature=0.4)
-    assert suite.prices == Prices(0.3, 2.5, "USD")
+    assert suite.judge == Judge(model="gemini-2.5-flash", samples=5, temperature=0.4)
+    assert suite.prices == Prices(input=0.3, output=2.5, currency="USD")
     assert case.contents == (
-        Turn("user", (Part("What is cat?"), Part(file_uri="gs://b/cat.png", mime_type="image/png"))),
-        Turn("model", (Part("A cat."),)),
-        Turn("user", (Part("Sure"),)),
+        Turn(
+            role="user",
+            parts=[Part(text="What is cat?"), Part(file_uri="gs://b/cat.png", mime_type="image/png")],
+        ),
+        Turn(role="model", parts=[Part(text="A cat.")]),
+        Turn(role="user", parts=[Part(text="Sure")]),
     )
     assert (case.system_instruction, case.threshold, case.critical, case.repeat) == ("cat!", 0.5, True, 3)
     assert (case.temperature, case.max_output_tokens, case.weight) == (0.7, 100, 2)
@@ -86,7 +95,7 @@ def test_all_keys():
 
 
 def test_a_judge_has_its_own_defaults():
-    assert parse_suite(CASE + "judge: {model: m}", "s").judge == Judge("m", samples=3, temperature=1.0)
+    assert parse_suite(CASE + "judge: {model: m}", "s").judge == Judge(model="m", samples=3, temperature=1.0)
 
 
 @pytest.mark.parametrize("own", ["prompt: Ho", "contents: [{role: user, parts: [{text: Ho}]}]"])
@@ -105,108 +114,115 @@ def test_what_a_variable_brings_along_is_not_filled_again():
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "line", "field", "code"),
     [
-        ("", ": expected a mapping with the key cases or cases_from, not nothing"),
-        ("- a", ":1: expected a mapping"),
-        ("\na: [", ":2: invalid YAML"),
-        ("description: x", ":1: expected the key cases or cases_from"),
-        ("cases: []", ":1: cases: expected a list with at least one case, not []"),
-        ("cases: {}", ":1: cases: expected a list with at least one case"),
-        (CASE + "extra: 1", ":5: extra: unknown key; expected one of cases, cases_from, defaults, description"),
-        (CASE + "defaults: 7", ":5: defaults: expected a mapping, not 7"),
-        (CASE + "defaults:\n  asserts: []", ":6: defaults: asserts: unknown key (did you mean assert?); expected one"),
-        (CASE + "- id: a\n  prompt: Ho\n  assert: [{type: is-json}]", ":5: case 2 (a): the id 'a' is used twice; the "
-         "first is at line 2"),
-        ("cases: [7]", ":1: case 1: expected a mapping with id, prompt and assert, not 7"),
-        (FLOW % "weight: 1", ":1: case 1 (a): has no assertion, so it could not fail"),
-        (FLOW % "assert: []", "case 1 (a): has no assertion"),
-        ("cases: [{prompt: Hi, assert: [{type: is-json}]}]", "case 1: the key id is missing"),
-        ("cases: [{id: a, assert: [{type: is-json}]}]", "case 1 (a): has no question; expected the key prompt or con"),
-        ("cases: [{id: a, prompt: 7, assert: [{type: is-json}]}]", "case 1 (a): prompt: expected a text, not 7"),
-        ("cases: [{id: a, prompt: ' ', assert: [{type: is-json}]}]", "case 1 (a): prompt: expected a text, not ' '"),
-        (FLOW % "weight: 0, assert: [{type: is-json}]", "weight: expected a number above 0, at most 1000000, not 0"),
-        (FLOW % "weight: .nan, assert: [{type: is-json}]", "weight: expected a finite number, not nan"),
-        (FLOW % "temperature: hot, assert: [{type: is-json}]", "temperature: expected a number from 0 to 2, not 'hot'"),
-        (FLOW % "max_output_tokens: many, assert: [{type: is-json}]", "max_output_tokens: expected a whole number"),
-        (FLOW % "system_instruction: 5, assert: [{type: is-json}]", "system_instruction: expected a text"),
-        (FLOW % "repeat: 0, assert: [{type: is-json}]", "repeat: expected a whole number from 1 to 100, not 0"),
-        (FLOW % "repeat: true, assert: [{type: is-json}]", "repeat: expected a whole number"),
-        (FLOW % "critical: 1, assert: [{type: is-json}]", "critical: expected true or false, not 1"),
-        (FLOW % "critical: , assert: [{type: is-json}]", "critical: expected true or false, not nothing"),
-        (FLOW % "threshold: 2, assert: [{type: is-json}]", "threshold: expected a number from 0 to 1, not 2"),
-        (FLOW % "assert: {type: is-json}", "assert: expected a list of assertions, not {'type': 'is-json'}"),
-        (FLOW % "assert: [is-json]", "assert 1: expected a mapping with the key type, not 'is-json'"),
-        (FLOW % "assert: [{value: x}]", "assert 1: the key type is missing"),
-        (FLOW % "assert: [{type: [1]}]", "assert 1: type: expected a type of assertion, not [1]"),
-        (FLOW % "assert: [{type: latency, value: 5}]", "type: unknown type 'latency' (did you mean max-latency?)"),
-        (FLOW % "assert: [{type: not-not-equals, value: x}]", "unknown type 'not-not-equals'"),
-        (FLOW % "assert: [{type: contains}]", "assert 1: the key value is missing; expected a text"),
-        (FLOW % "assert: [{type: equals, value: 7}]", "assert 1: value: expected a text, not 7"),
-        (FLOW % "assert: [{type: contains, value: ''}]", "assert 1: value: expected a text, not ''"),
-        (FLOW % "assert: [{type: contains-any, value: a}]", "value: expected a list of texts, not 'a'"),
-        (FLOW % "assert: [{type: contains-all, value: [a, 5]}]", "value 2: expected a text, not 5"),
-        (FLOW % "assert: [{type: regex, value: '('}]", 'assert 1: value: "(" is not a regular expression: missing )'),
-        (FLOW % "assert: [{type: is-json, value: object}]", "value: expected a JSON Schema, not 'object'"),
-        (FLOW % "assert: [{type: is-json, value: {type: objekt}}]", "not a JSON Schema: $.type: 'objekt' is not one"),
-        (FLOW % "assert: [{type: number-equals, value: one}]", 'value: expected a number, not "one"'),
-        (FLOW % "assert: [{type: number-equals, value: 1, tolerance: -1}]", "tolerance: expected a number from 0, or"),
-        (FLOW % "assert: [{type: number-equals, value: 1, tolerance: {}}]", "tolerance: expected a number from 0, or"),
-        (FLOW % "assert: [{type: contains, value: x, tolerance: 1}]", "tolerance: expected no such key with this type"),
-        (FLOW % "assert: [{type: contains, value: x, threshold: 1}]", "threshold: expected no such key with this type"),
-        (FLOW % "assert: [{type: rouge-l, value: x, threshold: 5}]", "threshold: expected a score from 0 to 1, not 5"),
-        (FLOW % "assert: [{type: levenshtein, value: x, threshold: .5}]", "threshold: expected a whole number"),
-        (FLOW % "assert: [{type: max-latency, value: fast}]", "value: expected milliseconds above 0, not 'fast'"),
-        (FLOW % "assert: [{type: max-latency, value: 0}]", "value: expected milliseconds above 0, not 0"),
-        (FLOW % "assert: [{type: max-latency, value: true}]", "value: expected milliseconds above 0, not True"),
-        (FLOW % "assert: [{type: max-output-tokens, value: .5}]", "value: expected a whole number of tokens above 0"),
-        (FLOW % "assert: [{type: finish-reason, value: 5}]", "value: expected a finish reason such as STOP"),
-        (FLOW % "assert: [{type: safety-not-blocked, value: x}]", "value: expected no such key with this type"),
-        (FLOW % "assert: [{type: python, value: 'print(1)'}]", "value: expected module.function, not 'print(1)'"),
-        (FLOW % "assert: [{type: python, value: '{{ x }}.y'}]", "value: expected module.function"),
-        (FLOW % "assert: [{type: llm-rubric, value: kind}]", ":1: the case 'a' has llm-rubric; expected the key judge"),
-        (CASE + "judge: {samples: 3}", ":5: judge: the key model is missing"),
-        (CASE + "judge: {model: m, samples: 2}", ":5: judge: samples: expected 1, 3, 5, 7 or 9, not 2"),
-        (CASE + "prices: {input: 1, output: 2}", ":5: prices: the key currency is missing"),
-        (CASE + "prices: {input: 1, output: 2, currency: euro}", "currency: expected three letters such as USD"),
-        (FLOW % "contents: [], assert: []", "case 1 (a): expected either prompt or contents, not both"),
-        ("cases: [{id: a, contents: [], assert: [{type: is-json}]}]", "contents: expected a list of turns, not []"),
+        ("", None, "", "mapping_expected"),
+        ("- a", 1, "", "mapping_expected"),
+        ("\na: [", 2, "", "invalid_yaml"),
+        ("description: x", 1, "", "no_cases"),
+        ("cases: []", 1, "cases", "too_short"),
+        ("cases: {}", 1, "cases", "list_type"),
+        (CASE + "extra: 1", 5, "extra", "unknown_key"),
+        (CASE + "defaults: 7", 5, "defaults", "mapping_expected"),
+        (CASE + "defaults:\n  asserts: []", 6, "defaults.asserts", "unknown_key"),
+        (CASE + "- id: a\n  prompt: Ho\n  assert: [{type: is-json}]", 5, "cases.1", "duplicate_id"),
+        ("cases: [7]", 1, "cases.0", "mapping_expected"),
+        (FLOW % "weight: 1", 1, "cases.0", "no_assertion"),
+        (FLOW % "assert: []", 1, "cases.0", "no_assertion"),
+        ("cases: [{prompt: Hi, assert: [{type: is-json}]}]", 1, "cases.0.id", "missing"),
+        ("cases: [{id: a, assert: [{type: is-json}]}]", 1, "cases.0", "no_prompt"),
+        ("cases: [{id: a, prompt: 7, assert: [{type: is-json}]}]", 1, "cases.0.prompt", "string_type"),
+        ("cases: [{id: a, prompt: ' ', assert: [{type: is-json}]}]", 1, "cases.0.prompt", "pattern_mismatch"),
+        (FLOW % "weight: 0, assert: [{type: is-json}]", 1, "cases.0.weight", "greater_than_equal"),
+        (FLOW % "weight: .nan, assert: [{type: is-json}]", 1, "cases.0.weight", "finite_number"),
+        (FLOW % "temperature: hot, assert: [{type: is-json}]", 1, "cases.0.temperature", "float_type"),
+        (FLOW % "max_output_tokens: many, assert: [{type: is-json}]", 1, "cases.0.max_output_tokens", "int_type"),
+        (FLOW % "system_instruction: 5, assert: [{type: is-json}]", 1, "cases.0.system_instruction", "string_type"),
+        (FLOW % "repeat: 0, assert: [{type: is-json}]", 1, "cases.0.repeat", "greater_than_equal"),
+        (FLOW % "repeat: true, assert: [{type: is-json}]", 1, "cases.0.repeat", "int_type"),
+        (FLOW % "critical: 1, assert: [{type: is-json}]", 1, "cases.0.critical", "bool_type"),
+        (FLOW % "critical: , assert: [{type: is-json}]", 1, "cases.0.critical", "bool_type"),
+        (FLOW % "threshold: 2, assert: [{type: is-json}]", 1, "cases.0.threshold", "less_than_equal"),
+        (FLOW % "assert: {type: is-json}", 1, "cases.0.assert", "list_type"),
+        (FLOW % "assert: [is-json]", 1, "cases.0.assert.0", "type_required"),
+        (FLOW % "assert: [{value: x}]", 1, "cases.0.assert.0", "type_required"),
+        (FLOW % "assert: [{type: [1]}]", 1, "cases.0.assert.0.type", "unknown_type"),
+        (FLOW % "assert: [{type: latency, value: 5}]", 1, "cases.0.assert.0.type", "unknown_type"),
+        (FLOW % "assert: [{type: not-not-equals, value: x}]", 1, "cases.0.assert.0.type", "unknown_type"),
+        (FLOW % "assert: [{type: contains}]", 1, "cases.0.assert.0.value", "missing"),
+        (FLOW % "assert: [{type: equals, value: 7}]", 1, "cases.0.assert.0.value", "string_type"),
+        (FLOW % "assert: [{type: contains, value: ''}]", 1, "cases.0.assert.0.value", "string_too_short"),
+        (FLOW % "assert: [{type: contains-any, value: a}]", 1, "cases.0.assert.0.value", "list_type"),
+        (FLOW % "assert: [{type: contains-all, value: [a, 5]}]", 1, "cases.0.assert.0.value.1", "string_type"),
+        (FLOW % "assert: [{type: regex, value: '('}]", 1, "cases.0.assert.0.value", "invalid_value"),
+        (FLOW % "assert: [{type: is-json, value: object}]", 1, "cases.0.assert.0.value", "dict_type"),
+        (FLOW % "assert: [{type: is-json, value: {type: objekt}}]", 1, "cases.0.assert.0.value", "invalid_value"),
+        (FLOW % "assert: [{type: number-equals, value: one}]", 1, "cases.0.assert.0.value", "invalid_value"),
+        (FLOW % "assert: [{type: number-equals, value: 1, tolerance: -1}]", 1,
+         "cases.0.assert.0.tolerance", "greater_than_equal"),
+        (FLOW % "assert: [{type: number-equals, value: 1, tolerance: {}}]", 1,
+         "cases.0.assert.0.tolerance", "float_type"),
+        (FLOW % "assert: [{type: contains, value: x, tolerance: 1}]", 1, "cases.0.assert.0.tolerance", "unknown_key"),
+        (FLOW % "assert: [{type: contains, value: x, threshold: 1}]", 1, "cases.0.assert.0.threshold", "unknown_key"),
+        (FLOW % "assert: [{type: rouge-l, value: x, threshold: 5}]", 1, "cases.0.assert.0.threshold",
+         "less_than_equal"),
+        (FLOW % "assert: [{type: levenshtein, value: x, threshold: .5}]", 1, "cases.0.assert.0.threshold", "int_type"),
+        (FLOW % "assert: [{type: max-latency, value: fast}]", 1, "cases.0.assert.0.value", "float_type"),
+        (FLOW % "assert: [{type: max-latency, value: 0}]", 1, "cases.0.assert.0.value", "greater_than"),
+        (FLOW % "assert: [{type: max-latency, value: true}]", 1, "cases.0.assert.0.value", "float_type"),
+        (FLOW % "assert: [{type: max-output-tokens, value: .5}]", 1, "cases.0.assert.0.value", "int_type"),
+        (FLOW % "assert: [{type: finish-reason, value: 5}]", 1, "cases.0.assert.0.value", "string_type"),
+        (FLOW % "assert: [{type: safety-not-blocked, value: x}]", 1, "cases.0.assert.0.value", "unknown_key"),
+        (FLOW % "assert: [{type: python, value: 'print(1)'}]", 1, "cases.0.assert.0.value", "pattern_mismatch"),
+        (FLOW % "assert: [{type: python, value: '{{ x }}.y'}]", 1, "cases.0.assert.0.value", "pattern_mismatch"),
+        (FLOW % "assert: [{type: llm-rubric, value: kind}]", 1, "", "no_judge"),
+        (CASE + "judge: {samples: 3}", 5, "judge.model", "missing"),
+        (CASE + "judge: {model: m, samples: 2}", 5, "judge.samples", "literal_error"),
+        (CASE + "prices: {input: 1, output: 2}", 5, "prices.currency", "missing"),
+        (CASE + "prices: {input: 1, output: 2, currency: euro}", 5, "prices.currency", "pattern_mismatch"),
+        (FLOW % f"contents: [{{role: user, parts: [{{text: a}}]}}], {IS_JSON}", 1, "cases.0", "prompt_and_contents"),
+        (FLOW % "contents: [], assert: []", 1, "cases.0.contents", "too_short"),
+        ("cases: [{id: a, contents: [], assert: [{type: is-json}]}]", 1, "cases.0.contents", "too_short"),
         ("cases:\n- id: a\n  assert: [{type: is-json}]\n  contents:\n  - {role: user, parts: [{text: a}]}\n"
-         "  - {role: model, parts: [{text: b}]}", ":6: case 1 (a): contents 2: expected the last turn to be"),
-        ("cases: [{id: a, contents: [{role: bot, parts: []}]}]", "contents 1: role: expected user or model, not 'bot'"),
-        ("cases: [{id: a, contents: [{role: user, parts: [{}]}]}]", "parts 1: expected either text, or file_uri"),
-        ("cases: [{id: a, contents: [{role: user, parts: [{file_uri: 'gs://b/x'}]}]}]", "the key mime_type is missing"),
-        ("cases: [{id: a, contents: [{role: user, parts: [{file_uri: /x, mime_type: image/png}]}]}]",
-         "file_uri: expected gs://bucket/name, not '/x'"),
-        (FLOW % "vars: {n: 5}, assert: [{type: is-json}]", "vars: n: expected a text (a number or a"),
-        (FLOW % "vars: {a b: x}, assert: [{type: is-json}]", "vars: expected a name of letters, digits, _ and -"),
-        (FLOW % "assert: [{type: contains, value: '{{ y }}'}]", "case 1 (a): contains: there is no variable y; there "
-         "are: none"),
-        (FLOW % "assert: [{type: contains, value: '{{ y|upper }}'}]", "'{{ y|upper }}' is more than a name; filters"),
-        (FLOW % "vars: {y: ''}, assert: [{type: contains, value: '{{ y }}'}]", 'contains: expected a text, not ""'),
-        (FLOW % "vars: {y: '('}, assert: [{type: regex, value: '{{ y }}'}]", "regex: \"(\" is not a regular"),
-        (FLOW % "description: x, assert: [{type: is-json}]", "description: unknown key; expected one of assert, cont"),
-        (CASE + "description: 2026-01-01", ":5: description: expected a text, a number, a list or a mapping, not a d"),
-        (CASE + "1: x", "the key 1 is not a text"),
+         "  - {role: model, parts: [{text: b}]}", 6, "cases.0.contents.1", "last_turn"),
+        ("cases: [{id: a, contents: [{role: bot, parts: []}]}]", 1, "cases.0.contents.0.role", "literal_error"),
+        ("cases: [{id: a, contents: [{role: user, parts: [{}]}]}]", 1, "cases.0.contents.0.parts.0",
+         "text_or_file"),
+        ("cases: [{id: a, contents: [{role: user, parts: [{file_uri: 'gs://b/x'}]}]}]", 1, "cases.0.contents.0.parts.0",
+         "text_or_file"),
+        ("cases: [{id: a, contents: [{role: user, parts: [{file_uri: /x, mime_type: image/png}]}]}]", 1,
+         "cases.0.contents.0.parts.0.file_uri", "pattern_mismatch"),
+        (FLOW % "vars: {n: 5}, assert: [{type: is-json}]", 1, "cases.0.vars.n", "string_type"),
+        (FLOW % "vars: {a b: x}, assert: [{type: is-json}]", 1, "cases.0.vars.a b", "pattern_mismatch"),
+        (FLOW % "assert: [{type: contains, value: '{{ y }}'}]", 1, "cases.0", "unknown_variable"),
+        (FLOW % "assert: [{type: contains, value: '{{ y|upper }}'}]", 1, "cases.0.assert.0.value", "not_a_variable"),
+        (FLOW % "vars: {y: ''}, assert: [{type: contains, value: '{{ y }}'}]", 1, "cases.0", "invalid_value"),
+        (FLOW % "vars: {y: '('}, assert: [{type: regex, value: '{{ y }}'}]", 1, "cases.0", "invalid_value"),
+        (FLOW % "description: x, assert: [{type: is-json}]", 1, "cases.0.description", "unknown_key"),
+        (CASE + "description: 2026-01-01", 5, "description", "not_json"),
+        (CASE + "1: x", 1, "", "not_text"),
     ],
 )  # fmt: skip
-def test_a_bad_suite_is_refused_with_the_file_and_the_place(text, said):
-    with pytest.raises(SuiteError) as caught:
+def test_parse_suite_unacceptable_names_file_line_and_field(text, line, field, code, snapshot):
+    with pytest.raises(InvalidInputError) as caught:
         parse_suite(text, "suites/bad.yaml")
-    assert str(caught.value).startswith("suites/bad.yaml:")
-    assert said in str(caught.value)
+    error = caught.value
+    assert (error.resource, error.line, error.field, error.code) == ("suites/bad.yaml", line, field, code)
+    assert str(error) == snapshot
 
 
-def test_the_first_of_several_mistakes_is_named_first():
-    text = "cases:\n- id: a\n  prompt: 5\n  assert: [{type: is-json}]\n  weight: x\nextra: 1"
-    with pytest.raises(SuiteError, match=r"bad\.yaml:3: case 1 \(a\): prompt: "):
+def test_parse_suite_with_several_mistakes_reports_the_first():
+    text = "cases:\n- id: a\n  weight: x\n  assert: [{type: is-json}]\n  prompt: 5\n- {id: b, prompt: 7}"
+    with pytest.raises(InvalidInputError) as caught:
         parse_suite(text, "bad.yaml")
+    assert (caught.value.line, caught.value.field) == (3, "cases.0.weight")
 
 
-def test_a_mistake_in_what_an_alias_means_is_named_where_it_stands():
+def test_parse_suite_mistake_behind_an_alias_has_the_line_of_the_anchor():
     text = "defaults:\n  vars: &v\n    n: 5\ncases:\n- {id: a, prompt: Hi, vars: *v, assert: [{type: is-json}]}"
-    with pytest.raises(SuiteError, match=r"bad\.yaml:3: defaults: vars: n: "):
+    with pytest.raises(InvalidInputError) as caught:
         parse_suite(text, "bad.yaml")
+    assert (caught.value.line, caught.value.field) == (3, "defaults.vars.n")
 
 
 # -------------------------------------------------------------------------------------- case files
@@ -264,64 +280,72 @@ def test_cases_from_cloud_storage():
     suite = parse_suite(text, "s.yaml", read_lines=read_lines)
     assert [case.id for case in suite.cases] == ["sums-1", "sums-2"]
     assert opened == ["gs://bucket/folder/sums.jsonl"]
-    with pytest.raises(SuiteError, match=r"s\.yaml:2: cases_from: file: a file in Cloud Storage needs a Google"):
+    with pytest.raises(InvalidInputError) as caught:
         parse_suite(text, "s.yaml")
+    error = caught.value
+    assert (error.line, error.field, error.code) == (2, "cases_from.file", "connection_required")
 
 
 @pytest.mark.parametrize(
-    ("entry", "said"),
+    ("entry", "place", "field", "code"),
     [
-        ("{file: none.csv}", "s.yaml:2: cases_from 1: file: 'none.csv' cannot be read: [Errno 2]"),
-        ("{file: ../secret.jsonl}", "s.yaml:2: cases_from 1: file: '../secret.jsonl' is not in the suite's folder"),
-        ("{file: link.jsonl}", "is not in the suite's folder"),
-        ("{file: dir.csv}", "'dir.csv' is not a file"),
-        ("{file: empty.csv}", "empty.csv:1: expected a first row with a name for each column"),
-        ("{file: empty.jsonl}", "s.yaml:2: cases_from 1: file: 'empty.jsonl' has no rows"),
-        ("{file: sums.txt}", "file: expected a path or gs:// address that ends with .jsonl or .csv, not 'sums.txt'"),
-        ("{file: sums.csv, vars: {q: question, a: a}}", "sums.csv:2: there is no field question; there are: key, q, a"),
-        ("{file: sums.csv, vars: {q: q}}", "sums.csv:2: number-equals: there is no variable a; there are: q"),
-        ("{file: sums.csv, id: n}", "sums.csv:2: there is no field n"),
-        ("{file: sums.csv, limit: 0}", "s.yaml:2: cases_from 1: limit: expected a whole number above 0, not 0"),
-        ("{file: sums.csv, assert: [{type: regex, value: '('}]}", "s.yaml:2: cases_from 1: assert 1: value: "),
+        ("{file: none.csv}", "s.yaml:2", "cases_from.0.file", "cannot_be_read"),
+        ("{file: ../secret.jsonl}", "s.yaml:2", "cases_from.0.file", "outside_folder"),
+        ("{file: link.jsonl}", "s.yaml:2", "cases_from.0.file", "outside_folder"),
+        ("{file: dir.csv}", "s.yaml:2", "cases_from.0.file", "not_a_file"),
+        ("{file: empty.csv}", "empty.csv:1", "", "invalid_header"),
+        ("{file: empty.jsonl}", "s.yaml:2", "cases_from.0.file", "no_rows"),
+        ("{file: sums.txt}", "s.yaml:2", "cases_from.0.file", "pattern_mismatch"),
+        ("{file: sums.csv, vars: {q: question, a: a}}", "sums.csv:2", "", "unknown_field"),
+        ("{file: sums.csv, vars: {q: q}}", "sums.csv:2", "", "unknown_variable"),
+        ("{file: sums.csv, id: n}", "sums.csv:2", "", "unknown_field"),
+        ("{file: sums.csv, limit: 0}", "s.yaml:2", "cases_from.0.limit", "greater_than_equal"),
+        ("{file: sums.csv, assert: [{type: regex, value: '('}]}", "s.yaml:2",
+         "cases_from.0.assert.0.value", "invalid_value"),
         ("{file: data/sums.jsonl, vars: {q: question, a: question}, id: question, assert: [{type: regex, value: "
-         "'({{ q }}'}]}", 'data/sums.jsonl:1: regex: "(1+1" is not a regular expression'),
-        ("{file: words.jsonl}", "words.jsonl:2: number-equals: expected a number, not \"none\""),
-        ("{file: twice.csv, id: key}", "twice.csv:4: the id 'x' is used twice; the first is at twice.csv:2"),
-        ("{file: twice.csv, id: a}", "twice.csv:2: id: expected one line of at most 200 characters, not '\\n1'"),
-        ("{file: sums.csv}, {file: sums.csv}", "sums.csv:2: the id 'sums-2' is used twice; the first is at sums.csv:2"),
-        ("{file: sums.csv, prompt: a, contents: []}", "expected either prompt or contents, not both"),
-        ("{file: sums.csv, prompts: a}", "prompts: unknown key (did you mean prompt?)"),
-        ("{limit: 5}", "the key file is missing"),
+         "'({{ q }}'}]}", "data/sums.jsonl:1", "", "invalid_value"),
+        ("{file: words.jsonl}", "words.jsonl:2", "", "invalid_value"),
+        ("{file: twice.csv, id: key}", "twice.csv:4", "", "duplicate_id"),
+        ("{file: twice.csv, id: a}", "twice.csv:2", "", "invalid_id"),
+        ("{file: sums.csv}, {file: sums.csv}", "sums.csv:2", "", "duplicate_id"),
+        ("{file: sums.csv, prompt: a, contents: [{role: user, parts: [{text: a}]}]}", "s.yaml:2", "cases_from.0",
+         "prompt_and_contents"),
+        ("{file: sums.csv, prompts: a}", "s.yaml:2", "cases_from.0.prompts", "unknown_key"),
+        ("{limit: 5}", "s.yaml:2", "cases_from.0.file", "missing"),
     ],
 )  # fmt: skip
-def test_a_bad_case_file_is_refused_with_its_line(folder, entry, said):
+def test_load_suite_unacceptable_case_file_names_its_line(folder, entry, place, field, code, snapshot):
     (folder / "link.jsonl").symlink_to(folder.parent / "secret.jsonl")
     (folder / "dir.csv").mkdir()
     (folder / "empty.csv").touch()
     (folder / "empty.jsonl").touch()
     (folder / "words.jsonl").write_text('{"q": "1+1", "a": "2"}\n{"q": "1+2", "a": "none"}')
     (folder / "twice.csv").write_text('key,q,a\nx,b,"\n1"\nx,c,2')
-    with pytest.raises(SuiteError) as caught:
+    with pytest.raises(InvalidInputError) as caught:
         load_suite("s", written(folder, f"{DEFAULTS}cases_from: [{entry}]"))
-    assert str(caught.value).startswith(str(folder))
-    assert said in str(caught.value)
-    assert "secret" not in str(caught.value).replace("secret.jsonl", "")
+    error = caught.value
+    assert (f"{error.resource}:{error.line}", error.field, error.code) == (f"{folder}/{place}", field, code)
+    message = str(error).replace(f"{folder}/", "")
+    assert message == snapshot
+    assert "secret" not in message.replace("secret.jsonl", "")
 
 
 def test_a_case_file_may_lie_anywhere_in_the_folder_of_suites(folder):
     (folder / "team").mkdir()
     (folder / "team" / "t.yaml").write_text(DEFAULTS + "cases_from: {file: ../sums.csv}")
     assert len(load_suite("team/t", str(folder)).cases) == 2
-    with pytest.raises(SuiteError, match="is not in the suite's folder"):
+    with pytest.raises(InvalidInputError) as caught:
         load_suite(str(folder / "team" / "t.yaml"))
+    assert (caught.value.field, caught.value.code) == ("cases_from.file", "outside_folder")
 
 
 def test_there_is_a_limit_to_the_prompts(folder, monkeypatch):
-    monkeypatch.setattr(suite_reader, "MAX_PROMPTS", 3)
-    with pytest.raises(
-        SuiteError, match=r"sums\.csv:3: more than 3 prompts in the suite, repeats counted; set a limit"
-    ):
+    monkeypatch.setattr(suite_module, "MAX_PROMPTS", 3)
+    with pytest.raises(InvalidInputError) as caught:
         load_suite("s", written(folder, DEFAULTS + "cases_from: {file: sums.csv, repeat: 2}"))
+    error = caught.value
+    assert (error.resource, error.line, error.code) == (str(folder / "sums.csv"), 3, "too_many_prompts")
+    assert error.hint
 
 
 def test_thousands_of_rows(folder):
@@ -355,6 +379,13 @@ def test_a_suites_fingerprint_sees_what_decides_and_nothing_else():
         assert of(other) != same
 
 
+def test_fingerprint_changes_with_a_case_file(folder):
+    name = written(folder, DEFAULTS + "cases_from: {file: sums.csv}")
+    before = load_suite("s", name).fingerprint
+    (folder / "sums.csv").write_text("key,q,a\nfirst,1+1,2\nsecond,2+2,5\n")
+    assert load_suite("s", name).fingerprint != before
+
+
 # ------------------------------------------------------------------------------------------- names
 
 
@@ -366,15 +397,19 @@ def test_a_suite_is_found_by_its_name(tmp_path):
 
 def test_a_missing_suite_names_those_that_are_there(tmp_path):
     (tmp_path / "mine.yaml").write_text(CASE)
-    with pytest.raises(SuiteError, match="suites in that folder: mine"):
+    with pytest.raises(InvalidInputError) as caught:
         load_suite("yours", str(tmp_path))
+    assert (caught.value.field, caught.value.code) == ("suite", "cannot_be_read")
+    assert caught.value.resource == str(tmp_path / "yours.yaml")
+    assert "mine" in caught.value.hint
 
 
 def test_a_suite_outside_of_the_folder_is_refused(tmp_path):
     (tmp_path / "secret.yaml").write_text(CASE)
     (tmp_path / "suites").mkdir()
-    with pytest.raises(SuiteError, match="not a suite in"):
+    with pytest.raises(InvalidInputError) as caught:
         load_suite("../secret", str(tmp_path / "suites"))
+    assert (caught.value.field, caught.value.code) == ("suite", "not_a_suite")
 
 
 @pytest.mark.parametrize("path", sorted((REPOSITORY / "dags/config/smoke").glob("*.yaml")), ids=lambda p: p.stem)
@@ -387,4 +422,10 @@ def test_editors_find_the_schema_of_the_suites_in_the_repository(path):
     first, _, _ = path.read_text().partition("\n")
     comment, _, relative = first.partition("$schema=")
     assert comment == "# yaml-language-server: "
-    assert json.loads((path.parent / relative).read_text())["title"] == "Smoke suite"
+    assert json.loads((path.parent / relative).read_text()) == json_schema()
+
+
+def test_json_schema_accepts_the_suites_in_the_repository():
+    validator = jsonschema.Draft202012Validator(json_schema())
+    for path in (REPOSITORY / "dags/config/smoke").glob("*.yaml"):
+        validator.validate(yaml.safe_load(path.read_text()))

@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 
 from gemini_tuning.core.resources import ModelResponse
-from gemini_tuning.smoke import case_files, schema_errors, suite_reader
+from gemini_tuning.smoke import case_files, suite
 from gemini_tuning.smoke.assertions import TYPES
 from gemini_tuning.smoke.suite import parse_suite
+from gemini_tuning.smoke.suite_format import json_schema
 
 PAGE = (Path(__file__).parents[3] / "docs" / "smoke_suites.md").read_text()
-SCHEMA = schema_errors.schema()
+SCHEMA = json_schema()
 
 
 def rows(heading: str) -> list[list[str]]:
@@ -32,9 +33,9 @@ def blocks() -> list[str]:
 def test_the_keys_are_those_of_the_schema_each_in_its_places():
     places = {
         "suite": SCHEMA["properties"],
-        "defaults": SCHEMA["properties"]["defaults"]["properties"],
-        "case": SCHEMA["definitions"]["case"]["properties"],
-        "cases_from": SCHEMA["definitions"]["rows"]["properties"],
+        "defaults": SCHEMA["$defs"]["Defaults"]["properties"],
+        "case": SCHEMA["$defs"]["CaseFields"]["properties"],
+        "cases_from": SCHEMA["$defs"]["CaseFile"]["properties"],
     }
     told = {code(row[0]): set(row[1].split(", ")) for row in rows("Keys")}
     taken = {key: {place for place, keys in places.items() if key in keys} for keys in places.values() for key in keys}
@@ -66,7 +67,7 @@ def test_the_defaults_are_told():
     ):
         (row,) = (row for row in rows("Assertions") if code(row[0]) == kind)
         assert row[1].endswith(words)
-    assert f"{suite_reader.MAX_PROMPTS:,} prompts" in PAGE
+    assert f"{suite.MAX_PROMPTS:,} prompts" in PAGE
     assert f"a row {case_files.MAX_ROW:,} bytes" in PAGE
 
 

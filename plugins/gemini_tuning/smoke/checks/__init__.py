@@ -1,1 +1,1 @@
-"""What the assertions of a suite look at, by kind. Pure."""
+"""The checks behind the assertions of a suite, one module per kind."""

@@ -1,4 +1,4 @@
-"""Assertions on JSON in the answer. Pure."""
+"""Assertions on JSON in the answer."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from gemini_tuning.core.resources import ModelResponse
 from gemini_tuning.smoke.checks import json_schema
-from gemini_tuning.smoke.checks.findings import Finding, UndecidedError
+from gemini_tuning.smoke.checks.result import CheckResult, UndecidedError
 
 if TYPE_CHECKING:
     from gemini_tuning.smoke.assertions import Assertion
 
 MAX_WORK = 10_000_000  # characters that the search for JSON reads, some of them many times
-DEEP = 10_000  # what a structure costs that is nested too deeply to be read
-# Where an object or an array may begin; most brackets in prose and in LaTeX are none.
+DEEP = 10_000  # the cost of a structure that is nested too deeply to be read
+# Where an object or an array may begin; most brackets in prose and in LaTeX do not begin one.
 _BEGINNING = re.compile(r'{\s*["}]|\[\s*[\]\[{"\d\-tfn]')
 
 
-def is_json(assertion: Assertion, answer: ModelResponse, _: object) -> Finding:
+def is_json(assertion: Assertion, answer: ModelResponse, _: object) -> CheckResult:
     """Whether the answer is JSON, and fits the schema when there is one."""
     try:
         parsed = json.loads(answer.text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        return Finding(False, f"not JSON: {error}")
+        return CheckResult(False, f"not JSON: {error}")
     fault = _fault(assertion.value, parsed)
-    return Finding(False, fault) if fault else Finding(True, "the answer is JSON" + _that_fits(assertion.value))
+    return CheckResult(False, fault) if fault else CheckResult(True, "the answer is JSON" + _that_fits(assertion.value))
 
 
-def contains_json(assertion: Assertion, answer: ModelResponse, _: object) -> Finding:
-    """Whether JSON stands somewhere in the answer, and fits the schema when there is one.
+def contains_json(assertion: Assertion, answer: ModelResponse, _: object) -> CheckResult:
+    """Whether the answer contains JSON that fits the schema, if there is one.
 
     Without a schema it must be an object: ``[1]`` may be a footnote.
     """
@@ -41,9 +41,9 @@ def contains_json(assertion: Assertion, answer: ModelResponse, _: object) -> Fin
             continue
         fault = _fault(assertion.value, value)
         if fault is None:
-            return Finding(True, "there is JSON in the answer" + _that_fits(assertion.value))
+            return CheckResult(True, "the answer contains JSON" + _that_fits(assertion.value))
         first_fault = first_fault or fault
-    return Finding(False, first_fault or "there is no JSON in the answer")
+    return CheckResult(False, first_fault or "the answer contains no JSON")
 
 
 def _values(text: str) -> Iterator[Any]:
@@ -66,12 +66,7 @@ def _values(text: str) -> Iterator[Any]:
 
 
 def _fault(schema: Mapping[str, Any] | None, value: Any) -> str | None:
-    if not schema:
-        return None
-    try:
-        return json_schema.fault(schema, value)
-    except json_schema.SchemaUnusableError as error:
-        raise UndecidedError(str(error)) from error
+    return json_schema.fault(schema, value) if schema else None
 
 
 def _that_fits(schema: object) -> str:
@@ -80,13 +75,3 @@ def _that_fits(schema: object) -> str:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
-
-
-def schema_problem(value: object) -> str | None:
-    """Return why a value is no JSON Schema, or ``None``; no value is fine."""
-    if value is None:
-        return None
-    if not isinstance(value, Mapping):
-        return "expected a JSON Schema"
-    fault = json_schema.problem(value)
-    return f"not a JSON Schema: {fault}" if fault else None

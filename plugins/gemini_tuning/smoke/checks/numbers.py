@@ -1,10 +1,17 @@
-"""The number that a text ends with, as people and models write numbers. Pure."""
+"""The assertion on the last number of an answer, as people and models write numbers."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from gemini_tuning.core.resources import ModelResponse
+from gemini_tuning.smoke.checks.result import CheckResult, UndecidedError, short
+
+if TYPE_CHECKING:
+    from gemini_tuning.smoke.assertions import Assertion
 
 MAX_LENGTH = 100  # characters of a number that is read
 MAX_POWER = 999  # of ten
@@ -15,19 +22,39 @@ _NUMBER = re.compile(
     r"|(?P<decimal>(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|(?<!\.)\.[0-9]+)"
     r"(?P<power>[eE][-+]?[0-9]+(?![^\W_]))?)"
 )
-# A minus belongs to the number unless something stands right before it: 10-3 ends with 3.
+# A minus belongs to the number unless a word or bracket comes right before it: 10-3 ends with 3.
 _MINUS = re.compile(r"(?<![^\W_])(?<![)\]])[-\u2212\u2013][$€£¥]?\Z")
 
 
+def number_equals(assertion: Assertion, answer: ModelResponse, _: object) -> CheckResult:
+    """Whether the answer's last number is the value's, within the tolerance."""
+    expected = expected_number(assertion.value)
+    if expected is None:
+        raise UndecidedError(f"there is no number in {short(assertion.value)}")
+    found = final_number(answer.text)
+    if found is None:
+        return CheckResult(False, "there is no number in the answer")
+    tolerance = allowed(expected, assertion.tolerance)
+    holds = abs(found - expected) <= tolerance
+    within = f" within {_format(tolerance)}" if tolerance else ""
+    reason = f"the final number {_format(found)} is {'' if holds else 'not '}{_format(expected)}{within}"
+    return CheckResult(holds, reason)
+
+
+def number_problem(value: object) -> str | None:
+    """Return why a value is not a number to compare with, or ``None``."""
+    return f"expected a number, not {short(value)}" if expected_number(value) is None else None
+
+
 def final_number(text: str) -> Fraction | None:
-    """Return the last number of a text exactly, or ``None`` when there is none that can be read.
+    """Return the last number of a text exactly, or ``None`` without one that can be read.
 
     Read are ``1,234.50``, ``$18``, ``-3``, ``50%`` (as 50), ``1.5e3``, ``3/4`` and ``1 1/2``; the point is the decimal
-    sign. Not read are words and ``1.234,50``.
+    sign. Not read are numbers in words and ``1.234,50``.
     """
     plain = text.replace("{,}", ",")  # as LaTeX writes thousands
     last = None
-    for last in _NUMBER.finditer(plain):  # noqa: B007 - the last one is wanted
+    for last in _NUMBER.finditer(plain):  # noqa: B007 - only the last one counts
         pass
     if last is None or len(last[0]) > MAX_LENGTH:
         return None
@@ -48,7 +75,7 @@ def _value(match: re.Match[str]) -> Fraction | None:
 
 
 def expected_number(value: object) -> Fraction | None:
-    """Return the number that an assertion's value means: itself, or the last one of a text."""
+    """Return an assertion's value as a number: the value itself, or the last number of a text."""
     if isinstance(value, str):
         return final_number(value)
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -68,3 +95,7 @@ def allowed(expected: Fraction, tolerance: float | Mapping[str, float] | None) -
     given = tolerance if isinstance(tolerance, Mapping) else {"absolute": tolerance or 0}
     absolute, relative = (Fraction(repr(given.get(name, 0))) for name in ("absolute", "relative"))
     return max(absolute, relative * abs(expected))
+
+
+def _format(number: Fraction) -> str:
+    return str(number.numerator) if number.denominator == 1 else f"{float(number):.12g}"

@@ -1,6 +1,7 @@
-"""The ``python`` assertion: a function of the user's own, named in the suite, never written in it.
+"""The ``python`` assertion: a function of the user's, named in the suite.
 
-Only modules below given folders can be named, so that nobody who may edit a suite can call whatever Python has.
+A suite can name functions of modules in the folders for plugins and DAGs only: permission to edit a suite is not
+permission to call any function of Python.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from gemini_tuning.core.resources import ModelResponse
 from gemini_tuning.core.text import short_repr
-from gemini_tuning.smoke.checks.findings import Finding, UndecidedError
+from gemini_tuning.smoke.checks.result import CheckResult, UndecidedError
 
 if TYPE_CHECKING:
     from gemini_tuning.smoke.assertions import Assertion
@@ -23,7 +24,7 @@ Function = Callable[[str, dict[str, Any]], Any]
 
 
 class FunctionUnusableError(ValueError):
-    """A suite names a function that is not there, or that it may not name."""
+    """A suite names a function that does not exist or that it may not use."""
 
 
 def roots(suite: Path) -> tuple[Path, ...]:
@@ -37,7 +38,7 @@ def load(dotted: str, folders: Sequence[Path]) -> Function:
 
     :param dotted: ``module.function`` or ``package.module.function``.
     :param folders: the module's file must lie below one of them; they must be on Python's path, as Airflow puts them.
-    :raises FunctionUnusableError: when there is no such function, or the module lies elsewhere.
+    :raises FunctionUnusableError: when the function does not exist, or its module is in another folder.
     """
     name, _, attribute = dotted.rpartition(".")
     allowed = {file for folder in folders if (file := _file(name, folder))}
@@ -67,8 +68,8 @@ def _file(module: str, folder: Path) -> Path | None:
     return None
 
 
-def check(assertion: Assertion, answer: ModelResponse, variables: Mapping[str, str]) -> Finding:
-    """Ask the function."""
+def check(assertion: Assertion, answer: ModelResponse, variables: Mapping[str, str]) -> CheckResult:
+    """Call the function and read what it returned."""
     if assertion.function is None:
         raise UndecidedError(f"the function {assertion.value} was not loaded")
     context = {
@@ -80,33 +81,34 @@ def check(assertion: Assertion, answer: ModelResponse, variables: Mapping[str, s
         "output_tokens": answer.output_tokens,
     }
     try:
-        said = assertion.function(answer.text, context)
+        returned = assertion.function(answer.text, context)
     except (Exception, SystemExit) as error:
         why = f"{type(error).__name__}: {error}"
         raise UndecidedError(f"{assertion.value} failed with {short_repr(why)}") from error
-    finding = _finding(said, assertion.threshold)
-    if finding is None:
+    result = _read_result(returned, assertion.threshold)
+    if result is None:
         expected = 'True or False, a number from 0 to 1, or {"pass", "score", "reason"}'
-        raise UndecidedError(f"{assertion.value} returned {short_repr(said)}; expected {expected}")
-    return finding
+        raise UndecidedError(f"{assertion.value} returned {short_repr(returned)}; expected {expected}")
+    return result
 
 
-def _finding(said: object, threshold: float | None) -> Finding | None:
-    """Read what a function returned: promptfoo's rule for what passes."""
-    if isinstance(said, bool):
-        return Finding(said, f"the function returned {said}")
-    if _is_score(said):
-        score = float(said)  # type: ignore[arg-type]
+def _read_result(returned: object, threshold: float | None) -> CheckResult | None:
+    """Return the result, by promptfoo's rule for what passes; ``None`` for any other value."""
+    if isinstance(returned, bool):
+        return CheckResult(returned, f"the function returned {returned}")
+    if _is_score(returned):
+        score = float(returned)  # type: ignore[arg-type]
         holds = score > 0 if threshold is None else score >= threshold
         least = "more than 0" if threshold is None else f"at least {threshold:g}"
-        return Finding(holds, f"the function returned {score:g}; needed is {least}", score)
-    if not isinstance(said, Mapping) or not isinstance(said.get("pass"), bool):
+        return CheckResult(holds, f"the function returned {score:g}; required: {least}", score)
+    if not isinstance(returned, Mapping) or not isinstance(passed := returned.get("pass"), bool):
         return None
-    score, reason = said.get("score", float(said["pass"])), said.get("reason") or ""
+    score, reason = returned.get("score", float(passed)), returned.get("reason") or ""
     if not _is_score(score) or not isinstance(reason, str):
         return None
-    holds = said["pass"] and (threshold is None or score >= threshold)
-    return Finding(holds, reason or f"the function says {'pass' if said['pass'] else 'fail'}, {score:g}", float(score))
+    holds = passed and (threshold is None or score >= threshold)
+    reason = reason or f"the function returned {'pass' if passed else 'fail'}, {score:g}"
+    return CheckResult(holds, reason, float(score))
 
 
 def _is_score(value: object) -> bool:

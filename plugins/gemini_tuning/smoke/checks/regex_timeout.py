@@ -1,23 +1,23 @@
-"""Regular expressions that end: a pattern or an answer can make one run for years, and nothing can stop Python's own.
+"""Regular expressions with a time limit: catastrophic backtracking cannot be interrupted in Python's ``re``.
 
-The ``regex`` package reads the same patterns and gives up after a time. It is imported where it is used: every DAG
-file that names our operators imports this module.
+The ``regex`` package takes the same patterns and has a timeout. It is imported where it is used, because every DAG
+file that uses our operators imports this module.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-MATCH_SECONDS = 2.0  # an honest pattern needs microseconds
+MATCH_SECONDS = 2.0  # a reasonable pattern takes microseconds
 MAX_PATTERN = 10_000  # characters
 
 
 class MatchTimeoutError(Exception):
-    """A match took too long, so nobody knows whether there is one."""
+    """A match took too long, so it is unknown whether the pattern matches."""
 
 
 def problem(pattern: str) -> str | None:
-    """Return why this is no regular expression, or ``None``."""
+    """Return why this is not a regular expression, or ``None``."""
     import regex
 
     if len(pattern) > MAX_PATTERN:
@@ -29,7 +29,7 @@ def problem(pattern: str) -> str | None:
     return None
 
 
-def found(pattern: str, text: str) -> Any:
+def search(pattern: str, text: str) -> Any:
     """Return the first match, or ``None``.
 
     :raises MatchTimeoutError: after :data:`MATCH_SECONDS`.

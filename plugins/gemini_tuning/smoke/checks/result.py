@@ -1,4 +1,4 @@
-"""What a check finds out about an answer, and the words for values in it. Pure."""
+"""The result of a check, before ``not-`` is applied, and the short form of values in its reason."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ MAX_SHOWN = 80  # characters of a value
 
 
 class UndecidedError(Exception):
-    """Nobody knows whether the assertion holds, so neither it nor its ``not-`` form does."""
+    """It cannot be decided whether the assertion holds, so neither it nor its ``not-`` form passes."""
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What was found.
+class CheckResult:
+    """The result of a check.
 
     :param holds: whether the assertion holds, without its ``not-``.
-    :param saw: what was seen in the answer: true of the answer either way.
+    :param reason: what was found in the answer; true for both forms.
     :param score: 0 to 1; ``None``: 1 when it holds, else 0.
     """
 
     holds: bool
-    saw: str
+    reason: str
     score: float | None = None
 
 
@@ -34,6 +34,6 @@ def short(value: object) -> str:
         value = value[: 2 * MAX_SHOWN]  # a huge answer need not be encoded to be cut
     try:
         text = json.dumps(value, ensure_ascii=False, default=str)
-    except (TypeError, ValueError, RecursionError):  # keys that JSON has not, ints of 5,000 digits
+    except (TypeError, ValueError, RecursionError):  # keys that are not texts, ints of 5,000 digits
         return short_repr(value)
     return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "..."
