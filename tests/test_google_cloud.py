@@ -16,9 +16,8 @@ from airflow.providers.google.common.hooks import base_google
 from support import LOCATION, LONG, REPOSITORY, SPEC
 
 from gemini_tuning.core.copy_spec import ModelCopySpec
-from gemini_tuning.hooks import clients
-from gemini_tuning.hooks.endpoints import MONITORING_ENDPOINT_EXTRA, EndpointHookMixin
-from gemini_tuning.hooks.experiments import ExperimentReader
+from gemini_tuning.hooks import base
+from gemini_tuning.hooks.endpoints import MONITORING_ENDPOINT_EXTRA
 from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
 from tests.live import __main__ as live_cli
 from tests.live import trial
@@ -83,7 +82,7 @@ def drive(hook, vertex):
         "list_models": hook.list_models(project, LOCATION),
         "read_traffic": hook.read_traffic(job.endpoint, 1_800_000_000.0),
         "object_versions": (hook.object_versions("gs://bucket/train.jsonl"), hook.object_versions("gs://bucket/a/")),
-        "missing_objects": hook.missing_objects(["gs://bucket/no.png"], patience=60),
+        "missing_objects": hook.missing_objects(["gs://bucket/no.png"], timeout=60),
         "read_lines": list(hook.read_lines("gs://bucket/train.jsonl")),
         "read_blocks": list(hook.read_blocks("gs://bucket/train.jsonl")),
         "write_object": hook.write_object("gs://bucket/results/report.md", b"x", "text/markdown"),
@@ -122,7 +121,8 @@ def drive(hook, vertex):
 
 
 def methods_of_the_hook():
-    members = {**vars(ExperimentReader), **vars(EndpointHookMixin), **vars(GeminiTuningHook)}
+    mixins = [cls for cls in GeminiTuningHook.__mro__ if cls.__name__.endswith("HookMixin")]
+    members = {name: member for cls in mixins for name, member in vars(cls).items()}
     return {name for name, member in members.items() if not name.startswith("_") and inspect.isfunction(member)}
 
 
@@ -165,7 +165,7 @@ def test_connections_have_keys_that_are_read():
     assert len(extras) == 5
     (given,) = re.findall(r"^export AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT='([^']*)'$", TEXT, re.MULTILINE)
     assert set(json.loads(given)["extra"]) == {"project", "impersonation_chain"}
-    ours = {clients.VERTEX_ENDPOINT_EXTRA, clients.STORAGE_ENDPOINT_EXTRA, MONITORING_ENDPOINT_EXTRA}
+    ours = {base.VERTEX_ENDPOINT_EXTRA, base.STORAGE_ENDPOINT_EXTRA, MONITORING_ENDPOINT_EXTRA}
     source = inspect.getsource(base_google)
     for key in set().union(*extras):
         assert key in ours or f'_get_field("{key}"' in source, key

@@ -1,16 +1,35 @@
-"""How long to wait before something is asked of the service again."""
+"""Retries of requests that are safe to repeat."""
 
 from __future__ import annotations
 
-from tenacity import RetryCallState, wait_random_exponential
+from collections.abc import Callable
+from typing import TypeVar
+
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_before_delay, wait_random_exponential
 
 from gemini_tuning.core.exceptions import TransientServiceError
 
-MAX_BACKOFF = 30.0  # seconds between two attempts, unless the service asks for more
+T = TypeVar("T")
+
+MAX_BACKOFF = 30.0  # seconds between two attempts, unless the service requests more
+READ_TIMEOUT = 60.0  # seconds after which a read is not retried again
 
 
 def backoff(state: RetryCallState) -> float:
-    """Wait as long as the service asks for, else ever longer with jitter; in seconds."""
+    """Return the seconds to wait: those of the ``Retry-After`` header, else an exponential backoff with jitter."""
     error = state.outcome.exception() if state.outcome else None
-    asked = error.retry_after if isinstance(error, TransientServiceError) else None
-    return max(asked or 0.0, wait_random_exponential(max=MAX_BACKOFF)(state))
+    retry_after = error.retry_after if isinstance(error, TransientServiceError) else None
+    return max(retry_after or 0.0, wait_random_exponential(max=MAX_BACKOFF)(state))
+
+
+def retry_transient(call: Callable[[], T]) -> T:
+    """Call until there is no transient error, for at most :data:`READ_TIMEOUT`.
+
+    :raises TransientServiceError: that of the last attempt.
+    """
+    return Retrying(
+        retry=retry_if_exception_type(TransientServiceError),
+        wait=backoff,
+        stop=stop_before_delay(READ_TIMEOUT),
+        reraise=True,
+    )(call)

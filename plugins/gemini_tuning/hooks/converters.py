@@ -1,6 +1,8 @@
-"""Google's values into ours and back: the translating half of the hook, without any request.
+"""JSON and google-genai's types as the values of :mod:`gemini_tuning.core.resources`, and requests as google-genai's.
 
-Google's clients are imported inside functions, as in :mod:`gemini_tuning.hooks.gemini_tuning`.
+google-genai's own types read tuning jobs. What it has no type for, or drops (etags, aliases, deployments), the messages
+below validate. A ValidationError or an :class:`UnexpectedResponseError` raised here becomes a ServiceError in
+:func:`~gemini_tuning.hooks.errors.service_errors`.
 """
 
 from __future__ import annotations
@@ -9,14 +11,30 @@ import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    AliasPath,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+from pydantic.alias_generators import to_camel
 
 from gemini_tuning.core.curves import Curve
 from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.core.names import ResourceName, may_be_same_project, operation_location
 from gemini_tuning.core.resources import (
     Checkpoint,
+    DeployedModel,
+    Endpoint,
     EvaluationRun,
     JobError,
     ListedJob,
@@ -31,22 +49,21 @@ from gemini_tuning.core.resources import (
 )
 from gemini_tuning.core.text import redact, short_repr
 from gemini_tuning.core.tuning_spec import ADAPTER_SIZES, TuningJobSpec
-from gemini_tuning.hooks.errors import UnusableAnswerError, service_errors
+from gemini_tuning.hooks.errors import UnexpectedResponseError, service_errors, validation_fault
 
 if TYPE_CHECKING:
     from google.genai import types
 
-MAX_WORD = 100  # characters of a state, a phase, a finish reason
+MAX_ENUM = 100  # characters of a state, a phase, a finish reason
 MAX_TEXT = 1_000  # characters of a display name or the name of an experiment
 MAX_COUNT = 2**63
 MAX_DIGITS = 20  # of a 64-bit number with its sign
-NO_NUMBERS = ("NaN", "Infinity", "-Infinity")  # as protocol buffers write them in JSON
-# The model was stopped by a filter, not by its own end or a limit.
+MAX_METRICS = 100  # of an evaluation
+# Finish reasons of a response that a filter blocked.
 BLOCKING_FINISH_REASONS = frozenset(
     {"SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT"}
 )
-MAX_METRICS = 100  # of an evaluation
-# Where a job's own list keeps the score of each kind of metric, and what that kind is called; names it has none.
+# Fields of google.genai.types.AggregationResult with a metric's score, and our names of these metrics.
 AGGREGATED: Mapping[str, str] = {
     "bleu_metric_value": "bleu",
     "custom_code_execution_result": "custom_code_execution",
@@ -54,11 +71,245 @@ AGGREGATED: Mapping[str, str] = {
     "pointwise_metric_result": "pointwise_metric",
     "rouge_metric_value": "rouge",
 }
-EARLIEST_YEAR = 2000  # a zero time, 1970 or year 1, means that none was given
+EARLIEST_YEAR = 2000  # a zero time, 1970 or year 1, is a time that is not set
+
+# -------------------------------------------------------------------------------------------------- messages
+
+
+class Message(BaseModel):
+    """A message of the REST API's JSON. Fields that are not listed are ignored; null or empty means not set."""
+
+    model_config = ConfigDict(alias_generator=to_camel, arbitrary_types_allowed=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_unset(cls, data: Any) -> Any:
+        return {k: v for k, v in data.items() if v not in (None, "")} if isinstance(data, Mapping) else data
+
+
+def _not_bool(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError(f"{value} is not a number")
+    return value
+
+
+def _is_text(value: Any) -> str:
+    if not isinstance(value, str):  # pydantic's own str refuses half a surrogate pair
+        raise ValueError(f"{short_repr(value)} is not a text")
+    return value
+
+
+def _checkpoint_id(value: Any) -> str:
+    return checkpoint_id(value, "the response")
+
+
+def _inner(default: Any, *path: str) -> Any:
+    """Declare a field that is the value at a path; anything else than messages on the way there counts as not set."""
+    return Field(default, validation_alias=AliasPath(*path))
+
+
+def _parse(collection: str) -> Any:
+    return BeforeValidator(lambda value: ResourceName.parse(value, collection))
+
+
+EndpointName = Annotated[ResourceName, _parse("endpoints")]
+ModelName = Annotated[ResourceName, _parse("models")]
+EvaluationRunName = Annotated[ResourceName, _parse("evaluationRuns")]
+OperationName = Annotated[str, AfterValidator(lambda value: operation_location(value) and value)]
+CheckpointId = Annotated[str, BeforeValidator(_checkpoint_id)]
+Count = Annotated[int, BeforeValidator(_not_bool), Field(ge=0, lt=MAX_COUNT)]
+Step = Annotated[int, BeforeValidator(_not_bool), Field(ge=-MAX_COUNT, lt=MAX_COUNT)]
+Text = Annotated[str, BeforeValidator(_is_text), AfterValidator(lambda value: redact(value, MAX_TEXT))]
+Enum = Annotated[str, AfterValidator(lambda value: redact(value, MAX_ENUM))]
+
+
+class _Status(Message):
+    code: int = 0
+    message: Any = ""
+
+    def as_error(self) -> JobError:
+        return JobError(self.code, redact(self.message))
+
+
+class _Checkpoint(Message):
+    checkpoint_id: CheckpointId
+    epoch: Count | None = None
+    step: Count | None = None
+    endpoint: EndpointName | None = None
+
+
+class _TunedModel(Message):
+    model: ModelName | None = None
+    endpoint: EndpointName | None = None
+    checkpoints: list[_Checkpoint] = []
+
+
+class _Deployment(Message):
+    endpoint: EndpointName
+    checkpoint_id: CheckpointId | None = None
+
+
+class _Model(Message):
+    """https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.models."""
+
+    name: ModelName
+    version_id: str = ""
+    display_name: Text = ""
+    default_checkpoint_id: CheckpointId | None = None
+    checkpoints: list[_Checkpoint] = []
+    labels: dict[str, str] = {}
+    etag: str | None = Field(None, max_length=MAX_TEXT)
+    version_aliases: list[Enum] = []
+    deployed_models: list[_Deployment] = []
+    is_copy: Any = _inner(None, "modelSourceInfo", "copy")
+    original_model: ModelName | None = _inner(None, "originalModelInfo", "model")
+    version_create_time: Any = None
+
+
+class _DeployedModel(Message):
+    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9]{1,200}$")]
+    model: ModelName | None = None
+    model_version_id: str = ""
+    checkpoint_id: CheckpointId | None = None
+
+
+class _Endpoint(Message):
+    """https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.endpoints."""
+
+    name: EndpointName
+    display_name: Text = ""
+    deployed_models: list[_DeployedModel] = []
+    labels: dict[str, str] = {}
+
+
+class _Operation(Message):
+    name: OperationName
+    done: StrictBool = False
+    error: _Status | None = None
+    create_time: str | None = _inner(None, "metadata", "genericMetadata", "createTime")
+    model: ModelName | None = _inner(None, "response", "model")
+    model_version_id: str | None = _inner(None, "response", "modelVersionId")
+
+
+class _EvaluationRun(Message):
+    name: EvaluationRunName
+    state: Enum = ""
+    error: _Status | None = None
+    metrics: dict[str, Any] = _inner({}, "evaluationResults", "summaryMetrics", "metrics")
+
+
+class _Part(Message):
+    text: Annotated[str, BeforeValidator(_is_text)] = ""
+    thought: Any = None
+
+
+class _Candidate(Message):
+    parts: list[_Part] | None = _inner(None, "content", "parts")
+    finish_reason: Enum | None = None
+
+
+class _GenerateContentResponse(Message):
+    """Validating google-genai's own type takes longer than everything else that a prompt costs."""
+
+    candidates: list[_Candidate] = []
+    prompt_tokens: Count | None = _inner(None, "usageMetadata", "promptTokenCount")
+    output_tokens: Count | None = _inner(None, "usageMetadata", "candidatesTokenCount")
+    block_reason: Enum | None = _inner(None, "promptFeedback", "blockReason")
+
+
+class _Scalar(Message):
+    value: Annotated[float, BeforeValidator(_not_bool)] = 0.0
+
+
+class _MetricPoint(Message):
+    wall_time: Any = ""
+    step: Step = 0
+    scalar: _Scalar  # a series without scalars has tensors or blobs, not numbers
+
+
+class _MetricSeries(Message):
+    tensorboard_time_series_id: str = ""
+    values: list[_MetricPoint] = []
+
+
+class _PromptCount(Message):
+    int64_value: Annotated[float, BeforeValidator(_not_bool)] = 0.0
+    double_value: Annotated[float, BeforeValidator(_not_bool)] = 0.0
+
+
+class _PromptPoint(Message):
+    end_time: AwareDatetime = Field(validation_alias=AliasPath("interval", "endTime"))
+    value: _PromptCount = _PromptCount()
+
+
+class _PromptSeries(Message):
+    points: list[_PromptPoint] = []
+
+
+class _Page(Message):
+    """A page of any list; of Cloud Monitoring's time series also their points."""
+
+    next_page_token: str | None = None
+    time_series: list[_PromptSeries] = []
+    execution_errors: Any = None
+    unreachable: Any = None
+
+
+_ITEMS = TypeAdapter(list[dict[str, Any]])
+_BATCH = TypeAdapter(list[_MetricSeries])
+
+
+def page(raw: Any, field: str) -> tuple[list[dict[str, Any]], str | None]:
+    """Return the items of one page of a list, and the token of the next page."""
+    token = _Page.model_validate(raw).next_page_token
+    return _ITEMS.validate_python(raw.get(field) or []), token
+
+
+def _check_identity(name: ResourceName, requested: str | None) -> None:
+    """Refuse a response about another resource. A requested version that is no number is an alias."""
+    if requested is None:
+        return
+    expected = ResourceName.parse(requested, name.collection)
+    other_version = name.version and (expected.version or "").isdigit() and name.version != expected.version
+    if other_version or not name.is_same_resource(expected):
+        raise UnexpectedResponseError(f"the response is about {name}", field="name")
+
+
+def _name(value: Any, collection: str, field: str) -> ResourceName:
+    try:
+        return ResourceName.parse(value, collection)
+    except ValueError as error:
+        raise UnexpectedResponseError(f"unexpected value for {field}: {error}", field=field) from None
+
+
+def _text(name: ResourceName | None) -> str | None:
+    return str(name) if name else None
+
+
+def _versioned(name: ResourceName | None, version: str | None) -> ResourceName | None:
+    if name is None or name.version or not version:
+        return name
+    return _name(f"{name}@{version}", "models", "versionId")
+
+
+def _checkpoints(
+    values: Iterable[_Checkpoint], endpoints: Mapping[str | None, str] | None = None
+) -> tuple[Checkpoint, ...]:
+    found: dict[str, Checkpoint] = {}
+    for value in values:
+        identifier = value.checkpoint_id
+        if identifier in found:
+            raise UnexpectedResponseError(f"checkpoint {identifier} is in the response twice", field="checkpoints")
+        endpoint = str(value.endpoint) if value.endpoint else (endpoints or {}).get(identifier)
+        found[identifier] = Checkpoint(identifier, value.epoch, value.step, endpoint)
+    return tuple(found.values())
+
+
+# ----------------------------------------------------------------------------------------------- tuning jobs
 
 
 def create_config(spec: TuningJobSpec) -> types.CreateTuningJobConfig:
-    """Build the typed config: with a dict, google-genai drops the checkpoint to go on from without a word."""
+    """Return the typed config of a create; given a dict, google-genai silently drops the pre-tuned checkpoint."""
     from google.genai import types
 
     evaluation = None
@@ -91,103 +342,46 @@ def create_config(spec: TuningJobSpec) -> types.CreateTuningJobConfig:
 
 def _metric(number: int, metric: Any) -> types.Metric:
     from google.genai import types
-    from pydantic import ValidationError
 
     try:
         return types.Metric.model_validate(dict(metric))
     except ValidationError as error:
-        faults = "; ".join(
-            f"evaluation_metrics[{number}].{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
-            for fault in error.errors(include_url=False, include_context=False, include_input=False)
-        )
-        raise InvalidInputError(f"The tuning job was not created. {redact(faults)}.") from None
+        field = f"evaluation_metrics[{number}]"
+        raise InvalidInputError(
+            f"The tuning job was not created. {field}: {redact(validation_fault(error))}.",
+            field=field,
+            code="invalid_metric",
+        ) from None
 
 
-def _word(value: Any) -> str:
-    """Return the wire's word of an enum, or the string itself, as far as it is one."""
-    return redact(getattr(value, "value", value) or "", MAX_WORD)
+def tuning_job(job: types.TuningJob, *, requested: str | None = None, project: str | None = None) -> TuningJob:
+    """Return google-genai's tuning job as a plain value.
 
-
-def _time(value: datetime | None) -> str | None:
-    if value is None or value.year < EARLIEST_YEAR:
-        return None
-    return (value if value.tzinfo else value.replace(tzinfo=UTC)).isoformat()
-
-
-def _count(value: int | None, what: str) -> int | None:
-    if value is not None and not 0 <= value < MAX_COUNT:
-        raise UnusableAnswerError(f"the answer gives {short_repr(value)} as {what}")
-    return value
-
-
-def _name(value: Any, collection: str, what: str) -> ResourceName:
-    try:
-        return ResourceName.parse(value, collection)
-    except ValueError as error:
-        raise UnusableAnswerError(f"the answer names {what} wrongly: {error}") from None
-
-
-def _optional_name(value: Any, collection: str, what: str) -> str | None:
-    return str(_name(value, collection, what)) if value else None
-
-
-def _identity(came: ResourceName, asked: str | None) -> None:
-    """Refuse the answer to another question."""
-    if asked is None:
-        return
-    wanted = ResourceName.parse(asked, came.collection)
-    same = (came.location, came.id) == (wanted.location, wanted.id)
-    if wanted.version and came.version and wanted.version.isdigit():  # else it is an alias
-        same = same and came.version == wanted.version
-    if not same or not may_be_same_project(came.project, wanted.project):
-        raise UnusableAnswerError(f"the answer is about {came}")
-
-
-def _checkpoints(values: Sequence[Any] | None) -> tuple[Checkpoint, ...]:
-    found: dict[str, Checkpoint] = {}
-    for value in values or ():
-        try:
-            identifier = checkpoint_id(value.checkpoint_id, "a checkpoint of the answer")
-        except ValueError as error:
-            raise UnusableAnswerError(str(error)) from None
-        if identifier in found:
-            raise UnusableAnswerError(f"the answer has checkpoint {identifier} twice")
-        found[identifier] = Checkpoint(
-            identifier,
-            _count(value.epoch, f"epoch of checkpoint {identifier}"),
-            _count(value.step, f"step of checkpoint {identifier}"),
-            _optional_name(getattr(value, "endpoint", None), "endpoints", f"the endpoint of checkpoint {identifier}"),
-        )
-    return tuple(found.values())
-
-
-def tuning_job(job: types.TuningJob, *, asked: str | None = None, project: str | None = None) -> TuningJob:
-    """Return a tuning job of google-genai as our plain value.
-
-    :param asked: full name of the job that was asked for.
-    :param project: project that a new job was to be made in.
-    :raises UnusableAnswerError: when it is another one, or a name in it is no full name of the right kind.
+    :param requested: full name of the requested job.
+    :param project: where a new job was to be created.
+    :raises UnexpectedResponseError: when it is another one, or a name in it is not a full name of the right kind.
     """
-    name = _name(job.name, "tuningJobs", "the tuning job")
-    _identity(name, asked)
+    name = _name(job.name, "tuningJobs", "name")
+    _check_identity(name, requested)
     if project and not may_be_same_project(name.project, project):
-        raise UnusableAnswerError(f"the answer is about {name}")
-    tuned, done, spec = job.tuned_model, job.tuning_job_metadata, job.supervised_tuning_spec
+        raise UnexpectedResponseError(f"the response is about {name}", field="name")
+    tuned = _TunedModel.model_validate(job.tuned_model.model_dump(by_alias=True) if job.tuned_model else {})
+    done, spec = job.tuning_job_metadata, job.supervised_tuning_spec
     parameters = spec.hyper_parameters if spec else None
     return TuningJob(
         name=str(name),
-        state=short_state(_word(job.state)),
+        state=short_state(_enum(job.state)),
         display_name=redact(job.tuned_model_display_name or "", MAX_TEXT),
         base_model=redact(job.base_model or "", MAX_TEXT),
         labels=job.labels or {},
-        error=JobError(job.error.code or 0, redact(job.error.message or "")) if job.error else None,
-        phase=_word(job.tuning_job_state).removeprefix("TUNING_JOB_STATE_") or None,
-        completed_epochs=_count(done.completed_epoch_count, "epochs done") if done else None,
-        completed_steps=_count(done.completed_step_count, "steps done") if done else None,
-        epoch_count=_count(parameters.epoch_count, "epochs to do") if parameters else None,
-        model=_optional_name(tuned.model, "models", "the tuned model") if tuned else None,
-        endpoint=_optional_name(tuned.endpoint, "endpoints", "the endpoint") if tuned else None,
-        checkpoints=_checkpoints(tuned.checkpoints if tuned else None),
+        error=_job_error(job.error),
+        phase=_enum(job.tuning_job_state).removeprefix("TUNING_JOB_STATE_") or None,
+        completed_epochs=_count(done.completed_epoch_count, "completedEpochCount") if done else None,
+        completed_steps=_count(done.completed_step_count, "completedStepCount") if done else None,
+        epoch_count=_count(parameters.epoch_count, "epochCount") if parameters else None,
+        model=_text(tuned.model),
+        endpoint=_text(tuned.endpoint),
+        checkpoints=_checkpoints(tuned.checkpoints),
         training_dataset_uri=_dataset(job, "training_dataset_uri"),
         validation_dataset_uri=_dataset(job, "validation_dataset_uri"),
         experiment=redact(job.experiment, MAX_TEXT) if job.experiment else None,
@@ -199,58 +393,24 @@ def tuning_job(job: types.TuningJob, *, asked: str | None = None, project: str |
     )
 
 
-def listed_jobs(answer: Any) -> tuple[list[ListedJob], str | None]:
-    """Return the tuning jobs of one page of a list, and the token of the next page.
-
-    Jobs without a usable name are left out: nobody can wait for them.
-    """
-    found, token = page(answer, "tuningJobs")
-    return [_listed_job(raw) for raw in found if isinstance(raw.get("name"), str)], token
+def _enum(value: Any) -> str:
+    return redact(getattr(value, "value", value) or "", MAX_ENUM)
 
 
-def _listed_job(raw: Mapping[str, Any]) -> ListedJob:
-    done, checkpoints = _inside(raw, "tuningJobMetadata"), _inside(raw, "tunedModel").get("checkpoints")
-    parameters = _inside(_inside(raw, "supervisedTuningSpec"), "hyperParameters")
-    saved = [c for c in checkpoints if isinstance(c, Mapping)] if isinstance(checkpoints, list) else []
-    epochs = _whole(done.get("completedEpochCount"))
-    ends = ((_whole(c.get("epoch")), _whole(c.get("step"))) for c in saved)
-    return ListedJob(
-        id=raw["name"].rpartition("/")[2],
-        facts=(str(raw.get("state")), str(raw.get("tuningJobState")), len(saved)),
-        share=share_done(
-            _whole(parameters.get("epochCount")),
-            epochs,
-            _whole(done.get("completedStepCount")),
-            next(((epoch, step) for epoch, step in ends if epoch and step), None),
-        ),
-        start_time=_moment(raw.get("startTime")),
-        read=functools.partial(_read_listed, raw),
-    )
-
-
-def _inside(raw: Mapping[str, Any], field: str) -> Mapping[str, Any]:
-    value = raw.get(field)
-    return value if isinstance(value, Mapping) else {}
-
-
-def _moment(value: Any) -> str | None:
-    try:
-        return _time(datetime.fromisoformat(value)) if isinstance(value, str) else None
-    except ValueError:
+def _time(value: datetime | None) -> str | None:
+    if value is None or value.year < EARLIEST_YEAR:
         return None
+    return (value if value.tzinfo else value.replace(tzinfo=UTC)).isoformat()
 
 
-def _whole(value: Any) -> int | None:
-    """Return one of the numbers that come as text, as far as it is one; the whole job is checked when it is read."""
-    text = str(value) if isinstance(value, int | str) else ""
-    return int(text) if text.isdecimal() and len(text) < MAX_DIGITS else None
+def _count(value: int | None, field: str) -> int | None:
+    if value is not None and not 0 <= value < MAX_COUNT:
+        raise UnexpectedResponseError(f"unexpected value for {field}: {short_repr(value)}", field=field)
+    return value
 
 
-def _read_listed(raw: Mapping[str, Any], asked: str) -> TuningJob:
-    from google.genai import types
-
-    with service_errors("read", asked):
-        return tuning_job(types.TuningJob.model_validate(raw), asked=asked)
+def _job_error(status: Any) -> JobError | None:
+    return JobError(status.code or 0, redact(status.message or "")) if status else None
 
 
 def _dataset(job: types.TuningJob, field: str) -> str | None:
@@ -259,7 +419,7 @@ def _dataset(job: types.TuningJob, field: str) -> str | None:
 
 
 def _training_tokens(job: types.TuningJob) -> dict[str, int | None]:
-    """Return what the service counted in the training file; odd figures are left out, they are no reason to fail."""
+    """Return the service's token counts of the training file; impossible ones are left out instead of failing."""
     stats = job.tuning_data_stats.supervised_tuning_data_stats if job.tuning_data_stats else None
     if stats is None:
         return {}
@@ -277,7 +437,7 @@ def _possible(value: int | None) -> int | None:
 
 
 def _evaluation(run: types.EvaluateDatasetRun) -> EvaluationRun:
-    """Return one of a job's own list; what is odd there is left out, for the evaluation is no reason to fail a wait."""
+    """Return an evaluation of a job's own list; invalid parts are left out, because the job is usable without them."""
     output = run.evaluate_dataset_response.aggregation_output if run.evaluate_dataset_response else None
     try:
         name = str(ResourceName.parse(run.evaluation_run, "evaluationRuns"))
@@ -285,14 +445,14 @@ def _evaluation(run: types.EvaluateDatasetRun) -> EvaluationRun:
         name = None
     return EvaluationRun(
         name=name,
-        checkpoint_id=redact(run.checkpoint_id, MAX_WORD) if run.checkpoint_id else None,
+        checkpoint_id=redact(run.checkpoint_id, MAX_ENUM) if run.checkpoint_id else None,
         metrics=_aggregated(output.aggregation_results or () if output else ()),
-        error=JobError(run.error.code or 0, redact(run.error.message or "")) if run.error else None,
+        error=_job_error(run.error),
     )
 
 
 def _aggregated(results: Iterable[types.AggregationResult]) -> dict[str, float]:
-    """Return the scores of a job's own list; two metrics of a kind are numbered."""
+    """Return the scores of a job's own list by ``METRIC/AGGREGATION``; two metrics of a kind are numbered."""
     found: dict[str, float] = {}
     for result in results:
         scores = {kind: getattr(getattr(result, field, None), "score", None) for field, kind in AGGREGATED.items()}
@@ -300,41 +460,13 @@ def _aggregated(results: Iterable[types.AggregationResult]) -> dict[str, float]:
         number = _finite(score)
         if number is None or len(found) == MAX_METRICS:
             continue
-        word = _word(result.aggregation_metric)
-        same = sum(1 for name in found if name.startswith(kind) and name.endswith(f"/{word}"))
-        found[f"{kind}_{same + 1}/{word}" if same else f"{kind}/{word}"] = number
+        aggregation = _enum(result.aggregation_metric)
+        same = sum(1 for name in found if name.startswith(kind) and name.endswith(f"/{aggregation}"))
+        found[f"{kind}_{same + 1}/{aggregation}" if same else f"{kind}/{aggregation}"] = number
     return found
 
 
-def evaluation_run(raw: Any, *, asked: str) -> EvaluationRun:
-    """Return the JSON of an ``EvaluationRun`` as our plain value.
-
-    :param asked: full name of the run that was asked for.
-    :raises UnusableAnswerError: when it is another one.
-    """
-    raw = _mapping(raw, "the evaluation run")
-    name = _name(raw.get("name"), "evaluationRuns", "the evaluation run")
-    _identity(name, asked)
-    error = _mapping(raw.get("error"), "error")
-    summary = _mapping(_mapping(raw.get("evaluationResults"), "results").get("summaryMetrics"), "summary")
-    metrics = _mapping(summary.get("metrics"), "metrics")
-    return EvaluationRun(
-        name=str(name),
-        state=_word(raw.get("state")),
-        metrics=_short_names({key: number for key, value in metrics.items() if (number := _finite(value)) is not None}),
-        error=JobError(_code(error.get("code")), redact(error.get("message") or "")) if error else None,
-    )
-
-
-def _short_names(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Leave out the candidate, of which there is one: ``CANDIDATE/METRIC/AGGREGATION`` as Google's client splits it."""
-    some = dict(list(metrics.items())[:MAX_METRICS])
-    short = {"/".join(name.split("/")[-2:]): value for name, value in some.items()}
-    return {redact(name, MAX_WORD): value for name, value in (short if len(short) == len(some) else some).items()}
-
-
 def _finite(value: Any) -> float | None:
-    """Return a number of the answer, unless it is none or too big for one."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return None
     try:
@@ -344,49 +476,113 @@ def _finite(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def model(raw: Any, *, asked: str | None = None) -> Model:
-    """Return the JSON of a ``Model`` as a plain value, its name with its version.
+def evaluation_run(raw: Any, *, requested: str) -> EvaluationRun:
+    """Return the JSON of an ``EvaluationRun`` as a plain value.
 
-    :param asked: full name of the requested model.
-    :raises UnusableAnswerError: when it is another one, or has no full name or version.
+    :param requested: full name of the requested run.
+    :raises UnexpectedResponseError: when it is another one.
     """
-    raw = _mapping(raw, "the model")
-    name = _name(raw.get("name"), "models", "the model")
-    version = name.version or raw.get("versionId")
-    if not isinstance(version, str):
-        raise UnusableAnswerError(f"the answer does not tell the version of {name}")
-    name = _name(f"{name.unversioned}@{version}", "models", "the model")
-    _identity(name, asked)
-    etag, deployed = raw.get("etag"), _mappings(raw.get("deployedModels"), "deployedModels")
-    endpoints = [str(_name(entry.get("endpoint"), "endpoints", "an endpoint")) for entry in deployed]
-    original = _mapping(raw.get("originalModelInfo"), "originalModelInfo").get("model")
-    return Model(
-        name=str(name),
-        display_name=redact(raw.get("displayName") or "", MAX_TEXT),
-        default_checkpoint_id=_default(raw.get("defaultCheckpointId")),
-        checkpoints=_registered_checkpoints(raw),
-        labels=labels(raw.get("labels")),
-        etag=etag if isinstance(etag, str) and 0 < len(etag) <= MAX_TEXT else None,
-        aliases=_aliases(raw.get("versionAliases")),
-        original_model=_optional_name(original, "models", "the original"),
-        is_copy=_mapping(raw.get("modelSourceInfo"), "modelSourceInfo").get("copy") is True,
-        endpoints=tuple(dict.fromkeys(endpoints)),
-        default_endpoint=next(
-            (
-                endpoint
-                for entry, endpoint in zip(deployed, endpoints, strict=True)
-                if entry.get("checkpointId") == raw.get("defaultCheckpointId")
-            ),
-            None,
-        ),
-        create_time=_seconds(raw.get("versionCreateTime")),
+    run = _EvaluationRun.model_validate(raw)
+    _check_identity(run.name, requested)
+    scores = ((name, _finite(value)) for name, value in run.metrics.items())
+    return EvaluationRun(
+        name=str(run.name),
+        state=run.state,
+        metrics=_short_names({name: score for name, score in scores if score is not None}),
+        error=run.error.as_error() if run.error else None,
     )
 
 
-def _aliases(value: Any) -> tuple[str, ...]:
-    if not isinstance(value or [], list) or not all(isinstance(alias, str) for alias in value or []):
-        raise UnusableAnswerError(f"the answer gives {short_repr(value)} as version aliases")
-    return tuple(redact(alias, MAX_WORD) for alias in value or [])
+def _short_names(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Remove the candidate, if there is only one, from ``CANDIDATE/METRIC/AGGREGATION``."""
+    some = dict(list(metrics.items())[:MAX_METRICS])
+    short = {"/".join(name.split("/")[-2:]): value for name, value in some.items()}
+    return {redact(name, MAX_ENUM): value for name, value in (short if len(short) == len(some) else some).items()}
+
+
+def listed_jobs(raw: Any) -> tuple[list[ListedJob], str | None]:
+    """Return the tuning jobs of one page of a list, and the token of the next page.
+
+    Each job is read only as far as a poller needs it, and leniently. Jobs without a name are left out.
+    """
+    found, token = page(raw, "tuningJobs")
+    return [_listed_job(job) for job in found if isinstance(job.get("name"), str)], token
+
+
+def _listed_job(raw: Mapping[str, Any]) -> ListedJob:
+    done, checkpoints = _inside(raw, "tuningJobMetadata"), _inside(raw, "tunedModel").get("checkpoints")
+    parameters = _inside(_inside(raw, "supervisedTuningSpec"), "hyperParameters")
+    saved = [c for c in checkpoints if isinstance(c, Mapping)] if isinstance(checkpoints, list) else []
+    ends = ((_whole(c.get("epoch")), _whole(c.get("step"))) for c in saved)
+    return ListedJob(
+        id=raw["name"].rpartition("/")[2],
+        facts=(str(raw.get("state")), str(raw.get("tuningJobState")), len(saved)),
+        share=share_done(
+            _whole(parameters.get("epochCount")),
+            _whole(done.get("completedEpochCount")),
+            _whole(done.get("completedStepCount")),
+            next(((epoch, step) for epoch, step in ends if epoch and step), None),
+        ),
+        start_time=_listed_time(raw.get("startTime")),
+        read=functools.partial(_read_listed, raw),
+    )
+
+
+def _inside(raw: Mapping[str, Any], field: str) -> Mapping[str, Any]:
+    value = raw.get(field)
+    return value if isinstance(value, Mapping) else {}
+
+
+def _whole(value: Any) -> int | None:
+    """Return a 64-bit number, which JSON has as text; ``None`` for anything else."""
+    text = str(value) if isinstance(value, int | str) else ""
+    return int(text) if text.isdecimal() and len(text) < MAX_DIGITS else None
+
+
+def _listed_time(value: Any) -> str | None:
+    try:
+        return _time(datetime.fromisoformat(value)) if isinstance(value, str) else None
+    except ValueError:
+        return None
+
+
+def _read_listed(raw: Mapping[str, Any], requested: str) -> TuningJob:
+    from google.genai import types
+
+    with service_errors("read", requested):
+        return tuning_job(types.TuningJob.model_validate(raw), requested=requested)
+
+
+# ------------------------------------------------------------------------------ models, endpoints, operations
+
+
+def model(raw: Any, *, requested: str | None = None) -> Model:
+    """Return the JSON of a ``Model`` as a plain value, its name with its version.
+
+    :param requested: full name of the requested model.
+    :raises UnexpectedResponseError: when it is another one or has no version.
+    """
+    read = _Model.model_validate(raw)
+    name = _versioned(read.name, read.version_id) or read.name
+    if not name.version:
+        raise UnexpectedResponseError(f"the response has no version of {name}", field="versionId")
+    _check_identity(name, requested)
+    # Of a checkpoint that is deployed more than once, the endpoint listed first.
+    endpoints = {each.checkpoint_id: str(each.endpoint) for each in reversed(read.deployed_models)}
+    return Model(
+        name=str(name),
+        display_name=read.display_name,
+        default_checkpoint_id=read.default_checkpoint_id,
+        checkpoints=_checkpoints(read.checkpoints, endpoints),
+        labels=read.labels,
+        etag=read.etag,
+        aliases=tuple(read.version_aliases),
+        original_model=_text(read.original_model),
+        is_copy=read.is_copy is True,
+        endpoints=tuple(dict.fromkeys(str(each.endpoint) for each in read.deployed_models)),
+        default_endpoint=endpoints.get(read.default_checkpoint_id),
+        create_time=_seconds(read.version_create_time),
+    )
 
 
 def _seconds(value: Any) -> float | None:
@@ -397,164 +593,100 @@ def _seconds(value: Any) -> float | None:
         return None
 
 
-def models(answer: Any) -> tuple[list[Model], str | None]:
+def models(raw: Any) -> tuple[list[Model], str | None]:
     """Return the models of one page of a list, and the token of the next page."""
-    found, token = page(answer, "models")
-    return [model(raw) for raw in found], token
+    found, token = page(raw, "models")
+    return [model(each) for each in found], token
 
 
-def _registered_checkpoints(raw: Mapping[str, Any]) -> tuple[Checkpoint, ...]:
-    """Return the checkpoints of a model; of one that is deployed more than once, with the endpoint named first."""
-    endpoints: dict[str, Any] = {}
-    for deployed in _mappings(raw.get("deployedModels"), "deployedModels"):
-        endpoints.setdefault(str(deployed.get("checkpointId")), deployed.get("endpoint"))
-    return _checkpoints(
-        [
-            SimpleNamespace(
-                checkpoint_id=found.get("checkpointId"),
-                epoch=_number_of(found.get("epoch"), "an epoch"),
-                step=_number_of(found.get("step"), "a step"),
-                endpoint=endpoints.get(str(found.get("checkpointId"))),
-            )
-            for found in _mappings(raw.get("checkpoints"), "checkpoints")
-        ]
+def endpoint(raw: Any, *, requested: str) -> Endpoint:
+    """Return the JSON of an ``Endpoint`` as a plain value.
+
+    :param requested: full name of the requested endpoint.
+    :raises UnexpectedResponseError: when it is another one.
+    """
+    read = _Endpoint.model_validate(raw)
+    _check_identity(read.name, requested)
+    deployed = (
+        DeployedModel(each.id, _versioned(each.model, each.model_version_id), each.checkpoint_id)
+        for each in read.deployed_models
     )
+    return Endpoint(str(read.name), read.display_name, tuple(deployed), read.labels)
 
 
-def labels(value: Any) -> dict[str, str]:
-    """Return labels; they are written back whole, so what is none of them must not get lost unseen."""
-    found = _mapping(value, "labels")
-    if odd := [key for key, text in found.items() if not isinstance(text, str)]:
-        raise UnusableAnswerError(f"the answer gives {short_repr(found[odd[0]])} as the label {short_repr(odd[0])}")
-    return dict(found)
+def operation(raw: Any, *, requested: str | None = None) -> Operation:
+    """Return the JSON of a long-running operation as a plain value, its model with the version.
 
-
-def _default(value: Any) -> str | None:
-    try:
-        return checkpoint_id(value, "the default of the answer") if value else None
-    except ValueError as error:
-        raise UnusableAnswerError(str(error)) from None
-
-
-def operation_name(value: Any) -> str:
-    """Return the full name of a long-running operation, as the service gave it.
-
-    :raises UnusableAnswerError: when it is none.
+    :param requested: full name of the requested operation.
+    :raises UnexpectedResponseError: when it is another one.
     """
-    try:
-        operation_location(value)
-    except ValueError as error:
-        raise UnusableAnswerError(f"the answer names the operation wrongly: {error}") from None
-    return str(value)
+    read = _Operation.model_validate(raw)
+    if requested and read.name.rpartition("/")[2] != requested.rpartition("/")[2]:
+        raise UnexpectedResponseError(f"the response is about {read.name}", field="name")
+    error = read.error.as_error() if read.done and read.error else None
+    created = _versioned(read.model, read.model_version_id) if read.done and not error else None
+    return Operation(read.name, read.done, error, _text(created), read.create_time)
 
 
-def started_operation(raw: Any) -> str:
-    """Return the name of an operation that was just started, from its JSON.
+def copy_operation(raw: Any, *, requested: str | None = None) -> Operation:
+    """Like :func:`operation` for a copy, which has created a model once it is done without an error."""
+    found = operation(raw, requested=requested)
+    if found.done and not found.error and not found.model:
+        raise UnexpectedResponseError("the response names no copy", field="response.model")
+    return found
 
-    :raises UnusableAnswerError: when it is none.
+
+def copy_operations(raw: Any) -> tuple[list[Operation], str | None]:
+    """Return the copies of one page of operations, and the token of the next page."""
+    found, token = page(raw, "operations")
+    kinds = [str(_inside(each, "metadata").get("@type", "CopyModel")) for each in found]
+    return [copy_operation(each) for each, kind in zip(found, kinds, strict=True) if "CopyModel" in kind], token
+
+
+def last_prompt(raw: Any) -> tuple[float | None, str | None]:
+    """Return the end of the latest period with prompts in one page of time series, and the token of the next page.
+
+    :returns: seconds since 1970 (UTC); ``None`` without a prompt.
+    :raises UnexpectedResponseError: also when the service marks the page as incomplete.
     """
-    return operation_name(_mapping(raw, "the operation").get("name"))
+    read = _Page.model_validate(raw)
+    if read.execution_errors or read.unreachable:
+        raise UnexpectedResponseError("the time series are incomplete", field="executionErrors")
+    points = (point for series in read.time_series for point in series.points)
+    ends = [each.end_time.timestamp() for each in points if each.value.int64_value or each.value.double_value]
+    return max(ends, default=None), read.next_page_token
 
 
-def operation(raw: Any, *, asked: str | None = None) -> Operation:
-    """Return the JSON of a copy's ``google.longrunning.Operation`` as our plain value, the model with its version.
+# --------------------------------------------------------------------------------------------------- prompts
 
-    :param asked: full name of the operation that was asked for.
-    :raises UnusableAnswerError: when it is another one, or is done without an error and names no model.
+
+def model_response(raw: Any, latency: float) -> ModelResponse:
+    """Return the JSON of a ``GenerateContentResponse`` as a plain value; thoughts are not part of its text.
+
+    :param latency: seconds until the response was complete.
     """
-    raw = _mapping(raw, "the operation")
-    name = operation_name(raw.get("name"))
-    if asked and name.rpartition("/")[2] != asked.rpartition("/")[2]:
-        raise UnusableAnswerError(f"the answer is about {name}")
-    generic = _mapping(_mapping(raw.get("metadata"), "metadata").get("genericMetadata"), "metadata")
-    created = generic.get("createTime")
-    create_time = created if isinstance(created, str) else None
-    if raw.get("done") is not True:
-        return Operation(name, create_time=create_time)
-    if error := _mapping(raw.get("error"), "error"):
-        failure = JobError(_code(error.get("code")), redact(error.get("message") or ""))
-        return Operation(name, done=True, error=failure, create_time=create_time)
-    response = _mapping(raw.get("response"), "response")
-    model, version = response.get("model"), response.get("modelVersionId")
-    if isinstance(model, str) and version and "@" not in model:
-        model = f"{model}@{version}"
-    return Operation(name, done=True, model=str(_name(model, "models", "the copy")), create_time=create_time)
-
-
-def operations(answer: Any) -> tuple[list[Operation], str | None]:
-    """Return the operations of one page of a list, and the token of the next page.
-
-    Operations that made something else than a model are left out.
-    """
-    found, token = page(answer, "operations")
-    return [operation(raw) for raw in found if _is_of_a_copy(raw)], token
-
-
-def _is_of_a_copy(raw: Any) -> bool:
-    metadata = raw.get("metadata") if isinstance(raw, Mapping) else None
-    kind = metadata.get("@type") if isinstance(metadata, Mapping) else None
-    return kind is None or "CopyModel" in str(kind)
-
-
-def _mapping(value: Any, what: str) -> Mapping[str, Any]:
-    if value is None:
-        return {}
-    if not isinstance(value, Mapping):
-        raise UnusableAnswerError(f"the answer gives {short_repr(value)} as {what}")
-    return value
-
-
-def _code(value: Any) -> int:
-    return value if isinstance(value, int) else 0
-
-
-def answer(raw: Any, latency: float) -> ModelResponse:
-    """Return the JSON of a ``GenerateContentResponse`` as our plain value.
-
-    :param latency: seconds the whole answer took.
-    """
-    raw = _mapping(raw, "the answer")
-    candidate = next(iter(_mappings(raw.get("candidates"), "candidates")), {})
-    usage = _mapping(raw.get("usageMetadata"), "usageMetadata")
-    finish_reason = _word(candidate.get("finishReason")) or None
-    blocked = _word(_mapping(raw.get("promptFeedback"), "promptFeedback").get("blockReason")) or None
+    read = _GenerateContentResponse.model_validate(raw)
+    candidate = read.candidates[0] if read.candidates else _Candidate()
+    blocked = candidate.finish_reason if candidate.finish_reason in BLOCKING_FINISH_REASONS else None
     return ModelResponse(
-        text=_text(_mapping(candidate.get("content"), "content")),
+        text="".join(part.text for part in candidate.parts or () if part.thought is not True),
         latency=latency,
-        finish_reason=finish_reason,
-        prompt_tokens=_number_of(usage.get("promptTokenCount"), "tokens of the prompt"),
-        output_tokens=_number_of(usage.get("candidatesTokenCount"), "tokens of the answer"),
-        blocked=blocked or (finish_reason if finish_reason in BLOCKING_FINISH_REASONS else None),
+        finish_reason=candidate.finish_reason,
+        prompt_tokens=read.prompt_tokens,
+        output_tokens=read.output_tokens,
+        blocked=read.block_reason or blocked,
     )
 
 
-def to_be_continued(raw: Any) -> bool:
-    """Return whether the JSON of a ``GenerateContentResponse`` is one piece of a long answer."""
+def has_continuation(raw: Any) -> bool:
+    """Whether the JSON of a ``GenerateContentResponse`` is only one part of a long response."""
     candidates = raw.get("candidates") if isinstance(raw, Mapping) else None
     first = candidates[0] if isinstance(candidates, list) and candidates else None
     return isinstance(first, Mapping) and bool(first.get("continuationToken"))
 
 
-def _text(content: Mapping[str, Any]) -> str:
-    """Return what was said, without what the model thought before."""
-    parts = _mappings(content.get("parts"), "parts")
-    texts = [part["text"] for part in parts if part.get("text") is not None and part.get("thought") is not True]
-    if odd := [text for text in texts if not isinstance(text, str)]:
-        raise UnusableAnswerError(f"the answer gives {short_repr(odd[0])} as a text")
-    return "".join(texts)
-
-
-def _number_of(value: Any, what: str) -> int | None:
-    if value is None:
-        return None
-    number = _whole(value)
-    if number is None or isinstance(value, bool):
-        raise UnusableAnswerError(f"the answer gives {short_repr(value)} as {what}")
-    return _count(number, what)
-
-
 def contents(turns: str | Sequence[Mapping[str, Any]]) -> types.Content | list[types.Content]:
-    """Return a prompt as google-genai wants it; a list of one takes it thirty times as long to look at.
+    """Return a prompt for google-genai, which processes a list of one turn thirty times slower than the turn itself.
 
     :param turns: one text, or ``{"role", "parts": [{"text"} or {"file_uri", "mime_type"}]}``.
     """
@@ -562,8 +694,8 @@ def contents(turns: str | Sequence[Mapping[str, Any]]) -> types.Content | list[t
 
     if isinstance(turns, str):
         turns = [{"role": "user", "parts": [{"text": turns}]}]
-    made = [types.Content(role=turn["role"], parts=[_part(part) for part in turn["parts"]]) for turn in turns]
-    return made[0] if len(made) == 1 else made
+    prompt = [types.Content(role=turn["role"], parts=[_part(part) for part in turn["parts"]]) for turn in turns]
+    return prompt[0] if len(prompt) == 1 else prompt
 
 
 def _part(part: Mapping[str, Any]) -> types.Part:
@@ -575,106 +707,63 @@ def _part(part: Mapping[str, Any]) -> types.Part:
 
 
 def content(turn: Mapping[str, Any]) -> types.Content:
-    """Return one turn, in the API's JSON, as google-genai wants it.
+    """Return one turn, in the API's JSON, as google-genai's type.
 
-    :raises InvalidInputError: when it has a field that there is not.
+    :raises InvalidInputError: when it has an unknown field or value.
     """
     from google.genai import types
-    from pydantic import ValidationError
 
     try:
         return types.Content.model_validate(turn)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        raise InvalidInputError(redact(f"{'.'.join(map(str, first['loc']))}: {first['msg']}")) from None
+        raise InvalidInputError(redact(validation_fault(error)), field="contents", code="invalid_content") from None
 
 
-def token_count(answer: types.CountTokensResponse) -> int:
-    """Return how many tokens were counted.
+def token_count(response: types.CountTokensResponse) -> int:
+    """Return the number of tokens.
 
-    :raises UnusableAnswerError: when the answer does not say.
+    :raises UnexpectedResponseError: when the response has none.
     """
-    if answer.total_tokens is None:
-        raise UnusableAnswerError("the answer has no totalTokens")
-    return _count(answer.total_tokens, "tokens") or 0
+    if response.total_tokens is None:
+        raise UnexpectedResponseError("the response has no totalTokens", field="totalTokens")
+    return _count(response.total_tokens, "totalTokens") or 0
+
+
+# --------------------------------------------------------------------------------------- objects and metrics
 
 
 def object_version(blob: Any) -> ObjectVersion:
-    """Read what Cloud Storage's client has read of an object; what it hands on is the service's, of any type."""
+    """Return the version of an object; Cloud Storage's client does not validate the fields of its response."""
     generation, size, checksum = blob.generation, blob.size, blob.crc32c
     if not isinstance(generation, int) or not isinstance(size, int) or not isinstance(checksum, str):
-        raise UnusableAnswerError(
+        raise UnexpectedResponseError(
             f"an object with the generation {short_repr(generation)} and the CRC32C {short_repr(checksum)}"
         )
-    return ObjectVersion(generation, size, checksum[:MAX_WORD])
+    return ObjectVersion(generation, size, checksum[:MAX_ENUM])
 
 
-def page(answer: Any, field: str) -> tuple[list[Mapping[str, Any]], str | None]:
-    """Return what one page of a list has, and the token of the next page."""
-    if not isinstance(answer, Mapping):
-        raise UnusableAnswerError(f"the answer gives {short_repr(answer)} as a list")
-    token = answer.get("nextPageToken") or None
-    if not isinstance(token, str | None):
-        raise UnusableAnswerError(f"the answer gives {short_repr(token)} as nextPageToken")
-    return _mappings(answer.get(field), field), token
+def tensorboard_of(experiment: Any) -> ResourceName | None:
+    """Return the TensorBoard of an experiment in the API's JSON."""
+    board = _inside(experiment, "metadata").get("backing_tensorboard_resource")
+    return _name(board, "tensorboards", "metadata.backing_tensorboard_resource") if board else None
 
 
-def _mappings(value: Any, what: str) -> list[Mapping[str, Any]]:
-    if not isinstance(value or [], list):
-        raise UnusableAnswerError(f"the answer gives {short_repr(value)} as {what}")
-    return [_mapping(item, f"one of {what}") for item in value or []]
-
-
-def tensorboard_of(context: Any) -> str | None:
-    """Return the TensorBoard that an experiment, in the API's JSON, names."""
-    metadata = _mapping(_mapping(context, "the experiment").get("metadata"), "metadata")
-    board = metadata.get("backing_tensorboard_resource")
-    if not board:
-        return None
-    return str(_name(board, "tensorboards", "the TensorBoard"))
-
-
-def series_data(answer: Any) -> dict[str, Curve]:
+def curves(batch: Any) -> dict[str, Curve]:
     """Return the curves of a batch read by the ids of their time series."""
-    found = _mappings(_mapping(answer, "the metrics").get("timeSeriesData"), "timeSeriesData")
-    return {str(data.get("tensorboardTimeSeriesId")): _curve(data) for data in found}
+    series = _BATCH.validate_python(batch.get("timeSeriesData") or [])
+    return {each.tensorboard_time_series_id: _curve(each) for each in series}
 
 
-def one_series(answer: Any) -> Curve:
+def curve(response: Any) -> Curve:
     """Return the curve of a read of one time series."""
-    return _curve(_mapping(_mapping(answer, "the metric").get("timeSeriesData"), "timeSeriesData"))
+    return _curve(_MetricSeries.model_validate(response.get("timeSeriesData") or {}))
 
 
-def _curve(data: Mapping[str, Any]) -> Curve:
-    """Return the scalars of a time series, in the order in which they were written."""
-    points = _mappings(data.get("values"), "values")
-    if any(point.get("scalar") is None for point in points):
-        raise UnusableAnswerError(f"the answer gives {short_repr(data.get('valueType'))} as a metric, not numbers")
-    written = sorted(points, key=lambda point: written_at(point.get("wallTime")))
-    scalars = ((point.get("step"), _mapping(point["scalar"], "a scalar").get("value")) for point in written)
-    return Curve.of((_step(step), _number(value)) for step, value in scalars)
+def _curve(data: _MetricSeries) -> Curve:
+    written = sorted(data.values, key=lambda point: sortable_time(point.wall_time))
+    return Curve.of((point.step, point.scalar.value) for point in written)
 
 
-def written_at(value: Any) -> str:
+def sortable_time(value: Any) -> str:
     """Return a time of the API so that times sort; their fractions of a second differ in length."""
     return str(value or "").rstrip("Z")
-
-
-def _step(value: Any) -> int:
-    """Return a 64-bit number, which JSON has as a text; nothing stands for zero."""
-    text = str(0 if value is None else value)
-    if len(text) > MAX_DIGITS or not text.removeprefix("-").isascii() or not text.removeprefix("-").isdigit():
-        raise UnusableAnswerError(f"the answer gives {short_repr(value)} as a step")
-    return int(text)
-
-
-def _number(value: Any) -> float:
-    """Return a float, which JSON has as a text where it is none: NaN, Infinity; nothing stands for zero."""
-    if value in NO_NUMBERS:
-        return float(value)
-    if not isinstance(value, int | float | None) or isinstance(value, bool):
-        raise UnusableAnswerError(f"the answer gives {short_repr(value)} as a metric, not a number")
-    try:
-        return float(value or 0)
-    except OverflowError:
-        raise UnusableAnswerError(f"the answer gives {short_repr(value)} as a metric") from None

@@ -1,6 +1,6 @@
-"""Google's errors into ours: with the resource, the status, the service's own words, and whether a retry can help.
+"""Errors of Google's clients as exceptions of this package: resource, HTTP status, service message, retryable or not.
 
-Google's clients are imported inside functions, as in :mod:`gemini_tuning.hooks.gemini_tuning`.
+Google's clients are imported inside functions, as in :mod:`gemini_tuning.hooks.base`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from airflow.sdk.exceptions import AirflowException
+from pydantic import ValidationError
 
-from gemini_tuning.core import text
 from gemini_tuning.core.exceptions import (
     CreateOutcomeUnknownError,
     GeminiTuningError,
@@ -21,38 +21,45 @@ from gemini_tuning.core.exceptions import (
     ServiceError,
     TransientServiceError,
 )
+from gemini_tuning.core.text import redact, short_repr, shorten
 
 MAX_RETRY_AFTER = 3600.0  # seconds
-MAX_STATUS = 100  # characters of a status word
-NOT_IMPLEMENTED = 501  # the one 5xx that says for good that nothing was done
-_REQUEST = re.compile(r"\A[A-Z]+ https?://\S+: ")  # what google-api-core puts before the service's words
-NEXT_STEPS: Mapping[int, str] = {
-    400: "Correct the request; repeating it cannot help.",
+MAX_STATUS = 100  # characters
+MAX_PATH = 200  # characters of a field's path
+NOT_IMPLEMENTED = 501  # the only permanent 5xx
+_REQUEST = re.compile(r"\A[A-Z]+ https?://\S+: ")  # google-api-core puts it before the service's message
+HINTS: Mapping[int, str] = {
+    400: "Correct the request; a retry cannot succeed.",
     401: "Check the credentials of the Airflow connection.",
     403: "Grant the connection's account the missing role (roles/aiplatform.user; for files in Cloud Storage "
     "roles/storage.objectViewer to read, roles/storage.objectUser to write).",
     404: "Check the name, its project and its location.",
-    429: "The project's quota is used up for now; try later or ask for more.",
+    429: "The project's quota is used up; retry later or request a higher quota.",
 }
 
 
-class UnusableAnswerError(ValueError):
-    """What the service answered cannot be what was asked for; the message says what came back."""
+class UnexpectedResponseError(GeminiTuningError):
+    """A response that cannot be the answer to the request. :func:`service_errors` turns it into a ServiceError."""
 
 
 @contextmanager
 def service_errors(action: str, resource: str) -> Iterator[None]:
-    """Turn whatever the clients raise into one of our exceptions; Airflow's and our own pass unchanged.
+    """Turn whatever Google's clients raise into a ServiceError; Airflow's and this package's errors pass unchanged.
 
-    Google's clients take an answer apart before they know that it is one: for garbage they raise anything from
-    AttributeError to RecursionError.
+    Google's clients parse a response before they know that it is valid: garbage raises anything from AttributeError to
+    RecursionError.
+
+    :param action: the verb of the message, for example ``get``.
+    :param resource: full name or address.
     """
     try:
         yield
+    except UnexpectedResponseError as error:
+        raise _service_error(error, action, resource) from None
     except (AirflowException, GeminiTuningError, ImportError):
         raise
     except Exception as error:
-        raise _translate(error, action, resource) from (error if _is_printable(error) else None)
+        raise _service_error(error, action, resource) from (error if _is_printable(error) else None)
 
 
 @contextmanager
@@ -65,50 +72,50 @@ def creating(resource: str) -> Iterator[None]:
         if isinstance(error, NotSentError) or _is_refusal(error.code):
             raise
         raise CreateOutcomeUnknownError(
-            f"{error} The request was sent once and may have taken effect: look for the {resource} before you send it "
-            "again.",
+            f"{error} The request was sent once and may have taken effect.",
             resource=resource,
             code=error.code,
+            hint=f"Search for the {resource} before you send it again.",
             status=error.status,
             service_message=error.service_message,
         ) from error
 
 
 def _is_printable(error: BaseException | None) -> bool:
-    """Whether the task's log may show what led to an error: nothing in it is huge or holds a secret."""
+    """Whether the task's log may show the causes of an error: none of them is huge or contains a secret."""
     while error is not None:
-        if text.redact(str(error)) != str(error):
+        if redact(str(error)) != str(error):
             return False
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return True
 
 
 def _is_refusal(code: int) -> bool:
-    """Only a clear refusal proves that nothing was made: 400 or 429 is one; a 5xx, a 201 or no usable answer is not."""
+    """Whether a status proves that nothing was created: 400 or 429 does, a 5xx or an unreadable response does not."""
     return (400 <= code < 500 and code not in (408, 499)) or code == NOT_IMPLEMENTED
 
 
-def _translate(error: Exception, action: str, resource: str) -> PermanentServiceError | TransientServiceError:
-    code, status, words = _api_error(error) or _transport_error(error)
-    status, message = text.redact(status, MAX_STATUS), text.redact(words)
+def _service_error(error: Exception, action: str, resource: str) -> ServiceError:
+    code, status, details = _api_error(error) or _transport_error(error)
+    status, message = redact(status, MAX_STATUS), redact(details)
     transient = code in (0, 408, 429) or (code >= 500 and code != NOT_IMPLEMENTED)
-    kind: type[TransientServiceError | PermanentServiceError] = PermanentServiceError
+    kind: type[ServiceError] = PermanentServiceError
     if transient:
-        kind = NotSentError if action == "create" and _never_left(error) else TransientServiceError
-    label = f"{code} {status}".strip() if code else "no usable answer"
-    step = NEXT_STEPS.get(code, "A later try may succeed." if transient else "Look at the service's message.")
+        kind = NotSentError if action == "create" and _was_not_sent(error) else TransientServiceError
+    label = f"{code} {status}".strip() if code else "no usable response"
     return kind(
-        f"Could not {action} {resource}: {label}: {message.rstrip('.')}. {step}",
+        f"Could not {action} {resource}: {label}: {message.rstrip('.')}.",
         resource=resource,
         code=code,
+        hint=HINTS.get(code, "A retry may succeed." if transient else "See the service's message."),
         status=status,
         service_message=message,
         retry_after=_retry_after(error),
     )
 
 
-def _never_left(error: Exception) -> bool:
-    """Whether a request cannot have reached the service: there was no token for it, or no connection."""
+def _was_not_sent(error: Exception) -> bool:
+    """Whether a request cannot have reached the service, because no token or no connection could be obtained."""
     import httpx
     from google.auth.exceptions import GoogleAuthError
     from requests.exceptions import ConnectionError as RequestsConnectionError
@@ -120,7 +127,7 @@ def _never_left(error: Exception) -> bool:
 
 
 def _retry_after(error: Exception) -> float | None:
-    """Return the seconds of a Retry-After header; its other form, a date, is not used by Google."""
+    """Return the seconds of a Retry-After header. Google does not use its other form, a date."""
     headers = getattr(getattr(error, "response", None), "headers", None) or {}
     try:
         seconds = float(headers.get("retry-after") or headers.get("Retry-After") or "")
@@ -130,7 +137,7 @@ def _retry_after(error: Exception) -> float | None:
 
 
 def _api_error(error: Exception) -> tuple[int, str, str] | None:
-    """Return code, status word and message of an error that the service answered with."""
+    """Return HTTP status, canonical status and message of an error response; ``None`` for any other error."""
     from google.api_core.exceptions import GoogleAPICallError
     from google.genai.errors import APIError
 
@@ -143,20 +150,31 @@ def _api_error(error: Exception) -> tuple[int, str, str] | None:
 
 
 def _transport_error(error: Exception) -> tuple[int, str, str]:
-    """Return the same for no answer, an answer that can't be read, and credentials that were refused."""
+    """Return the same for a missing or unreadable response, and for credentials that were refused."""
     import aiohttp
     import httpx
     import requests
     from google.auth.exceptions import GoogleAuthError, TransportError
 
     if isinstance(error, GoogleAuthError):
-        if error.retryable or isinstance(error, TransportError):  # google-auth calls its lost connections final
+        if error.retryable or isinstance(error, TransportError):  # google-auth marks lost connections as permanent
             return 0, "", f"no token: {error}"
         return 401, "UNAUTHENTICATED", f"no token for these credentials: {error}"
-    misspelt = (httpx.UnsupportedProtocol, httpx.InvalidURL, aiohttp.InvalidURL, requests.exceptions.InvalidURL,
-                requests.exceptions.MissingSchema)  # fmt: skip
-    if isinstance(error, misspelt):
+    invalid_url = (httpx.UnsupportedProtocol, httpx.InvalidURL, aiohttp.InvalidURL, requests.exceptions.InvalidURL,
+                   requests.exceptions.MissingSchema)  # fmt: skip
+    if isinstance(error, invalid_url):
         return 400, "", f"the address cannot be used: {error}"
-    if isinstance(error, UnusableAnswerError):
+    if isinstance(error, ValidationError):
+        return 0, "", validation_fault(error)
+    if isinstance(error, UnexpectedResponseError):
         return 0, "", str(error)
     return 0, "", f"{type(error).__name__}: {error}"
+
+
+def validation_fault(error: ValidationError) -> str:
+    """Return the first fault that pydantic found: the field's path, the value and the reason."""
+    fault = error.errors(include_url=False)[0]
+    path = shorten(".".join(map(str, fault["loc"])), MAX_PATH) or "the response"
+    cause = fault.get("ctx", {}).get("error")
+    reason = str(cause) if isinstance(cause, Exception) else f"{short_repr(fault['input'])} ({fault['msg']})"
+    return f"unexpected value for {path}: {reason}"

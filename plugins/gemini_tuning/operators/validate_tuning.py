@@ -184,7 +184,7 @@ class GeminiValidateTuningOperator(CostEstimateMixin):
         """Add the files that examples name and that can't be used to the problems of a dataset."""
         if not report.files:
             return
-        unusable, late = self.hook.missing_objects(list(report.files), patience=FILES_PATIENCE)
+        unusable, late = self.hook.missing_objects(list(report.files), timeout=FILES_PATIENCE)
         for uri, number in sorted(report.files.items(), key=lambda file: file[1]):
             if uri in unusable:
                 report.add_problem("file", f"line {number}: {short_repr(uri)} {unusable[uri]}")

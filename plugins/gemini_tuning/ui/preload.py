@@ -19,7 +19,7 @@ MODULES = (
 )
 
 # google-genai builds the pydantic validators of its response types at their first use.
-RESPONSE_TYPES = ("GenerateContentResponse", "ListTuningJobsResponse", "Model", "TuningJob")
+RESPONSE_TYPES = ("GenerateContentResponse", "ListTuningJobsResponse", "TuningJob")
 
 
 def preload() -> None:
@@ -28,7 +28,7 @@ def preload() -> None:
         importlib.import_module(module)
     from google.genai import types
 
-    from gemini_tuning.hooks.clients import tls
+    from gemini_tuning.hooks.base import tls
 
     for name in RESPONSE_TYPES:
         getattr(types, name).model_rebuild()

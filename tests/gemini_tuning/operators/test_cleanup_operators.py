@@ -12,10 +12,10 @@ from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.comms import HITLDetailRequestResult
 from support import LOCATION, TaskStateStore, context, finished_job
 
+from gemini_tuning.core import retry
 from gemini_tuning.core.copy_spec import ModelCopySpec
 from gemini_tuning.core.exceptions import CleanupError, InvalidInputError, TransientServiceError
-from gemini_tuning.hooks import clients
-from gemini_tuning.hooks import endpoints as endpoints_module
+from gemini_tuning.hooks import endpoints
 from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
 from gemini_tuning.operators import GeminiApproveCleanupOperator, GeminiCleanupOperator, GeminiPlanCleanupOperator
 from gemini_tuning.registry.cleanup_plan import CleanupPlan
@@ -166,14 +166,14 @@ def test_a_metric_that_nobody_has_written_yet_shows_no_prompt(vertex, job):
 
 
 def test_a_monitoring_that_is_away_fails_the_plan(vertex, job, monkeypatch):
-    monkeypatch.setattr(clients, "READ_PATIENCE", 0.0)
+    monkeypatch.setattr(retry, "READ_TIMEOUT", 0.0)
     vertex.faults([{"path": "timeSeries", "status": 503}])
     with pytest.raises(TransientServiceError, match=r"read the traffic of .*503"):
         plan(job)
 
 
 def test_traffic_of_many_pages_is_read_to_the_end(vertex, job, monkeypatch):
-    monkeypatch.setattr(endpoints_module, "POINTS_ON_A_PAGE", 1)
+    monkeypatch.setattr(endpoints, "POINTS_PER_PAGE", 1)
     first = job.checkpoints[0].endpoint
     for _ in range(2):
         ask(first)

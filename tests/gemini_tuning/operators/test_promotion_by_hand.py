@@ -4,6 +4,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowSkipException
 from support import TaskStateStore, context, finished_job
 
+from gemini_tuning.core import retry
 from gemini_tuning.core.exceptions import (
     CheckpointError,
     InvalidInputError,
@@ -11,7 +12,6 @@ from gemini_tuning.core.exceptions import (
     TransientServiceError,
 )
 from gemini_tuning.core.labels import BEFORE, PROMOTED
-from gemini_tuning.hooks import clients
 from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
 from gemini_tuning.operators import (
     GeminiGatePromotionOperator,
@@ -91,7 +91,7 @@ def test_default_and_record_are_set_at_once_and_other_labels_stay(vertex, job):
 
 def test_a_death_after_the_change_loses_neither_record_nor_what_was_before(vertex, job, monkeypatch):
     """The answer never comes, the task dies; the next try must not take what it finds for what was before."""
-    monkeypatch.setattr(clients, "READ_PATIENCE", 0.01)
+    monkeypatch.setattr(retry, "READ_TIMEOUT", 0.0)
     store = TaskStateStore()
     vertex.faults([{**PATCH, "drop": "after", "times": 1}])
     with pytest.raises(TransientServiceError):
@@ -104,7 +104,7 @@ def test_a_death_after_the_change_loses_neither_record_nor_what_was_before(verte
 
 
 def test_a_death_before_the_change_leaves_the_older_record_whole(vertex, job, monkeypatch):
-    monkeypatch.setattr(clients, "READ_PATIENCE", 0.01)
+    monkeypatch.setattr(retry, "READ_TIMEOUT", 0.0)
     set_default(job, "1")
     store = TaskStateStore()
     vertex.faults([{**PATCH, "drop": "before", "times": 1}])

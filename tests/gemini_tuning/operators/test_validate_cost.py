@@ -239,8 +239,8 @@ def test_files_that_are_not_there_are_named_by_the_line_that_names_them_first(ve
     vertex.put_object("gs://bucket/files.jsonl", "\n".join(map(of_file, uris)))
     said = refused(vertex, training_dataset_uri="gs://bucket/files.jsonl")
     assert said == (
-        "Dataset gs://bucket/files.jsonl has 3 problem(s): line 2: 'gs://bucket/a b.png' is not there (404); "
-        "line 4: 'gs://absent/c.png' is not there (404); line 6: 'gs://UPPER/d.png' is not the address of an object. "
+        "Dataset gs://bucket/files.jsonl has 3 problem(s): line 2: 'gs://bucket/a b.png' does not exist (404); "
+        "line 4: 'gs://absent/c.png' does not exist (404); line 6: 'gs://UPPER/d.png' is not the address of an object. "
         "Nothing was created. Correct the file and run again."
     )
 
@@ -263,7 +263,7 @@ def test_files_that_may_not_be_read_are_a_problem_in_the_services_words(vertex):
     vertex.put_object("gs://bucket/files.jsonl", of_file("gs://bucket/secret.png"))
     vertex.faults([{"method": "GET", "path": "/o/secret.png", "status": 403, "message": "No storage.objects.get."}])
     said = refused(vertex, training_dataset_uri="gs://bucket/files.jsonl")
-    assert "line 1: 'gs://bucket/secret.png' can't be looked at: 403 " in said
+    assert "line 1: 'gs://bucket/secret.png' cannot be checked: 403 " in said
     assert "No storage.objects.get." in said
 
 

@@ -11,7 +11,7 @@ from support import LOCATION, LONG, SPEC, context, fill, finished_job, use_conne
 
 from gemini_tuning.core.copy_spec import ModelCopySpec
 from gemini_tuning.core.exceptions import PermanentServiceError, TuningJobError
-from gemini_tuning.hooks import clients
+from gemini_tuning.hooks import base
 from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
 from gemini_tuning.sensors.tuning_job import GeminiTuningJobSensor
 from gemini_tuning.triggers import waiting as triggers
@@ -136,7 +136,7 @@ def test_at_the_deadline_the_job_is_cancelled_and_the_task_fails(vertex):
 
 
 def test_a_service_that_is_away_when_the_wait_begins_or_ends_is_waited_for(vertex, monkeypatch):
-    monkeypatch.setattr(clients, "READ_ATTEMPTS", 1)
+    monkeypatch.setattr(base, "READ_ATTEMPTS", 1)
     name = new_job().name
     vertex.faults([{"path": "tuningJobs/", "status": 503}])
     waiting = sensor(name, deadline=60)
@@ -244,7 +244,7 @@ def test_the_trigger_waits_in_states_that_are_not_final_until_the_deadline(verte
 
 
 def test_a_service_that_does_not_answer_is_asked_again(vertex, monkeypatch):
-    monkeypatch.setattr(clients, "READ_ATTEMPTS", 1)
+    monkeypatch.setattr(base, "READ_ATTEMPTS", 1)
     name = finished_job(vertex).name
     vertex.faults([{"path": "tuningJobs/", "status": 503, "times": 3}])
     assert asyncio.run(event_of(trigger(name))) == {"status": "ended", "resource": name}

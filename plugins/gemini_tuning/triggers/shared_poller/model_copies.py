@@ -25,7 +25,7 @@ class CopyWatcher(Watcher[Operation]):
 
     async def ask(self, hook: GeminiTuningHook, name: str) -> Operation:
         """Ask for one operation once."""
-        return await self.in_thread(functools.partial(hook.get_operation, name, patient=False))
+        return await self.in_thread(functools.partial(hook.get_operation, name, retry=False))
 
     @staticmethod
     def is_over(resource: Operation) -> bool:

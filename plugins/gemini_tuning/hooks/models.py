@@ -1,0 +1,215 @@
+"""Models of the Model Registry: get, list, set the default checkpoint, aliases, copy, delete."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gemini_tuning.core.copy_spec import ModelCopySpec
+from gemini_tuning.core.exceptions import InvalidInputError, NotSentError, PermanentServiceError
+from gemini_tuning.core.names import ResourceName, operation_location
+from gemini_tuning.core.resources import Model, Operation
+from gemini_tuning.core.retry import retry_transient
+from gemini_tuning.hooks import converters
+from gemini_tuning.hooks.base import list_pages, none_if_missing, retry_read
+from gemini_tuning.hooks.endpoints import EndpointHookMixin
+from gemini_tuning.hooks.errors import creating, service_errors
+
+BASE_MODEL_LABEL = "google-vertex-llm-tuning-base-model-id"  # seen by users; not documented
+_LABEL = re.compile(r"[a-z0-9_-]{1,63}")
+
+
+class ModelHookMixin(EndpointHookMixin):
+    """Models (https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.models).
+
+    As JSON: google-genai drops etags, aliases and deployments.
+    """
+
+    def get_model(self, name: str) -> Model:
+        """Get a model version.
+
+        :param name: full name of the model; without ``@version`` the default version.
+        """
+        location = ResourceName.parse(name, "models").location
+        return retry_read("get", name, lambda: converters.model(self._get_json(name, location), requested=name))
+
+    def find_model(self, name: str) -> Model | None:
+        """Return a model version, or ``None`` when it does not exist.
+
+        :param name: full name; without ``@version`` the default version.
+        """
+        return none_if_missing(lambda: self.get_model(name))
+
+    def list_models(self, project: str, location: str) -> list[Model]:
+        """Return all models of a location, each as its default version."""
+        return self._list_models(f"projects/{project}/locations/{location}/models", location)
+
+    def list_model_versions(self, name: str) -> list[Model]:
+        """Return all versions of a model; empty when it does not exist.
+
+        :param name: full name.
+        """
+        resource = ResourceName.parse(name, "models")
+        path = f"{resource.unversioned}:listVersions"
+        return none_if_missing(lambda: self._list_models(path, resource.location)) or []
+
+    def _list_models(self, path: str, location: str) -> list[Model]:
+        pages = list_pages("list", path, lambda query: converters.models(self._get_json(path, location, query)))
+        return [model for page in pages for model in page]
+
+    def set_default_checkpoint(
+        self, model: Model, checkpoint_id: str, labels: Mapping[str, str] | None = None
+    ) -> Model:
+        """Set the default checkpoint of a model version and return the model of the response.
+
+        The caller reads the change back. See
+        https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.models/patch.
+
+        :param labels: replace the model's labels in the same request. It then carries the model's etag, so that the
+            service refuses it if the model has changed since it was read.
+        """
+        location = model.resource_name.location
+        body: dict[str, Any] = {"defaultCheckpointId": checkpoint_id}
+        if labels is not None:
+            body |= {"labels": dict(labels)} | ({"etag": model.etag} if model.etag else {})
+        mask = {"updateMask": "labels,defaultCheckpointId" if labels is not None else "defaultCheckpointId"}
+
+        def patch() -> Model:
+            with service_errors(f"set default checkpoint {checkpoint_id} of", model.name):
+                response = self._send_json("PATCH", model.name, location, params=mask, body=body)
+                return converters.model(response, requested=model.name)
+
+        return retry_transient(patch)
+
+    def merge_version_aliases(self, name: str, aliases: Sequence[str]) -> None:
+        """Add aliases to a model version, or remove some. The caller reads them back.
+
+        :param name: full name of the model with its version.
+        :param aliases: to add; with ``-`` before it, to remove.
+        """
+        location = ResourceName.parse(name, "models").location
+        with service_errors(f"set the aliases {', '.join(aliases)} of", name):
+            self._send_json("POST", f"{name}:mergeVersionAliases", location, body={"versionAliases": list(aliases)})
+
+    def copy_model(
+        self, source_model: str, spec: ModelCopySpec, *, location: str, not_after: float | None = None
+    ) -> str:
+        """Start copying a model with its checkpoints and its default; return the operation's name.
+
+        See https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.models/copy.
+
+        :param source_model: full name of the model; without ``@version`` its default version is copied.
+        :param spec: the copy's project, which is the connection's when ``None``, and name.
+        :param location: destination region.
+        :param not_after: seconds since 1970 (UTC) after which the request is not sent any more.
+        :raises CreateOutcomeUnknownError: when the request was sent and its response was lost.
+        :raises NotSentError: when it would have been sent after ``not_after``.
+        """
+        parent = f"projects/{self.project(spec.project_id)}/locations/{location}"
+        body: dict[str, Any] = {"sourceModel": source_model}
+        if spec.model_id:
+            body["modelId"] = spec.model_id
+        if spec.parent_model:
+            body["parentModel"] = spec.parent_model
+        if spec.kms_key_name:
+            body["encryptionSpec"] = {"kmsKeyName": spec.kms_key_name}
+        self._vertex_endpoint(location)  # refuses an invalid location before anything counts as sent
+        if not_after is not None and time.time() > not_after:
+            raise NotSentError(
+                f"The copy of {source_model} was not requested: its send deadline had passed.", resource=source_model
+            )
+        with creating(f"copy of {source_model} in {parent}"):
+            response = self._send_json("POST", f"{parent}/models:copy", location, body=body)
+            return converters.operation(response).name
+
+    def get_operation(self, name: str, *, retry: bool = True) -> Operation:
+        """Get the operation of a copy.
+
+        :param name: full name of the operation, as :meth:`copy_model` returned it.
+        :param retry: whether to retry while the service is unavailable.
+        """
+        location = operation_location(name)
+
+        def get() -> Operation:
+            with service_errors("get", name):
+                return converters.copy_operation(self._get_json(name, location), requested=name)
+
+        return retry_transient(get) if retry else get()
+
+    def list_operations(self, model: str) -> list[Operation]:
+        """Return the copies into a model, also into one that does not exist yet.
+
+        :param model: full name of the model.
+        """
+        resource = ResourceName.parse(model, "models")
+        path = f"{resource.unversioned}/operations"
+        pages = list_pages(
+            "list the operations of",
+            model,
+            lambda query: converters.copy_operations(self._get_json(path, resource.location, query)),
+        )
+        return [operation for page in pages for operation in page]
+
+    def get_serving_endpoint(self, name: str) -> str:
+        """Return the full name of the endpoint that serves a model's default checkpoint, or of the given endpoint.
+
+        :param name: full name of a model or an endpoint.
+        :raises PermanentServiceError: when it does not exist, or the default checkpoint is not deployed.
+        """
+        if "/endpoints/" in name:
+            self.get_endpoint(name)
+            return name
+        endpoint = self.get_model(name).default_endpoint
+        if endpoint is None:
+            raise PermanentServiceError(
+                f"The default checkpoint of {name} is not deployed to an endpoint.",
+                resource=name,
+                hint="Deploy it, or name an endpoint.",
+            )
+        return endpoint
+
+    def get_base_model(self, name: str) -> str | None:
+        """Return what a tuned model, or the one that an endpoint serves, was tuned from; ``None`` if unknown.
+
+        It is in a label, which cannot contain a dot: ``gemini-2-5-flash``.
+
+        :param name: full name of a model or an endpoint.
+        """
+        served: ResourceName | None = None
+        if "/endpoints/" in name:
+            endpoint = self.get_endpoint(name)
+            labels = endpoint.labels
+            served = endpoint.deployed_models[0].model if endpoint.deployed_models else None
+        else:
+            labels = self.get_model(name).labels
+        label = labels.get(BASE_MODEL_LABEL, "")
+        if _LABEL.fullmatch(label):
+            return label
+        return self.get_base_model(str(served)) if served else None
+
+    def delete_model_version(self, name: str) -> None:
+        """Delete a version that is deployed nowhere, and wait for the operation; a missing one is no error.
+
+        :param name: full name with its version.
+        """
+        resource = ResourceName.parse(name, "models")
+        if resource.version is None:
+            raise InvalidInputError(f"{name} has no version", field="name", resource=name, code="version_required")
+        self._run_operation("delete", name, "DELETE", f"{name}:deleteVersion", location=resource.location)
+
+    def delete_model(self, name: str) -> None:
+        """Delete a model with all its versions, which are deployed nowhere; a missing one is no error.
+
+        :param name: full name without a version.
+        """
+        resource = ResourceName.parse(name, "models")
+        if resource.version is not None:
+            raise InvalidInputError(
+                f"{name} has a version, but all versions would be deleted",
+                field="name",
+                resource=name,
+                code="version_not_allowed",
+            )
+        self._run_operation("delete", name, "DELETE", name, location=resource.location)
