@@ -173,7 +173,7 @@ def test_a_monitoring_that_is_away_fails_the_plan(vertex, job, monkeypatch):
 
 
 def test_traffic_of_many_pages_is_read_to_the_end(vertex, job, monkeypatch):
-    monkeypatch.setattr(endpoints, "POINTS_PER_PAGE", 1)
+    monkeypatch.setattr(endpoints_module, "POINTS_PER_PAGE", 1)
     first = job.checkpoints[0].endpoint
     for _ in range(2):
         ask(first)
