@@ -15,7 +15,7 @@ from support import LOCATION, TaskStateStore, context, finished_job
 from gemini_tuning.core import retry
 from gemini_tuning.core.copy_spec import ModelCopySpec
 from gemini_tuning.core.exceptions import CleanupError, InvalidInputError, TransientServiceError
-from gemini_tuning.hooks import endpoints
+from gemini_tuning.hooks import endpoints as endpoints_module
 from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
 from gemini_tuning.operators import GeminiApproveCleanupOperator, GeminiCleanupOperator, GeminiPlanCleanupOperator
 from gemini_tuning.registry.cleanup_plan import CleanupPlan
