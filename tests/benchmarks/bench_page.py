@@ -58,7 +58,7 @@ def fill(home: str, count: int, cases: int) -> str:
             runs.save_dag(session, dag_id, queries.ACTIONS_TAG)
         curve = [[step, 1 / step] for step in range(1, 51)]
         waited = replace(
-            runs.WAITED, pushed={"progress": {**runs.ENDED, "train_loss": curve, "eval_loss": curve}}
+            runs.WAITED, xcoms={"progress": {**runs.ENDED, "train_loss": curve, "eval_loss": curve}}
         )  # as much as the task keeps
         steps = [waited if step is runs.WAITED else step for step in runs.ALL if step not in runs.TESTED]
         for number in range(count - 1):

@@ -1,4 +1,4 @@
-"""The page inside Airflow's UI, in a real browser: a run as it moves, its answers, its actions, and who may do them."""
+"""The page inside Airflow's UI, in a real browser: a run in progress, its responses, its actions and permissions."""
 
 import json
 import re
@@ -47,7 +47,7 @@ def browser():
 
 
 def signed_in(browser, stack, user, password):
-    """Return a page whose every complaint of the content security policy, and every script error, fails the test."""
+    """Return a page on which each violation of the content security policy and each script error fails the test."""
     context = browser.new_context(viewport={"width": 1280, "height": 1400})
     page = context.new_page()
     page.complaints = []
@@ -85,13 +85,13 @@ def _no_complaints(request):
 
 
 def open_run(page, stack, run):
-    """Open a run's page by itself, which is quicker than Airflow around it."""
+    """Open a run's page without Airflow around it, which is quicker."""
     page.goto(f"{stack.airflow_url}/gemini-tuning/run?dag_id={run.dag_id}&run_id={run.run_id}")
     return page
 
 
 def open_tab(page, stack, run):
-    """Open a run's page as people do: a tab in Airflow's UI."""
+    """Open a run's page as users do: a tab in Airflow's UI."""
     page.goto(f"{stack.airflow_url}/dags/{run.dag_id}/runs/{run.run_id}/plugin/gemini-tuning-run")
     return page.frame_locator("iframe")
 
@@ -121,7 +121,7 @@ def before(stack, admin):
     stack.emulator("POST", "/reset")
     stack.upload(DATA, "ferry_support")
     frame = open_overview(admin, stack)
-    expect(frame.get_by_text("No tuning run yet")).to_be_visible()
+    expect(frame.get_by_text("No tuning runs yet")).to_be_visible()
 
 
 @pytest.fixture(scope="module")
@@ -141,16 +141,16 @@ def finished(stack, run):
 
 def test_the_progress_moves_while_the_job_tunes(stack, admin, run):
     frame = open_tab(admin, stack, run)
-    expect(frame.locator("#losses ~ p")).to_contain_text("The first losses come with the first epoch")
+    expect(frame.locator("#losses ~ p")).to_contain_text("Losses appear after the first epoch")
     for seconds, words in ((8, r"epoch 1 of 6, step \d+"), (6, r"epoch [2-5] of 6, step \d+")):
         advance(stack, seconds)
-        expect(frame.locator(".pace")).to_contain_text(re.compile(words))
+        expect(frame.locator(".progress")).to_contain_text(re.compile(words))
         expect(frame.locator(".chart svg")).to_be_visible()
-    epoch = int(re.search(r"epoch (\d)", frame.locator(".pace").inner_text())[1])
-    assert float(frame.locator(".pace progress").get_attribute("value")) == pytest.approx(epoch / 6)
+    epoch = int(re.search(r"epoch (\d)", frame.locator(".progress").inner_text())[1])
+    assert float(frame.locator(".progress progress").get_attribute("value")) == pytest.approx(epoch / 6)
     overview = open_overview(admin, stack)
     expect(overview.locator(".runs tbody tr")).to_contain_text("ferry support")
-    expect(overview.locator(".runs .pace")).to_contain_text("of 6")
+    expect(overview.locator(".runs .progress")).to_contain_text("of 6")
 
 
 def test_the_chart_marks_checkpoints_winner_default_and_overfitting(stack, admin, finished):
@@ -160,8 +160,8 @@ def test_the_chart_marks_checkpoints_winner_default_and_overfitting(stack, admin
     expect(texts.get_by_text("★ winner")).to_be_visible()
     drawn = texts.all_text_contents()
     assert {"1", "2", "3", winner, "5", "6", "★ winner", "● default", "overfitting"} <= set(drawn)
-    frame.get_by_text("The chart as a table").click()
-    table = frame.get_by_role("region", name="Losses by step").locator("tbody tr")
+    frame.get_by_text("Show as table").click()
+    table = frame.get_by_role("region", name="Loss by step").locator("tbody tr")
     marked = [cells for cells in (line.locator("td").all_inner_texts() for line in table.all()) if cells[2]]
     losses = finished.xcom("evaluate.read_metrics")["checkpoints"]
     assert [cells[2] for cells in marked] == sorted(losses)
@@ -175,16 +175,16 @@ def test_the_table_shows_what_the_run_found(stack, admin, finished):
     decision = finished.xcom("choose", "decision")
     for found in decision["checkpoints"]:
         line = row(frame, found["checkpoint_id"])
-        expect(line).to_contain_text(f"{100 * found['pass_rate']:.1f} %")
-        expect(line).to_contain_text("may be chosen" if found["passed_gates"] else "may not be chosen")
+        expect(line).to_contain_text(f"{found['pass_rate']:.1%}")
+        expect(line).to_contain_text("Eligible" if found["passed_gates"] else "Rejected")
     expect(row(frame, decision["winner"])).to_contain_text("winner")
     expect(row(frame, "6")).to_contain_text("previous default")
     expect(frame.get_by_text(decision["reason"])).to_be_visible()
-    expect(frame.get_by_text(f"6 before, {decision['winner']} after, read back")).to_be_visible()
+    expect(frame.get_by_text(f"changed from 6 to {decision['winner']}, read back")).to_be_visible()
 
 
 def verdicts(stack, run):
-    """Count by itself what the results files say: ``{case: {checkpoint: passed}}``."""
+    """Count the results files independently: ``{case: {checkpoint: passed}}``."""
     found = {}
     for place in range(6):
         uri = stack.api.xcom(run.dag_id, run.run_id, "evaluate.smoke_test", map_index=place)["results_uri"]
@@ -209,7 +209,7 @@ def test_the_matrix_filters_as_an_independent_count_does(stack, admin, finished)
     expect(frame.locator(".matrix .badge-critical")).to_have_count(4)
 
 
-def test_answers_stand_side_by_side_with_their_differences_marked(stack, admin, finished):
+def test_responses_are_side_by_side_with_their_differences_highlighted(stack, admin, finished):
     frame = open_run(admin, stack, finished)
     found = verdicts(stack, finished)
     winner = finished.xcom("report")["winner"]
@@ -233,18 +233,17 @@ def test_another_default_is_set_read_back_and_rolled_back(stack, admin, finished
         (row(frame, other).get_by_role("button", name="Set as default"), other, winner),
         (frame.get_by_role("button", name=f"Roll back to checkpoint {winner}"), winner, other),
     ):
-        why = frame.locator("summary", has_text="why").first
-        why.click()  # what somebody reads stays open, and an action is shown all the same
+        frame.locator("summary", has_text="Reasons").first.click()  # open details must not hide an action
         button.click()
         question = frame.get_by_role("dialog")
-        expect(question).to_contain_text(f"Make checkpoint {wanted} the default of projects/")
-        expect(question).to_contain_text(f"The default is checkpoint {before} now")
+        expect(question).to_contain_text(f"Set checkpoint {wanted} as the default of projects/")
+        expect(question).to_contain_text(f"The current default is checkpoint {before}")
         question.get_by_role("button", name="Confirm").click()
-        expect(frame.locator("#action")).to_contain_text(f"{before} before, {wanted} after, read back")
+        expect(frame.locator("#action")).to_contain_text(f"changed from {before} to {wanted}, read back")
         expect(row(frame, wanted).locator(".badge-default")).to_be_visible()
         assert default_at_the_service(stack, finished) == wanted
     open_tab(admin, stack, Run(stack, newest(stack, PROMOTION), PROMOTION))
-    expect(frame_of(admin).get_by_text(f"{other} before, {winner} after, read back")).to_be_visible()
+    expect(frame_of(admin).get_by_text(f"changed from {other} to {winner}, read back")).to_be_visible()
     (last, first) = sorted(
         stack.api.get(f"/dags/{PROMOTION}/dagRuns")["dag_runs"], key=lambda found: found["run_after"], reverse=True
     )
@@ -271,14 +270,14 @@ def test_a_copy_is_followed_to_its_end(stack, admin, finished):
     copy.wait_for_state(COPY, "deferred")
     advance(stack)
     expect(frame.locator("#action")).to_contain_text("locations/europe-west4/models/")
-    expect(frame.locator("#live")).to_contain_text("checked: 6 checkpoints")
+    expect(frame.locator("#live")).to_contain_text("verified: 6 checkpoints")
 
 
 def newest(stack, dag_id):
     return stack.api.get(f"/dags/{dag_id}/dagRuns", order_by="-run_after")["dag_runs"][0]["dag_run_id"]
 
 
-def test_an_action_that_fails_says_why(stack, admin, finished):
+def test_an_action_that_fails_shows_the_error(stack, admin, finished):
     frame = open_run(admin, stack, finished)
     rule = {"method": "PATCH", "path": "/models/", "status": 403, "message": "The harbour master says no."}
     stack.emulator("POST", "/faults", [rule])
@@ -289,11 +288,11 @@ def test_an_action_that_fails_says_why(stack, admin, finished):
     stack.emulator("DELETE", "/faults")
 
 
-def test_a_prompt_of_ones_own_is_answered_side_by_side(stack, admin, finished):
+def test_responses_to_a_prompt_are_side_by_side(stack, admin, finished):
     frame = open_run(admin, stack, finished)
-    frame.get_by_label("A prompt of your own").fill("Is the 17:15 sailing?")
-    frame.get_by_role("button", name="Ask", exact=True).click()
-    expect(frame.get_by_role("dialog")).to_contain_text("Google bills 6 prompts")
+    frame.get_by_label("Prompt for all checkpoints").fill("Is the 17:15 sailing?")
+    frame.get_by_role("button", name="Send", exact=True).click()
+    expect(frame.get_by_role("dialog")).to_contain_text("Google bills 6 requests")
     frame.get_by_role("button", name="Confirm").click()
     expect(frame.locator("#action article")).to_have_count(6)
     expect(frame.locator("#action")).to_contain_text("Is the 17:15 sailing?")
@@ -354,7 +353,7 @@ def other_site(stack):
     server.server_close()
 
 
-def test_another_sites_form_cannot_act_for_a_signed_in_person(stack, admin, finished, other_site):
+def test_another_sites_form_cannot_act_for_a_signed_in_user(stack, admin, finished, other_site):
     runs = stack.api.get(f"/dags/{PROMOTION}/dagRuns")["total_entries"]
     with admin.expect_response(lambda answer: answer.request.method == "POST") as sent:
         admin.goto(other_site)
@@ -362,7 +361,7 @@ def test_another_sites_form_cannot_act_for_a_signed_in_person(stack, admin, fini
     assert stack.api.get(f"/dags/{PROMOTION}/dagRuns")["total_entries"] == runs
 
 
-def test_answers_with_a_script_are_shown_as_text(stack, admin, finished):
+def test_responses_with_a_script_are_shown_as_text(stack, admin, finished):
     lines = [json.loads(line) for line in (DATA / "train.jsonl").read_text().splitlines()]
     for line in lines:
         line["contents"][-1]["parts"][0]["text"] += HOSTILE
@@ -382,7 +381,7 @@ def test_answers_with_a_script_are_shown_as_text(stack, admin, finished):
     assert frame.locator("#owned").count() == 0
 
 
-def test_nobody_who_cannot_see_well_is_left_out(stack, admin, finished):
+def test_axe_finds_no_serious_violation_in_either_theme(stack, admin, finished):
     for theme in ("light", "dark"):
         admin.goto(stack.airflow_url)
         admin.evaluate("theme => localStorage.setItem('theme', theme)", theme)
@@ -427,7 +426,7 @@ def test_the_overview_filters_and_leads_to_the_run(stack, admin, finished):
     frame.get_by_label("Name").fill("ferry sup")
     expect(frame.locator(".runs tbody tr")).to_have_count(1)
     frame.get_by_label("State").select_option("failed")
-    expect(frame.get_by_text("No run matches")).to_be_visible()
+    expect(frame.get_by_text("No run matches these filters")).to_be_visible()
     frame.get_by_label("State").select_option("success")
     frame.get_by_role("link", name="ferry support").click()
     admin.wait_for_url(f"**/dags/{finished.dag_id}/runs/{finished.run_id}/plugin/gemini-tuning-run")

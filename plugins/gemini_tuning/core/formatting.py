@@ -1,13 +1,15 @@
-"""Numbers and names as sentences and tables show them."""
+"""Numbers, times and names as sentences, tables and pages show them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 
 from gemini_tuning.core.text import short_repr
 
 MAX_NAMES = 5
 MAX_NAME = 40  # characters
+MINUTE, HOUR, DAY = 60, 3_600, 86_400  # seconds
 
 
 def percent(share: float | None, digits: int = 1) -> str:
@@ -59,3 +61,38 @@ def counted(number: int, thing: str) -> str:
 def capitalize(sentence: str) -> str:
     """Capitalize the first letter; unlike ``str.capitalize`` it keeps the others."""
     return sentence[:1].upper() + sentence[1:]
+
+
+def significant(value: float | None) -> str:
+    """Return a number with four significant digits; ``-`` for ``None``."""
+    return "-" if value is None else f"{value:.4g}"
+
+
+def duration(seconds: float | None) -> str:
+    """Return ``42 s``, ``3 min 5 s``, ``2 h 10 min`` or ``3 d 4 h``; ``-`` for ``None``."""
+    if seconds is None:
+        return "-"
+    whole = max(round(seconds), 0)
+    if whole < MINUTE:
+        return f"{whole} s"
+    if whole < HOUR:
+        return f"{whole // MINUTE} min {whole % MINUTE} s"
+    if whole < DAY:
+        return f"{whole // HOUR} h {whole % HOUR // MINUTE} min"
+    return f"{whole // DAY} d {whole % DAY // HOUR} h"
+
+
+def utc(time: datetime | str | None) -> str:
+    """Return ``2026-11-20 08:00 UTC``; a text that is not a time unchanged; ``-`` for ``None``."""
+    if time is None:
+        return "-"
+    try:
+        found = datetime.fromisoformat(time) if isinstance(time, str) else time
+        return found.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    except (ValueError, OverflowError):
+        return str(time)
+
+
+def last_segment(path: str | None) -> str:
+    """Return the last segment of a resource name or URI; ``-`` for ``None``."""
+    return "-" if not path else path.rstrip("/").rpartition("/")[2]

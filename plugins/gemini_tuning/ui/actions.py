@@ -1,4 +1,4 @@
-"""What can be done with a run's model: each action is a run of a DAG, with these parameters. Pure."""
+"""What the user can do with the model of a run: each action triggers a DAG with these parameters."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from gemini_tuning.ui.run_view import RunView
 PROMOTION_DAG = "gemini_checkpoint_promotion"
 PROMPT_DAG = "gemini_checkpoint_prompt"
 MAX_CHECKPOINTS = 50  # that a prompt is sent to
-UNKNOWN = "unknown"  # of a checkpoint whose id nobody has pushed
 MAX_CHECKPOINT_ID = 64  # characters
+UNKNOWN = "unknown"  # of a checkpoint whose id is not in the XCom
 
 
 @dataclass(frozen=True)
 class Action:
-    """A run that can be started.
+    """A DAG run that can be triggered.
 
     :param conf: its parameters; a form adds its own.
-    :param question: what the person confirms; ``{name}`` stands for a parameter of the form.
+    :param question: what the user confirms; ``{name}`` is replaced by a parameter of the form.
     """
 
     dag_id: str
@@ -33,7 +33,7 @@ class Action:
 
 @dataclass(frozen=True)
 class Actions:
-    """What is offered; ``None`` and empty where it makes no sense or is not allowed.
+    """The actions of a run; ``None`` and empty where one does not apply or is not permitted.
 
     :param set_default: by checkpoint id.
     """
@@ -43,19 +43,14 @@ class Actions:
     copy: Action | None = None
     prompt: Action | None = None
 
-    @property
-    def any(self) -> bool:
-        """Whether there is one below the tables."""
-        return bool(self.roll_back or self.copy or self.prompt)
-
     @classmethod
     def of(cls, view: RunView, may_trigger: Callable[[str], bool]) -> Actions:
-        """Return what is offered for a run.
+        """Return the actions of a run.
 
-        :param may_trigger: whether the person may trigger a DAG, and it exists.
+        :param may_trigger: whether a DAG exists and the user may trigger it.
         """
         if view.run.is_live or view.run.has_several_jobs or not model_key(view.model):
-            return cls()  # while it is under way the run itself sets the default
+            return cls()  # until it has finished, the run itself sets the default
         promotes, prompts = may_trigger(PROMOTION_DAG), may_trigger(PROMPT_DAG)
         return cls(
             set_default=_set_default(view) if promotes else {},
@@ -66,11 +61,11 @@ class Actions:
 
 
 def _set_default(view: RunView) -> dict[str, Action]:
-    ids = [entry["checkpoint_id"] for entry in view.checkpoints]
+    ids = [checkpoint.checkpoint_id for checkpoint in view.checkpoints]
     return {
-        identifier: _promotion(view, "Set as default", identifier)
-        for identifier in ids
-        if identifier != view.default.now and _is_id(identifier)
+        checkpoint_id: _promotion(view, "Set as default", checkpoint_id)
+        for checkpoint_id in ids
+        if checkpoint_id != view.default.current and _is_id(checkpoint_id)
     }
 
 
@@ -79,17 +74,17 @@ def _roll_back(view: RunView) -> Action | None:
     return _promotion(view, f"Roll back to checkpoint {previous}", previous) if _is_id(previous) else None
 
 
-def _is_id(identifier: str | None) -> TypeGuard[str]:
-    return identifier is not None and identifier != UNKNOWN and 0 < len(identifier) <= MAX_CHECKPOINT_ID
+def _is_id(checkpoint_id: str | None) -> TypeGuard[str]:
+    return checkpoint_id is not None and checkpoint_id != UNKNOWN and 0 < len(checkpoint_id) <= MAX_CHECKPOINT_ID
 
 
 def _promotion(view: RunView, label: str, checkpoint_id: str) -> Action:
     return Action(
         PROMOTION_DAG,
         label,
-        f"Make checkpoint {checkpoint_id} the default of {view.model}? The default is checkpoint "
-        f"{view.default.now or 'unknown'} now. Whoever uses the model without naming a checkpoint gets the new one.",
-        {**_conf(view), "checkpoint_id": checkpoint_id, **_expected(view), **_job(view)},
+        f"Set checkpoint {checkpoint_id} as the default of {view.model}? The current default is checkpoint "
+        f"{view.default.current or 'unknown'}. Requests that name no checkpoint will be served by the new default.",
+        {**_connection(view), "model": view.model, "checkpoint_id": checkpoint_id, **_expected(view), **_job(view)},
     )
 
 
@@ -97,47 +92,43 @@ def _copy(view: RunView) -> Action:
     return Action(
         PROMOTION_DAG,
         "Copy",
-        f"Copy {view.model}, with all checkpoints, to {{copy_location}} {{copy_project_id}}? The copy keeps "
-        f"the model's default, checkpoint {view.default.now or 'unknown'} as far as is known.",
-        _conf(view),
+        f"Copy {view.model}, with all its checkpoints, to {{copy_location}} {{copy_project_id}}? The copy keeps the "
+        f"model's default: checkpoint {view.default.current or 'unknown'}, as far as Airflow has recorded.",
+        {**_connection(view), "model": view.model},
     )
 
 
 def _prompt(view: RunView) -> Action | None:
-    asked = [
-        {"checkpoint_id": entry["checkpoint_id"], "endpoint": entry["endpoint"]}
-        for entry in view.checkpoints
-        if entry["endpoint"]
+    checkpoints = [
+        {"checkpoint_id": checkpoint.checkpoint_id, "endpoint": checkpoint.endpoint}
+        for checkpoint in view.checkpoints
+        if checkpoint.endpoint
     ][:MAX_CHECKPOINTS]
-    if not asked:
+    if not checkpoints:
         return None
-    names = ", ".join(entry["checkpoint_id"] for entry in asked)
+    ids = ", ".join(checkpoint["checkpoint_id"] for checkpoint in checkpoints)
     return Action(
         PROMPT_DAG,
-        "Ask",
-        f"Ask checkpoints {names} of {view.model}? Google bills {len(asked)} prompts.",
-        {**_cloud(view), "checkpoints": asked},
+        "Send",
+        f"Send this prompt to checkpoints {ids} of {view.model}? Google bills {len(checkpoints)} requests.",
+        {**_connection(view), "checkpoints": checkpoints},
     )
 
 
-def _conf(view: RunView) -> dict[str, Any]:
-    return {**_cloud(view), "model": view.model}
+def _connection(view: RunView) -> dict[str, Any]:
+    """Return the connection of the run."""
+    return {name: value for name, value in view.run.connection.items() if value}
 
 
 def _expected(view: RunView) -> dict[str, str]:
-    """Return the default that the person is told: when it is another one by then, nothing is changed."""
-    return {"expected_default": view.default.now} if _is_id(view.default.now) else {}
+    """Return the default that the question names: the run changes nothing when it is another one by then."""
+    return {"expected_default": view.default.current} if _is_id(view.default.current) else {}
 
 
 def _job(view: RunView) -> dict[str, str]:
-    """Return the job that made the model, where its name is one."""
+    """Return the job that created the model, where its name is known."""
     try:
         name = ResourceName.parse(view.head.job, "tuningJobs")
     except ResourceNameError:
         return {}
     return {"tuning_job": str(name)} if name.id.isdecimal() else {}
-
-
-def _cloud(view: RunView) -> dict[str, Any]:
-    """Return the connection that the run used."""
-    return {name: value for name, value in view.run.connection.items() if value}

@@ -1,8 +1,8 @@
-"""The page as a web application, mounted by Airflow's API server. It only reads; see :mod:`gemini_tuning.ui`."""
+"""The page as a web application, mounted by Airflow's API server. It only reads: see ``docs/page.md``."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,16 +18,17 @@ from fastapi.templating import Jinja2Templates
 from sqlalchemy import select
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from gemini_tuning.core import xcom
-from gemini_tuning.ui import access, answers, formatting, matrix, queries, service
+from gemini_tuning.core import formatting
+from gemini_tuning.core.xcom import CopyXCom, PromotionXCom
+from gemini_tuning.ui import case_view, matrix, permissions, queries, service
 from gemini_tuning.ui.run_view import RunView, errors
 
 HERE = Path(__file__).parent
 STATES = ("queued", "running", "success", "failed")
 MAX_NAME = 250  # characters of a DAG's or run's id in Airflow
 
-# Answers of models are hostile text. Jinja escapes all of it; should some slip through, the browser runs no script and
-# loads nothing that is not ours.
+# Responses of models are untrusted. Jinja escapes all of them; should one slip through, the browser runs no script and
+# loads nothing from elsewhere.
 CONTENT_SECURITY_POLICY = "; ".join(
     (
         "default-src 'none'",
@@ -45,15 +46,27 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
 }
-NOT_KEPT = {"Cache-Control": "no-store"}
+NO_STORE = {"Cache-Control": "no-store"}
+NO_RUN = "Run {run_id} of DAG {dag_id} does not exist. It may have been deleted."
 
 templates = Jinja2Templates(HERE / "templates")
-templates.env.filters.update(formatting.FILTERS)
+templates.env.filters.update(
+    {
+        found.__name__: found
+        for found in (
+            formatting.duration,
+            formatting.last_segment,
+            formatting.percent,
+            formatting.significant,
+            formatting.utc,
+        )
+    }
+)
 
 
 @dataclass(frozen=True)
 class RunRef:
-    """The run that a request is about. Airflow's permission checks read the same ``dag_id``."""
+    """The run in the query string. Airflow's permission checks read the same ``dag_id``."""
 
     dag_id: Annotated[str, Query(max_length=MAX_NAME)]
     run_id: Annotated[str, Query(max_length=MAX_NAME)]
@@ -61,27 +74,27 @@ class RunRef:
 
 @dataclass(frozen=True)
 class Filters:
-    """What the overview is narrowed down to."""
+    """The filters of the overview."""
 
     state: str = ""
     base_model: Annotated[str, Query(max_length=128)] = ""
     display_name: Annotated[str, Query(max_length=128)] = ""
     page: Annotated[int, Query(ge=1, le=10_000)] = 1
 
-    def query(self) -> queries.Query:
-        """Return what is looked for."""
+    def query(self) -> queries.RunQuery:
+        """Return the query; an unknown state is ignored."""
         states = (self.state,) if self.state in STATES else ()
-        return queries.Query(states, self.base_model, self.display_name, self.page)
+        return queries.RunQuery(states, self.base_model, self.display_name, self.page)
 
 
 def run_of(session: SessionDep, user: GetUserDep, ref: Annotated[RunRef, Depends()]) -> RunView:
-    """Return the run that a request is about.
+    """Return the run in the query string.
 
-    :raises HTTPException: 404 when it is not there.
+    :raises HTTPException: 404 when it does not exist.
     """
     found = service.run_view(session, user, ref.dag_id, ref.run_id)
     if found is None:
-        raise HTTPException(404, f"There is no run {ref.run_id} of {ref.dag_id}: it was deleted, or never was.")
+        raise HTTPException(404, NO_RUN.format(run_id=ref.run_id, dag_id=ref.dag_id))
     return found
 
 
@@ -93,9 +106,9 @@ def create_app() -> FastAPI:
     app = FastAPI(title="Gemini tuning", docs_url=None, redoc_url=None, openapi_url=None)
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
     app.middleware("http")(_with_headers)
-    app.add_exception_handler(StarletteHTTPException, _friendly)
-    app.add_exception_handler(RequestValidationError, _bad_request)
-    app.add_exception_handler(Exception, _broken)
+    app.add_exception_handler(StarletteHTTPException, _error_page)
+    app.add_exception_handler(RequestValidationError, _invalid_request)
+    app.add_exception_handler(Exception, _internal_error)
     app.get("/", response_class=HTMLResponse)(show_overview)
     for path, endpoint in (
         ("/run", show_run),
@@ -103,7 +116,7 @@ def create_app() -> FastAPI:
         ("/case", show_case),
         ("/action", show_action),
     ):
-        app.get(path, response_class=HTMLResponse, dependencies=access.READS_RUN)(endpoint)
+        app.get(path, response_class=HTMLResponse, dependencies=permissions.REQUIRES_READ)(endpoint)
     return app
 
 
@@ -122,7 +135,7 @@ def show_overview(
         more=more,
         dags=dag_ids,
         hidden=len(tagged) - len(dag_ids),
-        live=any(line.state in queries.LIVE for line in lines),
+        live=any(line.state in queries.UNFINISHED_STATES for line in lines),
     )
 
 
@@ -135,7 +148,7 @@ def show_run(request: Request, user: GetUserDep, session: SessionDep, found: Run
         run=found.run,
         head=found.head,
         actions=service.actions(session, user, found),
-        may_answer=access.may_answer(user, found.head.dag_id),
+        may_respond=permissions.may_respond(user, found.head.dag_id),
         is_tuning=found.run.step(queries.CREATE) is not None,
         is_action=found.run.is_action,
     )
@@ -148,49 +161,42 @@ def show_matrix(
     show: matrix.Filter = "all",
     page: Annotated[int, Query(ge=1)] = 1,
 ) -> Response:
-    """Show a page of the cases and what each checkpoint made of them."""
-    path, problem = service.results(session, found)
-    table = matrix.page(path, show, page) if path else None
+    """Show a page of the cases with the result of each checkpoint."""
+    table, problem = service.read_results(session, found, lambda index: matrix.page(index, show, page))
     return _page(request, "_matrix.html", view=found, problem=problem, matrix=table, filters=matrix.FILTERS)
 
 
 def show_case(
     request: Request, session: SessionDep, found: RunDep, case_id: Annotated[str, Query(max_length=matrix.MAX_CASE_ID)]
 ) -> Response:
-    """Show the answers to a case side by side."""
-    path, problem = service.results(session, found)
-    lines = matrix.answers(path, case_id) if path else {}
-    return _page(request, "_case.html", problem=problem, case=answers.case(case_id, lines, found.head.winner))
+    """Show the responses to a case side by side."""
+    lines, problem = service.read_results(session, found, lambda index: matrix.responses(index, case_id))
+    case = case_view.case_view(case_id, lines or {}, found.head.winner)
+    return _page(request, "_case.html", problem=problem, case=case)
 
 
 def show_action(request: Request, session: SessionDep, ref: Annotated[RunRef, Depends()]) -> Response:
-    """Show how far a run is that an action has started, and what came of it."""
+    """Show the progress of a run that an action triggered, and its result."""
     run = queries.get_run(session, ref.dag_id, ref.run_id)
     if run is None:
-        raise HTTPException(404, f"There is no run {ref.run_id} of {ref.dag_id}.")
-    replies = run.pushed(queries.PROMPT)
+        raise HTTPException(404, NO_RUN.format(run_id=ref.run_id, dag_id=ref.dag_id))
+    responses = run.xcom(queries.PROMPT)
     return _page(
         request,
         "_action.html",
         run=run,
         errors=errors(run),
         is_paused=bool(session.scalar(select(DagModel.is_paused).where(DagModel.dag_id == ref.dag_id))),
-        promotion=_told(run, queries.SET_DEFAULT, ("model", "default_before", "default_after")),
-        copy=_told(run, queries.VERIFY, ("model", "checkpoints", "default_checkpoint_id")),
-        case=answers.prompted(run.conf, replies) if isinstance(replies, list) else None,
+        promotion=PromotionXCom.from_xcom(run.xcom(queries.SET_DEFAULT)),
+        copy=CopyXCom.from_xcom(run.xcom(queries.VERIFY)),
+        case=case_view.prompt_view(run.conf, responses) if isinstance(responses, list) else None,
     )
 
 
-def _told(run: queries.Run, operator: str, keys: Iterable[str]) -> dict[str, str | None]:
-    """Return what a step pushed as texts; empty when it pushed nothing."""
-    found = run.mapping(operator)
-    return {key: xcom.text(found.get(key)) for key in keys} if found else {}
-
-
 def _page(
-    request: Request, template: str, /, status: int = 200, headers: Mapping[str, str] = NOT_KEPT, **context: Any
+    request: Request, template: str, /, status: int = 200, headers: Mapping[str, str] = NO_STORE, **context: Any
 ) -> Response:
-    """Return a page; half a character, which texts of others may have, becomes a question mark."""
+    """Render a template. XComs can contain half a surrogate pair, which becomes a question mark."""
     found = templates.get_template(template).render(request=request, **context)
     return HTMLResponse(found.encode("utf-8", "replace"), status, dict(headers))
 
@@ -201,18 +207,17 @@ async def _with_headers(request: Request, call_next: Callable[[Request], Awaitab
     return response
 
 
-async def _friendly(request: Request, error: Any) -> Response:
-    """Return an error as a page that says what to do."""
-    headers = {**(error.headers or {}), **NOT_KEPT}
+async def _error_page(request: Request, error: Any) -> Response:
+    headers = {**(error.headers or {}), **NO_STORE}
     return _page(request, "problem.html", error.status_code, headers, code=error.status_code, detail=error.detail)
 
 
-async def _bad_request(request: Request, error: Any) -> Response:
+async def _invalid_request(request: Request, error: Any) -> Response:
     fields = ", ".join(sorted({str(part["loc"][-1]) for part in error.errors()}))
-    return await _friendly(request, HTTPException(422, f"This address is not complete or not right: {fields}."))
+    return await _error_page(request, HTTPException(422, f"Missing or invalid parameters: {fields}."))
 
 
-async def _broken(request: Request, _: Exception) -> Response:
-    """Return a page in place of a traceback; the server's log has that. The headers' middleware is passed by here."""
-    detail = "Something went wrong on the server. Its log says what; reload to try again."
-    return _page(request, "problem.html", 500, {**NOT_KEPT, **HEADERS}, code=500, detail=detail)
+async def _internal_error(request: Request, _: Exception) -> Response:
+    """Show no traceback, which is in the log of the API server. The middleware for headers is not called here."""
+    detail = "Internal error. The details are in the log of the API server. Reload the page to try again."
+    return _page(request, "problem.html", 500, {**NO_STORE, **HEADERS}, code=500, detail=detail)

@@ -1,31 +1,32 @@
-"""Cases by checkpoints: every verdict, paged and filtered, and each answer when it is asked for.
+"""Which checkpoint passed which case: the matrix of a run, filtered and paged, and all responses to one case.
 
-The results files of a run (one line a case and repeat for each checkpoint) are read once into an SQLite file, so that
-ten checkpoints of ten thousand cases can be paged without keeping them in memory.
+The results files of a run (JSONL, one line per case and repeat) are read once to build an index: the counts of each
+cell, and where each line begins. A page of the matrix then reads the index alone, and a case only its own lines.
+Memory is bounded by the number of results, at about 20 bytes each, and not by their size.
 """
 
 from __future__ import annotations
 
-import contextlib
+import itertools
 import json
-import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from array import array
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from gemini_tuning.core.files import MAX_LINE, Files
 
 PAGE_SIZE = 50
-MAX_CASE_ID = 1_000  # characters; what a longer one goes on with is not looked at
-MAX_REPEAT = 1 << 63
+MAX_CASE_ID = 1_000  # characters; longer ids are cut
+MAX_REPEAT = (1 << 31) - 1
+UNREADABLE = "This line of the results file has changed or is not valid JSON."
 
 Filter = Literal["all", "differs", "fails", "critical"]
-_WHERE: Mapping[Filter, str] = {
-    "all": "1",
-    "differs": "differs",
-    "fails": "fails",
-    "critical": "critical",
-}
-
 FILTERS: Mapping[Filter, str] = {
     "all": "All",
     "differs": "Differs between checkpoints",
@@ -33,58 +34,35 @@ FILTERS: Mapping[Filter, str] = {
     "critical": "Critical",
 }
 
-_SCHEMA = """
-CREATE TABLE answers (contender INTEGER, case_id TEXT, repeat INTEGER, passed INTEGER, critical INTEGER,
-                      answered INTEGER, line TEXT);
-"""
-# The order of the cases is that of the suite, which the first file has. A case differs when the checkpoints' shares of
-# passed repeats do.
-_SUMMARIES = """
-CREATE INDEX answers_by_case ON answers (case_id, contender);
-CREATE TABLE cells AS
-    SELECT case_id, contender, SUM(passed) AS passed, COUNT(*) AS asked, MIN(rowid) AS first,
-           1 - MIN(answered) AS unanswered
-    FROM answers GROUP BY case_id, contender;
-CREATE INDEX cells_by_case ON cells (case_id);
-CREATE TABLE cases AS
-    SELECT case_id, MIN(first) AS place,
-           MIN(1.0 * passed / asked) < MAX(1.0 * passed / asked)
-               OR COUNT(*) < (SELECT COUNT(DISTINCT contender) FROM cells) AS differs,
-           MIN(1.0 * passed / asked) < 1 AS fails,
-           (SELECT MAX(critical) FROM answers WHERE answers.case_id = cells.case_id) AS critical
-    FROM cells GROUP BY case_id;
-CREATE INDEX cases_by_place ON cases (place);
-"""
-
 
 @dataclass(frozen=True)
 class Cell:
-    """What a checkpoint made of a case.
+    """The result of one checkpoint in one case.
 
-    :param passed: repeats that passed.
-    :param asked: repeats.
-    :param unanswered: whether a prompt got no answer.
+    :param passed: number of repeats that passed.
+    :param repeats: number of repeats.
+    :param is_incomplete: whether a prompt got no response.
     """
 
     passed: int
-    asked: int
-    unanswered: bool
+    repeats: int
+    is_incomplete: bool
 
     @property
     def verdict(self) -> str:
-        """``passed``, ``failed``, ``partly`` when some repeats passed, ``no answer``."""
-        if self.unanswered:
-            return "no answer"
-        if self.passed == self.asked:
+        """``passed``, ``failed``, ``partly`` when only some repeats passed, or ``no response``."""
+        if self.is_incomplete:
+            return "no response"
+        if self.passed == self.repeats:
             return "passed"
         return "partly" if self.passed else "failed"
 
 
 @dataclass(frozen=True)
-class Row:
+class MatrixRow:
     """A case.
 
-    :param cells: by contender; ``None`` where it was not asked.
+    :param cells: by checkpoint; ``None`` where the case was not run.
     """
 
     case_id: str
@@ -93,107 +71,221 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Page:
+class MatrixPage:
     """Some rows of the matrix.
 
-    :param counts: cases by filter.
+    :param checkpoints: ids, and ``champion``.
+    :param counts: number of cases by filter.
     :param number: from 1.
     """
 
-    contenders: Sequence[str]
-    rows: Sequence[Row]
+    checkpoints: Sequence[str]
+    rows: Sequence[MatrixRow]
     counts: Mapping[Filter, int]
     filter: Filter
     number: int
 
     @property
     def pages(self) -> int:
-        """How many there are with this filter."""
-        return max(1, -(-self.counts[self.filter] // PAGE_SIZE))
+        """Number of pages with this filter."""
+        return _pages(self.counts[self.filter])
 
 
-def build(path: Path, files: Iterable[tuple[str, Callable[[], Iterable[bytes]]]]) -> None:
-    """Read results files into a new SQLite file.
+class _Result(msgspec.Struct, gc=False):
+    """The fields of a line that the matrix needs; msgspec skips the others."""
 
-    :param files: who answered, and how to read the lines.
+    case_id: Annotated[str, msgspec.Meta(max_length=MAX_CASE_ID)]
+    repeat: Annotated[int, msgspec.Meta(ge=1, le=MAX_REPEAT)]
+    passed: bool
+    critical: bool
+    answer: Any = None
+
+
+class _Column(msgspec.Struct):
+    """The results of one checkpoint. All fields but the first two are arrays of C integers.
+
+    :param passed: of each case, and so are ``repeats`` and ``is_incomplete``.
+    :param line_cases: of each line the number of its case.
+    :param line_offsets: of each line the position in the file.
     """
-    with contextlib.closing(sqlite3.connect(path)) as database:
-        database.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;" + _SCHEMA)
-        names = []
-        for number, (name, lines) in enumerate(files):
-            names.append(name)
-            rows = (found for line in lines() if (found := _answer(number, line)) is not None)
-            database.executemany("INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
-        database.executescript(_SUMMARIES)
-        database.execute("CREATE TABLE contenders (number INTEGER, name TEXT)")
-        database.executemany("INSERT INTO contenders VALUES (?, ?)", enumerate(names))
-        database.commit()
+
+    name: str
+    path: str
+    passed: bytes
+    repeats: bytes
+    is_incomplete: bytes
+    line_cases: bytes
+    line_offsets: bytes
 
 
-def page(path: Path, filter_: Filter, number: int) -> Page:
+class _Index(msgspec.Struct):
+    """What is kept of the results files. Cases are numbered in the order of the suite, which the first file has.
+
+    :param critical: of each case.
+    :param matching: the numbers of the cases by filter.
+    """
+
+    case_ids: list[str]
+    critical: bytes
+    columns: list[_Column]
+    matching: dict[Filter, bytes]
+
+
+_RESULT = msgspec.json.Decoder(_Result)
+_INDEX = msgspec.msgpack.Decoder(_Index)
+
+
+def build(path: Path, files: Iterable[tuple[str, Path]]) -> None:
+    """Write the index of some results files.
+
+    :param path: of the index.
+    :param files: name of the checkpoint, and its results file; a relative one lies beside the index.
+    """
+    numbers: MutableMapping[str, int] = defaultdict(itertools.count().__next__)
+    critical = bytearray()
+    columns = [_column(name, str(file), path.parent / file, numbers, critical) for name, file in files]
+    for column in columns:  # cases that only later files have
+        column.passed, column.repeats = (
+            counts.ljust(len(numbers) * 4, b"\0") for counts in (column.passed, column.repeats)
+        )
+        column.is_incomplete = column.is_incomplete.ljust(len(numbers), b"\0")
+    index = _Index(list(numbers), bytes(critical), columns, _matching(columns, critical))
+    path.write_bytes(msgspec.msgpack.encode(index))
+
+
+def page(path: Path, filter_: Filter, number: int) -> MatrixPage:
     """Return a page of the matrix.
 
-    :param path: of what :func:`build` made.
-    :param number: from 1; the last one when there are fewer.
+    :param path: of the index.
+    :param number: from 1; the last page when there are fewer.
     """
-    with _open(path) as database:
-        names = _names(database)
-        counts = {
-            name: int(database.execute(f"SELECT COUNT(*) FROM cases WHERE {where}").fetchone()[0])  # noqa: S608
-            for name, where in _WHERE.items()
-        }
-        number = max(1, min(number, -(-counts[filter_] // PAGE_SIZE) or 1))
-        cases = database.execute(
-            f"SELECT case_id, critical FROM cases WHERE {_WHERE[filter_]} ORDER BY place LIMIT ? OFFSET ?",  # noqa: S608
-            (PAGE_SIZE, (number - 1) * PAGE_SIZE),
-        ).fetchall()
-        rows = [Row(case_id, bool(critical), _cells(database, case_id, names)) for case_id, critical in cases]
-    return Page(list(names.values()), rows, counts, filter_, number)
+    index = _INDEX.decode(path.read_bytes())
+    counts = {name: len(_ints(matching)) for name, matching in index.matching.items()}
+    number = max(1, min(number, _pages(counts[filter_])))
+    shown = _ints(index.matching[filter_])[(number - 1) * PAGE_SIZE : number * PAGE_SIZE]
+    rows = [
+        MatrixRow(index.case_ids[case], bool(index.critical[case]), {c.name: _cell(c, case) for c in index.columns})
+        for case in shown
+    ]
+    return MatrixPage([column.name for column in index.columns], rows, counts, filter_, number)
 
 
-def answers(path: Path, case_id: str) -> dict[str, list[dict[str, Any]]]:
-    """Return the result lines of a case by contender; empty when there is no such case."""
-    with _open(path) as database:
-        names = _names(database)
-        found: dict[str, list[dict[str, Any]]] = {}
-        for contender, line in database.execute(
-            "SELECT contender, line FROM answers WHERE case_id = ? ORDER BY contender, repeat", (case_id,)
-        ):
-            found.setdefault(names[contender], []).append(json.loads(line))
-    return found
+def responses(path: Path, case_id: str) -> dict[str, list[dict[str, Any]]]:
+    """Return the lines of a case by checkpoint, each in the order of the repeats; empty when there is no such case.
+
+    :param path: of the index.
+    """
+    index = _INDEX.decode(path.read_bytes())
+    if case_id not in index.case_ids:
+        return {}
+    case = index.case_ids.index(case_id)
+    found = {column.name: _case_lines(path.parent / column.path, column, case, case_id) for column in index.columns}
+    return {name: lines for name, lines in found.items() if lines}
 
 
-@contextlib.contextmanager
-def _open(path: Path) -> Iterator[sqlite3.Connection]:
-    with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
-        yield database
+def _pages(count: int) -> int:
+    return max(1, -(-count // PAGE_SIZE))
 
 
-def _names(database: sqlite3.Connection) -> dict[int, str]:
-    return dict(database.execute("SELECT number, name FROM contenders ORDER BY number").fetchall())
+def _ints(values: bytes) -> memoryview[int]:
+    return memoryview(values).cast("I")
 
 
-def _cells(database: sqlite3.Connection, case_id: str, names: Mapping[int, str]) -> dict[str, Cell | None]:
-    found = {
-        names[contender]: Cell(passed, asked, bool(unanswered))
-        for contender, passed, asked, unanswered in database.execute(
-            "SELECT contender, passed, asked, unanswered FROM cells WHERE case_id = ?", (case_id,)
-        )
+def _cell(column: _Column, case: int) -> Cell | None:
+    repeats = _ints(column.repeats)[case]
+    return Cell(_ints(column.passed)[case], repeats, bool(column.is_incomplete[case])) if repeats else None
+
+
+def _column(name: str, uri: str, file: Path, numbers: MutableMapping[str, int], critical: bytearray) -> _Column:
+    """Read a results file; new cases are added to ``numbers`` and ``critical``."""
+    passed, repeats = (array("I", bytes(4 * len(numbers))) for _ in range(2))
+    is_incomplete = bytearray(len(numbers))
+    line_cases, line_offsets = array("I"), array("Q")
+    offset = 0
+    for line in Files().read_lines(str(file)):
+        if (result := _parse(line)) is not None:
+            case = numbers[result.case_id]
+            if case == len(repeats):
+                for counts in (passed, repeats, is_incomplete):
+                    counts.append(0)
+            if case == len(critical):
+                critical.append(0)
+            repeats[case] += 1
+            passed[case] += result.passed
+            if result.answer is None:
+                is_incomplete[case] = 1
+            if result.critical:
+                critical[case] = 1
+            line_cases.append(case)
+            line_offsets.append(offset)
+        offset += len(line)
+    arrays = (passed, repeats, is_incomplete, line_cases, line_offsets)
+    return _Column(name, uri, *map(bytes, arrays))
+
+
+def _matching(columns: Sequence[_Column], critical: bytearray) -> dict[Filter, bytes]:
+    """Return the cases of each filter.
+
+    A case differs when the checkpoints passed different shares of its repeats, or when one has no result.
+    """
+    shares = [
+        [
+            passed / repeats if repeats else None
+            for passed, repeats in zip(_ints(c.passed), _ints(c.repeats), strict=True)
+        ]
+        for c in columns
+        if c.line_cases
+    ]
+    differs, fails = array("I"), array("I")
+    for case, found in enumerate(map(set, zip(*shares, strict=True))):
+        if len(found) > 1:
+            differs.append(case)
+        if found - {1.0, None}:
+            fails.append(case)
+    cases = range(len(critical))
+    return {
+        "all": bytes(array("I", cases)),
+        "differs": bytes(differs),
+        "fails": bytes(fails),
+        "critical": bytes(array("I", [case for case in cases if critical[case]])),
     }
-    return {name: found.get(name) for name in names.values()}
 
 
-def _answer(contender: int, line: bytes) -> tuple[Any, ...] | None:
-    """Return a line as a row; ``None`` when it is no result."""
+def _parse(line: bytes) -> _Result | None:
+    """Return the fields of a line; ``None`` when it is not a result."""
     try:
-        text = line.decode("utf-8").strip()
-        result = json.loads(text)
-        case_id, repeat = str(result["case_id"]), int(result["repeat"])
-        passed, critical = result["passed"] is True, result["critical"] is True
-        answered = result.get("answer") is not None
+        return _RESULT.decode(line)
+    except (ValueError, RecursionError):
+        return _parse_leniently(line)
+
+
+def _parse_leniently(line: bytes) -> _Result | None:
+    """Accept what other programs write and msgspec rejects: NaN, half a surrogate pair, ids that are not texts."""
+    try:
+        found = json.loads(line.decode("utf-8"))
+        case_id, repeat = str(found["case_id"]), int(found["repeat"])
+        passed, critical = found["passed"] is True, found["critical"] is True
+        answer = found.get("answer")
     except (ValueError, TypeError, LookupError, OverflowError, RecursionError):
         return None
-    if abs(repeat) >= MAX_REPEAT:  # SQLite can't count so far
+    if not 1 <= repeat <= MAX_REPEAT:
         return None
-    name = case_id[:MAX_CASE_ID].encode("utf-8", "replace").decode()  # JSON can name half a character, SQLite can't
-    return contender, name, repeat, passed, critical, answered, text
+    case_id = case_id[:MAX_CASE_ID].encode("utf-8", "replace").decode()
+    return _Result(case_id, repeat, passed, critical, answer)
+
+
+def _case_lines(file: Path, column: _Column, case: int, case_id: str) -> list[dict[str, Any]]:
+    """Return the lines of a case in the order of the repeats."""
+    offsets = memoryview(column.line_offsets).cast("Q")
+    found: list[tuple[int, dict[str, Any]]] = []
+    with file.open("rb") as lines:
+        for line_case, offset in zip(_ints(column.line_cases), offsets, strict=True):
+            if line_case == case:
+                lines.seek(offset)
+                line = lines.readline(MAX_LINE)
+                result = _parse(line)
+                if result is None or result.case_id != case_id:
+                    found.append((0, {"error": UNREADABLE}))
+                else:  # msgspec accepts a field that is not UTF-8 when it skips it
+                    found.append((result.repeat, json.loads(line.decode("utf-8", "replace"))))
+    return [line for _, line in sorted(found, key=itemgetter(0))]

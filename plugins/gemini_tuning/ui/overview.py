@@ -1,31 +1,58 @@
-"""One line for each tuning run. Pure."""
+"""One line for each tuning run."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from gemini_tuning.core import xcom
 from gemini_tuning.core.console import console_link
 from gemini_tuning.core.names import ResourceName, ResourceNameError
+from gemini_tuning.core.xcom import CopyXCom, DecisionXCom, ProgressXCom, PromotionXCom, text
 from gemini_tuning.ui import queries
-from gemini_tuning.ui.pace import Pace, pace_of
-from gemini_tuning.ui.queries import Run
+from gemini_tuning.ui.queries import RunRecord
 
-JOB_ENDED = frozenset({"SUCCEEDED", "PARTIALLY_SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED"})
+TERMINAL_JOB_STATES = frozenset({"SUCCEEDED", "PARTIALLY_SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED"})
 
 
 @dataclass(frozen=True)
-class Line:
+class JobProgress:
+    """The progress of a tuning job.
+
+    :param share: 0 to 1; ``None`` before the service reports epochs.
+    :param seconds_left: estimated from the time so far; ``None`` before the first epoch is complete.
+    :param text: for example ``epoch 2 of 6, step 21``.
+    """
+
+    share: float | None
+    seconds_left: float | None
+    text: str
+
+
+@dataclass(frozen=True)
+class DefaultCheckpoint:
+    """The default checkpoint of a model, as far as Airflow has recorded it.
+
+    :param previous: the default before the last change.
+    """
+
+    current: str | None = None
+    previous: str | None = None
+
+
+Defaults = Mapping[str, DefaultCheckpoint]  # by model_key()
+
+
+@dataclass(frozen=True)
+class RunLine:
     """A tuning run in the overview.
 
-    :param pace: how far the tuning job is; ``None`` before it begins and after it has ended.
-    :param score: share of the cases that the winner passed, 0 to 1.
-    :param default_now: of the tuned model, as the last run that changed it read it back.
+    :param progress: ``None`` before the job starts and after it has finished.
+    :param pass_rate: share of the cases that the winner passed, 0 to 1.
+    :param current_default: of the tuned model, as the last run that set it read it back.
     :param copy: full name of the copy.
-    :param seconds: that the run has taken, so far.
+    :param seconds: duration of the run so far.
+    :param started_by: user, or the type of a run that no user triggered.
     """
 
     dag_id: str
@@ -37,11 +64,11 @@ class Line:
     display_name: str
     base_model: str
     dataset: str | None
-    pace: Pace | None
+    progress: JobProgress | None
     checkpoints: int | None
     winner: str | None
-    score: float | None
-    default_now: str | None
+    pass_rate: float | None
+    current_default: str | None
     copy: str | None
     copy_console: str | None
     started: datetime | None
@@ -49,113 +76,119 @@ class Line:
     started_by: str
 
 
-@dataclass(frozen=True)
-class Default:
-    """A model's default checkpoint, as far as Airflow has recorded it.
-
-    :param previous: what it was before it was last changed.
-    """
-
-    now: str | None = None
-    previous: str | None = None
-
-
-Defaults = Mapping[str, Default]
-
-
-def line(run: Run, defaults: Defaults, now: datetime) -> Line:
+def run_line(run: RunRecord, defaults: Defaults, now: datetime) -> RunLine:
     """Return the line of a run.
 
-    :param defaults: of :func:`defaults_now`.
+    :param defaults: of :func:`current_defaults`.
     """
-    known = run.mapping(queries.WAIT, "progress")
-    base_model, display_name = queries.model_names(run.conf, known)
-    job, job_state = xcom.text(known.get("name") or run.pushed(queries.CREATE)), xcom.text(known.get("state"))
-    winner, score = _winner(run)
-    copy = xcom.text(run.mapping(queries.COPY).get("model"))
-    model = xcom.text(run.pushed(queries.CHECKPOINTS, "tuned_model") or known.get("model"))
-    return Line(
+    job = run.progress
+    base_model, display_name = queries.model_names(run.conf, job)
+    name = job.name or text(run.xcom(queries.CREATE))
+    winner, pass_rate = _winner(run)
+    copy = run.value(CopyXCom, queries.COPY).model
+    return RunLine(
         dag_id=run.dag_id,
         run_id=run.run_id,
         state=run.state,
-        job_state=job_state,
-        job=job,
-        job_console=console_link(job),
+        job_state=job.state,
+        job=name,
+        job_console=console_link(name),
         display_name=display_name,
         base_model=base_model,
-        dataset=xcom.text(run.conf.get("training_dataset_uri")),
-        pace=pace_of(known, _wait_began(run), now) if run.is_live and job_state not in JOB_ENDED else None,
-        checkpoints=_number_of_checkpoints(run, known),
+        dataset=text(run.conf.get("training_dataset_uri")),
+        progress=_progress(run, job, now) if run.is_live and job.state not in TERMINAL_JOB_STATES else None,
+        checkpoints=_number_of_checkpoints(run, job),
         winner=winner,
-        score=score,
-        default_now=default_of(run, model, defaults).now,
+        pass_rate=pass_rate,
+        current_default=default_of(run, tuned_model(run), defaults).current,
         copy=copy,
         copy_console=console_link(copy),
         started=run.start,
-        seconds=_seconds(run, now),
+        seconds=((run.end or now) - run.start).total_seconds() if run.start else None,
         started_by=run.started_by or run.run_type,
     )
 
 
-def defaults_now(promotions: Iterable[Mapping[str, Any]]) -> dict[str, Default]:
+def job_progress(job: ProgressXCom, since: datetime | None, now: datetime) -> JobProgress:
+    """Return the progress of a job.
+
+    :param since: when the sensor started, by Airflow's clock, as is the time of the last poll.
+    """
+    done, epochs = job.completed_epochs, job.epoch_count
+    share = min(done / epochs, 1.0) if done is not None and done >= 0 and epochs and epochs > 0 else None
+    parts = []
+    if done is not None:
+        parts.append(f"epoch {done} of {epochs}" if epochs else f"epoch {done}")
+    if job.completed_steps is not None:
+        parts.append(f"step {job.completed_steps}")
+    if not parts and job.phase:
+        parts.append(job.phase.lower().replace("_", " "))
+    return JobProgress(share, _seconds_left(job.at, share, since, now), ", ".join(parts))
+
+
+def current_defaults(promotions: Iterable[PromotionXCom]) -> dict[str, DefaultCheckpoint]:
     """Return each model's default checkpoint as it was last read back.
 
-    :param promotions: what setting a default pushed, the newest first.
+    :param promotions: return values of ``set_default``, newest first.
     """
-    found: dict[str, Default] = {}
+    found: dict[str, DefaultCheckpoint] = {}
     for promotion in promotions:
-        model = model_key(xcom.text(promotion.get("model")))
-        before, after = (xcom.text(promotion.get(key)) for key in ("default_before", "default_after"))
+        model, before, after = model_key(promotion.model), promotion.default_before, promotion.default_after
         if after is None or not model:
             continue
         if model not in found:
-            found[model] = Default(after, before if before != after else None)
-        elif found[model].previous is None and before != after == found[model].now:
-            found[model] = Default(after, before)
+            found[model] = DefaultCheckpoint(after, before if before != after else None)
+        elif found[model].previous is None and before != after == found[model].current:
+            found[model] = DefaultCheckpoint(after, before)
     return found
 
 
-def default_of(run: Run, model: str | None, defaults: Defaults) -> Default:
-    """Return the default of a run's model; before anybody has set one, the one that was listed."""
+def default_of(run: RunRecord, model: str | None, defaults: Defaults) -> DefaultCheckpoint:
+    """Return the default of a run's model; before the first promotion, the one that ``list_checkpoints`` found."""
+    key = model_key(model)
     step = run.step(queries.SET_DEFAULT)
-    if step is not None and step.state == "failed" and model_key(model) not in defaults:
-        return Default()  # it may have been set, and only the reading back failed
-    own = defaults_now([run.mapping(queries.SET_DEFAULT)])
-    listed = xcom.text(run.pushed(queries.CHECKPOINTS, "default_checkpoint_id"))
-    return defaults.get(model_key(model)) or own.get(model_key(model)) or Default(listed)
+    if step is not None and step.state == "failed" and key not in defaults:
+        return DefaultCheckpoint()  # it may have been set, and only the read-back failed
+    own = current_defaults([run.value(PromotionXCom, queries.SET_DEFAULT)])
+    listed = text(run.xcom(queries.CHECKPOINTS, queries.DEFAULT_CHECKPOINT))
+    return defaults.get(key) or own.get(key) or DefaultCheckpoint(listed)
+
+
+def tuned_model(run: RunRecord) -> str | None:
+    """Return the full name of the tuned model, from ``list_checkpoints`` or else from the job."""
+    return text(run.xcom(queries.CHECKPOINTS, queries.TUNED_MODEL)) or run.progress.model
 
 
 def model_key(model: str | None) -> str:
-    """Return what a model version is known by; an empty text when it is none."""
+    """Return the name by which a model version is compared; empty when it is not a resource name."""
     try:
-        return str(ResourceName.parse(model or "", "models"))
+        return str(ResourceName.parse(model, "models"))
     except ResourceNameError:
         return ""
 
 
-def _winner(run: Run) -> tuple[str | None, float | None]:
-    decision = run.mapping(queries.CHOOSE, "decision")
-    promoted = xcom.text(run.mapping(queries.SET_DEFAULT).get("default_after"))
-    winner = promoted or xcom.text(decision.get("winner"))
-    assessed = decision.get("checkpoints") if winner is not None else None
-    for found in assessed if isinstance(assessed, list) else []:
-        if isinstance(found, Mapping) and xcom.text(found.get("checkpoint_id")) == winner:
-            return winner, xcom.number(found.get("pass_rate"))
-    return winner, None
+def _winner(run: RunRecord) -> tuple[str | None, float | None]:
+    decision = run.value(DecisionXCom, queries.CHOOSE, queries.DECISION)
+    winner = run.value(PromotionXCom, queries.SET_DEFAULT).default_after or decision.winner
+    if winner is None:
+        return None, None
+    return winner, next((found.pass_rate for found in decision.checkpoints if found.checkpoint_id == winner), None)
 
 
-def _wait_began(run: Run) -> datetime | None:
+def _progress(run: RunRecord, job: ProgressXCom, now: datetime) -> JobProgress | None:
     step = run.step(queries.WAIT)
-    return step.start if step is not None else None
+    return job_progress(job, step.start, now) if step is not None and step.xcom(queries.PROGRESS) else None
 
 
-def _number_of_checkpoints(run: Run, known: Mapping[str, Any]) -> int | None:
-    listed = run.pushed(queries.CHECKPOINTS)
+def _seconds_left(polled: datetime | None, share: float | None, since: datetime | None, now: datetime) -> float | None:
+    """Estimate from the share at the last poll, so that an epoch that takes long does not change the estimate."""
+    if not share or since is None or polled is None or polled <= since:
+        return None
+    return max((polled - since).total_seconds() / share - (now - since).total_seconds(), 0.0)
+
+
+def _number_of_checkpoints(run: RunRecord, job: ProgressXCom) -> int | None:
+    listed = run.xcom(queries.CHECKPOINTS)
     if isinstance(listed, list):
         return len(listed)
-    so_far = known.get("checkpoints")
-    return len(so_far) if isinstance(so_far, list) else None
-
-
-def _seconds(run: Run, now: datetime) -> float | None:
-    return ((run.end or now) - run.start).total_seconds() if run.start else None
+    return len(job.checkpoints) if run.xcom(queries.WAIT, queries.PROGRESS) else None

@@ -1,42 +1,40 @@
-"""What Airflow's database knows of tuning runs: runs, their steps, and what the steps pushed."""
+"""Tuning runs in Airflow's database: DAG runs, their task instances and XComs.
+
+A step is found by the class of its operator, which Airflow stores with each task instance: task ids differ from DAG to
+DAG, and begin with the id of the task group where there is one.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from airflow.models.dag import DagModel, DagTag
 from airflow.models.dagrun import DagRun
 from airflow.models.taskinstance import TaskInstance
-from airflow.models.xcom import XComModel
+from airflow.models.xcom import XCOM_RETURN_KEY, XComModel
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
-from gemini_tuning.core.xcom import text
+from gemini_tuning.core.xcom import ProgressXCom, XCom, text
 from gemini_tuning.triggers import progress
 
 TAG = "gemini-tuning"  # of the DAGs whose runs are shown
-ACTIONS_TAG = "gemini-tuning-actions"  # of those that the page's actions start
-RETURN = "return_value"
-KEYS = (
-    RETURN,
-    progress.XCOM_KEY,
-    "quota_wait",
-    "decision",
-    "winner",
-    "tuned_model",
-    "default_checkpoint_id",
-    "error",
-)
-LIVE = frozenset({"queued", "running"})
-MAX_SEARCHED = 2_000  # runs, the newest, that a search for a model looks through
+ACTIONS_TAG = "gemini-tuning-actions"  # of the DAGs that the actions of the page trigger
+PROGRESS = progress.XCOM_KEY
+DECISION, DEFAULT_CHECKPOINT, ERROR, TUNED_MODEL = "decision", "default_checkpoint_id", "error", "tuned_model"
+QUOTA_WAIT = "quota_wait"
+XCOM_KEYS = (XCOM_RETURN_KEY, PROGRESS, QUOTA_WAIT, DECISION, DEFAULT_CHECKPOINT, ERROR, TUNED_MODEL)
+UNFINISHED_STATES = frozenset({"queued", "running"})
+MAX_SEARCHED = 2_000  # newest runs that a search for a model covers
 
 CREATE = "GeminiCreateTuningJobOperator"
 WAIT = "GeminiTuningJobSensor"
-PREFLIGHT = "GeminiValidateTuningOperator"
+VALIDATE = "GeminiValidateTuningOperator"
 CHECKPOINTS = "GeminiListCheckpointsOperator"
 SMOKE_TEST = "GeminiSmokeTestCheckpointOperator"
 CHAMPION = "GeminiSmokeTestChampionOperator"
@@ -49,20 +47,22 @@ VERIFY = "GeminiVerifyModelCopyOperator"
 PROMPT = "GeminiPromptCheckpointsOperator"
 REPORT = "GeminiTuningReportOperator"
 
-
-# A task's XComs are dropped when its next try begins, not when it is cleared: in other states they are old ones.
-PUSHED_NOW = frozenset(
+# Airflow deletes the XComs of a task when its next try starts, and not when it is cleared: in the other states they
+# are those of an earlier try.
+STATES_WITH_XCOMS = frozenset(
     {"running", "deferred", "awaiting_input", "up_for_retry", "up_for_reschedule", "restarting", "success", "failed"}
 )
+
+Value = TypeVar("Value", bound=XCom)
 
 
 @dataclass(frozen=True)
 class Step:
-    """A task of a run, or one of its mapped instances.
+    """A task instance.
 
     :param operator: name of the operator's class.
-    :param label: of a mapped instance.
-    :param pushed: its XComs by key, those of :data:`KEYS`.
+    :param label: rendered map index of a mapped task.
+    :param xcoms: by key, those of :data:`XCOM_KEYS`.
     """
 
     task_id: str
@@ -72,19 +72,19 @@ class Step:
     label: str | None
     start: datetime | None
     end: datetime | None
-    pushed: Mapping[str, Any] = field(default_factory=dict)
+    xcoms: Mapping[str, Any] = field(default_factory=dict)
 
-    def get(self, key: str = RETURN) -> Any:
-        """Return what it pushed in its present try."""
-        return self.pushed.get(key) if self.state in PUSHED_NOW else None
+    def xcom(self, key: str = XCOM_RETURN_KEY) -> Any:
+        """Return an XCom of the current try; ``None`` where there is none."""
+        return self.xcoms.get(key) if self.state in STATES_WITH_XCOMS else None
 
 
 @dataclass(frozen=True)
-class Run:
+class RunRecord:
     """A run of a tuning DAG.
 
-    :param conf: the parameters that were given; those left at their default are not in it.
-    :param started_by: user, ``None`` where no user did.
+    :param conf: the parameters that were given, without those that have their default value.
+    :param started_by: the user who triggered it; ``None`` for a scheduled run.
     """
 
     id: int
@@ -101,18 +101,19 @@ class Run:
 
     @property
     def is_live(self) -> bool:
-        """Whether it is not over."""
-        return self.state in LIVE
+        """Whether it has not finished."""
+        return self.state in UNFINISHED_STATES
 
     @property
     def has_several_jobs(self) -> bool:
-        """Whether it tunes more than one model, which one page cannot keep apart."""
+        """Whether it tunes more than one model, which the page cannot show separately."""
         return len(list(self.all_steps(CREATE))) > 1
 
     @property
     def connection(self) -> dict[str, str | None]:
-        """Return ``gcp_conn_id`` and ``impersonation_chain``: as the wait used them, else as they were given."""
-        known = {**self.conf, **self.mapping(WAIT, progress.XCOM_KEY)}
+        """Return ``gcp_conn_id`` and ``impersonation_chain``: those that the sensor used, else those in ``conf``."""
+        job = self.xcom(WAIT, PROGRESS)
+        known = {**self.conf, **(job if isinstance(job, Mapping) else {})}
         chain = known.get("impersonation_chain")
         names = [chain] if isinstance(chain, str) else chain if isinstance(chain, list) else []
         conn_id = known.get("gcp_conn_id")
@@ -123,7 +124,7 @@ class Run:
 
     @property
     def is_action(self) -> bool:
-        """Whether it only does something with a model that another run has tuned."""
+        """Whether it only does something with a model that another run tuned."""
         return self.step(CREATE) is None and any(self.step(operator) for operator in (SET_DEFAULT, PROMPT))
 
     def step(self, operator: str) -> Step | None:
@@ -134,20 +135,24 @@ class Run:
         """Yield the steps of an operator."""
         return (step for step in self.steps if step.operator == operator)
 
-    def pushed(self, operator: str, key: str = RETURN) -> Any:
-        """Return what a step pushed in its present try; ``None`` where there is nothing."""
+    def xcom(self, operator: str, key: str = XCOM_RETURN_KEY) -> Any:
+        """Return an XCom of a step's current try; ``None`` where there is none."""
         step = self.step(operator)
-        return step.get(key) if step is not None else None
+        return step.xcom(key) if step is not None else None
 
-    def mapping(self, operator: str, key: str = RETURN) -> Mapping[str, Any]:
-        """Return what a step pushed when it is a mapping, else an empty one."""
-        value = self.pushed(operator, key)
-        return value if isinstance(value, Mapping) else {}
+    def value(self, kind: type[Value], operator: str, key: str = XCOM_RETURN_KEY) -> Value:
+        """Return the same as a typed value; without an XCom all its fields are empty."""
+        return kind.from_xcom(self.xcom(operator, key)) or kind()
+
+    @cached_property
+    def progress(self) -> ProgressXCom:
+        """What is known of the tuning job."""
+        return self.value(ProgressXCom, WAIT, PROGRESS)
 
 
 @dataclass(frozen=True)
-class Query:
-    """Which runs are wanted.
+class RunQuery:
+    """A filter for runs.
 
     :param states: of the DAG runs; empty: all.
     :param base_model: part of its name.
@@ -163,48 +168,45 @@ class Query:
 
 
 def dag_ids_tagged(session: Session, *tags: str) -> set[str]:
-    """Return the DAGs that carry one of these tags, those too whose file is gone: their runs are still there."""
+    """Return the DAGs with one of these tags, also those whose file was deleted: their runs still exist."""
     return set(session.scalars(select(DagTag.dag_id).where(DagTag.name.in_(tags))))
 
 
-def dag_ids_to_start(session: Session, tag: str) -> set[str]:
-    """Return the DAGs with a tag that Airflow can start: their file is there."""
-    there = select(DagTag.dag_id).join(DagModel, DagModel.dag_id == DagTag.dag_id)
-    return set(session.scalars(there.where(DagTag.name == tag, DagModel.is_stale.is_(False))))
+def active_dag_ids_tagged(session: Session, tag: str) -> set[str]:
+    """Return the DAGs with a tag that can be triggered: their file exists."""
+    tagged = select(DagTag.dag_id).join(DagModel, DagModel.dag_id == DagTag.dag_id)
+    return set(session.scalars(tagged.where(DagTag.name == tag, DagModel.is_stale.is_(False))))
 
 
-def find_runs(session: Session, dag_ids: Collection[str], query: Query) -> tuple[list[Run], bool]:
-    """Return the runs of one page, newest first, with their steps; and whether there are more.
-
-    :param dag_ids: of which DAGs.
-    """
-    wanted = _newest(dag_ids, query.states)
+def find_runs(session: Session, dag_ids: Collection[str], query: RunQuery) -> tuple[list[RunRecord], bool]:
+    """Return the runs of one page, newest first, with their steps; and whether there are more."""
+    newest = _newest(dag_ids, query.states)
     first, size = (query.page - 1) * query.page_size, query.page_size
     if query.base_model or query.display_name:
-        ids = list(islice(_matching(session, wanted, query), first, first + size + 1))
+        ids = list(islice(_matching(session, newest, query), first, first + size + 1))
     else:
-        ids = list(session.scalars(wanted.offset(first).limit(size + 1)))
+        ids = list(session.scalars(newest.offset(first).limit(size + 1)))
     return load_runs(session, ids[:size]), len(ids) > size
 
 
-def get_run(session: Session, dag_id: str, run_id: str) -> Run | None:
+def get_run(session: Session, dag_id: str, run_id: str) -> RunRecord | None:
     """Return a run with its steps."""
     found = session.scalar(select(DagRun.id).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id))
     return None if found is None else load_runs(session, [found])[0]
 
 
-def load_runs(session: Session, ids: Sequence[int]) -> list[Run]:
-    """Return runs with their steps, in the order of their ids given."""
+def load_runs(session: Session, ids: Sequence[int]) -> list[RunRecord]:
+    """Return runs with their steps, in the order of ``ids``."""
     if not ids:
         return []
     runs = {run.id: run for run in session.execute(_runs().where(DagRun.id.in_(ids)))}
-    pushed = _pushed(session, ids)
+    xcoms = _xcoms(session, ids)
     steps = _steps(session, [(run.dag_id, run.run_id) for run in runs.values()])
-    return [_run(runs[run_id], steps, pushed.get(run_id, {})) for run_id in ids if run_id in runs]
+    return [_run(runs[run_id], steps, xcoms.get(run_id, {})) for run_id in ids if run_id in runs]
 
 
-def pushed_by(session: Session, dag_ids: Collection[str], operator: str) -> Iterator[Mapping[str, Any]]:
-    """Yield what the successful steps of an operator pushed, the newest first, as far as Airflow has kept it."""
+def return_values(session: Session, dag_ids: Collection[str], operator: str, kind: type[Value]) -> Iterator[Value]:
+    """Yield the return values of an operator's successful steps, newest first, as far as Airflow has kept them."""
     rows = session.execute(
         select(XComModel.value)
         .join(
@@ -215,7 +217,7 @@ def pushed_by(session: Session, dag_ids: Collection[str], operator: str) -> Iter
             & (TaskInstance.map_index == XComModel.map_index),
         )
         .where(
-            XComModel.key == RETURN,
+            XComModel.key == XCOM_RETURN_KEY,
             XComModel.dag_id.in_(dag_ids),
             TaskInstance.operator == operator,
             TaskInstance.state == "success",
@@ -223,42 +225,42 @@ def pushed_by(session: Session, dag_ids: Collection[str], operator: str) -> Iter
         .order_by(XComModel.timestamp.desc())
         .limit(MAX_SEARCHED)
     )
-    return (value for value in rows.scalars() if isinstance(value, Mapping))
+    return filter(None, map(kind.from_xcom, rows.scalars()))
 
 
 def _newest(dag_ids: Collection[str], states: Collection[str]) -> Select[Any]:
-    wanted = select(DagRun.id).where(DagRun.dag_id.in_(dag_ids))
+    runs = select(DagRun.id).where(DagRun.dag_id.in_(dag_ids))
     if states:
-        wanted = wanted.where(DagRun._state.in_(states))
-    return wanted.order_by(DagRun.run_after.desc(), DagRun.id.desc())
+        runs = runs.where(DagRun._state.in_(states))
+    return runs.order_by(DagRun.run_after.desc(), DagRun.id.desc())
 
 
-def _matching(session: Session, wanted: Select[Any], query: Query) -> Iterable[int]:
-    """Yield the runs whose models have these names; they stand in what the runs were given or have pushed."""
-    runs = session.execute(wanted.add_columns(DagRun.conf).limit(MAX_SEARCHED)).all()
-    told: dict[int, list[object]] = {}  # not joined: SQLite would look at all runs' XComs of this key for each run
+def _matching(session: Session, newest: Select[Any], query: RunQuery) -> Iterable[int]:
+    """Yield the runs of a model, whose names are in the progress of the job, or else in the run's ``conf``."""
+    runs = session.execute(newest.add_columns(DagRun.conf).limit(MAX_SEARCHED)).all()
+    jobs: dict[int, list[object]] = {}  # not joined: SQLite would scan the XComs of all runs for each run
     for run_id, known in session.execute(
         select(XComModel.dag_run_id, XComModel.value).where(
-            XComModel.key == progress.XCOM_KEY, XComModel.dag_run_id.in_([run_id for run_id, _ in runs])
+            XComModel.key == PROGRESS, XComModel.dag_run_id.in_([run_id for run_id, _ in runs])
         )
     ):
-        told.setdefault(run_id, []).append(known)
+        jobs.setdefault(run_id, []).append(known)
     for run_id, conf in runs:
-        if any(_are_wanted(model_names(conf, known), query) for known in told.get(run_id, [None])):
+        names = (model_names(conf, ProgressXCom.from_xcom(known)) for known in jobs.get(run_id, [None]))
+        if any(
+            query.base_model.lower() in base_model.lower() and query.display_name.lower() in display_name.lower()
+            for base_model, display_name in names
+        ):
             yield run_id
 
 
-def _are_wanted(names: tuple[str, str], query: Query) -> bool:
-    return query.base_model.lower() in names[0].lower() and query.display_name.lower() in names[1].lower()
-
-
-def model_names(conf: object, known: object) -> tuple[str, str]:
-    """Return base model and display name: as the job has them, else as they were asked for; empty where unknown."""
-    asked = conf if isinstance(conf, Mapping) else {}
-    told = known if isinstance(known, Mapping) else {}
+def model_names(conf: object, job: ProgressXCom | None) -> tuple[str, str]:
+    """Return base model and display name: those of the job, else those in ``conf``; empty where unknown."""
+    given = conf if isinstance(conf, Mapping) else {}
+    job = job or ProgressXCom()
     return (
-        text(told.get("base_model") or asked.get("base_model")) or "",
-        text(told.get("display_name") or asked.get("tuned_model_display_name")) or "",
+        job.base_model or text(given.get("base_model")) or "",
+        job.display_name or text(given.get("tuned_model_display_name")) or "",
     )
 
 
@@ -277,10 +279,10 @@ def _runs() -> Select[Any]:
     )
 
 
-def _pushed(session: Session, ids: Collection[int]) -> dict[int, dict[tuple[str, int], dict[str, Any]]]:
+def _xcoms(session: Session, ids: Collection[int]) -> dict[int, dict[tuple[str, int], dict[str, Any]]]:
     rows = session.execute(
         select(XComModel.dag_run_id, XComModel.task_id, XComModel.map_index, XComModel.key, XComModel.value).where(
-            XComModel.dag_run_id.in_(ids), XComModel.key.in_(KEYS)
+            XComModel.dag_run_id.in_(ids), XComModel.key.in_(XCOM_KEYS)
         )
     )
     found: dict[int, dict[tuple[str, int], dict[str, Any]]] = {}
@@ -312,9 +314,9 @@ def _steps(session: Session, runs: Sequence[tuple[str, str]]) -> dict[tuple[str,
 
 
 def _run(
-    row: Any, steps: Mapping[tuple[str, str], list[Any]], pushed: Mapping[tuple[str, int], Mapping[str, Any]]
-) -> Run:
-    return Run(
+    row: Any, steps: Mapping[tuple[str, str], list[Any]], xcoms: Mapping[tuple[str, int], Mapping[str, Any]]
+) -> RunRecord:
+    return RunRecord(
         id=row.id,
         dag_id=row.dag_id,
         run_id=row.run_id,
@@ -334,7 +336,7 @@ def _run(
                 label=step.label,
                 start=step.start_date,
                 end=step.end_date,
-                pushed=pushed.get((step.task_id, step.map_index), {}),
+                xcoms=xcoms.get((step.task_id, step.map_index), {}),
             )
             for step in sorted(steps.get((row.dag_id, row.run_id), []), key=lambda s: (s.task_id, s.map_index))
         ),

@@ -1,116 +1,155 @@
-"""Results files of a run, read once and kept on this machine until there are too many."""
+"""Results files of recent runs, indexed once and kept on this machine; those in Cloud Storage are downloaded once."""
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import hashlib
 import os
+import re
+import shutil
 import stat
 import tempfile
 import threading
 import time
 import uuid
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from gemini_tuning.core.exceptions import GeminiTuningError
+from gemini_tuning.core.files import FILE, GCS
+from gemini_tuning.core.text import short_repr
 from gemini_tuning.ui import matrix
 
-MAX_KEPT = 20  # runs
+MAX_RUNS = 20
 MAX_BYTES = 2 << 30  # of a run's results; more would fill the disk of the API server
-MAX_AT_ONCE = 2  # runs that are read: each holds a thread of the API server
-REMEMBERED = 60.0  # seconds that a failure is not tried again
-ABANDONED = 3600.0  # seconds after which a half-made file belongs to a process that is gone
+MAX_CONCURRENT_READS = 2  # runs: each holds a thread of the API server
+RETRY_DELAY = 60.0  # seconds before a run that could not be read is read again
+ABANDONED = 86_400.0  # seconds after which an incomplete folder belongs to a process that was killed
+RESULTS_FILE = re.compile(r"/checkpoint-[^/]+\.jsonl$")
+INDEX = "index.msgpack"
 
-# Two people who open the same run at once need not read it twice; who opens another does not wait for them.
+# Requests for the same run wait for each other, so that it is read once; other runs are not held up.
 _LOCKS = tuple(threading.Lock() for _ in range(64))
-_READS = threading.BoundedSemaphore(MAX_AT_ONCE)
+_READS = threading.BoundedSemaphore(MAX_CONCURRENT_READS)
 _FAILED: dict[str, tuple[float, Exception]] = {}
 
 
-class TooMuchError(Exception):
-    """A run's results are larger than this machine keeps."""
+class ResultsCacheError(GeminiTuningError):
+    """The results of a run cannot be read on this machine."""
 
 
-def kept(results: Sequence[tuple[str, str]], version: str, read_lines: Callable[[str], Iterable[bytes]]) -> Path:
-    """Return the SQLite file with a run's results, made when it is not there yet.
+def index_of(results: Sequence[tuple[str, str]], version: str, read_lines: Callable[[str], Iterable[bytes]]) -> Path:
+    """Return the index of a run's results, built on the first call.
 
-    :param results: who answered, and the address of the file with the answers.
+    :param results: name of each checkpoint, and the URI of its results file.
     :param version: changes when the files do.
-    :param read_lines: reads a file by its address.
-    :raises TooMuchError: when the files have more than :data:`MAX_BYTES`.
+    :param read_lines: reads an object in Cloud Storage by its URI.
+    :raises ResultsCacheError: when a URI is not that of a results file, or the files exceed :data:`MAX_BYTES`.
     """
-    folder = _folder()
-    name = hashlib.sha256(repr((results, version)).encode()).hexdigest()[:32]
-    path = folder / f"{name}.sqlite"
-    with _LOCKS[zlib.crc32(name.encode()) % len(_LOCKS)]:
+    cache = _cache_folder()
+    folder = cache / hashlib.sha256(repr((results, version)).encode()).hexdigest()[:32]
+    with _LOCKS[zlib.crc32(folder.name.encode()) % len(_LOCKS)]:
         try:
-            os.utime(path)  # used now; not touch(), which would make an empty one should another process remove it
+            os.utime(folder)  # its time is that of the last use
         except FileNotFoundError:
-            _make(path, results, read_lines)
-            _tidy(folder)
-    return path
+            _build(folder, results, read_lines)
+            _remove_old(cache)
+    return folder / INDEX
 
 
-def _make(path: Path, results: Sequence[tuple[str, str]], read_lines: Callable[[str], Iterable[bytes]]) -> None:
-    failed_at, error = _FAILED.get(path.name, (-REMEMBERED, None))
-    if error is not None and time.monotonic() < failed_at + REMEMBERED:
+def _build(folder: Path, results: Sequence[tuple[str, str]], read_lines: Callable[[str], Iterable[bytes]]) -> None:
+    failed_at, error = _FAILED.get(folder.name, (0.0, None))
+    if error is not None and time.monotonic() < failed_at + RETRY_DELAY:
         raise error
-    part = path.with_name(f"{uuid.uuid4().hex}.part")
-    lines = _Bounded(read_lines)
+    part = folder.with_name(f"{uuid.uuid4().hex}.part")
+    part.mkdir()
+    source = _Source(part, read_lines)
     try:
         with _READS:
-            matrix.build(part, [(who, functools.partial(lines.read, uri)) for who, uri in results])
-        part.replace(path)
-        _FAILED.pop(path.name, None)
+            matrix.build(part / INDEX, [(name, source.file(uri)) for name, uri in results])
+        _publish(part, folder)
+        _FAILED.pop(folder.name, None)
     except Exception as error:
-        if len(_FAILED) >= MAX_KEPT:
+        if len(_FAILED) >= MAX_RUNS:
             _FAILED.clear()
-        _FAILED[path.name] = (time.monotonic(), error)
+        _FAILED[folder.name] = (time.monotonic(), error)
         raise
     finally:
-        part.unlink(missing_ok=True)
+        shutil.rmtree(part, ignore_errors=True)
 
 
-class _Bounded:
-    """Reads files until they are too much together."""
+def _publish(part: Path, folder: Path) -> None:
+    try:
+        part.rename(folder)
+    except OSError:
+        if not folder.is_dir():  # else another process has built it in the meantime
+            raise
 
-    def __init__(self, read_lines: Callable[[str], Iterable[bytes]]) -> None:
+
+class _Source:
+    """Finds results files, and downloads those in Cloud Storage, until they exceed :data:`MAX_BYTES` together."""
+
+    def __init__(self, folder: Path, read_lines: Callable[[str], Iterable[bytes]]) -> None:
+        self._folder = folder
         self._read_lines = read_lines
-        self._left = MAX_BYTES
+        self._bytes = 0
 
-    def read(self, uri: str) -> Iterator[bytes]:
-        for line in self._read_lines(uri):
-            self._left -= len(line)
-            if self._left < 0:
-                raise TooMuchError(f"they have more than {MAX_BYTES >> 30} GB; look into the files themselves")
-            yield line
+    def file(self, uri: str) -> Path:
+        """Return the path of a results file; a relative one is in the folder."""
+        if not RESULTS_FILE.search(uri):  # the URI is from an XCom, whose author must not choose any file here
+            raise ResultsCacheError(
+                f"{short_repr(uri)} is not the name of a results file", resource=uri, code="not_a_results_file"
+            )
+        if not uri.startswith(GCS):
+            path = Path(uri.removeprefix(FILE)).absolute()
+            if not path.is_file():  # a device has no end
+                raise ResultsCacheError(
+                    f"there is no file {short_repr(uri)} on this machine", resource=uri, code="file_not_found"
+                )
+            self._count(path.stat().st_size)
+            return path
+        copy = self._folder / f"{uuid.uuid4().hex}.jsonl"
+        with copy.open("wb") as file:
+            for line in self._read_lines(uri):
+                self._count(len(line))
+                file.write(line)
+        return Path(copy.name)
+
+    def _count(self, size: int) -> None:
+        self._bytes += size
+        if self._bytes > MAX_BYTES:
+            raise ResultsCacheError(
+                f"they are larger than {MAX_BYTES >> 30} GB", code="too_large", hint="Read the files themselves."
+            )
 
 
-def _folder() -> Path:
-    """Return a folder that nobody else can read: the answers may be confidential."""
+def _cache_folder() -> Path:
+    """Return a folder that only this user can read: responses may be confidential."""
     folder = Path(tempfile.gettempdir()) / f"gemini-tuning-page-{os.getuid()}"  # in a container a user may have no name
     folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-        raise PermissionError(f"{folder} can be read by others. Remove it, and open the page again.")
+        raise ResultsCacheError(
+            f"other users can read {folder}.",
+            resource=str(folder),
+            code="folder_not_private",
+            hint="Delete it and reload the page.",
+        )
     return folder
 
 
-def _tidy(folder: Path) -> None:
-    for part in folder.glob("*.part"):
-        if time.time() - _used(part) > ABANDONED:
-            part.unlink(missing_ok=True)
-    found = sorted(folder.glob("*.sqlite"), key=_used, reverse=True)
-    for path in found[MAX_KEPT:]:
-        with contextlib.suppress(OSError):
-            path.unlink()
+def _remove_old(cache: Path) -> None:
+    """Delete what killed processes have left, and the runs that were not used for longest."""
+    last_used = {folder: _last_used(folder) for folder in cache.iterdir()}
+    incomplete = {folder for folder in last_used if folder.suffix == ".part"}
+    abandoned = [folder for folder in incomplete if time.time() - last_used[folder] > ABANDONED]
+    newest = sorted(last_used.keys() - incomplete, key=last_used.__getitem__, reverse=True)
+    for folder in (*abandoned, *newest[MAX_RUNS:]):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _used(path: Path) -> float:
-    """Return when a file was last used; another process may remove it meanwhile."""
+def _last_used(folder: Path) -> float:
     try:
-        return path.stat().st_mtime
-    except FileNotFoundError:
+        return folder.stat().st_mtime
+    except FileNotFoundError:  # another process deleted it just now
         return 0.0

@@ -1,4 +1,4 @@
-"""Everything that the page shows of one run, but for its answers. Pure."""
+"""What the page shows of one run, except for the responses."""
 
 from __future__ import annotations
 
@@ -7,27 +7,47 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from pydantic import Field
+
 from gemini_tuning.core import xcom
 from gemini_tuning.core.console import console_link
-from gemini_tuning.core.xcom import CheckpointXCom, DecisionXCom, MetricsXCom, SmokeTestXCom
+from gemini_tuning.core.xcom import (
+    ApprovalXCom,
+    CheckpointXCom,
+    CopyXCom,
+    DecisionXCom,
+    LossesXCom,
+    MetricsXCom,
+    PromotionXCom,
+    ReportXCom,
+    SmokeTestXCom,
+)
 from gemini_tuning.cost.estimate_text import in_brief, in_words, read_cost
-from gemini_tuning.reporting.comparison_table import compare, compare_champion
+from gemini_tuning.reporting.comparison_table import CheckpointReport, compare, compare_champion
 from gemini_tuning.selection.candidate import Candidate
 from gemini_tuning.selection.overfitting import LossCurves, find_turning_point
 from gemini_tuning.ui import queries
-from gemini_tuning.ui.overview import Default, Defaults, Line, default_of, line, model_key
-from gemini_tuning.ui.queries import Run
+from gemini_tuning.ui.overview import (
+    DefaultCheckpoint,
+    Defaults,
+    RunLine,
+    default_of,
+    model_key,
+    run_line,
+    tuned_model,
+)
+from gemini_tuning.ui.queries import RunRecord
 
 Json = dict[str, Any]
 Points = list[list[float | int]]
 
 
 @dataclass(frozen=True)
-class Losses:
-    """The chart.
+class LossChart:
+    """Losses over the steps of the job.
 
     :param checkpoints: ``{"checkpoint_id", "epoch", "step", "badges"}`` of those whose step is known.
-    :param turn: step after which the tuning overfits; ``None`` where the losses show none.
+    :param turn: step after which the job overfits; ``None`` where the losses show none.
     """
 
     train: Points
@@ -36,7 +56,7 @@ class Losses:
     turn: int | None
 
     @property
-    def are_there(self) -> bool:
+    def has_points(self) -> bool:
         """Whether there is anything to draw."""
         return bool(self.train or self.eval)
 
@@ -50,8 +70,33 @@ class Losses:
         ]
 
     def as_dict(self) -> Json:
-        """Return what the script draws."""
+        """Return the input of the script that draws the chart."""
         return {"train": self.train, "eval": self.eval, "checkpoints": self.checkpoints, "turn": self.turn}
+
+
+class CheckpointView(CheckpointReport):
+    """A checkpoint, or the champion.
+
+    :param label: its id, or ``champion``.
+    :param console: link to its endpoint.
+    :param badges: ``winner``, ``default``, ``previous default``.
+    """
+
+    label: str
+    console: str | None = None
+    badges: list[str] = Field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class CopyView:
+    """A copy of the model.
+
+    :param verified: what ``verify_copy`` read back; ``None`` before.
+    """
+
+    model: str
+    console: str | None
+    verified: CopyXCom | None
 
 
 @dataclass(frozen=True)
@@ -59,253 +104,219 @@ class RunView:
     """What the page shows.
 
     :param head: the run's line of the overview.
-    :param checkpoints: as :func:`~gemini_tuning.reporting.comparison_table.compare` gives them, by their number, each
-        with
-        ``badges`` and ``console``.
-    :param champion: the same of the model in production.
-    :param cost: what the run was to cost, in brief and in a sentence; ``None`` when nothing was estimated.
-    :param before: the default checkpoint before this run changed it, or found it.
+    :param checkpoints: by number.
+    :param champion: the model in production.
+    :param approval: ``None`` when no approval was required.
+    :param cost: estimated cost, as an amount and in a sentence; ``None`` without an estimate.
+    :param before: the default checkpoint before this run changed it, or the one that it found.
     :param after: the default that this run set; ``None`` when it set none.
-    :param promotion: what became of setting the default: ``set``, ``failed``, ``left`` when the run is over without it,
-        else ``to come``.
-    :param default: of the model now.
-    :param copies: ``{"model", "console", "checked", "checkpoints", "default_checkpoint_id"}`` of the model.
-    :param report: address of the Markdown report.
-    :param waits_for_approval: the task that asks; ``None`` when nobody is asked now.
+    :param promotion: ``pending``, ``set``, ``failed``, or ``unchanged`` when the run finished without it.
+    :param default: current default of the model.
+    :param report: URI of the Markdown report.
+    :param approval_task: id of the task that waits for an approver; ``None`` when none does.
     :param quota_wait: ``{"since", "next_try", "message"}`` while the create waits for quota; ``None`` otherwise.
-    :param errors: ``{"step", "said"}`` of what failed; ``said`` is ``None`` where only the log says why.
+    :param errors: ``{"step", "message"}`` of each failed step; ``message`` is ``None`` where only the log has it.
     """
 
-    head: Line
-    run: Run
+    head: RunLine
+    run: RunRecord
     model: str | None
     model_console: str | None
-    losses: Losses
-    checkpoints: list[Json]
-    champion: Json | None
-    decision: Json | None
+    losses: LossChart
+    checkpoints: list[CheckpointView]
+    champion: CheckpointView | None
+    decision: DecisionXCom | None
     missing: list[str]
-    approval: Json | None
+    approval: ApprovalXCom | None
     cost: tuple[str, str] | None
     before: str | None
     after: str | None
     promotion: str
-    default: Default
-    copies: list[Json]
+    default: DefaultCheckpoint
+    copies: list[CopyView]
     report: str | None
-    waits_for_approval: str | None
+    approval_task: str | None
     quota_wait: Json | None
     errors: list[Json]
 
-    def everybody(self) -> list[Json]:
-        """Return the checkpoints, and after them the champion, each with a ``label``."""
-        rows = [{**entry, "label": entry["checkpoint_id"]} for entry in self.checkpoints]
-        return [*rows, {**self.champion, "label": "champion"}] if self.champion else rows
+    def rows(self) -> list[CheckpointView]:
+        """Return the checkpoints, and after them the champion."""
+        return [*self.checkpoints, *([self.champion] if self.champion else [])]
 
     @property
     def results(self) -> list[tuple[str, str]]:
-        """Who has a results file: ``(checkpoint id or "champion", address)``."""
-        entries = [(entry["checkpoint_id"], entry) for entry in self.checkpoints]
-        if self.champion:
-            entries.append(("champion", self.champion))
+        """The results files: ``(checkpoint id or "champion", URI)``."""
         return [
-            (name, uri)
-            for name, entry in entries
-            if entry["smoke_test"] and (uri := entry["smoke_test"]["results_uri"]) is not None
+            (row.label, row.smoke_test.results_uri)
+            for row in self.rows()
+            if row.smoke_test and row.smoke_test.results_uri is not None
         ]
 
     @property
     def results_version(self) -> str:
-        """What changes when the results files are written anew."""
-        asking = (queries.SMOKE_TEST, queries.CHAMPION)
-        return repr([(step.map_index, step.end) for step in self.run.steps if step.operator in asking])
+        """A text that changes when the results files are written again."""
+        smoke_tests = (queries.SMOKE_TEST, queries.CHAMPION)
+        return repr([(step.map_index, step.end) for step in self.run.steps if step.operator in smoke_tests])
 
 
-def view(run: Run, defaults: Defaults, copies: Iterable[Mapping[str, Any]], now: datetime) -> RunView:
+def view(run: RunRecord, defaults: Defaults, copies: Iterable[CopyXCom], now: datetime) -> RunView:
     """Return what the page shows of a run.
 
-    :param defaults: of :func:`~gemini_tuning.ui.overview.defaults_now`.
-    :param copies: what the checks of copies pushed, in other runs too.
+    :param defaults: of :func:`~gemini_tuning.ui.overview.current_defaults`.
+    :param copies: return values of ``verify_copy``, also those of other runs.
     """
-    known, decision = run.mapping(queries.WAIT, "progress"), run.mapping(queries.CHOOSE, "decision")
-    metrics, promotion = run.mapping(queries.METRICS), run.mapping(queries.SET_DEFAULT)
-    model = xcom.text(run.pushed(queries.CHECKPOINTS, "tuned_model") or known.get("model"))
-    head = line(run, defaults, now)
+    decision = run.value(DecisionXCom, queries.CHOOSE, queries.DECISION)
+    metrics, promotion = run.value(MetricsXCom, queries.METRICS), run.value(PromotionXCom, queries.SET_DEFAULT)
+    listed = xcom.text(run.xcom(queries.CHECKPOINTS, queries.DEFAULT_CHECKPOINT))
+    model = tuned_model(run)
+    head = run_line(run, defaults, now)
     default = default_of(run, model, defaults)
-    checkpoints = _checkpoints(_entries(run, known, decision, metrics), head.winner, default)
+    checkpoints = _checkpoints(run, decision, metrics, head.winner, default)
+    approval = run.value(ApprovalXCom, queries.APPROVE)
     return RunView(
         head=head,
         run=run,
         model=model,
         model_console=console_link(model),
-        losses=_losses(known, metrics, checkpoints),
+        losses=_losses(run, metrics, checkpoints),
         checkpoints=checkpoints,
         champion=_champion(run, decision),
-        decision=_decision(decision),
-        missing=xcom.joined([xcom.texts(metrics.get("missing")), xcom.texts(decision.get("missing"))]),
-        approval=_approval(run.mapping(queries.APPROVE)),
-        cost=_cost(run.mapping(queries.PREFLIGHT)),
-        before=xcom.text(promotion.get("default_before", run.pushed(queries.CHECKPOINTS, "default_checkpoint_id"))),
-        after=xcom.text(promotion.get("default_after")),
+        decision=decision if run.xcom(queries.CHOOSE, queries.DECISION) else None,
+        missing=xcom.joined([metrics.missing, decision.missing]),
+        approval=approval if approval.required else None,
+        cost=_cost(run),
+        before=promotion.default_before if run.xcom(queries.SET_DEFAULT) else listed,
+        after=promotion.default_after,
         promotion=_promotion_state(run),
         default=default,
-        copies=_copies(model, run.mapping(queries.COPY), [*copies, run.mapping(queries.VERIFY)]),
-        report=xcom.text(run.mapping(queries.REPORT).get("report_markdown")),
-        waits_for_approval=_waiting(run),
+        copies=_copies(model, run, copies),
+        report=run.value(ReportXCom, queries.REPORT).report_markdown,
+        approval_task=_approval_task(run),
         quota_wait=_quota_wait(run),
         errors=errors(run),
     )
 
 
-def _promotion_state(run: Run) -> str:
-    step = run.step(queries.SET_DEFAULT)
-    state = step.state if step is not None else None
-    if state in ("success", "failed"):
-        return "set" if state == "success" else "failed"
-    return "to come" if run.is_live else "left"
-
-
-def errors(run: Run) -> list[Json]:
-    """Return what failed and why, without what failed only because of it."""
+def errors(run: RunRecord) -> list[Json]:
+    """Return the failed steps and why, without those that failed only because of them."""
     return [
-        {"step": step.label or step.task_id, "said": xcom.text(step.pushed.get("error"))}
+        {"step": step.label or step.task_id, "message": xcom.text(step.xcoms.get(queries.ERROR))}
         for step in run.steps
         if step.state == "failed"
     ]
 
 
-def _entries(run: Run, known: Mapping[str, Any], decision: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[Json]:
-    results = [SmokeTestXCom.from_xcom(step.get()) for step in run.all_steps(queries.SMOKE_TEST)]
-    entries = compare(
-        [result for result in results if result],
-        DecisionXCom.from_xcom(decision) or DecisionXCom(),
-        MetricsXCom.from_xcom(metrics),
-        listed=[checkpoint for item in _listed(run, known) if (checkpoint := CheckpointXCom.from_xcom(item))],
-    )
-    return [entry.model_dump() for entry in entries]
+def _promotion_state(run: RunRecord) -> str:
+    step = run.step(queries.SET_DEFAULT)
+    state = step.state if step is not None else None
+    if state in ("success", "failed"):
+        return "set" if state == "success" else "failed"
+    return "pending" if run.is_live else "unchanged"
 
 
-def _checkpoints(entries: Sequence[Json], winner: str | None, default: Default) -> list[Json]:
-    """Return the checkpoints by their number."""
+def _checkpoints(
+    run: RunRecord, decision: DecisionXCom, metrics: MetricsXCom, winner: str | None, default: DefaultCheckpoint
+) -> list[CheckpointView]:
+    """Return the checkpoints by their number, also those that are only listed."""
+    results = [SmokeTestXCom.from_xcom(step.xcom()) for step in run.all_steps(queries.SMOKE_TEST)]
+    found = compare(filter(None, results), decision, metrics, _listed(run))
     return [
-        {
-            **entry,
-            "console": console_link(entry["endpoint"]),
-            "badges": _badges(entry["checkpoint_id"], winner, default),
-        }
-        for entry in sorted(entries, key=_number)
+        CheckpointView(
+            **dict(report),
+            label=report.checkpoint_id,
+            console=console_link(report.endpoint),
+            badges=_badges(report.checkpoint_id, winner, default),
+        )
+        for report in sorted(found, key=_number)
     ]
 
 
-def _listed(run: Run, known: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the checkpoints that the run has listed, or that the job has so far."""
-    found = run.pushed(queries.CHECKPOINTS) or known.get("checkpoints")
-    return [item for item in found if isinstance(item, Mapping)] if isinstance(found, list) else []
+def _listed(run: RunRecord) -> Sequence[CheckpointXCom]:
+    """Return the checkpoints that ``list_checkpoints`` returned, or that the job has so far."""
+    listed = run.xcom(queries.CHECKPOINTS)
+    found = map(CheckpointXCom.from_xcom, listed if isinstance(listed, list) else [])
+    return list(filter(None, found)) or run.progress.checkpoints
 
 
-def _badges(identifier: str, winner: str | None, default: Default) -> list[str]:
+def _badges(checkpoint_id: str, winner: str | None, default: DefaultCheckpoint) -> list[str]:
     badges = {
-        "winner": identifier == winner,
-        "default": identifier == default.now,
-        "previous default": identifier == default.previous != default.now,
+        "winner": checkpoint_id == winner,
+        "default": checkpoint_id == default.current,
+        "previous default": checkpoint_id == default.previous != default.current,
     }
-    return [badge for badge, is_it in badges.items() if is_it]
+    return [badge for badge, applies in badges.items() if applies]
 
 
-def _number(entry: Mapping[str, Any]) -> tuple[int, str]:
-    identifier = entry["checkpoint_id"]
-    return (int(identifier), "") if identifier.isdecimal() else (1 << 62, identifier)
+def _number(report: CheckpointReport) -> tuple[int, str]:
+    checkpoint_id = report.checkpoint_id
+    return (int(checkpoint_id), "") if checkpoint_id.isdecimal() else (1 << 62, checkpoint_id)
 
 
-def _losses(known: Mapping[str, Any], metrics: Mapping[str, Any], checkpoints: Sequence[Json]) -> Losses:
-    """Return the curves as the run read them, else as they were while the job ran."""
+def _losses(run: RunRecord, metrics: MetricsXCom, checkpoints: Sequence[CheckpointView]) -> LossChart:
+    """Return the curves that ``read_tuning_metrics`` read, else those that the sensor has read so far."""
     train, evals = (
-        xcom.curve(metrics.get(name)) or xcom.curve(known.get(name)) for name in ("train_loss", "eval_loss")
+        metrics.train_loss or run.progress.train_loss,
+        metrics.eval_loss or run.progress.eval_loss,
     )
-    marked = [
-        {key: entry[key] for key in ("checkpoint_id", "epoch", "step", "badges")}
-        for entry in checkpoints
-        if entry["step"] is not None
-    ]
     turn = find_turning_point(
-        [_contender(entry) for entry in checkpoints],
+        [_candidate(checkpoint) for checkpoint in checkpoints],
         LossCurves(train=tuple((int(s), v) for s, v in train), eval=tuple((int(s), v) for s, v in evals)),
     )
-    return Losses(train=train, eval=evals, checkpoints=marked, turn=turn.step if turn else None)
+    marked = [
+        checkpoint.model_dump(include={"checkpoint_id", "epoch", "step", "badges"})
+        for checkpoint in checkpoints
+        if checkpoint.step is not None
+    ]
+    return LossChart(train=train, eval=evals, checkpoints=marked, turn=turn.step if turn else None)
 
 
-def _contender(entry: Mapping[str, Any]) -> Candidate:
-    losses = entry["losses"] or {}
+def _candidate(checkpoint: CheckpointView) -> Candidate:
+    losses = checkpoint.losses or LossesXCom()
     return Candidate(
-        entry["checkpoint_id"],
-        epoch=entry["epoch"],
-        step=entry["step"],
-        train_loss=losses.get("train_loss"),
-        eval_loss=losses.get("eval_loss"),
+        checkpoint.checkpoint_id,
+        epoch=checkpoint.epoch,
+        step=checkpoint.step,
+        train_loss=losses.train_loss,
+        eval_loss=losses.eval_loss,
     )
 
 
-def _champion(run: Run, decision: Mapping[str, Any]) -> Json | None:
-    result = SmokeTestXCom.from_xcom(run.mapping(queries.CHAMPION))
-    entry = compare_champion(result, DecisionXCom.from_xcom(decision) or DecisionXCom())
-    return {**entry.model_dump(), "console": console_link(entry.endpoint), "badges": []} if entry else None
-
-
-def _decision(decision: Mapping[str, Any]) -> Json | None:
-    if not decision:
+def _champion(run: RunRecord, decision: DecisionXCom) -> CheckpointView | None:
+    report = compare_champion(SmokeTestXCom.from_xcom(run.xcom(queries.CHAMPION)), decision)
+    if report is None:
         return None
-    return {
-        **{key: xcom.text(decision.get(key)) for key in ("winner", "outcome", "reason", "overfitting")},
-        "policy": xcom.anything(decision.get("policy")),
-    }
+    return CheckpointView(**dict(report), label="champion", console=console_link(report.endpoint))
 
 
-def _approval(approval: Mapping[str, Any]) -> Json | None:
-    """Return who decided; ``None`` when nobody had to."""
-    if not approval or approval.get("required") is not True:
-        return None
-    by = xcom.part(approval, "by")
-    return {
-        **{key: xcom.text(approval.get(key)) for key in ("outcome", "checkpoint_id", "proposed", "at")},
-        "by": xcom.text(by.get("name") or by.get("id")),
-    }
-
-
-def _cost(checked: Mapping[str, Any]) -> tuple[str, str] | None:
-    estimate = read_cost(xcom.part(checked, "cost"))
+def _cost(run: RunRecord) -> tuple[str, str] | None:
+    checked = run.xcom(queries.VALIDATE)
+    cost = checked.get("cost") if isinstance(checked, Mapping) else None
+    estimate = read_cost(cost) if isinstance(cost, Mapping) else None
     brief = in_brief(estimate)
     return (brief, in_words(estimate)) if brief else None
 
 
-def _copies(model: str | None, made: Mapping[str, Any], checked: Iterable[Mapping[str, Any]]) -> list[Json]:
-    """Return the copies of a model: those that were checked, and the run's own as soon as it is there."""
+def _copies(model: str | None, run: RunRecord, verified: Iterable[CopyXCom]) -> list[CopyView]:
+    """Return the copies of a model that were verified, and the run's own as soon as it exists."""
     source = model_key(model)
     found = {
-        name: {
-            "model": name,
-            "console": console_link(name),
-            "checked": True,
-            "checkpoints": xcom.whole(copy.get("checkpoints")),
-            "default_checkpoint_id": xcom.text(copy.get("default_checkpoint_id")),
-        }
-        for copy in checked
-        if source
-        and model_key(xcom.text(copy.get("source_model"))) == source
-        and (name := xcom.text(copy.get("model"))) is not None
+        copy.model: CopyView(copy.model, console_link(copy.model), copy)
+        for copy in (*verified, run.value(CopyXCom, queries.VERIFY))
+        if source and copy.model is not None and model_key(copy.source_model) == source
     }
-    own = xcom.text(made.get("model"))
+    own = run.value(CopyXCom, queries.COPY).model
     if own is not None and own not in found:
-        found[own] = {"model": own, "console": console_link(own), "checked": False}
+        found[own] = CopyView(own, console_link(own), None)
     return list(found.values())
 
 
-def _quota_wait(run: Run) -> Json | None:
-    step, wait = run.step(queries.CREATE), run.mapping(queries.CREATE, "quota_wait")
-    if step is None or step.state != "deferred" or not wait:
-        return None
-    return {key: xcom.text(wait.get(key)) for key in ("since", "next_try", "message")}
-
-
-def _waiting(run: Run) -> str | None:
+def _approval_task(run: RunRecord) -> str | None:
     step = run.step(queries.APPROVE)
     return step.task_id if step is not None and step.state == "awaiting_input" else None
+
+
+def _quota_wait(run: RunRecord) -> Json | None:
+    step, wait = run.step(queries.CREATE), run.xcom(queries.CREATE, queries.QUOTA_WAIT)
+    if step is None or step.state != "deferred" or not isinstance(wait, Mapping):
+        return None
+    return {key: xcom.text(wait.get(key)) for key in ("since", "next_try", "message")}

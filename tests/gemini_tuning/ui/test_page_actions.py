@@ -1,4 +1,4 @@
-"""What can be done with a run's model, by whom, and whether the DAG that does it takes what it is given."""
+"""The actions of a run: for whom, and with parameters that the DAG accepts."""
 
 from dataclasses import replace
 
@@ -9,9 +9,10 @@ from hypothesis import given
 from support import REPOSITORY
 from tuning_runs import ALL, CONF, CREATED, LISTS, NOW, RUNNING, WAITED, WAITING, run, step
 
+from gemini_tuning.core.xcom import PromotionXCom
 from gemini_tuning.ui import queries
 from gemini_tuning.ui.actions import PROMOTION_DAG, PROMPT_DAG, Actions
-from gemini_tuning.ui.overview import defaults_now
+from gemini_tuning.ui.overview import current_defaults
 from gemini_tuning.ui.run_view import view
 from tests.gemini_tuning.reporting.run_values import JOB, MODEL, PROMOTION
 from tests.gemini_tuning.strategies import json_values
@@ -31,7 +32,8 @@ def schemas():
 
 
 def of(*steps, promotions=(PROMOTION,), may=lambda _: True, **change):
-    return Actions.of(view(run(*steps, **change), defaults_now(promotions), [], NOW), may)
+    defaults = current_defaults(map(PromotionXCom.from_xcom, promotions))
+    return Actions.of(view(run(*steps, **change), defaults, [], NOW), may)
 
 
 def every(actions):
@@ -40,7 +42,7 @@ def every(actions):
 
 def check(actions, schemas):
     """Hold what is given against the Params, as Airflow does when a run is triggered."""
-    form = {"Copy": {"copy_location": "europe-west4"}, "Ask": {"prompt": "A ticket?"}}
+    form = {"Copy": {"copy_location": "europe-west4"}, "Send": {"prompt": "A ticket?"}}
     for action in every(actions):
         given_ = {**action.conf, **form.get(action.label, {})}
         for name, value in given_.items():
@@ -51,7 +53,7 @@ def test_all_checkpoints_but_the_default_can_be_made_the_default():
     found = of(*ALL).set_default
     assert list(found) == ["1", "3"]
     assert found["1"].conf == {"model": MODEL, "checkpoint_id": "1", "expected_default": "2", "tuning_job": JOB}
-    assert f"Make checkpoint 1 the default of {MODEL}? The default is checkpoint 2 now." in found["1"].question
+    assert f"Set checkpoint 1 as the default of {MODEL}? The current default is checkpoint 2." in found["1"].question
 
 
 def test_a_roll_back_takes_the_default_that_was_there_before():
@@ -73,7 +75,7 @@ def test_a_copy_and_a_prompt_are_about_the_runs_model():
     assert found.copy.conf == {"model": MODEL}
     assert "{copy_location}" in found.copy.question
     assert [asked["checkpoint_id"] for asked in found.prompt.conf["checkpoints"]] == ["1", "2", "3"]
-    assert "Google bills 3 prompts" in found.prompt.question
+    assert "Google bills 3 requests" in found.prompt.question
 
 
 def test_the_connection_is_that_of_the_run():
@@ -85,8 +87,8 @@ def test_the_connection_is_that_of_the_run():
 
 
 def test_a_connection_that_the_wait_used_counts_more_than_what_was_given():
-    known = {**WAITED.pushed["progress"], "gcp_conn_id": "fixed", "impersonation_chain": ["a@p", "b@p"]}
-    for action in every(of(CREATED, replace(WAITED, pushed={"progress": known}), LISTS, conf={"gcp_conn_id": "other"})):
+    known = {**WAITED.xcoms["progress"], "gcp_conn_id": "fixed", "impersonation_chain": ["a@p", "b@p"]}
+    for action in every(of(CREATED, replace(WAITED, xcoms={"progress": known}), LISTS, conf={"gcp_conn_id": "other"})):
         assert action.conf["gcp_conn_id"] == "fixed"
         assert action.conf["impersonation_chain"] == "a@p,b@p"
 
@@ -98,16 +100,15 @@ def test_a_run_that_tunes_two_models_offers_nothing():
 @pytest.mark.parametrize("state", ["queued", "running"])
 def test_a_live_run_offers_nothing(state):
     assert of(*ALL, state=state) == Actions()
-    assert not Actions().any
 
 
 def test_a_run_without_a_model_offers_nothing():
-    assert of(CREATED, replace(WAITING, pushed={"progress": RUNNING}), state="failed", promotions=()) == Actions()
+    assert of(CREATED, replace(WAITING, xcoms={"progress": RUNNING}), state="failed", promotions=()) == Actions()
 
 
 @pytest.mark.parametrize("model", ["", "the model", "projects/p/locations/l/endpoints/1", 7, ["x"]])
 def test_what_is_no_model_offers_nothing(model):
-    assert of(replace(LISTS, pushed={**LISTS.pushed, "tuned_model": model})) == Actions()
+    assert of(replace(LISTS, xcoms={**LISTS.xcoms, "tuned_model": model})) == Actions()
 
 
 def test_everybody_gets_what_they_may_start():
@@ -119,8 +120,8 @@ def test_everybody_gets_what_they_may_start():
 
 
 def test_checkpoints_without_an_endpoint_are_not_asked():
-    pushed = {**LISTS.pushed, "return_value": [{"checkpoint_id": "1"}, {"checkpoint_id": "2", "endpoint": ""}]}
-    assert of(replace(LISTS, pushed=pushed)).prompt is None
+    pushed = {**LISTS.xcoms, "return_value": [{"checkpoint_id": "1"}, {"checkpoint_id": "2", "endpoint": ""}]}
+    assert of(replace(LISTS, xcoms=pushed)).prompt is None
 
 
 def test_the_dags_take_what_the_actions_give_them(schemas):
@@ -132,9 +133,9 @@ def test_the_dags_take_what_the_actions_give_them(schemas):
 
 def test_a_hundred_checkpoints_are_not_more_than_the_dag_takes(schemas):
     many = [{"checkpoint_id": str(n), "endpoint": f"projects/p/locations/l/endpoints/{n}"} for n in range(100)]
-    found = of(replace(LISTS, pushed={**LISTS.pushed, "return_value": many}))
+    found = of(replace(LISTS, xcoms={**LISTS.xcoms, "return_value": many}))
     check(found, schemas)
-    assert "Google bills 50 prompts" in found.prompt.question
+    assert "Google bills 50 requests" in found.prompt.question
 
 
 @given(junk=json_values)
@@ -142,8 +143,8 @@ def test_whatever_was_pushed_the_dags_take_what_the_actions_give_them(schemas, j
     conf = dict.fromkeys((*CONF, "gcp_conn_id", "impersonation_chain"), junk)
     before = {**PROMOTION, "default_before": junk}
     lists = replace(
-        LISTS, pushed={**LISTS.pushed, "return_value": [{"checkpoint_id": junk, "endpoint": junk}, {}, "x" * 200]}
+        LISTS, xcoms={**LISTS.xcoms, "return_value": [{"checkpoint_id": junk, "endpoint": junk}, {}, "x" * 200]}
     )
-    waited = replace(WAITED, pushed={"progress": {"name": junk}})
+    waited = replace(WAITED, xcoms={"progress": {"name": junk}})
     created = step(queries.CREATE, junk)
     check(of(created, waited, lists, conf=conf, promotions=(before,)), schemas)

@@ -1,4 +1,4 @@
-"""The page in Airflow's own API application: who sees what, what is escaped, what is shown where nothing is."""
+"""The page in Airflow's API application: permissions, escaping, empty states and errors."""
 
 import json
 import socket
@@ -40,7 +40,7 @@ from tuning_runs import (
     step,
 )
 
-from gemini_tuning.ui import access, queries, service
+from gemini_tuning.ui import permissions, queries, service
 from gemini_tuning.ui.actions import PROMOTION_DAG, PROMPT_DAG
 from tests.gemini_tuning.reporting.run_values import APPROVED, METRICS, MODEL, PROMOTION, assessment, decision, summary
 from tests.gemini_tuning.ui.dag_rights import DagRights
@@ -138,17 +138,17 @@ def test_what_cannot_be_started_is_not_offered(browser, session):
 
 
 def test_who_may_answer_for_the_run_is_led_to_the_question(browser, saved):
-    saved(CREATED, WAITED, LISTS, CHOSEN, replace(ASKED, state="awaiting_input", pushed={}), state="running")
+    saved(CREATED, WAITED, LISTS, CHOSEN, replace(ASKED, state="awaiting_input", xcoms={}), state="running")
     assert html(browser().page("/run", **RUN)).all("a", data_task="approve")
     page = html(browser("vera", "VIEWER").page("/run", **RUN))
-    assert "You may not answer for this DAG" in page.words
+    assert "You do not have permission to respond for this DAG." in page.words
     assert not page.all("a", data_task="approve")
 
 
 # ------------------------------------------------------------------------------------- rights on each DAG
 
 
-@pytest.mark.parametrize("entity", access.ENTITIES)
+@pytest.mark.parametrize("entity", permissions.ENTITIES)
 def test_who_may_not_read_all_of_a_dags_runs_sees_nothing_of_it(browser, session, dags, entity):
     save_dag(session, "hidden", queries.TAG)
     save(session, run(*ALL, dag_id="hidden", conf={**CONF, "tuned_model_display_name": "secret name"}))
@@ -161,7 +161,7 @@ def test_who_may_not_read_all_of_a_dags_runs_sees_nothing_of_it(browser, session
     assert "hidden" not in overview.text
     for path in set(PATHS) - {"/"}:
         page = html(vera.page(path, **{**PATHS[path], "dag_id": "hidden"}), 403)
-        assert "You may not see this" in page.words
+        assert "You do not have permission to view this." in page.words
         assert "secret" not in page.text
 
 
@@ -182,27 +182,27 @@ def test_no_other_spelling_shows_a_hidden_dag(browser, session, dags, dag_id):
     save_dag(session, "hidden", queries.TAG)
     save(session, run(*ALL, dag_id="hidden"))
     session.commit()
-    DagRights.refused.update(("vera", "hidden", entity) for entity in access.ENTITIES)
+    DagRights.refused.update(("vera", "hidden", entity) for entity in permissions.ENTITIES)
     assert browser("vera", "VIEWER").page("/run", dag_id=dag_id, run_id="manual__1").status_code in (403, 404, 422)
 
 
 def test_a_hidden_dag_does_not_tell_by_another_runs_default_or_copies(browser, session, dags, saved):
     save_dag(session, "hidden", queries.ACTIONS_TAG)
-    later = replace(PROMOTED, pushed={"return_value": {**PROMOTION, "default_before": "2", "default_after": "1"}})
-    other = replace(CHECKED, pushed={"return_value": {**CHECKED.pushed["return_value"], "model": f"{MODEL}9"}})
+    later = replace(PROMOTED, xcoms={"return_value": {**PROMOTION, "default_before": "2", "default_after": "1"}})
+    other = replace(CHECKED, xcoms={"return_value": {**CHECKED.xcoms["return_value"], "model": f"{MODEL}9"}})
     save(session, run(later, other, dag_id="hidden"))
     saved(*ALL)
-    assert "It is 1 now, by another run." in html(browser("vera", "VIEWER").page("/run", **RUN)).words
+    assert "It is now 1, set by another run." in html(browser("vera", "VIEWER").page("/run", **RUN)).words
     DagRights.refused.add(("vera", "hidden", DagAccessEntity.XCOM))
     page = html(browser("vera", "VIEWER").page("/run", **RUN))
-    assert "by another run" not in page.words
+    assert "another run" not in page.words
     assert f"{MODEL}9" not in page.text
 
 
 def test_the_overview_says_why_it_is_empty_to_who_may_read_nothing(browser, saved):
     saved(*ALL)
     DagRights.refused.add(("vera", DAG, DagAccessEntity.XCOM))
-    assert "you may not read their runs" in html(browser("vera", "VIEWER").page("/")).words
+    assert "You do not have permission to view the runs" in html(browser("vera", "VIEWER").page("/")).words
 
 
 # --------------------------------------------------------------------------------- what every answer has
@@ -269,20 +269,20 @@ def test_there_is_nothing_but_get(browser, saved, path, method):
 )
 def test_an_address_that_is_not_right_is_refused_by_name(browser, saved, path, query, field):
     saved(*ALL)
-    assert f"not complete or not right: {field}." in html(browser().page(path, **query), 422).words
+    assert f"Missing or invalid parameters: {field}." in html(browser().page(path, **query), 422).words
 
 
 @pytest.mark.parametrize("path", ["/run", "/matrix", "/case", "/action"])
 def test_a_run_that_is_not_there_is_a_page_that_says_so(browser, saved, path):
     saved(*ALL)
     page = html(browser().page(path, **{**PATHS[path], "run_id": "<b>gone</b>"}), 404)
-    assert f"There is no run <b>gone</b> of {DAG}" in page.words
+    assert f"Run <b>gone</b> of DAG {DAG} does not exist." in page.words
 
 
 def test_a_fault_of_ours_is_a_page_without_its_innards(browser, saved, monkeypatch):
     monkeypatch.setattr(service, "overview", lambda *_: {}["secret key"])
     page = html(browser().page("/"), 500)
-    assert "Something went wrong" in page.words
+    assert "Internal error." in page.words
     assert "secret key" not in page.text
 
 
@@ -318,18 +318,18 @@ def hostile_run(text):
     ]
     failing = summary("1", error=text, results_uri=None)
     return (
-        replace(VALIDATED, state="failed", label=text, pushed={"error": text}),
+        replace(VALIDATED, state="failed", label=text, xcoms={"error": text}),
         CREATED,
-        replace(WAITED, pushed={"progress": {**ENDED, "state": text, "base_model": text, "display_name": text}}),
-        replace(LISTS, pushed={**LISTS.pushed, "return_value": listed, "default_checkpoint_id": f"d{text}"}),
+        replace(WAITED, xcoms={"progress": {**ENDED, "state": text, "base_model": text, "display_name": text}}),
+        replace(LISTS, xcoms={**LISTS.xcoms, "return_value": listed, "default_checkpoint_id": f"d{text}"}),
         *smoke_tests(failing, summary("2", endpoint=text)),
         step(queries.CHAMPION, {**CHAMPION, "endpoint": text}),
-        replace(MEASURED, pushed={"return_value": {**METRICS, "missing": [text]}}),
-        replace(CHOSEN, pushed={"decision": found}),
-        replace(ASKED, pushed={"return_value": {**APPROVED, "by": {"name": text}, "at": text, "checkpoint_id": text}}),
-        replace(PROMOTED, pushed={"return_value": {**PROMOTION, "default_before": f"b{text}"}}),
-        replace(COPIED, pushed={"return_value": {"model": text}}),
-        replace(REPORTED, pushed={"return_value": {"report_markdown": text}}),
+        replace(MEASURED, xcoms={"return_value": {**METRICS, "missing": [text]}}),
+        replace(CHOSEN, xcoms={"decision": found}),
+        replace(ASKED, xcoms={"return_value": {**APPROVED, "by": {"name": text}, "at": text, "checkpoint_id": text}}),
+        replace(PROMOTED, xcoms={"return_value": {**PROMOTION, "default_before": f"b{text}"}}),
+        replace(COPIED, xcoms={"return_value": {"model": text}}),
+        replace(REPORTED, xcoms={"return_value": {"report_markdown": text}}),
     )
 
 
@@ -412,19 +412,19 @@ def test_half_a_character_is_a_question_mark(browser, saved):
 
 
 def test_without_a_tagged_dag_the_overview_says_what_to_tag(browser):
-    assert "No DAG has the tag gemini-tuning yet" in html(browser().page("/")).words
+    assert "No DAG has the tag gemini-tuning." in html(browser().page("/")).words
 
 
 def test_without_a_run_the_overview_says_what_to_trigger(browser, session, dags):
     session.commit()
-    assert f"No tuning run yet. Trigger {DAG} in Airflow" in html(browser().page("/")).words
+    assert f"No tuning runs yet. Trigger the DAG {DAG}" in html(browser().page("/")).words
 
 
 @pytest.mark.parametrize("query", [{"state": "failed"}, {"base_model": "pro"}, {"display_name": "x"}, {"page": 7}])
 def test_filters_that_nothing_matches_offer_all(browser, saved, query):
     saved(*ALL)
     page = html(browser().page("/", **query))
-    assert "No run matches." in page.words
+    assert "No run matches these filters." in page.words
     assert page.all("a", href="./")
 
 
@@ -436,7 +436,7 @@ def test_a_state_that_there_is_not_is_no_filter(browser, saved):
 def test_the_overview_shows_a_line_and_leads_to_the_run(browser, saved):
     saved(*ALL)
     page = html(browser().page("/", state="success", base_model="flash", display_name="ferry"))
-    for words in ("ferry", "gemini-2.5-flash", "passes 91.7 %", "10 min 0 s", "ada", "2026-11-20 08:00 UTC"):
+    for words in ("ferry", "gemini-2.5-flash", "pass rate 91.7%", "10 min 0 s", "ada", "2026-11-20 08:00 UTC"):
         assert words in page.words
     assert page.all("a", href=f"run?dag_id={DAG}&run_id=manual__1")
     assert page.all("option", value="success", selected=None)
@@ -460,11 +460,11 @@ def test_a_run_of_another_dag_says_that_it_is_none(browser, saved):
 
 
 STAGES = {
-    "queued": ((replace(CREATED, state=None, pushed={}),), "queued", "The tuning job has not begun yet."),
+    "queued": ((replace(CREATED, state=None, xcoms={}),), "queued", "The tuning job has not started yet."),
     "validating": (
-        (replace(VALIDATED, state="running", pushed={}), replace(CREATED, state=None, pushed={})),
+        (replace(VALIDATED, state="running", xcoms={}), replace(CREATED, state=None, xcoms={})),
         "running",
-        "The first losses come with the first epoch.",
+        "Losses appear after the first epoch.",
     ),
     "over quota": (
         (VALIDATED, step(queries.CREATE, state="deferred", quota_wait={"since": "2026-11-22T10:00:00+00:00"})),
@@ -472,13 +472,17 @@ STAGES = {
         "Waiting for quota since 2026-",
     ),
     "tuning": ((VALIDATED, CREATED, WAITING), "running", "epoch 2 of 6, step 21"),
-    "listed": ((CREATED, WAITED, LISTS), "running", "not asked yet"),
-    "tested": ((CREATED, WAITED, LISTS, *TESTED), "running", "Nothing is decided yet."),
-    "decided": ((CREATED, WAITED, LISTS, *TESTED, CHOSEN), "success", "Default checkpoint: 3; this run left it."),
-    "failed": ((replace(CREATED, state="failed", pushed={"error": "400: no"}),), "failed", "create_tuning_job 400: no"),
-    "log": ((replace(CREATED, state="failed", pushed={}),), "failed", "create_tuning_job failed; its log says why."),
-    "over": ((CREATED,), "success", "No losses are known."),
-    "promoted": (ALL, "success", "Default checkpoint: 3 before, 2 after, read back."),
+    "listed": ((CREATED, WAITED, LISTS), "running", "not tested yet"),
+    "tested": ((CREATED, WAITED, LISTS, *TESTED), "running", "No decision yet."),
+    "decided": (
+        (CREATED, WAITED, LISTS, *TESTED, CHOSEN),
+        "success",
+        "Default checkpoint: 3, not changed by this run.",
+    ),
+    "failed": ((replace(CREATED, state="failed", xcoms={"error": "400: no"}),), "failed", "create_tuning_job 400: no"),
+    "log": ((replace(CREATED, state="failed", xcoms={}),), "failed", "create_tuning_job failed. See the task log."),
+    "over": ((CREATED,), "success", "No losses were recorded."),
+    "promoted": (ALL, "success", "Default checkpoint: changed from 3 to 2, read back from the model."),
     "unmeasured": ((CREATED, WAITED, LISTS, *TESTED, CHOSEN, PROMOTED), "success", "Checkpoint 2 wins."),
 }
 
@@ -490,7 +494,7 @@ def test_at_each_stage_the_page_says_what_is_known(browser, saved, steps, state,
     assert words in page.words
     assert "None" not in page.text
     followed = [found for tag, found in page.elements if found.get("id") == "live" and "hx-get" in found]
-    assert bool(followed) == (state in queries.LIVE)
+    assert bool(followed) == (state in queries.UNFINISHED_STATES)
 
 
 # ------------------------------------------------------------------------------------- results and answers
@@ -506,7 +510,7 @@ def test_the_matrix_shows_each_case_and_leads_to_its_answers(browser, answered):
     assert len(only.all("td")) == 3
     case = html(browser().page("/case", **RUN, case_id="b"))
     assert case.words.count("Yes.") == 3
-    assert "checkpoint 2 does not say" in case.words
+    assert "differs from the response of checkpoint 2 is highlighted" in case.words
 
 
 def test_many_cases_are_paged(browser, answered):
@@ -517,7 +521,7 @@ def test_many_cases_are_paged(browser, answered):
 
 def test_a_case_that_nobody_was_asked_is_said_to_have_no_answer(browser, answered):
     answered(result("a"))
-    assert "No answer to this case was kept." in html(browser().page("/case", **RUN, case_id="b")).words
+    assert "The results files have no response to this case." in html(browser().page("/case", **RUN, case_id="b")).words
 
 
 def test_results_that_are_gone_are_said_to_be_and_the_rest_of_the_page_is_fine(browser, saved):
@@ -525,7 +529,9 @@ def test_results_that_are_gone_are_said_to_be_and_the_rest_of_the_page_is_fine(b
     saved(CREATED, WAITED, LISTS, *smoke_tests(*summaries), CHOSEN)
     for path in ("/matrix", "/case"):
         page = html(browser().page(path, **PATHS[path]))
-        assert "The results can't be read: there is no file '/nowhere/checkpoint-1.jsonl' on this machine" in page.words
+        assert (
+            "The results cannot be read: there is no file '/nowhere/checkpoint-1.jsonl' on this machine" in page.words
+        )
     assert "Checkpoint 2 wins." in html(browser().page("/run", **RUN)).words
 
 
@@ -545,7 +551,7 @@ def test_the_reason_why_results_cannot_be_read_has_no_secret(browser, answered, 
     def refuse(*_):
         raise RuntimeError("401, Authorization: Bearer ya29.secret-token")
 
-    monkeypatch.setattr(service.results_cache, "kept", refuse)
+    monkeypatch.setattr(service.results_cache, "index_of", refuse)
     answered(result("a"))
     page = html(browser().page("/matrix", **RUN))
     assert "401" in page.words
@@ -554,7 +560,7 @@ def test_the_reason_why_results_cannot_be_read_has_no_secret(browser, answered, 
 
 def test_without_results_there_are_no_answers_yet(browser, saved):
     saved(CREATED, WAITED, LISTS)
-    assert "No answers yet." in html(browser().page("/matrix", **RUN)).words
+    assert "No responses yet." in html(browser().page("/matrix", **RUN)).words
 
 
 def test_results_in_cloud_storage_are_read_with_the_connection_of_the_run(browser, saved, vertex, monkeypatch):
@@ -571,9 +577,9 @@ def test_results_in_cloud_storage_are_read_with_the_connection_of_the_run(browse
 
 
 @pytest.mark.parametrize("path", ["/", "/run", "/action"])
-def test_no_page_asks_google(browser, saved, monkeypatch, path):
+def test_pages_without_results_send_no_request(browser, saved, monkeypatch, path):
     def refuse(*_):
-        raise AssertionError("a page asked somebody")
+        raise AssertionError("a page opened a connection")
 
     saved(*ALL)
     ada = browser()
@@ -599,7 +605,7 @@ def test_a_promotion_under_way_is_followed_and_then_says_what_it_did(browser, se
     session.commit()
     page = html(browser().page("/action", dag_id=PROMOTION_DAG, run_id="over"))
     assert page.values("data-ended") == [None]
-    assert "3 before, 2 after, read back." in page.words
+    assert "changed from 3 to 2, read back from the model." in page.words
     assert "3 checkpoints, default 2." in page.words
 
 
@@ -610,7 +616,7 @@ def test_a_paused_dag_is_said_to_be(browser, session):
 
 
 def test_an_action_that_failed_says_why(browser, session, dags):
-    failed = replace(PROMOTED, state="failed", pushed={"error": "no checkpoint '9'"})
+    failed = replace(PROMOTED, state="failed", xcoms={"error": "no checkpoint '9'"})
     asked = action(session, PROMOTION_DAG, failed, state="failed")
     assert "set_default no checkpoint '9'" in html(browser().page("/action", **asked)).words
 

@@ -3,6 +3,7 @@
 import json
 import resource
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -18,10 +19,10 @@ def built(tmp_path):
     """Build a matrix of ``{who: results}``."""
 
     def build(**results):
-        path = tmp_path / "matrix.sqlite"
-        path.unlink(missing_ok=True)
-        files = [(name, lambda found=found: lines(found)) for name, found in results.items()]
-        matrix.build(path, files)
+        for name, found in results.items():
+            (tmp_path / name).write_bytes(b"".join(lines(found)))
+        path = tmp_path / "index"
+        matrix.build(path, [(name, tmp_path / name) for name in results])
         return path
 
     return build
@@ -30,9 +31,9 @@ def built(tmp_path):
 @pytest.fixture
 def built_of_bytes(tmp_path):
     def build(*found):
-        path = tmp_path / "bytes.sqlite"
-        path.unlink(missing_ok=True)
-        matrix.build(path, [("1", lambda: found)])
+        (tmp_path / "1").write_bytes(b"".join(line.rstrip(b"\n") + b"\n" for line in found))
+        path = tmp_path / "index"
+        matrix.build(path, [("1", Path("1"))])  # a relative path lies beside the index
         return path
 
     return build
@@ -49,19 +50,19 @@ def cases(path, filter_="all", number=1):
 def test_each_case_is_a_row_in_the_order_of_the_suite(built):
     path = built(one=[result("b"), result("a", False)], two=[result("a"), result("b")])
     found = matrix.page(path, "all", 1)
-    assert found.contenders == ["one", "two"]
+    assert found.checkpoints == ["one", "two"]
     assert list(verdicts(found).items()) == [("b", ["passed", "passed"]), ("a", ["failed", "passed"])]
 
 
 def test_repeats_are_counted(built):
-    asked = [result("a", n > 1, repeat=n) for n in (1, 2, 3)]
-    (row,) = matrix.page(built(one=asked, two=[result("a")]), "all", 1).rows
-    assert (row.cells["one"].verdict, row.cells["one"].passed, row.cells["one"].asked) == ("partly", 2, 3)
+    repeats = [result("a", n > 1, repeat=n) for n in (1, 2, 3)]
+    (row,) = matrix.page(built(one=repeats, two=[result("a")]), "all", 1).rows
+    assert (row.cells["one"].verdict, row.cells["one"].passed, row.cells["one"].repeats) == ("partly", 2, 3)
 
 
 def test_a_prompt_without_an_answer_is_no_failure(built):
     path = built(one=[result("a", False, answer=None)], two=[result("a"), result("a", False, repeat=2, answer=None)])
-    assert verdicts(matrix.page(path, "all", 1)) == {"a": ["no answer", "no answer"]}
+    assert verdicts(matrix.page(path, "all", 1)) == {"a": ["no response", "no response"]}
 
 
 def test_who_was_not_asked_has_no_cell(built):
@@ -84,7 +85,7 @@ def test_filters_and_their_counts(built):
 
 def test_a_file_without_a_result_makes_no_case_differ(built):
     path = built(one=[result("a")], two=[])
-    assert matrix.page(path, "all", 1).contenders == ["one", "two"]
+    assert matrix.page(path, "all", 1).checkpoints == ["one", "two"]
     assert matrix.page(path, "all", 1).counts["differs"] == 0
 
 
@@ -94,25 +95,38 @@ def test_no_results_are_an_empty_page(built):
         assert (found.rows, found.number, found.pages, found.counts["all"]) == ([], 1, 1, 0)
 
 
-@pytest.mark.parametrize(("asked", "got", "rows"), [(1, 1, 50), (3, 3, 20), (4, 3, 20), (10**30, 3, 20), (0, 1, 50)])
-def test_pages_end_where_the_cases_do(built, asked, got, rows):
-    found = matrix.page(built(one=[result(f"c{n}") for n in range(120)]), "all", asked)
-    assert (found.number, found.pages, len(found.rows)) == (got, 3, rows)
+@pytest.mark.parametrize(("number", "shown", "rows"), [(1, 1, 50), (3, 3, 20), (4, 3, 20), (10**30, 3, 20), (0, 1, 50)])
+def test_pages_end_where_the_cases_do(built, number, shown, rows):
+    found = matrix.page(built(one=[result(f"c{n}") for n in range(120)]), "all", number)
+    assert (found.number, found.pages, len(found.rows)) == (shown, 3, rows)
 
 
 def test_answers_are_there_by_contender_in_the_order_of_the_repeats(built):
     path = built(one=[result("a", repeat=2), result("a", repeat=1), result("b")], two=[result("a", answer="No.")])
-    found = matrix.answers(path, "a")
+    found = matrix.responses(path, "a")
     assert [line["repeat"] for line in found["one"]] == [1, 2]
     assert [line["answer"] for line in found["two"]] == ["No."]
-    assert matrix.answers(path, "nobody") == {}
+    assert matrix.responses(path, "nobody") == {}
+
+
+def test_responses_of_a_file_that_has_changed_are_not_those_of_another_case(built, tmp_path):
+    path = built(one=[result("a"), result("b")])
+    (tmp_path / "one").write_bytes(b"".join(lines([result("b"), result("a")])))
+    assert matrix.responses(path, "a") == {"one": [{"error": matrix.UNREADABLE}]}
+    (tmp_path / "one").write_bytes(b"")
+    assert matrix.responses(path, "b") == {"one": [{"error": matrix.UNREADABLE}]}
+
+
+def test_a_field_that_is_not_utf_8_is_shown_with_question_marks(built_of_bytes):
+    path = built_of_bytes(lines([result("a", error="#")])[0].replace(b"#", b"\xff"))
+    assert [line["error"] for line in matrix.responses(path, "a")["1"]] == ["\ufffd"]
 
 
 def test_an_id_is_only_an_id(built):
     odd = "'; DROP TABLE answers; --"
     path = built(one=[result(odd)])
-    assert list(matrix.answers(path, odd)) == ["one"]
-    assert matrix.answers(path, "%") == {}
+    assert list(matrix.responses(path, odd)) == ["one"]
+    assert matrix.responses(path, "%") == {}
 
 
 @pytest.mark.parametrize(
@@ -138,7 +152,7 @@ def test_an_id_is_only_an_id(built):
 def test_what_is_no_result_is_passed_over(built_of_bytes, bad):
     path = built_of_bytes(bad, *lines([result("good")]))
     assert cases(path) == ["good"]
-    assert matrix.answers(path, "good")["1"]
+    assert matrix.responses(path, "good")["1"]
 
 
 @pytest.mark.parametrize("field", ["score", "latency_ms", "answer", "contents"])
@@ -154,18 +168,18 @@ def test_odd_ids_can_be_asked_for(built):
     assert len(cases(path)) == 6
     for case_id in cases(path):
         assert len(case_id) <= matrix.MAX_CASE_ID
-        assert matrix.answers(path, case_id)["one"]
+        assert matrix.responses(path, case_id)["one"]
         case_id.encode()
 
 
 @given(found=st.lists(st.dictionaries(st.sampled_from(sorted(result("a"))), json_values)))
 def test_whatever_a_file_holds_there_is_a_page(tmp_path, found):
-    path = tmp_path / "any.sqlite"
-    path.unlink(missing_ok=True)
+    path, file = tmp_path / "index", tmp_path / "any.jsonl"
     dumped = [json.dumps({**result("a"), **each}, default=str).encode("utf-8", "replace") for each in found]
-    matrix.build(path, [("1", lambda: dumped)])
+    file.write_bytes(b"\n".join(dumped))
+    matrix.build(path, [("1", file)])
     for case_id in cases(path):
-        matrix.answers(path, case_id)
+        assert matrix.responses(path, case_id)["1"]
 
 
 def peak():
@@ -174,14 +188,17 @@ def peak():
 
 
 def test_ten_checkpoints_of_ten_thousand_cases_are_paged_in_bounded_memory(tmp_path):
-    def read(contender):
-        for number in range(10_000):
-            yield json.dumps(result(f"case-{number}", (number + contender) % 7 > 0, contents="x" * 200)).encode()
-
-    path, before = tmp_path / "big.sqlite", peak()
-    matrix.build(path, [(str(n), lambda n=n: read(n)) for n in range(10)])
+    files = [tmp_path / f"{number}.jsonl" for number in range(10)]
+    for checkpoint, file in enumerate(files):
+        with file.open("wb") as lines:
+            for number in range(10_000):
+                found = result(f"case-{number}", (number + checkpoint) % 7 > 0, contents="x" * 200)
+                lines.write(json.dumps(found).encode() + b"\n")
+    path, before = tmp_path / "index", peak()
+    matrix.build(path, [(file.name, file) for file in files])
     found = matrix.page(path, "differs", 200)
-    assert path.stat().st_size > 40e6
+    assert sum(file.stat().st_size for file in files) > 40e6
+    assert path.stat().st_size < 4e6
     assert peak() - before < 16e6
     assert found.counts == {"all": 10_000, "differs": 10_000, "fails": 10_000, "critical": 0}
     assert len(found.rows) == 50

@@ -40,7 +40,7 @@ def test_a_run_of_the_pipeline_is_on_the_page(vertex, browser, session):
         session.commit()
     query = {"dag_id": DAG, "run_id": found.run_id}
     run = queries.get_run(session, DAG, found.run_id)
-    winner = run.pushed(queries.CHOOSE, "winner")
+    winner = run.xcom(queries.CHOOSE, queries.DECISION)["winner"]
     assert len(list(run.all_steps(queries.SMOKE_TEST))) == 6
 
     def see(path, **more):
@@ -50,9 +50,9 @@ def test_a_run_of_the_pipeline_is_on_the_page(vertex, browser, session):
 
     overview = see("/", display_name="ferry", base_model="flash", state="success")
     assert overview.all("a", data_run=found.run_id)
-    assert "passes" in overview.words
+    assert "pass rate" in overview.words
     page = see("/run", **query)
-    for words in ("6 before, ", f"{winner} after, read back.", "checked: 6 checkpoints", "report.md", "may be chosen"):
+    for words in (f"changed from 6 to {winner}", "verified: 6 checkpoints", "report.md", "Eligible"):
         assert words in page.words
     assert page.all("div", **{"class": "chart"})
     assert len(page.all("span", **{"class": "badge badge-winner"})) == 1

@@ -1,4 +1,4 @@
-"""What the page asks Airflow's database, on Airflow's own tables."""
+"""The page's queries, on Airflow's own tables."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -23,9 +23,18 @@ from tuning_runs import (
 )
 
 from gemini_tuning import operators
+from gemini_tuning.core.xcom import CopyXCom, PromotionXCom
 from gemini_tuning.sensors import tuning_job
 from gemini_tuning.ui import queries
-from gemini_tuning.ui.queries import Query, dag_ids_tagged, dag_ids_to_start, find_runs, get_run, load_runs, pushed_by
+from gemini_tuning.ui.queries import (
+    RunQuery,
+    active_dag_ids_tagged,
+    dag_ids_tagged,
+    find_runs,
+    get_run,
+    load_runs,
+    return_values,
+)
 from tests.gemini_tuning.reporting.run_values import MODEL, PROMOTION, RESULTS
 
 
@@ -41,7 +50,7 @@ def fill(session, count, **change):
 
 
 def found(session, dag_ids=(DAG,), **query):
-    runs, more = find_runs(session, dag_ids, Query(**query))
+    runs, more = find_runs(session, dag_ids, RunQuery(**query))
     return [each.run_id for each in runs], more
 
 
@@ -57,7 +66,7 @@ def test_a_dag_whose_file_is_gone_keeps_its_runs_and_is_not_started(session):
     save_dag(session, "there", queries.ACTIONS_TAG, queries.TAG)
     save_dag(session, "gone", queries.ACTIONS_TAG, queries.TAG, stale=True)
     assert dag_ids_tagged(session, queries.TAG) == {"there", "gone"}
-    assert dag_ids_to_start(session, queries.ACTIONS_TAG) == {"there"}
+    assert active_dag_ids_tagged(session, queries.ACTIONS_TAG) == {"there"}
 
 
 def test_a_run_comes_back_with_its_steps_and_what_they_pushed(session, dag):
@@ -69,8 +78,8 @@ def test_a_run_comes_back_with_its_steps_and_what_they_pushed(session, dag):
         ("smoke_test", 1, "checkpoint 2"),
         ("smoke_test", 2, "checkpoint 3"),
     ]
-    assert [s.pushed["return_value"] for s in back.all_steps(queries.SMOKE_TEST)] == RESULTS
-    assert back.mapping(queries.SET_DEFAULT) == PROMOTION
+    assert [s.xcoms["return_value"] for s in back.all_steps(queries.SMOKE_TEST)] == RESULTS
+    assert back.xcom(queries.SET_DEFAULT) == PROMOTION
     assert back.step(queries.CREATE) == CREATED
 
 
@@ -78,9 +87,9 @@ def test_get_run_with_task_groups_finds_the_steps_by_their_operators(session, da
     save(session, run(*in_groups(*ALL)))
     back = get_run(session, DAG, "manual__1")
     assert back.step(queries.CREATE).task_id == "tune.create_tuning_job"
-    assert [s.get() for s in back.all_steps(queries.SMOKE_TEST)] == RESULTS
-    assert back.mapping(queries.SET_DEFAULT) == PROMOTION
-    assert [each["model"] for each in pushed_by(session, {DAG}, queries.SET_DEFAULT)] == [MODEL]
+    assert [s.xcom() for s in back.all_steps(queries.SMOKE_TEST)] == RESULTS
+    assert back.xcom(queries.SET_DEFAULT) == PROMOTION
+    assert [each.model for each in return_values(session, {DAG}, queries.SET_DEFAULT, PromotionXCom)] == [MODEL]
 
 
 def test_operators_are_classes_of_this_package():
@@ -93,7 +102,7 @@ def test_operators_are_classes_of_this_package():
 
 def test_what_is_not_asked_for_is_not_read(session, dag):
     save(session, run(step(queries.CREATE, "job", _link_tuning_job="https://…", progress={"state": "x"})))
-    assert set(get_run(session, DAG, "manual__1").step(queries.CREATE).pushed) == {"return_value", "progress"}
+    assert set(get_run(session, DAG, "manual__1").step(queries.CREATE).xcoms) == {"return_value", "progress"}
 
 
 def test_an_unknown_run_is_none(session, dag):
@@ -107,9 +116,9 @@ def test_runs_of_the_same_id_are_not_mixed_up(session, dag):
     save_dag(session, "other", queries.TAG)
     save(session, run(CREATED))
     save(session, run(step(queries.CREATE, "another job", task_id="create_tuning_job"), dag_id="other"))
-    runs, _ = find_runs(session, {DAG, "other"}, Query())
-    assert {each.dag_id: each.pushed(queries.CREATE) for each in runs} == {
-        DAG: CREATED.pushed["return_value"],
+    runs, _ = find_runs(session, {DAG, "other"}, RunQuery())
+    assert {each.dag_id: each.xcom(queries.CREATE) for each in runs} == {
+        DAG: CREATED.xcoms["return_value"],
         "other": "another job",
     }
 
@@ -141,7 +150,7 @@ def test_runs_are_found_by_their_state(session, dag):
 def test_runs_are_found_by_the_names_of_their_models(session, dag):
     known = {**RUNNING, "base_model": "gemini-2.5-pro", "display_name": "named by the job"}
     save(session, run(run_id="queued", state="queued"))
-    save(session, run(replace(WAITING, pushed={"progress": known}), run_id="told", conf={}))
+    save(session, run(replace(WAITING, xcoms={"progress": known}), run_id="told", conf={}))
     save(session, run(run_id="nothing", conf={}))
     assert found(session, base_model="FLASH") == (["queued"], False)
     assert found(session, base_model="pro") == (["told"], False)
@@ -165,38 +174,40 @@ def test_a_run_that_waits_for_two_jobs_is_found_once(session, dag):
 
 @pytest.mark.parametrize("junk", [None, [], "text", 7, {"base_model": ["x"], "display_name": {}}])
 def test_names_that_are_none_are_found_by_nobody(session, dag, junk):
-    save(session, run(replace(WAITING, pushed={"progress": junk}), conf=junk))
+    save(session, run(replace(WAITING, xcoms={"progress": junk}), conf=junk))
     assert found(session, display_name="ferry") == ([], False)
     assert found(session)[0] == ["manual__1"]
-    assert find_runs(session, {DAG}, Query())[0][0].is_live is False
+    assert find_runs(session, {DAG}, RunQuery())[0][0].is_live is False
 
 
 def test_promotions_come_newest_first_from_the_dags_that_one_may_read(session, dag):
     save_dag(session, "promotion", queries.ACTIONS_TAG)
     save_dag(session, "hidden", queries.ACTIONS_TAG)
     for dag_id, minutes in ((DAG, 0), ("promotion", 2), ("hidden", 3)):
-        promoted = replace(PROMOTED, pushed={"return_value": {**PROMOTION, "default_after": dag_id}})
+        promoted = replace(PROMOTED, xcoms={"return_value": {**PROMOTION, "default_after": dag_id}})
         save(session, run(promoted, dag_id=dag_id), NOW + timedelta(minutes=minutes))
-    read = [each["default_after"] for each in pushed_by(session, {DAG, "promotion"}, queries.SET_DEFAULT)]
+    read = [
+        each.default_after for each in return_values(session, {DAG, "promotion"}, queries.SET_DEFAULT, PromotionXCom)
+    ]
     assert read == ["promotion", DAG]
-    assert list(pushed_by(session, (), queries.SET_DEFAULT)) == []
-    assert list(pushed_by(session, {DAG}, queries.VERIFY)) == []
+    assert list(return_values(session, (), queries.SET_DEFAULT, PromotionXCom)) == []
+    assert list(return_values(session, {DAG}, queries.VERIFY, CopyXCom)) == []
 
 
 @pytest.mark.parametrize("state", ["failed", "skipped", "running", None])
 def test_a_promotion_that_did_not_succeed_does_not_count(session, dag, state):
     save(session, run(replace(PROMOTED, state=state)))
-    assert list(pushed_by(session, {DAG}, queries.SET_DEFAULT)) == []
+    assert list(return_values(session, {DAG}, queries.SET_DEFAULT, PromotionXCom)) == []
 
 
 @pytest.mark.parametrize("junk", [None, [], "text", 7])
 def test_a_promotion_that_is_no_mapping_does_not_count(session, dag, junk):
-    save(session, run(replace(PROMOTED, pushed={"return_value": junk}), run_id="junk"))
+    save(session, run(replace(PROMOTED, xcoms={"return_value": junk}), run_id="junk"))
     save(session, run(PROMOTED))
-    assert [each["model"] for each in pushed_by(session, {DAG}, queries.SET_DEFAULT)] == [MODEL]
+    assert [each.model for each in return_values(session, {DAG}, queries.SET_DEFAULT, PromotionXCom)] == [MODEL]
 
 
-@pytest.mark.parametrize("query", [Query(), Query(display_name="ferry")])
+@pytest.mark.parametrize("query", [RunQuery(), RunQuery(display_name="ferry")])
 def test_a_page_takes_as_many_queries_for_many_runs_as_for_one(session, dag, query):
     fill(session, 1, conf=CONF)
 

@@ -15,7 +15,7 @@ from sqlalchemy import delete, insert, select
 from sqlalchemy.orm import Session
 
 from gemini_tuning.ui import queries
-from gemini_tuning.ui.queries import Run, Step
+from gemini_tuning.ui.queries import RunRecord, Step
 from tests.gemini_tuning.reporting.run_values import (
     APPROVED,
     COPY,
@@ -57,7 +57,7 @@ ENDED = {**RUNNING, "state": "SUCCEEDED", "completed_epochs": 6, "model": MODEL}
 CHECKPOINTS = [
     {"checkpoint_id": n, "epoch": int(n), "step": 10 * int(n), "endpoint": f"{PARENT}/endpoints/{n}"} for n in "123"
 ]
-LISTED = {queries.RETURN: CHECKPOINTS, "tuned_model": MODEL, "default_checkpoint_id": "3"}
+LISTED = {"return_value": CHECKPOINTS, "tuned_model": MODEL, "default_checkpoint_id": "3"}
 CHAMPION = {**summary("9", 18), "results_uri": "gs://bucket/results/champion.jsonl"}
 
 
@@ -70,10 +70,10 @@ def step(
     map_index: int = -1,
     label: str | None = None,
     end: datetime | None = NOW,
-    **pushed: Any,
+    **xcoms: Any,
 ) -> Step:
     """Return a task of a run."""
-    xcoms = pushed if returned is None else {queries.RETURN: returned, **pushed}
+    xcoms = xcoms if returned is None else {"return_value": returned, **xcoms}
     return Step(task_id or operator.lower(), map_index, operator, state, label, BEGAN, end, xcoms)
 
 
@@ -85,10 +85,10 @@ def smoke_tests(*summaries: Any) -> list[Step]:
     ]
 
 
-VALIDATED = step(queries.PREFLIGHT, {"results_uri": "gs://bucket/results", "cost": COST}, task_id="validate")
+VALIDATED = step(queries.VALIDATE, {"results_uri": "gs://bucket/results", "cost": COST}, task_id="validate")
 CREATED = step(queries.CREATE, JOB, task_id="create_tuning_job")
 WAITED = step(queries.WAIT, task_id="wait_for_tuning_job", progress=ENDED)
-WAITING = replace(WAITED, state="deferred", pushed={"progress": RUNNING})
+WAITING = replace(WAITED, state="deferred", xcoms={"progress": RUNNING})
 LISTS = Step("list_checkpoints", -1, queries.CHECKPOINTS, "success", None, BEGAN, NOW, LISTED)
 TESTED = smoke_tests(summary("1", 10), summary("2", 22), summary("3", 21))
 MEASURED = step(queries.METRICS, METRICS, task_id="read_metrics")
@@ -120,8 +120,8 @@ def in_groups(*steps: Step, prefix: str = "") -> list[Step]:
     return [replace(found, task_id=f"{prefix}{group_of.get(found.operator, '')}{found.task_id}") for found in steps]
 
 
-def run(*steps: Step, **change: Any) -> Run:
-    """Return a run; of steps without a state, those that have not begun, there need be none."""
+def run(*steps: Step, **change: Any) -> RunRecord:
+    """Return a run; steps that have not started can be left out."""
     given = {
         "id": 1,
         "dag_id": DAG,
@@ -135,9 +135,9 @@ def run(*steps: Step, **change: Any) -> Run:
         "conf": CONF,
         **change,
     }
-    if given["state"] in queries.LIVE:
+    if given["state"] in queries.UNFINISHED_STATES:
         given["end"] = None
-    return Run(**given, steps=steps)
+    return RunRecord(**given, steps=steps)
 
 
 def save_dag(session: Session, dag_id: str, *tags: str, stale: bool = False, paused: bool = False) -> None:
@@ -160,10 +160,10 @@ def save_dag(session: Session, dag_id: str, *tags: str, stale: bool = False, pau
         session.execute(insert(DagTag).values(name=tag, dag_id=dag_id))
 
 
-def save(session: Session, found: Run, pushed_at: datetime = NOW) -> int:
-    """Insert a run with its tasks and what they pushed; return its id.
+def save(session: Session, found: RunRecord, pushed_at: datetime = NOW) -> int:
+    """Insert a run with its task instances and XComs; return its id.
 
-    :param pushed_at: when.
+    :param pushed_at: time of the XComs.
     """
     row = session.execute(
         insert(DagRun).values(
@@ -197,7 +197,7 @@ def save(session: Session, found: Run, pushed_at: datetime = NOW) -> int:
         )
         xcoms += [
             {**place, "dag_run_id": run_id, "key": name, "value": value, "timestamp": pushed_at}
-            for name, value in each.pushed.items()
+            for name, value in each.xcoms.items()
         ]
     if tasks:
         session.execute(insert(TaskInstance), tasks)

@@ -1,7 +1,7 @@
-// An action triggers a run of a DAG through Airflow's own API, as the person who clicked; Airflow checks the rights and
-// the parameters, and takes JSON only. Then the page follows that run to its end.
+// An action triggers a DAG run through Airflow's API as the signed-in user. Airflow checks the permissions and the
+// parameters, and accepts JSON only. The page then shows the progress of the run until it has finished.
 import htmx from "htmx.org";
-import { base } from "./ways.js";
+import { base } from "./navigation.js";
 
 function confirmed(question) {
   const dialog = document.getElementById("confirm");
@@ -11,7 +11,7 @@ function confirmed(question) {
   return new Promise((resolve) => dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true }));
 }
 
-function say(text) {
+function showError(text) {
   const place = document.getElementById("action");
   const alert = document.createElement("p");
   alert.className = "alert";
@@ -21,10 +21,10 @@ function say(text) {
   place.scrollIntoView({ block: "nearest" });
 }
 
-async function refusal(response) {
-  const words = await response.json().then((body) => body.detail ?? body.title, () => null);
-  const said = typeof words === "string" ? words : JSON.stringify(words ?? response.statusText);
-  return response.status === 403 ? `Airflow refuses: you may not trigger this DAG. ${said}` : `Airflow refuses (${response.status}): ${said}`;
+async function errorMessage(response) {
+  const detail = await response.json().then((body) => body.detail ?? body.title, () => null);
+  const text = typeof detail === "string" ? detail : JSON.stringify(detail ?? response.statusText);
+  return response.status === 403 ? `You do not have permission to trigger this DAG. ${text}` : `The DAG was not triggered. Airflow returned ${response.status}: ${text}`;
 }
 
 async function start(form) {
@@ -32,20 +32,20 @@ async function start(form) {
   const given = Object.fromEntries([...new FormData(form)].filter(([, value]) => value !== ""));
   const question = form.dataset.question.replace(/\{(\w+)\}/g, (_, name) => given[name] ?? "").replace(/ +\?/, "?");
   if (form.inert || !(await confirmed(question))) return;
-  form.inert = true; // until the run is shown: a second click would be a second run
+  form.inert = true; // until the run is shown: a second click would trigger a second run
   const conf = { ...JSON.parse(form.dataset.actionConf), ...given };
   try {
     const response = await fetch(`${base}/api/v2/dags/${encodeURIComponent(dag)}/dagRuns`, {
       method: "POST",
       headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({ logical_date: null, conf, note: `Started from the page of ${document.title}` }),
+      body: JSON.stringify({ logical_date: null, conf, note: `Triggered from the page ${document.title}` }),
     });
-    if (!response.ok) return say(await refusal(response));
+    if (!response.ok) return showError(await errorMessage(response));
     const { dag_run_id: run } = await response.json();
     await htmx.ajax("GET", `action?dag_id=${encodeURIComponent(dag)}&run_id=${encodeURIComponent(run)}`, "#action");
     document.getElementById("action").scrollIntoView({ block: "nearest" });
   } catch (error) {
-    say(`Airflow does not answer: ${error.message}`);
+    showError(`Airflow is unavailable: ${error.message}`);
   } finally {
     form.inert = false;
   }
@@ -58,7 +58,7 @@ export function followActions() {
     event.preventDefault();
     start(form);
   });
-  // When the run has ended, the page shows what it changed.
+  // When the run has finished, the page shows what it changed.
   document.addEventListener("htmx:afterSettle", (event) => {
     if (event.detail.target.id === "action" && document.getElementById("live") && event.detail.target.querySelector("[data-ended]")) {
       htmx.ajax("GET", window.location.pathname + window.location.search, { target: "#live", select: "#live", swap: "outerHTML" });

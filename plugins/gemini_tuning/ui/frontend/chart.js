@@ -1,4 +1,4 @@
-// Train and eval loss over the steps, the checkpoints as vertical lines with their numbers.
+// Train and eval loss by step, the checkpoints as labelled vertical lines.
 import { LineChart } from "echarts/charts";
 import { GridComponent, LegendComponent, MarkAreaComponent, MarkLineComponent, TooltipComponent } from "echarts/components";
 import * as echarts from "echarts/core";
@@ -15,11 +15,11 @@ function colour(name) {
 function mark(checkpoint) {
   const winner = checkpoint.badges.includes("winner");
   const isDefault = checkpoint.badges.includes("default");
-  const words = [checkpoint.checkpoint_id, winner ? "★ winner" : "", isDefault ? "● default" : ""].filter(Boolean).join("\n");
+  const label = [checkpoint.checkpoint_id, winner ? "★ winner" : "", isDefault ? "● default" : ""].filter(Boolean).join("\n");
   return {
     xAxis: checkpoint.step,
     name: `Checkpoint ${checkpoint.checkpoint_id}`,
-    label: { formatter: words, color: colour("--fg"), fontWeight: winner || isDefault ? "bold" : "normal", fontSize: 11, lineHeight: 13 },
+    label: { formatter: label, color: colour("--fg"), fontWeight: winner || isDefault ? "bold" : "normal", fontSize: 11, lineHeight: 13 },
     lineStyle: { color: colour(winner ? "--accent" : "--muted"), type: winner ? "solid" : isDefault ? "dashed" : "dotted", width: winner ? 2 : 1 },
   };
 }
@@ -49,8 +49,8 @@ function options({ train, eval: evals, checkpoints, turn }) {
     textStyle: { fontFamily: colour("--font") },
     grid: { left: 56, right: 24, top: 64, bottom: 64 },
     legend: { bottom: 0, textStyle: text },
-    // As text and not as HTML: nothing is parsed, and the content security policy needs no exception.
-    tooltip: { trigger: "axis", renderMode: "richText", backgroundColor: colour("--raised"), textStyle: { color: colour("--fg") }, valueFormatter: (value) => (value === undefined ? "–" : Number(value).toPrecision(4)) },
+    // Text and not HTML: nothing is parsed, and the content security policy needs no exception.
+    tooltip: { trigger: "axis", renderMode: "richText", backgroundColor: colour("--raised"), textStyle: { color: colour("--fg") }, valueFormatter: (value) => (value === undefined ? "-" : Number(value).toPrecision(4)) },
     xAxis: { ...axis, type: "value", name: "step", nameLocation: "middle", nameGap: 26, min: 0, max: last, splitLine: { show: false } },
     yAxis: { ...axis, type: "value", name: "loss", scale: true },
     series: [first, line("Eval loss", evals, colour("--eval"), "diamond", "dashed")],

@@ -1,9 +1,9 @@
-// What the page does beyond HTML: the chart, Airflow's theme, and ways out of the frame that Airflow shows it in.
+// The chart, Airflow's theme, actions, and links that leave the frame in which Airflow shows the page.
 import "htmx.org";
 import { followActions } from "./actions.js";
 import { drawCharts } from "./chart.js";
 import { followTheme } from "./theme.js";
-import { copy, openExternal, openInAirflow, runPath, taskPath } from "./ways.js";
+import { copy, openExternal, openInAirflow, runPath, taskPath } from "./navigation.js";
 
 followTheme(drawCharts);
 drawCharts();
@@ -13,7 +13,7 @@ document.addEventListener("htmx:afterSettle", () => drawCharts());
 const isTimed = (event) => !event.detail.requestConfig.triggeringEvent;
 
 document.addEventListener("htmx:beforeSwap", (event) => {
-  // Errors come as small pages that say what to do: show them in place. A refresh that fails is tried again instead.
+  // Show an error page in place. A failed refresh is retried instead.
   if (event.detail.xhr.status >= 400 && (!isTimed(event) || event.detail.target.id === "matrix")) {
     event.detail.shouldSwap = true;
     event.detail.isError = false;
@@ -21,7 +21,7 @@ document.addEventListener("htmx:beforeSwap", (event) => {
   }
 });
 
-// While somebody reads or is somewhere inside a part that refreshes itself, it is left alone.
+// Do not refresh a part in which the user has scrolled, opened details, or placed the focus.
 document.addEventListener("htmx:beforeRequest", (event) => {
   const part = event.detail.elt;
   if (!part.matches("#live, #lines") || !isTimed(event)) return;
@@ -29,12 +29,12 @@ document.addEventListener("htmx:beforeRequest", (event) => {
   if (scrolled || part.querySelector("details[open]") || part.contains(document.activeElement)) event.preventDefault();
 });
 
-// A refresh that fails changes nothing; say so, or the page shows "running" for ever.
+// A failed refresh leaves the page unchanged: show that it is out of date.
 for (const failure of ["htmx:responseError", "htmx:sendError"]) {
   document.addEventListener(failure, (event) => {
     const status = event.detail.xhr?.status;
-    const why = status === 401 ? "you are not signed in any more" : status ? `Airflow answers ${status}` : "Airflow does not answer";
-    if (isTimed(event)) document.getElementById("toasts").textContent = `Not up to date: ${why}. Reload the page.`;
+    const reason = status === 401 ? "your session has expired" : status ? `Airflow returned ${status}` : "Airflow is unavailable";
+    if (isTimed(event)) document.getElementById("toasts").textContent = `This page is out of date: ${reason}. Reload it.`;
   });
 }
 document.addEventListener("htmx:afterSwap", (event) => {

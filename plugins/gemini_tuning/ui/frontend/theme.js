@@ -1,10 +1,10 @@
-// Airflow's theme is a class on its own <html>; in a frame, prefers-color-scheme tells the system's instead.
+// Airflow's theme is a class on its <html> element; prefers-color-scheme in a frame is that of the system.
 
 function parentRoot() {
   try {
     return window.parent !== window ? window.parent.document.documentElement : null;
   } catch {
-    return null; // shown inside another site, which the policy forbids anyway
+    return null; // inside another site, which the content security policy forbids
   }
 }
 

@@ -1,7 +1,7 @@
-// Airflow shows the page in a sandboxed frame: no new windows, no navigation of the window above. The frame is of the
-// same origin, so Airflow's own router and its document can be asked to do it.
+// Airflow shows the page in a sandboxed frame, which can neither open windows nor navigate the parent window. The frame
+// has the same origin, so the page uses Airflow's router and document instead.
 
-function outside() {
+function airflowWindow() {
   try {
     return window.parent !== window && window.parent.document ? window.parent : null;
   } catch {
@@ -9,7 +9,7 @@ function outside() {
   }
 }
 
-// The path that Airflow itself is under, for example /airflow.
+// The base path of Airflow, for example /airflow.
 export const base = window.location.pathname.replace(/\/gemini-tuning\/.*$/, "");
 
 export const runPath = (dag, run, tab = true) =>
@@ -18,7 +18,7 @@ export const taskPath = (dag, run, task) =>
   `/dags/${encodeURIComponent(dag)}/runs/${encodeURIComponent(run)}/tasks/${encodeURIComponent(task)}/required_actions`;
 
 export function openInAirflow(path) {
-  const airflow = outside();
+  const airflow = airflowWindow();
   if (!airflow) return false;
   airflow.history.pushState({}, "", base + path);
   airflow.dispatchEvent(new airflow.PopStateEvent("popstate", { state: {} }));
@@ -26,7 +26,7 @@ export function openInAirflow(path) {
 }
 
 export function openExternal(href) {
-  const airflow = outside();
+  const airflow = airflowWindow();
   if (!airflow) return false;
   const link = airflow.document.createElement("a");
   link.href = href;
@@ -42,7 +42,7 @@ export async function copy(text) {
     await navigator.clipboard.writeText(text);
     toasts.textContent = "Copied.";
   } catch {
-    toasts.textContent = text; // not allowed here: show it, so that it can be copied by hand
+    toasts.textContent = text; // no clipboard access: show the text, to be copied manually
   }
   setTimeout(() => (toasts.textContent = ""), 3000);
 }

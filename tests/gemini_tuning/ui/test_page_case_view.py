@@ -1,18 +1,18 @@
-"""Answers side by side, with what differs marked."""
+"""Responses side by side, their differences marked."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tuning_runs import result
 
-from gemini_tuning.ui.answers import MAX_COMPARED, MAX_TEXT, Segment, case, compare, prompted
+from gemini_tuning.ui.case_view import MAX_COMPARED, MAX_TEXT, Segment, case_view, compare, prompt_view
 from tests.gemini_tuning.strategies import json_values
 
 words = st.lists(st.sampled_from([*"abc", "ab", " ", "\n", ",", "ü", "\U0001f600", "\u0301", "<b>"])).map("".join)
 
 
 def marked(segments):
-    return [segment.text for segment in segments if segment.kind == "other"]
+    return [segment.text for segment in segments if segment.differs]
 
 
 def test_what_the_reference_does_not_say_is_marked():
@@ -51,13 +51,13 @@ def test_two_long_answers_of_other_words_are_compared_in_time_that_one_can_wait_
 
 def test_answers_that_differ_in_too_much_are_marked_whole():
     one, other = (" ".join([f"{letter}{n}" for n in range(MAX_COMPARED)]) for letter in "ab")
-    assert compare(f"Yes. {one}", f"Yes. {other}") == [Segment("same", "Yes. "), Segment("other", other)]
+    assert compare(f"Yes. {one}", f"Yes. {other}") == [Segment("Yes. "), Segment(other, differs=True)]
 
 
 def test_all_answers_are_compared_with_the_winners():
-    found = case("a", {"1": [result("a", answer="No.")], "2": [result("a", answer="Yes.")]}, "2")
+    found = case_view("a", {"1": [result("a", answer="No.")], "2": [result("a", answer="Yes.")]}, "2")
     assert found.reference == "2"
-    first, second = found.answers
+    first, second = found.responses
     assert (marked(first.segments), first.is_reference) == (["No"], False)
     assert (marked(second.segments), second.is_reference) == ([], True)
     assert found.turns == [("user", "A ticket?")]
@@ -66,26 +66,26 @@ def test_all_answers_are_compared_with_the_winners():
 
 @pytest.mark.parametrize("winner", [None, "7"])
 def test_without_a_winner_the_first_is_the_reference(winner):
-    assert case("a", {"3": [result("a")], "1": [result("a")]}, winner).reference == "3"
+    assert case_view("a", {"3": [result("a")], "1": [result("a")]}, winner).reference == "3"
 
 
 def test_a_reference_that_did_not_answer_marks_nothing():
     silent = result("a", False, answer=None, error="404: gone", verdicts=[], critical=True)
-    found = case("a", {"1": [silent], "2": [result("a")]}, "1")
-    assert [marked(answer.segments) for answer in found.answers] == [[], []]
-    assert (found.answers[0].error, found.answers[0].passed) == ("404: gone", False)
+    found = case_view("a", {"1": [silent], "2": [result("a")]}, "1")
+    assert [marked(answer.segments) for answer in found.responses] == [[], []]
+    assert (found.responses[0].error, found.responses[0].passed) == ("404: gone", False)
     assert found.critical
     assert found.expected == [("contains", "Yes")]
 
 
 def test_every_repeat_is_shown():
-    found = case("a", {"1": [result("a"), result("a", False, repeat=2, answer="No.")]}, "1")
-    assert [(answer.repeat, answer.passed) for answer in found.answers] == [(1, True), (2, False)]
+    found = case_view("a", {"1": [result("a"), result("a", False, repeat=2, answer="No.")]}, "1")
+    assert [(answer.repeat, answer.passed) for answer in found.responses] == [(1, True), (2, False)]
 
 
 def test_a_case_that_nobody_was_asked_is_empty():
-    found = case("a", {}, "1")
-    assert (found.answers, found.reference, found.expected) == ([], None, [])
+    found = case_view("a", {}, "1")
+    assert (found.responses, found.reference, found.expected) == ([], None, [])
 
 
 def test_files_and_conversations_are_shown_as_text():
@@ -95,7 +95,7 @@ def test_files_and_conversations_are_shown_as_text():
         {"parts": None},
         "junk",
     ]
-    assert case("a", {"1": [result("a", contents=contents)]}, None).turns == [
+    assert case_view("a", {"1": [result("a", contents=contents)]}, None).turns == [
         ("user", "gs://b/x.png\nWhat is it?"),
         ("model", "A ferry."),
         ("user", ""),
@@ -109,20 +109,20 @@ def test_a_prompt_of_ones_own_shows_who_answered_and_who_could_not():
         {"checkpoint_id": "2", "answer": None, "error": "gone"},
         "junk",
     ]
-    found = prompted(conf, replies)
+    found = prompt_view(conf, replies)
     assert (found.turns, found.system_instruction) == ([("user", "A ticket?")], "Be brief.")
-    assert [(a.contender, a.passed, a.error) for a in found.answers] == [("1", None, None), ("2", None, "gone")]
-    assert prompted({}, []).answers == []
+    assert [(a.checkpoint, a.passed, a.error) for a in found.responses] == [("1", None, None), ("2", None, "gone")]
+    assert prompt_view({}, []).responses == []
 
 
 def test_an_endless_answer_is_cut():
-    (answer,) = case("a", {"1": [result("a", answer="x" * (2 * MAX_TEXT))]}, None).answers
+    (answer,) = case_view("a", {"1": [result("a", answer="x" * (2 * MAX_TEXT))]}, None).responses
     assert len(answer.segments[0].text) < MAX_TEXT + 100
 
 
 @given(line=st.dictionaries(st.sampled_from([*result("a"), "system_instruction"]), json_values), junk=json_values)
 def test_whatever_a_line_holds_it_can_be_shown(line, junk):
-    found = case("a", {"1": [result("a")], "2": [{**result("a"), **line}, {}]}, "2")
-    assert len(found.answers) == 3
+    found = case_view("a", {"1": [result("a")], "2": [{**result("a"), **line}, {}]}, "2")
+    assert len(found.responses) == 3
     assert all(isinstance(text, str) for pair in (*found.turns, *found.expected) for text in pair)
-    prompted({"prompt": junk, "system_instruction": junk}, [junk, {"checkpoint_id": junk, "answer": junk}])
+    prompt_view({"prompt": junk, "system_instruction": junk}, [junk, {"checkpoint_id": junk, "answer": junk}])
