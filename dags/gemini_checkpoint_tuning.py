@@ -10,6 +10,7 @@ from pathlib import Path
 
 from airflow.sdk import DAG, TaskGroup, TriggerRule
 
+from gemini_tuning.core.tuning_request import TuningRequest
 from gemini_tuning.operators import (
     GeminiApproveCheckpointOperator,
     GeminiCancelTuningJobOperator,
@@ -55,14 +56,12 @@ with DAG(
 ) as dag:
     validate = GeminiValidateTuningOperator(
         task_id="validate",
-        training_dataset_uri=dag.param("training_dataset_uri"),
-        validation_dataset_uri=dag.param("validation_dataset_uri"),
+        tuning_request={name: dag.param(name) for name in TuningRequest.model_fields},
         suite=dag.param("suite"),
         suite_folder=str(SUITES),
         prices=PRICES,
         budget=dag.param("budget"),
         count_tokens=dag.param("count_tokens"),
-        **{name: dag.param(name) for name in GeminiValidateTuningOperator.TUNING_FIELDS},
         copy={
             name: dag.param(f"copy_{name}")
             for name in ("location", "project_id", "model_id", "parent_model", "kms_key_name")
@@ -75,8 +74,8 @@ with DAG(
     with TaskGroup("tune", tooltip="Create one tuning job and wait for it"):
         create_tuning_job = GeminiCreateTuningJobOperator(
             task_id="create_tuning_job",
+            tuning_request=validate.output["tuning_request"],
             force_new_job=dag.param("force_new_job"),
-            **{name: dag.param(name) for name in GeminiCreateTuningJobOperator.SPEC_FIELDS},
         )
         wait_for_tuning_job = GeminiTuningJobSensor(
             task_id="wait_for_tuning_job",
@@ -100,7 +99,8 @@ with DAG(
         suite = {
             "suite": "{{ params.suite }}",
             "suite_folder": str(SUITES),
-            "results_uri": "{{ ti.xcom_pull(task_ids='validate')['results_uri'] }}",
+            "suite_fingerprint": validate.output["suite_fingerprint"],
+            "results_uri": validate.output["results_uri"],
             "concurrency": "{{ params.concurrency }}",
         }
         smoke_test = GeminiSmokeTestCheckpointOperator.partial(
@@ -153,7 +153,7 @@ with DAG(
             metrics=read_metrics.output,
             tuning_job=create_tuning_job.output,
             model=list_checkpoints.output["tuned_model"],
-            report_uri="{{ ti.xcom_pull(task_ids='validate')['report_uri'] }}",
+            report_uri=validate.output["report_uri"],
             checked=validate.output,
             timeout=dag.param("approval_timeout_seconds"),
             notifiers=ApprovalNotifier(NOTIFICATIONS),
@@ -201,7 +201,7 @@ with DAG(
         )
     report = GeminiTuningReportOperator(
         task_id="report",
-        report_uri="{{ ti.xcom_pull(task_ids='validate')['report_uri'] }}",
+        report_uri=validate.output["report_uri"],
         datasets=validate.output,
         tuning_job=create_tuning_job.output,
         model=list_checkpoints.output["tuned_model"],

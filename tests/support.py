@@ -10,7 +10,7 @@ import pytest
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
 from gemini_tuning.core.resources import TuningJob
-from gemini_tuning.core.tuning_spec import TuningJobSpec
+from gemini_tuning.core.tuning_request import TuningRequest
 from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
 from vertex_emulator.process import Emulator
 
@@ -18,7 +18,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 DATA = REPOSITORY / "demo" / "data"
 LONG = 100_000.0  # virtual seconds after which any job is over
 LOCATION = "us-central1"
-SPEC = TuningJobSpec(
+SPEC = TuningRequest(
     training_dataset_uri="gs://bucket/train.jsonl",
     validation_dataset_uri="gs://bucket/validation.jsonl",
     base_model="gemini-2.5-flash",
@@ -89,12 +89,18 @@ def context(
     }
 
 
+def request_arguments(**fields: Any) -> dict[str, Any]:
+    """Return an operator's arguments: the fields of a tuning request become ``tuning_request``."""
+    request = {name: value for name, value in fields.items() if name in TuningRequest.model_fields}
+    return {"tuning_request": request, **{name: value for name, value in fields.items() if name not in request}}
+
+
 def masked(error: BaseException) -> str:
     """Return an error's message for a snapshot: numbers of resources and ports differ between test runs."""
     return re.sub(r"\b\d{4,}\b|\b[0-9a-f]{16}\b", "N", str(error))
 
 
-def finished_job(vertex: Emulator, spec: TuningJobSpec = SPEC) -> TuningJob:
+def finished_job(vertex: Emulator, spec: TuningRequest = SPEC) -> TuningJob:
     """Create a job and let it end."""
     hook = GeminiTuningHook()
     name = hook.create_tuning_job(spec, project_id=None, location=LOCATION).name

@@ -6,7 +6,6 @@ import json
 import re
 import shlex
 import subprocess
-from dataclasses import replace
 
 import pytest
 import yaml
@@ -54,7 +53,7 @@ def table():
 def drive(hook, vertex):
     """Call everything that the hook has; return the names of what was called."""
     metric = {"name": "FLUENCY", "prompt_template": "Is this fluent? {response}"}
-    spec = replace(SPEC, evaluation_metrics=[metric], evaluation_output_uri="gs://bucket/evaluation")
+    spec = SPEC.model_copy(update={"evaluation_metrics": [metric], "evaluation_output_uri": "gs://bucket/evaluation"})
     name = hook.create_tuning_job(spec, project_id=None, location=LOCATION).name
     hook.cancel_tuning_job(hook.create_tuning_job(SPEC, project_id=None, location=LOCATION).name)
     vertex.advance(LONG)

@@ -138,10 +138,12 @@ def _create() -> str:
 
     operator = GeminiCreateTuningJobOperator(
         task_id="create",
-        base_model="gemini-2.5-flash",
-        training_dataset_uri=TRAINING,
-        validation_dataset_uri=VALIDATION,
-        epoch_count=EPOCHS,
+        tuning_request={
+            "base_model": "gemini-2.5-flash",
+            "training_dataset_uri": TRAINING,
+            "validation_dataset_uri": VALIDATION,
+            "epoch_count": EPOCHS,
+        },
     )
     return operator.execute(_context())
 

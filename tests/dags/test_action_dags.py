@@ -1,7 +1,5 @@
 """The DAGs that people start, on the page or by hand: their forms, and what they do, against the local Vertex AI."""
 
-from dataclasses import replace
-
 import jsonschema
 import pytest
 from airflow.dag_processing.dagbag import DagBag
@@ -153,7 +151,7 @@ def test_what_makes_no_sense_is_refused_before_anything_is_changed_or_asked(airf
 
 
 def test_a_checkpoint_that_passes_the_suite_becomes_the_default(airflow_db, vertex):
-    job = finished_job(vertex, replace(SPEC, epoch_count=6))
+    job = finished_job(vertex, SPEC.model_copy(update={"epoch_count": 6}))
     conf = {"suite": "ferry_support", "min_pass_rate": 0.5, "results_uri": "gs://bucket/results"}
     state, tasks, pushed = run(PROMOTION, model=job.model, checkpoint_id="5", **conf)
     assert (state, set(ran(tasks))) == (

@@ -10,7 +10,6 @@ from vertex_emulator.process import Emulator
 @pytest.fixture(scope="module")
 def scores(tmp_path_factory):
     """Scores of the six checkpoints, each twice from a service of its own."""
-    from dataclasses import replace
 
     found, folder = [], tmp_path_factory.mktemp("results")
     with pytest.MonkeyPatch.context() as monkeypatch:
@@ -18,7 +17,7 @@ def scores(tmp_path_factory):
             with Emulator(speed=0) as emulator:
                 fill(emulator)
                 use_connection(monkeypatch, emulator.connection())
-                job = finished_job(emulator, replace(SPEC, epoch_count=6))
+                job = finished_job(emulator, SPEC.model_copy(update={"epoch_count": 6}))
                 found.append([_score(checkpoint.as_dict(), folder / str(number)) for checkpoint in job.checkpoints])
     return found
 

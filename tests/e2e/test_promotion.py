@@ -1,7 +1,5 @@
 """Promotion and roll-back by hand, in a real Airflow."""
 
-from dataclasses import replace
-
 import pytest
 from runs import CONF, Run, advance
 from support import LOCATION, SPEC, use_connection
@@ -29,7 +27,9 @@ def model(stack, monkeypatch):
     use_connection(monkeypatch, stack.emulator("GET", "/connection"))
     uris = {name: CONF[name] for name in ("training_dataset_uri", "validation_dataset_uri")}
     hook = GeminiTuningHook()
-    job = hook.create_tuning_job(replace(SPEC, epoch_count=6, **uris), project_id=None, location=LOCATION)
+    job = hook.create_tuning_job(
+        SPEC.model_copy(update=dict(epoch_count=6, **uris)), project_id=None, location=LOCATION
+    )
     advance(stack)
     return hook.get_tuning_job(job.name).model
 

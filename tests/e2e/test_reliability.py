@@ -5,7 +5,6 @@ What is chosen at random is in tests/chaos.
 
 import json
 import signal
-from dataclasses import replace
 
 import pytest
 from runs import CONF, COPY, CREATE, TEARDOWN, WAIT, Run, advance, jobs, requests_to, states
@@ -235,7 +234,9 @@ def test_marking_failed_before_a_trigger_runs_cancels_the_job(stack):
 
 def test_a_run_that_times_out_cancels_its_job(stack, monkeypatch):
     use_connection(monkeypatch, stack.emulator("GET", "/connection"))
-    spec = replace(SPEC, training_dataset_uri=CONF["training_dataset_uri"], validation_dataset_uri=None)
+    spec = SPEC.model_copy(
+        update={"training_dataset_uri": CONF["training_dataset_uri"], "validation_dataset_uri": None}
+    )
     name = GeminiTuningHook().create_tuning_job(spec, project_id=None, location=LOCATION).name
     run = Run.start(stack, {"tuning_job": name}, "timed_out")
     assert run.finish() == "failed"

@@ -11,8 +11,8 @@ from dataclasses import dataclass, fields
 from typing import Any, Self
 
 from gemini_tuning.core.names import KMS_KEY, ResourceName, ResourceNameError, location_problem, project_problem
-from gemini_tuning.core.text import short_repr
-from gemini_tuning.core.tuning_spec import text_problems
+from gemini_tuning.core.text import is_unicode, short_repr
+from gemini_tuning.core.tuning_request import MAX_TEXT
 
 _MODEL_ID = re.compile(r"[a-z_][a-z0-9_-]{0,62}")
 
@@ -52,7 +52,7 @@ class ModelCopySpec:
 
     def problems(self) -> list[str]:
         """Return what the service would refuse or ignore, one sentence each, beginning with the field's name."""
-        if found := text_problems(self, "copy "):
+        if found := self._text_problems():
             return found
         if self.location is None:
             given = [name for name in ("project_id", "model_id", "parent_model", "kms_key_name") if getattr(self, name)]
@@ -72,6 +72,14 @@ class ModelCopySpec:
         if self.parent_model:
             found += self._parent_problems(self.parent_model)
         return found
+
+    def _text_problems(self) -> list[str]:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return [
+            f"copy {name}: expected a text of at most {MAX_TEXT} characters, not {short_repr(value)}"
+            for name, value in values.items()
+            if value is not None and not (isinstance(value, str) and len(value) <= MAX_TEXT and is_unicode(value))
+        ]
 
     def _parent_problems(self, parent_model: str) -> list[str]:
         try:

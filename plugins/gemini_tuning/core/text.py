@@ -59,6 +59,11 @@ def money(amount: float) -> str:
     return f"{amount:,.2f}" if amount >= 1 or not amount else f"{amount:.4f}"
 
 
+def is_unicode(text: str) -> bool:
+    """Return whether UTF-8 can encode a text: JSON may contain half of a surrogate pair."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def replace_surrogates(text: str) -> str:
     """Return a text that UTF-8 can carry: half a character, which JSON can name, becomes a question mark."""
     return text.encode("utf-8", "replace").decode()

@@ -183,7 +183,7 @@ def load_model(document: Document, model_class: type[_M], *, source: str | Path 
     if isinstance(key := details["loc"][-1] if details["type"] == "missing" else context.get("key"), str):
         path.append(key)
     raise YamlError(
-        _message(details),
+        error_message(details),
         source=str(source),
         line=document.line(path),
         field=dotted(path),
@@ -226,7 +226,8 @@ def _existing(location: Sequence[str | int], value: Any) -> list[str | int]:
     return path
 
 
-def _message(details: ErrorDetails) -> str:
+def error_message(details: ErrorDetails) -> str:
+    """Return one error of a pydantic ``ValidationError`` as a message, without its location."""
     context, message = details.get("ctx", {}), details["msg"]
     if details["type"] == "missing":
         return "required"

@@ -48,7 +48,7 @@ from gemini_tuning.core.resources import (
     short_state,
 )
 from gemini_tuning.core.text import redact, short_repr
-from gemini_tuning.core.tuning_spec import ADAPTER_SIZES, TuningJobSpec
+from gemini_tuning.core.tuning_request import ADAPTER_SIZES, TuningRequest
 from gemini_tuning.hooks.errors import UnexpectedResponseError, service_errors, validation_fault
 
 if TYPE_CHECKING:
@@ -308,34 +308,38 @@ def _checkpoints(
 # ----------------------------------------------------------------------------------------------- tuning jobs
 
 
-def create_config(spec: TuningJobSpec) -> types.CreateTuningJobConfig:
+def create_config(request: TuningRequest) -> types.CreateTuningJobConfig:
     """Return the typed config of a create; given a dict, google-genai silently drops the pre-tuned checkpoint."""
     from google.genai import types
 
     evaluation = None
-    if spec.evaluation_metrics:
+    if request.evaluation_metrics:
         evaluation = types.EvaluationConfig(
-            metrics=[_metric(number, metric) for number, metric in enumerate(spec.evaluation_metrics)],
+            metrics=[_metric(number, metric) for number, metric in enumerate(request.evaluation_metrics)],
             output_config=types.OutputConfig(
-                gcs_destination=types.GcsDestination(output_uri_prefix=spec.evaluation_output_uri)
+                gcs_destination=types.GcsDestination(output_uri_prefix=request.evaluation_output_uri)
             ),
         )
     # The config has no field for the service account; extra_body is the client's own way to add one.
-    extra = types.HttpOptions(extra_body={"serviceAccount": spec.service_account}) if spec.service_account else None
+    extra = (
+        types.HttpOptions(extra_body={"serviceAccount": request.service_account}) if request.service_account else None
+    )
     return types.CreateTuningJobConfig(
         validation_dataset=(
-            types.TuningValidationDataset(gcs_uri=spec.validation_dataset_uri) if spec.validation_dataset_uri else None
+            types.TuningValidationDataset(gcs_uri=request.validation_dataset_uri)
+            if request.validation_dataset_uri
+            else None
         ),
-        tuned_model_display_name=spec.tuned_model_display_name,
-        description=spec.description,
-        epoch_count=spec.epoch_count,
-        learning_rate_multiplier=spec.learning_rate_multiplier,
-        adapter_size=types.AdapterSize(ADAPTER_SIZES[spec.adapter_size]) if spec.adapter_size else None,
-        export_last_checkpoint_only=spec.export_last_checkpoint_only or None,
-        pre_tuned_model_checkpoint_id=spec.pre_tuned_model_checkpoint_id,
+        tuned_model_display_name=request.tuned_model_display_name,
+        description=request.description,
+        epoch_count=request.epoch_count,
+        learning_rate_multiplier=request.learning_rate_multiplier,
+        adapter_size=types.AdapterSize(ADAPTER_SIZES[request.adapter_size]) if request.adapter_size else None,
+        export_last_checkpoint_only=request.export_last_checkpoint_only or None,
+        pre_tuned_model_checkpoint_id=request.pre_tuned_model_checkpoint_id,
         evaluation_config=evaluation,
-        labels=dict(spec.labels) or None,
-        encryption_spec=types.EncryptionSpec(kms_key_name=spec.kms_key_name) if spec.kms_key_name else None,
+        labels=dict(request.labels) or None,
+        encryption_spec=types.EncryptionSpec(kms_key_name=request.kms_key_name) if request.kms_key_name else None,
         http_options=extra,
     )
 

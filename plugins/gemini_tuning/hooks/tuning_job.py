@@ -11,7 +11,7 @@ from typing import Any
 from gemini_tuning.core.exceptions import PermanentServiceError
 from gemini_tuning.core.names import ResourceName
 from gemini_tuning.core.resources import ListedJob, TuningJob
-from gemini_tuning.core.tuning_spec import TuningJobSpec
+from gemini_tuning.core.tuning_request import TuningRequest
 from gemini_tuning.hooks import base, converters
 from gemini_tuning.hooks.base import REQUEST_TIMEOUT, TUNING_API_VERSION, ClientOptions, GeminiBaseHook, renewing_token
 from gemini_tuning.hooks.errors import creating, service_errors
@@ -30,7 +30,7 @@ class TuningJobHookMixin(GeminiBaseHook):
 
     @renewing_token
     def create_tuning_job(
-        self, spec: TuningJobSpec, *, project_id: str | None, location: str, not_after: float | None = None
+        self, request: TuningRequest, *, project_id: str | None, location: str, not_after: float | None = None
     ) -> TuningJob:
         """Create a tuning job. The request is sent once and never repeated: a second job is charged as well.
 
@@ -43,13 +43,13 @@ class TuningJobHookMixin(GeminiBaseHook):
         from google.genai import types
 
         project = self.project(project_id)
-        config = converters.create_config(spec)
-        label = f"tuning job {spec.tuned_model_display_name}" if spec.tuned_model_display_name else "tuning job"
+        config = converters.create_config(request)
+        label = f"tuning job {request.tuned_model_display_name}" if request.tuned_model_display_name else "tuning job"
         with creating(f"{label} in projects/{project}/locations/{location}"), _without_sdk_warning():
             client = self._creating_client(project, location, not_after)
             job = client.tunings.tune(
-                base_model=spec.pre_tuned_model or spec.base_model or "",
-                training_dataset=types.TuningDataset(gcs_uri=spec.training_dataset_uri),
+                base_model=request.pre_tuned_model or request.base_model or "",
+                training_dataset=types.TuningDataset(gcs_uri=request.training_dataset_uri),
                 config=config,
             )
             return converters.tuning_job(job, project=project)

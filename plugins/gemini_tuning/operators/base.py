@@ -1,4 +1,4 @@
-"""What all operators and sensors of this package share."""
+"""Base class of the operators and sensors of this package, and readers of templated values."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ T = TypeVar("T", dict[str, Any], list[Any])
 
 GCP_FIELDS: tuple[str, ...] = ("gcp_conn_id", "impersonation_chain", "project_id", "location")
 
-MAX_SECONDS = 10 * 366 * 24 * 3600.0  # beyond it Python's dates overflow sooner or later
+MAX_SECONDS = 10 * 366 * 24 * 3600.0  # far below the overflow of Python's dates
 TRUE, FALSE = frozenset({"true", "1", "yes"}), frozenset({"false", "0", "no"})
 
-# Airflow's `retries` still says how often; this says after which errors another try is pointless.
+# How often a task is retried is up to Airflow's `retries`; these errors end it at once.
 RETRY_POLICY = ExceptionRetryPolicy(
     rules=[
         RetryRule(
@@ -51,35 +51,35 @@ RETRY_POLICY = ExceptionRetryPolicy(
                 ValueError,
             ],
             action=RetryAction.FAIL,
-            reason="repeating the same request cannot help",
+            reason="a retry cannot succeed",
         )
     ]
 )
 
 
 ERROR_XCOM = "error"
-ADDED_BY_AIRFLOW = frozenset({"openlineage"})  # where a run comes from, when another DAG starts it
+ADDED_BY_AIRFLOW = frozenset({"openlineage"})  # the parent run, when another DAG triggered this one
 
 
 def as_callbacks(given: Any) -> list[Any]:
-    """Return callbacks as a list: Airflow takes none, one, or several."""
+    """Return callbacks as a list: Airflow accepts none, one or several."""
     return list(given) if isinstance(given, Iterable) else [given] if given else []
 
 
 def keep_error(context: Context) -> None:
-    """Push why a task failed, as XCom ``error``: Airflow itself has it in the log only, the run's page shows it."""
+    """Push the error of a failed task as XCom ``error``, for the run's page: Airflow has it in the log only."""
     if error := context.get("exception"):
         context["ti"].xcom_push(ERROR_XCOM, replace_surrogates(redact(str(error))))
 
 
 class GeminiBaseOperator(BaseOperator):
-    """The Google Cloud parameters that every step has, and the hook made of them.
+    """Base of all operators and sensors: the Google Cloud parameters, the hook and the retry policy.
 
     :param gcp_conn_id: Airflow connection of type Google Cloud. (templated)
-    :param impersonation_chain: service account, or chain of them, to act as. (templated)
-    :param project_id: project id or number; ``None`` takes the connection's. (templated)
-    :param location: region, for example ``us-central1``. Steps that are given a full resource name follow the name
-        instead. (templated)
+    :param impersonation_chain: service account to impersonate, or a chain of them. (templated)
+    :param project_id: project id or number; ``None`` uses the connection's. (templated)
+    :param location: region, for example ``us-central1``. Operators with a full resource name use its location instead.
+        (templated)
     """
 
     def __init__(
@@ -92,8 +92,8 @@ class GeminiBaseOperator(BaseOperator):
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("retry_policy", RETRY_POLICY)
-        by_default = (kwargs.get("default_args") or {}).get("on_failure_callback")  # of the DAG: someone is to be told
-        kwargs["on_failure_callback"] = [*as_callbacks(kwargs.get("on_failure_callback", by_default)), keep_error]
+        dag_callbacks = (kwargs.get("default_args") or {}).get("on_failure_callback")  # those of the DAG
+        kwargs["on_failure_callback"] = [*as_callbacks(kwargs.get("on_failure_callback", dag_callbacks)), keep_error]
         super().__init__(**kwargs)
         self.gcp_conn_id = gcp_conn_id
         self.impersonation_chain = impersonation_chain
@@ -102,45 +102,43 @@ class GeminiBaseOperator(BaseOperator):
 
     @cached_property
     def hook(self) -> GeminiTuningHook:
-        """The hook for this task; imported here because it brings Google's clients along."""
+        """The hook of this task, imported here because it imports Google's clients."""
         from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
 
         self._check_cloud_fields()
         return GeminiTuningHook(self.gcp_conn_id, self.impersonation_chain)
 
     def _check_cloud_fields(self) -> None:
-        """Name the field that is wrong; deeper down nobody knows its name."""
+        """Refuse invalid values here, where the parameter's name is known."""
         if not isinstance(self.gcp_conn_id, str) or not self.gcp_conn_id.strip():
-            raise ValueError(f"gcp_conn_id: {short_repr(self.gcp_conn_id)} is not the id of a connection")
+            raise _invalid("gcp_conn_id", "the id of a connection", self.gcp_conn_id)
         chain = self.impersonation_chain
         accounts = [chain or ""] if isinstance(chain, str | None) else chain
         if not isinstance(accounts, list | tuple) or not all(isinstance(account, str) for account in accounts):
-            raise ValueError(
-                f"impersonation_chain: {short_repr(chain)} is neither a service account nor a list of them"
-            )
+            raise _invalid("impersonation_chain", "a service account or a list of them", chain)
         project = optional_text(self.project_id)
         if project is not None and (problem := project_problem("project_id", project)):
-            raise ValueError(problem)
+            raise InvalidInputError(problem, field="project_id", code="invalid_name")
 
 
 def optional_text(value: Any) -> str | None:
-    """Read a templated text: a rendered ``None`` or nothing counts as not given.
+    """Return a templated text; ``None`` for a rendered ``None`` or an empty text. Numbers become text: ids stay ids.
 
-    A list or a mapping passes as it is, so that the check of the whole, which knows the field's name, refuses it.
+    A list or a mapping is returned unchanged, for the check that knows the field's name to refuse it.
     """
     if value is None or isinstance(value, list | tuple | set | dict):
         return cast("str | None", value)
     try:
         text = str(value)
-    except ValueError:  # an int of more digits than Python writes down
+    except ValueError:  # an int of more digits than Python converts
         text = short_repr(value)
     return None if text.strip() in ("", "None") else text
 
 
 def optional_int(value: Any, name: str) -> int | None:
-    """Read a templated whole number, 3.0 as well: JSON does not tell it from 3.
+    """Return a templated integer; also from 3.0, which JSON does not distinguish from 3.
 
-    :raises ValueError: naming the parameter.
+    :raises InvalidInputError: with the parameter as its field.
     """
     if isinstance(value, float) and value.is_integer():
         value = int(value)
@@ -148,13 +146,13 @@ def optional_int(value: Any, name: str) -> int | None:
     try:
         return None if text is None else int(text)
     except (ValueError, TypeError):
-        raise ValueError(f"{name}: {short_repr(value)} is not a whole number") from None
+        raise _invalid(name, "an integer", value) from None
 
 
 def optional_float(value: Any, name: str) -> float | None:
-    """Read a templated number.
+    """Return a templated number.
 
-    :raises ValueError: naming the parameter; also for infinity and what is not a number.
+    :raises InvalidInputError: with the parameter as its field; also for infinity and NaN.
     """
     text = optional_text(value)
     if text is None:
@@ -164,68 +162,76 @@ def optional_float(value: Any, name: str) -> float | None:
     except (ValueError, TypeError):
         number = math.nan
     if not math.isfinite(number):
-        raise ValueError(f"{name}: {short_repr(value)} is not a number")
+        raise _invalid(name, "a number", value)
     return number
 
 
 def optional_seconds(value: Any, name: str) -> float | None:
-    """Read a templated number of seconds.
+    """Return a templated number of seconds.
 
-    :raises ValueError: naming the parameter; also when it is not above 0, or more than ten years.
+    :raises InvalidInputError: with the parameter as its field; also when it is not above 0, or more than ten years.
     """
     seconds = optional_float(value, name)
     if seconds is not None and not 0 < seconds <= MAX_SECONDS:
-        raise ValueError(f"{name}: {short_repr(value)} is not above 0 seconds, or more than ten years")
+        raise _invalid(name, "a number of seconds above 0 and at most ten years", value)
     return seconds
 
 
 def optional_json(value: Any, kind: type[T], name: str) -> T:
-    """Read a mapping or a list that may have been templated into JSON.
+    """Return a mapping or a list, which may have been templated into JSON; an empty one for nothing.
 
-    :raises ValueError: naming the parameter.
+    :raises InvalidInputError: with the parameter as its field.
     """
     if isinstance(value, str) and optional_text(value):
         try:
             value = json.loads(value)
         except (ValueError, RecursionError):
-            raise ValueError(f"{name}: {short_repr(value)} is not JSON") from None
+            raise _invalid(name, "JSON", value) from None
     if value in (None, "", "None"):
         return kind()
     if not isinstance(value, kind):
-        raise ValueError(f"{name}: expected a {kind.__name__}, not {short_repr(value)}")
+        raise _invalid(name, f"a {kind.__name__}", value)
     return value
 
 
-def refuse_unknown_params(context: Context) -> None:
-    """Refuse a run that was given a Param which its DAG does not have: Airflow accepts it silently.
-
-    :raises InvalidInputError: naming it, and those that there are.
-    """
-    conf = getattr(context["dag_run"], "conf", None) or {}
-    known = context["dag"].params
-    if unknown := sorted(set(conf) - set(known) - ADDED_BY_AIRFLOW):
-        there = ", ".join(sorted(known))
-        raise InvalidInputError(f"Unknown parameter {', '.join(unknown)}; nothing was created. This DAG has: {there}.")
-
-
 def as_list(value: Any, name: str) -> list[Any]:
-    """Read a list, which Airflow may give as something that is read as one goes.
+    """Return a list, also from the lazy sequence of the XComs of mapped tasks.
 
-    :raises ValueError: naming the parameter.
+    :raises InvalidInputError: with the parameter as its field.
     """
     if not isinstance(value, Iterable) or isinstance(value, str | bytes | Mapping):
-        raise ValueError(f"{name}: expected a list, not {short_repr(value)}")
+        raise _invalid(name, "a list", value)
     return list(value)
 
 
-def flag(value: Any, name: str = "the value") -> bool:
-    """Read a templated truth value; nothing counts as false.
+def flag(value: Any, name: str) -> bool:
+    """Return a templated boolean; ``False`` for nothing.
 
-    :raises ValueError: naming the parameter.
+    :raises InvalidInputError: with the parameter as its field.
     """
     if isinstance(value, bool):
         return value
     word = str(optional_text(value) or "false").strip().lower()
     if word not in TRUE | FALSE:
-        raise ValueError(f"{name}: {short_repr(value)} is not true or false")
+        raise _invalid(name, "true or false", value)
     return word in TRUE
+
+
+def _invalid(name: str, expected: str, value: Any) -> InvalidInputError:
+    return InvalidInputError(f"{name}: must be {expected}, not {short_repr(value)}.", field=name, code="invalid_value")
+
+
+def refuse_unknown_params(context: Context) -> None:
+    """Refuse a run with a Param that its DAG does not have, which Airflow accepts silently.
+
+    :raises InvalidInputError: with the Param as its field.
+    """
+    conf = getattr(context["dag_run"], "conf", None) or {}
+    known = context["dag"].params
+    if unknown := sorted(set(conf) - set(known) - ADDED_BY_AIRFLOW):
+        raise InvalidInputError(
+            f"Unknown parameter {', '.join(unknown)}. Nothing was created.",
+            field=unknown[0],
+            code="unknown_param",
+            hint=f"Parameters of this DAG: {', '.join(sorted(known))}.",
+        )

@@ -1,24 +1,16 @@
-"""The step that creates the tuning job: exactly one for each run, whatever dies meanwhile."""
+"""Create the tuning job of a run, exactly one."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from gemini_tuning.core.exceptions import CreateOutcomeUnknownError, InvalidInputError
-from gemini_tuning.core.labels import REQUEST, reserved, run_labels
+from gemini_tuning.core.labels import REQUEST, run_labels
 from gemini_tuning.core.resources import FAILED_STATES, TuningJob
-from gemini_tuning.core.tuning_spec import TuningJobSpec
+from gemini_tuning.core.tuning_request import TuningRequest
 from gemini_tuning.links import gemini_tuning as links
-from gemini_tuning.operators.base import (
-    GCP_FIELDS,
-    flag,
-    optional_float,
-    optional_int,
-    optional_json,
-    optional_text,
-)
+from gemini_tuning.operators.base import GCP_FIELDS, flag, optional_text
 from gemini_tuning.operators.idempotent_create import (
     IdempotentCreateMixin,
     Submission,
@@ -37,118 +29,45 @@ UNUSABLE_STATES = FAILED_STATES | {"CANCELLING"}
 class GeminiCreateTuningJobOperator(IdempotentCreateMixin):
     """Create a supervised tuning job that saves checkpoints, and push its name. Does not wait for the job.
 
-    A run has one job. Every try looks first for what the run has asked for before: in Airflow's task state store, then
-    among the jobs at Google, by the labels that each job gets (``airflow_dag``, ``airflow_run``, ``airflow_task``,
-    ``airflow_map_index``, ``airflow_request``). A job that is under way or has succeeded is taken; in place of one that
-    failed, expired or was cancelled a new one is made. When Google has no room for another job (429), the task is
-    deferred and tries again.
+    Calls https://cloud.google.com/vertex-ai/docs/reference/rest/v1beta1/projects.locations.tuningJobs/create. A run has
+    one job. Every try first searches for the job of an earlier one: in Airflow's task state store, then among the
+    service's jobs, by their labels (``airflow_dag``, ``airflow_run``, ``airflow_task``, ``airflow_map_index``,
+    ``airflow_request``). It reattaches to a job that is under way or has succeeded; a job that failed, expired or was
+    cancelled is replaced by a new one. If the project has no quota for another job (429), the task is deferred and
+    retries. If a :class:`~gemini_tuning.sensors.tuning_job.GeminiTuningJobSensor` directly downstream has already
+    finished, no job is created.
 
     XCom ``return_value``: the job's full name, ``projects/P/locations/L/tuningJobs/ID``. XCom ``submission``:
-    ``{"labels", "sent_at"}``, what the job can be found by, pushed before the request leaves.
+    ``{"labels", "sent_at"}``, by which the job can be found, pushed before the request is sent.
 
-    Parameters are those of :class:`~gemini_tuning.core.tuning_spec.TuningJobSpec`; all are templated.
-
-    :param base_model: model to tune, for example ``gemini-2.5-flash``; or give ``pre_tuned_model``.
-    :param training_dataset_uri: ``gs://`` address of the JSONL training file.
-    :param validation_dataset_uri: ``gs://`` address of the JSONL validation file.
-    :param epoch_count: passes over the training file.
-    :param adapter_size: 1, 2, 4, 8, 16 or 32.
-    :param learning_rate_multiplier: factor on the service's learning rate.
-    :param tuned_model_display_name: at most 128 characters.
-    :param description: free text.
-    :param labels: mapping; carried over to the model and its endpoints.
-    :param export_last_checkpoint_only: keep the final checkpoint only.
-    :param evaluation_metrics: list of mappings with the fields of google-genai's ``Metric``.
-    :param evaluation_output_uri: ``gs://`` prefix for the service's evaluation results.
-    :param pre_tuned_model: full name of a tuned model to go on from (continuous tuning).
-    :param pre_tuned_model_checkpoint_id: which of its checkpoints; ``None`` is its default.
-    :param kms_key_name: customer-managed key for job and model.
-    :param service_account: account the job runs as.
-    :param force_new_job: make a new job when the task is cleared, also when the run has a good one; a job that is under
-        way is cancelled then. Automatic retries still take the job that is there. (templated)
-    :param max_attempts: jobs that a run makes in all, each in place of one that ended badly.
-    :raises InvalidInputError: when the service would refuse the values; nothing was sent.
-    :raises CreateOutcomeUnknownError: when the answer was lost and no job was found; the next try looks again.
+    :param tuning_request: mapping with the fields of :class:`~gemini_tuning.core.tuning_request.TuningRequest`, for
+        example ``{"base_model": "gemini-2.5-flash", "training_dataset_uri": "gs://bucket/train.jsonl"}``, or what
+        :class:`~gemini_tuning.operators.GeminiValidateTuningOperator` pushes under that key. (templated)
+    :param force_new_job: create a new job when the task is cleared, even if the run has a usable one; a job that is
+        under way is then cancelled. Automatic retries still reattach to the existing job. (templated)
+    :param max_attempts: how many jobs a run creates at most, each in place of one that failed.
+    :raises InvalidInputError: when the service would refuse the request, or the sensor has already finished; nothing
+        was sent.
+    :raises CreateOutcomeUnknownError: when the response was lost and no job was found; the next try searches again.
     :raises RetryLimitExceededError: when ``max_attempts`` or ``quota_timeout`` is reached.
     """
 
     submission_key = "tuning_job"
     kind = "tuning job"
-    SPEC_FIELDS = (
-        "base_model",
-        "training_dataset_uri",
-        "validation_dataset_uri",
-        "epoch_count",
-        "adapter_size",
-        "learning_rate_multiplier",
-        "tuned_model_display_name",
-        "description",
-        "labels",
-        "export_last_checkpoint_only",
-        "evaluation_metrics",
-        "evaluation_output_uri",
-        "pre_tuned_model",
-        "pre_tuned_model_checkpoint_id",
-        "kms_key_name",
-        "service_account",
-    )
-    template_fields: Sequence[str] = (*GCP_FIELDS, *SPEC_FIELDS, "force_new_job")
+    template_fields: Sequence[str] = (*GCP_FIELDS, "tuning_request", "force_new_job")
+    template_fields_renderers: ClassVar[dict[str, str]] = {"tuning_request": "json"}
     operator_extra_links = (links.TUNING_JOB, links.RUN_PAGE)
 
-    def __init__(
-        self,
-        *,
-        training_dataset_uri: str,
-        base_model: str | None = None,
-        validation_dataset_uri: str | None = None,
-        epoch_count: int | str | None = None,
-        adapter_size: int | str | None = None,
-        learning_rate_multiplier: float | str | None = None,
-        tuned_model_display_name: str | None = None,
-        description: str | None = None,
-        labels: Mapping[str, str] | None = None,
-        export_last_checkpoint_only: bool | str = False,
-        evaluation_metrics: Sequence[Mapping[str, Any]] | None = None,
-        evaluation_output_uri: str | None = None,
-        pre_tuned_model: str | None = None,
-        pre_tuned_model_checkpoint_id: str | None = None,
-        kms_key_name: str | None = None,
-        service_account: str | None = None,
-        force_new_job: bool | str = False,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, *, tuning_request: Mapping[str, Any], force_new_job: bool | str = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.base_model = base_model
-        self.training_dataset_uri = training_dataset_uri
-        self.validation_dataset_uri = validation_dataset_uri
-        self.epoch_count = epoch_count
-        self.adapter_size = adapter_size
-        self.learning_rate_multiplier = learning_rate_multiplier
-        self.tuned_model_display_name = tuned_model_display_name
-        self.description = description
-        self.labels = labels
-        self.export_last_checkpoint_only = export_last_checkpoint_only
-        self.evaluation_metrics = evaluation_metrics
-        self.evaluation_output_uri = evaluation_output_uri
-        self.pre_tuned_model = pre_tuned_model
-        self.pre_tuned_model_checkpoint_id = pre_tuned_model_checkpoint_id
-        self.kms_key_name = kms_key_name
-        self.service_account = service_account
+        self.tuning_request = tuning_request
         self.force_new_job = force_new_job
         self._run: dict[str, str] = {}  # the run's labels
 
     def execute(self, context: Context) -> str:
         """Find the run's job or create it, and push its name."""
-        self._checked_spec(context)
+        TuningRequest.parse(self.tuning_request)
         return str(self.find_or_create(context).name)
-
-    def _checked_spec(self, context: Context, request_id: str = "0") -> TuningJobSpec:
-        spec = self.spec()
-        problems = [f"labels: {key} is set by this operator" for key in reserved(spec.labels)]
-        spec = replace(spec, labels={**spec.labels, **_labels(context), REQUEST: request_id})
-        if problems := problems + spec.problems():
-            raise InvalidInputError("The tuning job was not created. " + "; ".join(problems) + ".")
-        return spec
 
     def load_or_start(self, context: Context, store: SubmissionStore) -> Submission:
         """Return this run's submission, or a new one: also when the task was cleared with ``force_new_job``."""
@@ -222,10 +141,11 @@ class GeminiCreateTuningJobOperator(IdempotentCreateMixin):
         context["ti"].xcom_push(key=SUBMISSION_XCOM, value={"labels": labels, "sent_at": submission.sent_at})
 
     def send(self, context: Context, submission: Submission) -> TuningJob:
-        """Create the job."""
-        spec = self._checked_spec(context, submission.request_id)
+        """Create the job, with the labels by which later tries and the teardown find it."""
+        request = TuningRequest.parse(self.tuning_request)
+        labels = {**request.labels, **self._run, REQUEST: submission.request_id}
         return self.hook.create_tuning_job(
-            spec,
+            request.model_copy(update={"labels": labels}),
             project_id=optional_text(self.project_id),
             location=self.location,
             not_after=submission.send_before,
@@ -244,31 +164,6 @@ class GeminiCreateTuningJobOperator(IdempotentCreateMixin):
         if job is not None and not job.is_stopping:
             self.log.warning("Cancelling tuning job %s: this run uses another one", job.name)
             self.hook.cancel_tuning_job(job.name)
-
-    def spec(self) -> TuningJobSpec:
-        """Return the rendered parameters as one value.
-
-        :raises ValueError: when a number is none.
-        """
-        pre_tuned_model = optional_text(self.pre_tuned_model)
-        return TuningJobSpec(
-            base_model=None if pre_tuned_model else optional_text(self.base_model),
-            pre_tuned_model=pre_tuned_model,
-            pre_tuned_model_checkpoint_id=optional_text(self.pre_tuned_model_checkpoint_id),
-            training_dataset_uri=optional_text(self.training_dataset_uri) or "",
-            validation_dataset_uri=optional_text(self.validation_dataset_uri),
-            epoch_count=optional_int(self.epoch_count, "epoch_count"),
-            adapter_size=optional_int(self.adapter_size, "adapter_size"),
-            learning_rate_multiplier=optional_float(self.learning_rate_multiplier, "learning_rate_multiplier"),
-            tuned_model_display_name=optional_text(self.tuned_model_display_name),
-            description=optional_text(self.description),
-            labels=optional_json(self.labels, dict, "labels"),
-            export_last_checkpoint_only=flag(self.export_last_checkpoint_only, "export_last_checkpoint_only"),
-            evaluation_metrics=optional_json(self.evaluation_metrics, list, "evaluation_metrics"),
-            evaluation_output_uri=optional_text(self.evaluation_output_uri),
-            kms_key_name=optional_text(self.kms_key_name),
-            service_account=optional_text(self.service_account),
-        )
 
 
 def _labels(context: Context) -> dict[str, str]:

@@ -111,7 +111,7 @@ class SmokeTestBase(GeminiBaseOperator):
         if validated is not None and validated != suite.fingerprint:
             raise InvalidInputError(
                 f"suite: {suite.name} changed after this run validated it "
-                f"(fingerprint {suite.fingerprint[:12]}, validated {short_repr(validated[:12])}).",
+                f"(fingerprint {suite.fingerprint[:12]}, validated {short_repr(validated)[:13]}).",
                 field="suite",
                 resource=suite.name,
                 code="suite_changed",

@@ -1,4 +1,4 @@
-"""The first step of a run: check what will be paid for."""
+"""Validate a run before anything is charged."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import json
 import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from gemini_tuning.core.copy_spec import ModelCopySpec
 from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.core.files import JSON, Files, folder_problem, joined
-from gemini_tuning.core.names import gcs_problem, serving_problem
+from gemini_tuning.core.names import serving_problem
 from gemini_tuning.core.text import short_repr
+from gemini_tuning.core.tuning_request import TuningRequest
 from gemini_tuning.datasets.dataset_check import (
     MAX_FILES,
     DatasetReport,
@@ -21,7 +22,7 @@ from gemini_tuning.datasets.dataset_check import (
     check_validation_dataset,
 )
 from gemini_tuning.operators.base import GCP_FIELDS, optional_text, refuse_unknown_params
-from gemini_tuning.operators.cost_estimate import CostEstimateMixin, CostInputs
+from gemini_tuning.operators.cost_estimate import NOTHING_CREATED, CostEstimateMixin, CostInputs
 from gemini_tuning.reporting.notifications import check_notifications
 from gemini_tuning.smoke.judge import Judge
 from gemini_tuning.smoke.suite import load_suite
@@ -31,47 +32,51 @@ if TYPE_CHECKING:
 
 DEFAULT_FOLDER = "gemini_tuning_results"
 FOLDER_KEY = "run_folder"  # in the task state store
-FILES_PATIENCE = 120.0  # seconds for all files that a dataset names
+FILES_TIMEOUT = 120.0  # seconds for all files that the examples of a dataset reference
 
 
 class GeminiValidateTuningOperator(CostEstimateMixin):
-    """Refuse a run that is bound to fail, before anything is paid.
+    """Refuse a run that is bound to fail, before anything is charged, and push what the run needs.
 
-    Looks for Params that the DAG does not have (Airflow accepts them silently), reads the smoke suite, asks its judge
-    one word, looks up the champion, checks the dataset files line by line, looks whether the files that examples name
-    are there, estimates what the run costs and holds that against the budget, and writes ``run.json`` into the folders
-    of the results and the report, so that a place that can't be written to shows now.
+    Checks the Params (Airflow accepts unknown ones silently), the tuning request, the smoke suite and its judge, the
+    champion, each line of the dataset files, and the files that examples reference. Estimates the cost and compares it
+    with the budget. Writes ``run.json`` into the folders of the results and the report, which shows that they are
+    writable. Format of the datasets:
+    https://cloud.google.com/vertex-ai/generative-ai/docs/models/gemini-supervised-tuning-prepare
 
-    XCom: ``{"training": {"uri", "examples", "size_bytes", "sha256", "tokens", "found", "warnings"}, "validation": {…}
-    or None, "suite_cases": N, "cost": {…} or None, "results_uri", "report_uri"}``; the last two are folders of this
-    run's own. ``tokens`` are estimates: ``input`` and ``output`` in all, ``min``, ``median``, ``p95`` and ``max`` of an
-    example; ``found`` counts what is odd: ``repeated``, ``leaked``, ``truncated``, ``few``, ``files_unseen``,
-    ``byte_order_mark``. ``cost`` is what :func:`gemini_tuning.cost.estimate.estimate` returns; the parameters that it
-    needs are in :class:`~gemini_tuning.operators.cost_estimate.CostEstimateMixin`.
+    XCom ``return_value``, with each key as an XCom of its own::
 
-    :param training_dataset_uri: ``gs://`` address of the training file. (templated)
-    :param validation_dataset_uri: the same for validation. (templated)
+        {"tuning_request": {"base_model": "gemini-2.5-flash", "epoch_count": 5, …},
+         "training": {"uri", "examples", "size_bytes", "sha256", "tokens", "found", "warnings"},
+         "validation": {…} or None, "suite_cases": 24, "suite_fingerprint": "…" or None, "cost": {…} or None,
+         "results_uri": "gs://…", "report_uri": "gs://…"}
+
+    ``tuning_request`` is the checked request, for :class:`~gemini_tuning.operators.GeminiCreateTuningJobOperator`;
+    ``suite_fingerprint`` identifies the suite that was checked, for the smoke tests. ``results_uri`` and ``report_uri``
+    are folders of this run. ``tokens`` are estimates: ``input`` and ``output`` in total, ``min``, ``median``, ``p95``
+    and ``max`` of an example; ``found`` counts ``repeated``, ``leaked``, ``truncated``, ``few``, ``files_unseen`` and
+    ``byte_order_mark``. ``cost`` is the value of :func:`gemini_tuning.cost.estimate.estimate`.
+
+    :param tuning_request: mapping with the fields of :class:`~gemini_tuning.core.tuning_request.TuningRequest`.
+        (templated)
     :param suite: smoke suite, see :class:`~gemini_tuning.operators.GeminiSmokeTestCheckpointOperator`. (templated)
-    :param suite_folder: folder that the suite lies in. (templated)
+    :param suite_folder: folder that contains the suite. (templated)
     :param copy: the fields of :class:`~gemini_tuning.core.copy_spec.ModelCopySpec` for the copy at the end of the run,
-        so
-        that a mistake in them shows before the tuning is paid. (templated)
-    :param results_uri: folder under which the run gets one for its results: ``gs://bucket/folder`` or an absolute path;
-        ``None`` takes ``gemini_tuning_results`` beside the training file. (templated)
-    :param report_uri: the same for the report; ``None`` takes the folder of the results. (templated)
+        so that a mistake in them is found before the tuning is charged. (templated)
+    :param results_uri: folder in which the run gets a folder for its results: ``gs://bucket/folder`` or an absolute
+        path; ``None`` uses ``gemini_tuning_results`` beside the training file. (templated)
+    :param report_uri: the same for the report; ``None`` uses the folder of the results. (templated)
     :param champion: full name of the endpoint or model in production. (templated)
-    :param notifications: file that says who is told of a run. (templated)
-    :raises InvalidInputError: with the file and the lines, or the field; or when the budget is not enough.
-    :raises PricesError: when the table of prices is not acceptable.
-    :raises InvalidInputError: the suite is not acceptable.
-    :raises PermanentServiceError: when something that is named is not there, or can't be read or written.
+    :param notifications: file with the recipients of notifications. (templated)
+    :raises InvalidInputError: with the parameter as its field; for a dataset or a suite, with the file and its lines.
+    :raises PricesError: when the price table is not acceptable.
+    :raises PermanentServiceError: when a named resource does not exist, or cannot be read or written.
     """
 
     template_fields: Sequence[str] = (
         *GCP_FIELDS,
         *CostEstimateMixin.COST_FIELDS,
-        "training_dataset_uri",
-        "validation_dataset_uri",
+        "tuning_request",
         "suite",
         "suite_folder",
         "copy",
@@ -80,12 +85,12 @@ class GeminiValidateTuningOperator(CostEstimateMixin):
         "champion",
         "notifications",
     )
+    template_fields_renderers: ClassVar[dict[str, str]] = {"tuning_request": "json", "copy": "json"}
 
     def __init__(
         self,
         *,
-        training_dataset_uri: str,
-        validation_dataset_uri: str | None = None,
+        tuning_request: Mapping[str, Any],
         suite: str | None = None,
         suite_folder: str | None = None,
         copy: Mapping[str, Any] | None = None,
@@ -95,9 +100,9 @@ class GeminiValidateTuningOperator(CostEstimateMixin):
         notifications: str | None = None,
         **kwargs: Any,
     ) -> None:
+        kwargs.setdefault("multiple_outputs", True)
         super().__init__(**kwargs)
-        self.training_dataset_uri = training_dataset_uri
-        self.validation_dataset_uri = validation_dataset_uri
+        self.tuning_request = tuning_request
         self.suite = suite
         self.suite_folder = suite_folder
         self.copy = copy
@@ -107,46 +112,52 @@ class GeminiValidateTuningOperator(CostEstimateMixin):
         self.notifications = notifications
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Check everything and push what was counted."""
+        """Check everything and push the checked values."""
         refuse_unknown_params(context)
+        request = TuningRequest.parse(self.tuning_request)
         check_notifications(optional_text(self.notifications))
         if problems := ModelCopySpec.from_mapping(self.copy, optional_text).problems():
-            raise InvalidInputError("Nothing was created. " + "; ".join(problems) + ".")
-        for name in ("training_dataset_uri", "validation_dataset_uri"):
-            if problem := gcs_problem(name, optional_text(getattr(self, name)), required=name.startswith("training")):
-                raise InvalidInputError(f"Nothing was created. {problem}.")
+            raise InvalidInputError(f"{'; '.join(problems)}. {NOTHING_CREATED}", field="copy", code="invalid_copy")
         results_uri, report_uri = optional_text(self.results_uri), optional_text(self.report_uri)
-        folders = run_folders(self.training_dataset_uri, results_uri, report_uri)
-        costing = self.costing()
+        folders = run_folders(request.training_dataset_uri, results_uri, report_uri)
+        cost_inputs = self.cost_inputs(request)
         suite_name = optional_text(self.suite)
         suite = load_suite(suite_name, self.suite_folder, read_lines=self._lines) if suite_name else None
         if suite and suite.judge:
-            self._ask_judge(suite.judge)
-        if champion := optional_text(self.champion):
-            if problem := serving_problem("champion", champion):
-                raise InvalidInputError(f"Nothing was created. {problem}.")
-            self.hook.get_serving_endpoint(champion)
-        training, validation = self._check_datasets(costing)
+            self._try_judge(suite.judge)
+        champion = self._check_champion()
+        training, validation = self._check_datasets(request, cost_inputs)
         return {
-            "training": {"uri": self.training_dataset_uri, **training.as_dict()},
-            "validation": {"uri": self.validation_dataset_uri, **validation.as_dict()} if validation else None,
+            "tuning_request": request.as_dict(),
+            "training": {"uri": request.training_dataset_uri, **training.as_dict()},
+            "validation": {"uri": request.validation_dataset_uri, **validation.as_dict()} if validation else None,
             "suite_cases": len(suite.cases) if suite else 0,
-            "cost": self.cost(costing, training, suite, champion),
-            **self._make_folders(context, folders),
+            "suite_fingerprint": suite.fingerprint if suite else None,
+            "cost": self.estimate_cost(cost_inputs, training, suite, champion),
+            **self._create_folders(context, folders),
         }
 
-    def _check_datasets(self, costing: CostInputs | None) -> tuple[DatasetReport, DatasetReport | None]:
-        sample = costing.sample if costing else None
-        training = check_training_dataset(self.hook.read_blocks(self.training_dataset_uri), sample)
-        self._report(self.training_dataset_uri, training)
-        if not (uri := optional_text(self.validation_dataset_uri)):
+    def _check_champion(self) -> str | None:
+        if champion := optional_text(self.champion):
+            if problem := serving_problem("champion", champion):
+                raise InvalidInputError(f"{problem}. {NOTHING_CREATED}", field="champion", code="invalid_name")
+            self.hook.get_serving_endpoint(champion)
+        return champion
+
+    def _check_datasets(
+        self, request: TuningRequest, cost_inputs: CostInputs | None
+    ) -> tuple[DatasetReport, DatasetReport | None]:
+        uri, sample = request.training_dataset_uri, cost_inputs.sample if cost_inputs else None
+        training = check_training_dataset(self.hook.read_blocks(uri), sample)
+        self._report("training_dataset_uri", uri, training)
+        if not (uri := request.validation_dataset_uri or ""):
             return training, None
         validation = check_validation_dataset(self.hook.read_blocks(uri), training)
-        self._report(uri, validation)
+        self._report("validation_dataset_uri", uri, validation)
         return training, validation
 
-    def _make_folders(self, context: Context, folders: Mapping[str, str]) -> dict[str, str]:
-        """Give the run folders of its own, the same at each try; two Airflows may share a bucket, hence the id."""
+    def _create_folders(self, context: Context, folders: Mapping[str, str]) -> dict[str, str]:
+        """Return folders for this run, the same at each try; the random suffix is for Airflows that share a bucket."""
         from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
         store, ti = context["task_state_store"], context["ti"]
@@ -155,15 +166,15 @@ class GeminiValidateTuningOperator(CostEstimateMixin):
             store.set(FOLDER_KEY, suffix, retention=NEVER_EXPIRE)
         run = {"dag_id": ti.dag_id, "run_id": ti.run_id}
         name = f"{slug(run['run_id'])}-{suffix}"
-        made = {key: joined(folder, slug(run["dag_id"]), name) for key, folder in folders.items()}
-        for folder in sorted(set(made.values())):
+        created = {key: joined(folder, slug(run["dag_id"]), name) for key, folder in folders.items()}
+        for folder in sorted(set(created.values())):
             Files(self.hook).write(joined(folder, "run.json"), json.dumps(run).encode(), JSON)
-        return made
+        return created
 
-    def _ask_judge(self, judge: Judge) -> None:
-        """Ask the judge one word: that its name is wrong would otherwise show when the tuning is paid."""
+    def _try_judge(self, judge: Judge) -> None:
+        """Send the judge a short prompt: a wrong name would otherwise show after the tuning was charged."""
 
-        async def ask() -> None:
+        async def generate() -> None:
             try:
                 await self.hook.agenerate(
                     judge.model,
@@ -175,53 +186,57 @@ class GeminiValidateTuningOperator(CostEstimateMixin):
             finally:
                 await self.hook.aclose()
 
-        asyncio.run(ask())
+        asyncio.run(generate())
 
     def _lines(self, uri: str) -> Iterator[bytes]:
         return self.hook.read_lines(uri)
 
-    def _look_for_files(self, report: DatasetReport) -> None:
-        """Add the files that examples name and that can't be used to the problems of a dataset."""
+    def _check_files(self, report: DatasetReport) -> None:
+        """Add the files that examples reference and that cannot be used to the problems of a dataset."""
         if not report.files:
             return
-        unusable, late = self.hook.missing_objects(list(report.files), timeout=FILES_PATIENCE)
+        unusable, unchecked = self.hook.missing_objects(list(report.files), timeout=FILES_TIMEOUT)
         for uri, number in sorted(report.files.items(), key=lambda file: file[1]):
             if uri in unusable:
                 report.add_problem("file", f"line {number}: {short_repr(uri)} {unusable[uri]}")
-        if late:
-            text = f"{late} of the files that examples name were not looked for: there was no time left"
-            report.warn("files_unseen", late, text)
+        if unchecked:
+            text = f"{unchecked} of the referenced files were not checked within {FILES_TIMEOUT:.0f} s"
+            report.warn("files_unseen", unchecked, text)
         if len(report.files) == MAX_FILES:
-            text = f"of the files that examples name the first {MAX_FILES} different ones were looked for"
+            text = f"only the first {MAX_FILES} different files that examples reference were checked"
             report.warn("files_unseen", 1, text)
 
-    def _report(self, uri: str, report: DatasetReport) -> None:
-        self._look_for_files(report)
+    def _report(self, field: str, uri: str, report: DatasetReport) -> None:
+        self._check_files(report)
         self.log.info("%s: %d examples, %d bytes", uri, report.examples, report.size_bytes)
         for warning in report.warnings:
             self.log.warning("%s: %s", uri, warning)
         if report.problem_count:
-            short_repr = "; ".join(report.problems)
             more = report.problem_count - len(report.problems)
             raise InvalidInputError(
-                f"Dataset {uri} has {report.problem_count} problem(s): {short_repr}"
+                f"{field}: {uri} has {report.problem_count} problem(s): {'; '.join(report.problems)}"
                 + (f"; and {more} more" if more else "")
-                + ". Nothing was created. Correct the file and run again."
+                + f". {NOTHING_CREATED}",
+                field=field,
+                resource=uri,
+                code="invalid_dataset",
+                hint="Correct the file and start a new run.",
             )
 
 
 def run_folders(training_dataset_uri: str, results_uri: str | None, report_uri: str | None) -> dict[str, str]:
-    """Return under which folders a run's results and report are kept.
+    """Return the folders in which a run's results and report get their folders.
 
-    :raises InvalidInputError: naming the parameter that names none.
+    :raises InvalidInputError: with the parameter that is not a folder as its field.
     """
     results = results_uri or joined(training_dataset_uri.rpartition("/")[0], DEFAULT_FOLDER)
     folders = {"results_uri": results, "report_uri": report_uri or results}
-    if problems := [problem for name, uri in folders.items() if (problem := folder_problem(name, uri))]:
-        raise InvalidInputError("Nothing was created. " + "; ".join(problems) + ".")
+    for name, uri in folders.items():
+        if problem := folder_problem(name, uri):
+            raise InvalidInputError(f"{problem}. {NOTHING_CREATED}", field=name, code="invalid_folder")
     return folders
 
 
 def slug(name: str) -> str:
-    """Return a name as one part of a path."""
+    """Return a name as a path segment."""
     return re.sub(r"[^A-Za-z0-9_.+-]", "_", name).lstrip(".") or "_"

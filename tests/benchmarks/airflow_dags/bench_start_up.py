@@ -26,4 +26,6 @@ with DAG("bench_start_bare", schedule=None):
 with DAG("bench_start_ours", schedule=None):
     from gemini_tuning.operators import GeminiCreateTuningJobOperator
 
-    GeminiCreateTuningJobOperator(task_id="create", base_model="gemini-2.5-flash", training_dataset_uri=TRAINING)
+    GeminiCreateTuningJobOperator(
+        task_id="create", tuning_request={"base_model": "gemini-2.5-flash", "training_dataset_uri": TRAINING}
+    )

@@ -4,7 +4,7 @@ import json
 
 import jsonschema
 import pytest
-from support import context, finished_job
+from support import SPEC, context, finished_job
 
 from gemini_tuning.core.files import Files
 from gemini_tuning.cost.estimate_text import in_words, lines, read_cost
@@ -113,10 +113,8 @@ def test_from_the_check_to_the_report(vertex, tmp_path):
     """What the steps push, handed on as the DAG does it."""
     checked = GeminiValidateTuningOperator(
         task_id="validate",
-        training_dataset_uri="gs://bucket/train.jsonl",
         prices="dags/config/prices.yaml",
-        base_model="gemini-2.5-flash",
-        epoch_count=3,
+        tuning_request=SPEC.as_dict(),
     ).execute(context())
     job, ctx = finished_job(vertex), context()
     GeminiListCheckpointsOperator(task_id="list", tuning_job=job.name).execute(ctx)

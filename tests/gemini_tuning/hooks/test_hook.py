@@ -96,8 +96,8 @@ def test_everything_the_guide_shows_reaches_the_service(hook, vertex):
 
 def test_continuous_tuning_makes_the_next_version_of_the_model(hook, vertex):
     first = finished_job(vertex)
-    spec = replace(SPEC, base_model=None, pre_tuned_model=first.model, pre_tuned_model_checkpoint_id="2",
-                   tuned_model_display_name=None)  # fmt: skip
+    change = {"base_model": None, "pre_tuned_model": first.model, "pre_tuned_model_checkpoint_id": "2"}
+    spec = SPEC.model_copy(update={**change, "tuned_model_display_name": None})
     second = finished_job(vertex, spec)
     assert posts(vertex, "/tuningJobs")[-1]["body"]["preTunedModel"] == {
         "tuned_model_name": first.model,
@@ -195,7 +195,9 @@ def test_short_names_are_refused_before_a_request(hook, vertex, name):
 
 def test_a_bad_request_brings_the_services_reason(hook):
     with pytest.raises(PermanentServiceError) as caught:
-        hook.create_tuning_job(replace(SPEC, base_model="no-such-model"), project_id=None, location=LOCATION)
+        hook.create_tuning_job(
+            SPEC.model_copy(update={"base_model": "no-such-model"}), project_id=None, location=LOCATION
+        )
     assert caught.value.code == 400
     assert not isinstance(caught.value, CreateOutcomeUnknownError)
 
@@ -230,7 +232,7 @@ def test_a_create_without_a_clear_refusal_is_sent_once_and_never_again(hook, ver
 
 def test_a_create_that_could_not_even_be_written_down_was_not_sent(hook, vertex):
     metric = {"name": "F", "prompt_template": "E {response}", "return_raw_output": "maybe"}
-    spec = replace(SPEC, evaluation_metrics=[metric], evaluation_output_uri="gs://bucket/out")
+    spec = SPEC.model_copy(update={"evaluation_metrics": [metric], "evaluation_output_uri": "gs://bucket/out"})
     with pytest.raises(InvalidInputError, match="return_raw_output") as caught:
         hook.create_tuning_job(spec, project_id=None, location=LOCATION)
     assert (caught.value.field, caught.value.code) == ("evaluation_metrics[0]", "invalid_metric")
@@ -460,7 +462,9 @@ def test_a_create_does_not_leave_later_than_announced(hook, vertex):
 @pytest.mark.parametrize("filter_known", [True, False])
 def test_jobs_are_found_by_all_their_labels(hook, vertex, filter_known):
     def new(**labels):
-        return hook.create_tuning_job(replace(SPEC, labels=labels), project_id=None, location=LOCATION).name
+        return hook.create_tuning_job(
+            SPEC.model_copy(update={"labels": labels}), project_id=None, location=LOCATION
+        ).name
 
     first = new(airflow_run="a", airflow_request="1")
     new(airflow_run="b", airflow_request="1")
@@ -476,7 +480,7 @@ def test_jobs_are_found_by_all_their_labels(hook, vertex, filter_known):
 
 def test_all_pages_are_looked_through(hook, vertex, monkeypatch):
     monkeypatch.setattr(base, "PAGE_SIZE", 2)
-    spec = replace(SPEC, labels={"run": "a"})
+    spec = SPEC.model_copy(update={"labels": {"run": "a"}})
     names = [hook.create_tuning_job(spec, project_id=None, location=LOCATION).name for _ in range(5)]
     found = hook.find_tuning_jobs({"run": "a"}, project_id=None, location=LOCATION)
     assert [job.name for job in found] == names

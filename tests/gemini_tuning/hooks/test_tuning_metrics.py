@@ -198,9 +198,11 @@ def impatient(monkeypatch):
 
 
 def test_each_checkpoint_has_the_values_of_its_step(vertex):
-    finished_job(vertex, replace(SPEC, epoch_count=1))  # another experiment in the same store and TensorBoard
+    finished_job(
+        vertex, SPEC.model_copy(update={"epoch_count": 1})
+    )  # another experiment in the same store and TensorBoard
     job = finished_job(vertex)
-    finished_job(vertex, replace(SPEC, epoch_count=2))
+    finished_job(vertex, SPEC.model_copy(update={"epoch_count": 2}))
     found = read(job)
     assert list(found["checkpoints"]) == [checkpoint.checkpoint_id for checkpoint in job.checkpoints]
     for name, metric in (
@@ -227,7 +229,7 @@ def test_only_the_checkpoints_that_were_given(vertex):
 
 
 def test_a_job_without_a_validation_dataset(vertex):
-    job = finished_job(vertex, replace(SPEC, validation_dataset_uri=None))
+    job = finished_job(vertex, SPEC.model_copy(update={"validation_dataset_uri": None}))
     found = read(job)
     assert found["missing"] == ["no eval loss: the job has no validation dataset"]
     assert found["eval_loss"] == []
@@ -241,7 +243,9 @@ def long_job(vertex):
     """A job of more steps than one reply has points."""
     lines = (DATA / "train.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
     vertex.put_object("gs://bucket/long.jsonl", "".join(lines + lines[:60]))
-    return finished_job(vertex, replace(SPEC, training_dataset_uri="gs://bucket/long.jsonl", epoch_count=99))
+    return finished_job(
+        vertex, SPEC.model_copy(update={"training_dataset_uri": "gs://bucket/long.jsonl", "epoch_count": 99})
+    )
 
 
 def test_a_curve_that_comes_as_a_sample_is_read_whole(vertex, long_job):
@@ -383,7 +387,7 @@ def test_a_curve_begins_after_the_first_checkpoint(vertex):
 
 
 def evaluated(*metrics, prefix="gs://bucket/out"):
-    return replace(SPEC, evaluation_metrics=list(metrics), evaluation_output_uri=prefix)
+    return SPEC.model_copy(update={"evaluation_metrics": list(metrics), "evaluation_output_uri": prefix})
 
 
 def test_the_services_own_evaluation(vertex):

@@ -4,7 +4,6 @@ That Airflow calls them when it should is tested in tests/e2e.
 """
 
 import asyncio
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -210,7 +209,8 @@ def test_a_job_that_is_over_is_left_alone(vertex, job, ended, outcome):
 def test_the_job_of_a_create_that_was_killed_is_found_by_its_labels(vertex, ended):
     ctx = context(store=TaskStateStore())
     create = GeminiCreateTuningJobOperator(
-        task_id="task", training_dataset_uri="gs://bucket/train.jsonl", base_model="gemini-2.5-flash"
+        task_id="task",
+        tuning_request={"training_dataset_uri": "gs://bucket/train.jsonl", "base_model": "gemini-2.5-flash"},
     )
     name = create.execute(ctx)
     announced = ctx["ti"].xcoms["submission"]
@@ -256,7 +256,7 @@ def test_a_wait_that_is_cleared_meanwhile_keeps_its_job(vertex, job, ended, monk
 
 def test_jobs_that_may_be_another_airflows_are_named_and_not_cancelled(vertex, ended, snapshot):
     labels = {"airflow_dag": "dag", "airflow_run": "run", "airflow_task": "create_tuning_job"}
-    spec = replace(SPEC, labels=labels)
+    spec = SPEC.model_copy(update={"labels": labels})
     name = GeminiTuningHook().create_tuning_job(spec, project_id=None, location=LOCATION).name
     with pytest.raises(TuningJobError) as error:
         ended({}, create="failed", wait="upstream_failed")

@@ -124,7 +124,7 @@ def test_a_dry_run_deletes_nothing(vertex, job):
             cleanup(made, is_dry_run=nothing)
         with pytest.raises(InvalidInputError, match="nobody has approved"):
             cleanup(made, require_approval=nothing)
-    with pytest.raises(ValueError, match="is_dry_run: 'maybe' is not true or false"):
+    with pytest.raises(ValueError, match="is_dry_run: must be true or false"):
         cleanup(made, is_dry_run="maybe")
     assert seen(vertex) == before
     assert GeminiCleanupOperator(task_id="x", plan=made).is_dry_run is True

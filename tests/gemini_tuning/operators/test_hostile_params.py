@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from support import REPOSITORY, context
 
 from gemini_tuning.core.copy_spec import ModelCopySpec
-from gemini_tuning.core.exceptions import GeminiTuningError, PermanentServiceError
+from gemini_tuning.core.exceptions import GeminiTuningError, InvalidInputError, PermanentServiceError
 from gemini_tuning.core.names import ResourceName
 from gemini_tuning.core.resources import Checkpoint, Model, ModelResponse, Operation, TuningJob
-from gemini_tuning.core.tuning_spec import TuningJobSpec
+from gemini_tuning.core.tuning_request import TuningRequest
 from gemini_tuning.hooks.converters import create_config
 from gemini_tuning.operators import (
     GeminiChooseCheckpointOperator,
@@ -34,7 +34,7 @@ from gemini_tuning.operators import (
     GeminiValidateTuningOperator,
     GeminiVerifyModelCopyOperator,
 )
-from gemini_tuning.operators.base import GCP_FIELDS, optional_float, optional_text
+from gemini_tuning.operators.base import GCP_FIELDS, optional_text
 from gemini_tuning.sensors.tuning_job import GeminiTuningJobSensor
 from tests.gemini_tuning.strategies import HUGE_INT, json_values
 
@@ -46,6 +46,7 @@ RESULT = {
     "results_uri": "gs://bucket/results.jsonl",
 }  # fmt: skip
 LINE = {"case_id": "a", "repeat": 1, "passed": True, "score": 1.0, "weight": 1.0, "critical": False, "blocked": None}
+REQUEST = {"training_dataset_uri": "gs://bucket/train.jsonl", "base_model": "gemini-2.5-flash"}
 MESSAGE_LIMIT = 5_000
 
 FOLDER = Path(tempfile.mkdtemp(dir=os.environ["AIRFLOW_HOME"]))
@@ -54,16 +55,15 @@ FEW = settings(max_examples=8)  # for each of some sixty fields
 
 GOOD = {
     GeminiValidateTuningOperator: {
-        "training_dataset_uri": "gs://bucket/train.jsonl",
+        "tuning_request": REQUEST,
         "suite": "one",
         "suite_folder": str(FOLDER),
         "copy": {"location": "us-central1"},
         "notifications": str(FOLDER / "notifications.yaml"),
         "prices": str(REPOSITORY / "dags" / "config" / "prices.yaml"),
-        "base_model": "gemini-2.5-flash",
     },
     GeminiPublishModelOperator: {"model": MODEL, "checkpoint_id": "1", "tuning_job": JOB, "version_aliases": True},
-    GeminiCreateTuningJobOperator: {"training_dataset_uri": "gs://bucket/train.jsonl", "base_model": "gemini-2.5"},
+    GeminiCreateTuningJobOperator: {"tuning_request": REQUEST},
     GeminiTuningJobSensor: {"tuning_job": JOB, "deferrable": False},
     GeminiListCheckpointsOperator: {"tuning_job": JOB},
     GeminiReadTuningMetricsOperator: {"tuning_job": JOB, "checkpoints": [CHECKPOINT]},
@@ -89,7 +89,8 @@ GOOD = {
 KINDS = {"tuning_job": "tuningJobs", "model": "models", "source_model": "models", "checkpoint_id": "has no checkpoint",
          "destination_location": "copy location", "destination_project_id": "copy project_id",
          "default_checkpoint_id": "has no checkpoint", "suite_folder": "suite",
-         "checkpoints": "checkpoint"}  # fmt: skip
+         "checkpoints": "checkpoint", "suite_fingerprint": "fingerprint",
+         "tuning_request": "No tuning job was created"}  # fmt: skip
 
 
 NAMES_ANY_CHECKPOINT = (GeminiSetDefaultCheckpointOperator, GeminiValidatePromotionOperator)
@@ -216,7 +217,8 @@ def test_a_number_that_cannot_be_written_down(kind, name):
 @given(st.lists(json_values | st.fixed_dictionaries({"name": json_values, "prompt_template": json_values}), max_size=2))
 @example([{"name": "F", "prompt_template": 7}])
 def test_any_metric(metrics):
-    said = execute(GeminiCreateTuningJobOperator, evaluation_metrics=metrics, evaluation_output_uri="gs://bucket/out")
+    request = {**REQUEST, "evaluation_metrics": metrics, "evaluation_output_uri": "gs://bucket/out"}
+    said = execute(GeminiCreateTuningJobOperator, tuning_request=request)
     assert said is None or "evaluation_metrics" in said
 
 
@@ -241,9 +243,9 @@ DAG = DagBag(str(REPOSITORY / "dags" / "gemini_checkpoint_tuning.py"), bundle_na
 SCHEMAS = {name: DAG.params.get_param(name).schema for name in DAG.params}
 # Rules that a schema of one Param cannot state, and those where the schema of the DAG is looser.
 CROSS_FIELD = (
-    "base_model: give either",
+    "base_model: give exactly one",
     "pre_tuned_model_checkpoint_id: needs",
-    "evaluation_metrics: needs",
+    "evaluation_metrics: give both",
     "copy model_id: give either",
     "needs the location of the copy",
     "is not in the destination",
@@ -278,18 +280,30 @@ likely = st.one_of(
 )
 
 
-@pytest.mark.parametrize("name", [name for name in SCHEMAS if name in GeminiCreateTuningJobOperator.SPEC_FIELDS])
+REQUEST_FIELDS = list(TuningRequest.model_fields)
+
+
+@pytest.mark.parametrize("name", [name for name in SCHEMAS if name in REQUEST_FIELDS])
 @given(value=likely)
 def test_what_the_schema_accepts_the_job_accepts(name, value):
     if not _fits(name, value):
         return
-    operator = GeminiCreateTuningJobOperator(task_id="create", **GOOD[GeminiCreateTuningJobOperator])
-    setattr(operator, name, value)
     try:
-        problems = operator.spec().problems()
-    except ValueError as error:
-        problems = [str(error)]
-    assert [problem for problem in problems if not _is_cross_field(problem)] == []
+        TuningRequest.parse({**REQUEST, name: value})
+    except InvalidInputError as error:
+        assert _is_cross_field(str(error)), error
+
+
+@pytest.mark.parametrize("name", REQUEST_FIELDS)
+@FEW
+@given(value=json_values)
+@example(value=HUGE_INT)
+@example(value="x" * 100_000)
+@example(value=[[]])
+def test_any_value_in_any_field_of_a_request(name, value):
+    said = execute(GeminiCreateTuningJobOperator, tuning_request={**REQUEST, name: value})
+    assert said is None or said.startswith(name) or _is_cross_field(said)
+    assert execute(GeminiValidateTuningOperator, tuning_request={**REQUEST, name: value}) == said or said is None
 
 
 @pytest.mark.parametrize("name", [name for name in SCHEMAS if name.startswith("copy_") and "default" not in name])
@@ -301,15 +315,18 @@ def test_what_the_schema_accepts_the_copy_accepts(name, value):
         assert [problem for problem in problems if not _is_cross_field(problem)] == []
 
 
-@given(st.fixed_dictionaries(dict.fromkeys(GeminiCreateTuningJobOperator.SPEC_FIELDS, json_values)))
-def test_a_spec_of_anything_has_problems_and_no_exception(values):
-    assert all(isinstance(problem, str) for problem in TuningJobSpec(**values).problems())
+@given(st.fixed_dictionaries(dict.fromkeys(REQUEST_FIELDS, json_values)))
+def test_a_request_of_anything_is_read_or_is_an_error_with_a_field(values):
+    try:
+        TuningRequest.parse(values)
+    except InvalidInputError as error:
+        assert error.field in REQUEST_FIELDS
 
 
 @given(st.sampled_from(["1", "0.5", ".5", "1e-3", "5E+2"]))
 def test_a_rate_in_the_form_of_the_schema_is_read(rate):
     assert _fits("learning_rate_multiplier", rate)
-    assert optional_float(rate, "learning_rate_multiplier") > 0
+    assert TuningRequest.parse({**REQUEST, "learning_rate_multiplier": rate}).learning_rate_multiplier > 0
 
 
 def _fits(name: str, value) -> bool:

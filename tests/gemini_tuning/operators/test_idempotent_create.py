@@ -1,7 +1,6 @@
 """One run, one job: what a later try does with what an earlier one has asked for."""
 
 import json
-from dataclasses import replace
 
 import pytest
 from airflow.sdk import DAG
@@ -34,8 +33,8 @@ def _no_sleep(monkeypatch):
 
 
 def create(**change):
-    arguments = {"training_dataset_uri": "gs://bucket/train.jsonl", "base_model": "gemini-2.5-flash", "epoch_count": 3}
-    return GeminiCreateTuningJobOperator(task_id="task", **{**arguments, **change})
+    request = {"training_dataset_uri": "gs://bucket/train.jsonl", "base_model": "gemini-2.5-flash", "epoch_count": 3}
+    return GeminiCreateTuningJobOperator(**{"task_id": "task", "tuning_request": request, **change})
 
 
 def jobs(vertex):
@@ -48,7 +47,7 @@ def states(vertex):
 
 def test_the_job_is_labelled_with_its_run(vertex):
     ctx = context(run_id="manual__2026-11-22T10:00:00+00:00")
-    create(labels={"team": "ferry"}).execute(ctx)
+    create(tuning_request={**SPEC.as_dict(), "labels": {"team": "ferry"}}).execute(ctx)
     labels = jobs(vertex)[0]["labels"]
     assert labels["team"] == "ferry"
     assert labels["airflow_dag"] == "dag"
@@ -212,7 +211,8 @@ def test_had_one_request_made_two_jobs_the_oldest_is_kept(vertex):
     labels = {"airflow_dag": "dag", "airflow_run": "run", "airflow_task": "task", "airflow_request": "0123456789abcdef"}
     hook = GeminiTuningHook()
     first, second = (
-        hook.create_tuning_job(replace(SPEC, labels=labels), project_id=None, location=LOCATION).name for _ in range(2)
+        hook.create_tuning_job(SPEC.model_copy(update={"labels": labels}), project_id=None, location=LOCATION).name
+        for _ in range(2)
     )
     store = TaskStateStore(tuning_job=Submission("0123456789abcdef", sent_at=1.0).as_json())
     assert create().execute(context(store=store, try_number=2)) == first
@@ -336,11 +336,12 @@ def test_an_invalid_value_in_the_task_state_store_is_an_error(vertex, snapshot, 
     assert jobs(vertex) == []
 
 
-def test_our_labels_cannot_be_set_by_hand(vertex):
-    with pytest.raises(InvalidInputError, match="labels: airflow_run is set by this operator"):
-        create(labels={"airflow_run": "x"}).execute(context())
-    with pytest.raises(InvalidInputError, match="labels: 65 labels"):
-        create(labels={f"l{n}": "x" for n in range(61)}).execute(context())
+@pytest.mark.parametrize("labels", [{"airflow_run": "x"}, {f"l{n}": "x" for n in range(61)}], ids=["ours", "many"])
+def test_labels_that_are_reserved_or_too_many_are_refused(vertex, labels):
+    with pytest.raises(InvalidInputError) as error:
+        create(tuning_request={**SPEC.as_dict(), "labels": labels}).execute(context())
+    assert error.value.field == "labels"
+    assert jobs(vertex) == []
 
 
 def test_what_is_stored_is_small_and_holds_no_secret(vertex):
@@ -399,7 +400,10 @@ def named(job, vertex, names):
     """Return the names of a copy; where it is to be a version, with a model that it is a version of."""
     if names is not PARENT:
         return names
-    hook, other = GeminiTuningHook(), finished_job(vertex, replace(SPEC, tuned_model_display_name="other"))
+    hook, other = (
+        GeminiTuningHook(),
+        finished_job(vertex, SPEC.model_copy(update={"tuned_model_display_name": "other"})),
+    )
     operation = hook.copy_model(other.model, ModelCopySpec(model_id="parent"), location="europe-west4")
     vertex.advance(LONG)
     return {"parent_model": hook.get_operation(operation).model.partition("@")[0]}
@@ -474,7 +478,7 @@ def test_another_model_gets_another_copy(vertex, job):
     store = TaskStateStore()
     start(copy(job), context(store=store))
     vertex.advance(LONG)
-    other = finished_job(vertex, replace(SPEC, tuned_model_display_name="other"))
+    other = finished_job(vertex, SPEC.model_copy(update={"tuned_model_display_name": "other"}))
     start(copy(other), context(store=store, max_tries=4))
     vertex.advance(LONG)
     done = copy(other).execute(context(store=store, max_tries=4))
@@ -543,7 +547,7 @@ def test_in_place_of_a_copy_that_failed_a_new_one_is_made(vertex, job):
 
 
 def test_a_destination_that_is_taken_by_another_model_is_refused(vertex, job):
-    other = finished_job(vertex, replace(SPEC, tuned_model_display_name="other"))
+    other = finished_job(vertex, SPEC.model_copy(update={"tuned_model_display_name": "other"}))
     start(copy(other, model_id="ferry-copy"), context())
     vertex.advance(LONG)
     with pytest.raises(PermanentServiceError) as error:
@@ -561,7 +565,7 @@ def test_two_runs_never_take_each_others_copy(vertex, job):
 
 
 def test_an_operation_that_made_a_copy_of_something_else_is_not_believed(vertex, job):
-    other = finished_job(vertex, replace(SPEC, tuned_model_display_name="other"))
+    other = finished_job(vertex, SPEC.model_copy(update={"tuned_model_display_name": "other"}))
     name = start(copy(other), context())
     vertex.advance(LONG)
     with pytest.raises(CopyModelError) as error:

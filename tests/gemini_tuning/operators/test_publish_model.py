@@ -30,7 +30,7 @@ def publish(job, checkpoint_id="3", *, ctx=None, **change):
 
 def next_version(vertex, job):
     """Tune on: a new version of the same model."""
-    found = finished_job(vertex, replace(SPEC, base_model=None, pre_tuned_model=job.model))
+    found = finished_job(vertex, SPEC.model_copy(update={"base_model": None, "pre_tuned_model": job.model}))
     assert found.model.partition("@")[0] == job.model.partition("@")[0]
     return found
 
@@ -171,7 +171,7 @@ def test_an_alias_that_does_not_show_is_not_claimed(vertex, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"version_aliases": "perhaps"}, "version_aliases: 'perhaps' is not true or false"),
+        ({"version_aliases": "perhaps"}, "version_aliases: must be true or false"),
         ({"decision": ["x"]}, "decision: expected the XCom"),
         ({"scores": "x"}, "scores: expected the XCom"),
         ({"tuning_job": "7"}, "'7' is not a full resource name"),

@@ -1,0 +1,234 @@
+"""The tuning request: everything that is sent to the service to create a supervised tuning job, checked once.
+
+Rules: https://cloud.google.com/vertex-ai/docs/reference/rest/v1beta1/projects.locations.tuningJobs and
+https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/tuning.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from gemini_tuning.core.exceptions import InvalidInputError
+from gemini_tuning.core.labels import RESERVED
+from gemini_tuning.core.names import KMS_KEY, ResourceName, gcs_problem
+from gemini_tuning.core.text import is_unicode, short_repr
+from gemini_tuning.core.yaml_file import error_message
+
+# AdapterSize of the API by the number that users know it by.
+ADAPTER_SIZES: Mapping[int, str] = {
+    1: "ADAPTER_SIZE_ONE",
+    2: "ADAPTER_SIZE_TWO",
+    4: "ADAPTER_SIZE_FOUR",
+    8: "ADAPTER_SIZE_EIGHT",
+    16: "ADAPTER_SIZE_SIXTEEN",
+    32: "ADAPTER_SIZE_THIRTY_TWO",
+}
+MAX_EPOCHS = 100  # against typing errors; the service documents no limit
+MAX_DISPLAY_NAME = 128
+MAX_LABELS = 64 - 5  # five are set by create_tuning_job
+MAX_TEXT = 10_000  # characters; against a file pasted into a field
+_LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+_LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}")
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError(f"must be a number, not {value}")
+    return value
+
+
+def _id_to_text(value: Any) -> Any:
+    """Return a number as text: a native template renders ids that look like numbers to an int."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    try:
+        return str(value)
+    except ValueError:  # more digits than Python converts
+        raise ValueError(f"must be a valid string, not {short_repr(value)}") from None
+
+
+def _from_json(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        raise ValueError(f"not JSON: {short_repr(value)}") from None
+
+
+def _text(value: str) -> str:
+    if len(value) > MAX_TEXT or not is_unicode(value):
+        raise ValueError(f"longer than {MAX_TEXT} characters, or not Unicode")
+    return value
+
+
+def _gcs_object(value: str) -> str:
+    if problem := gcs_problem("", value):
+        raise ValueError(problem.removeprefix(": "))
+    return value
+
+
+def _gcs_prefix(value: str) -> str:
+    if not value.startswith("gs://"):
+        raise ValueError(f"must be a gs:// prefix, not {short_repr(value)}")
+    return value
+
+
+def _model_id(value: str) -> str:
+    if "/" in value:
+        raise ValueError(f"must be a model id such as gemini-2.5-flash, not {short_repr(value)}")
+    return value
+
+
+def _model_name(value: str) -> str:
+    ResourceName.parse(value, "models")
+    return value
+
+
+def _kms_key(value: str) -> str:
+    if not KMS_KEY.fullmatch(value):
+        raise ValueError(f"must be projects/P/locations/L/keyRings/R/cryptoKeys/K, not {short_repr(value)}")
+    return value
+
+
+def _adapter_size(value: int) -> int:
+    if value not in ADAPTER_SIZES:
+        raise ValueError(f"must be one of {', '.join(map(str, ADAPTER_SIZES))}, not {short_repr(value)}")
+    return value
+
+
+def _labels(value: Any) -> Any:
+    value = _from_json(value)
+    if not isinstance(value, Mapping):
+        raise ValueError(f"must be a mapping, not {short_repr(value)}")
+    if len(value) > MAX_LABELS:
+        raise ValueError(f"at most {MAX_LABELS} labels, not {len(value)}")
+    for key, text in value.items():
+        if not (isinstance(key, str) and isinstance(text, str)) or not (
+            _LABEL_KEY.fullmatch(key) and _LABEL_VALUE.fullmatch(text)
+        ):
+            raise ValueError(
+                f"{short_repr(key)}={short_repr(text)}: keys and values have at most 63 characters of a-z, 0-9, _ and "
+                "-; keys begin with a letter"
+            )
+        if key in RESERVED:
+            raise ValueError(f"{key} is set by create_tuning_job")
+    return value
+
+
+def _metrics(value: Any) -> Any:
+    value = _from_json(value)
+    if not isinstance(value, list | tuple) or not all(isinstance(metric, Mapping) for metric in value):
+        raise ValueError(f"must be a list of mappings with the fields of a metric, not {short_repr(value)}")
+    return list(value)
+
+
+def _when_given(check: Callable[[Any], Any]) -> AfterValidator:
+    return AfterValidator(lambda value: None if value is None else check(value))
+
+
+Text = Annotated[str | None, BeforeValidator(_id_to_text), _when_given(_text)]
+
+
+class TuningRequest(BaseModel):
+    """Everything that a supervised tuning job is created from. Immutable; every instance is valid.
+
+    :param training_dataset_uri: ``gs://`` address of the JSONL training file.
+    :param base_model: the model to tune, for example ``gemini-2.5-flash``; or
+    :param pre_tuned_model: full name of a tuned model, with or without version, for continuous tuning.
+    :param pre_tuned_model_checkpoint_id: which of its checkpoints; ``None`` is its default checkpoint.
+    :param validation_dataset_uri: ``gs://`` address of the JSONL validation file.
+    :param epoch_count: passes over the training file; ``None`` uses the service's default.
+    :param adapter_size: one of :data:`ADAPTER_SIZES`; ``None`` uses the service's default.
+    :param learning_rate_multiplier: factor on the service's default learning rate; ``None`` is 1.
+    :param tuned_model_display_name: at most 128 characters.
+    :param description: free text.
+    :param labels: copied to the model and its endpoints by the service.
+    :param export_last_checkpoint_only: keep no intermediate checkpoints.
+    :param evaluation_metrics: by which the service evaluates each checkpoint: mappings with the fields of
+        google-genai's ``Metric``, for example ``{"name": "FLUENCY", "prompt_template": "Evaluate this {response}"}``.
+    :param evaluation_output_uri: ``gs://`` prefix for the evaluation results.
+    :param kms_key_name: customer-managed key (CMEK) for the job and the model.
+    :param service_account: the account the job runs as.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    training_dataset_uri: Annotated[str, BeforeValidator(_id_to_text), AfterValidator(_gcs_object)]
+    base_model: Annotated[Text, _when_given(_model_id)] = None
+    pre_tuned_model: Annotated[Text, _when_given(_model_name)] = None
+    pre_tuned_model_checkpoint_id: Text = None
+    validation_dataset_uri: Annotated[Text, _when_given(_gcs_object)] = None
+    epoch_count: Annotated[int | None, BeforeValidator(_number), Field(ge=1, le=MAX_EPOCHS)] = None
+    adapter_size: Annotated[int | None, BeforeValidator(_number), _when_given(_adapter_size)] = None
+    learning_rate_multiplier: Annotated[float | None, BeforeValidator(_number), Field(gt=0)] = None
+    tuned_model_display_name: Annotated[
+        str | None, BeforeValidator(_id_to_text), Field(max_length=MAX_DISPLAY_NAME), _when_given(_text)
+    ] = None
+    description: Text = None
+    labels: Annotated[dict[str, str], BeforeValidator(_labels)] = Field(default_factory=dict)
+    export_last_checkpoint_only: bool = False
+    evaluation_metrics: Annotated[list[dict[str, Any]], BeforeValidator(_metrics)] = Field(default_factory=list)
+    evaluation_output_uri: Annotated[Text, _when_given(_gcs_prefix)] = None
+    kms_key_name: Annotated[Text, _when_given(_kms_key)] = None
+    service_account: Text = None
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        if bool(self.base_model) == bool(self.pre_tuned_model):
+            raise ValueError("base_model: give exactly one of base_model and pre_tuned_model")
+        if self.pre_tuned_model_checkpoint_id and not self.pre_tuned_model:
+            raise ValueError("pre_tuned_model_checkpoint_id: needs pre_tuned_model")
+        if bool(self.evaluation_metrics) != bool(self.evaluation_output_uri):
+            raise ValueError("evaluation_metrics: give both evaluation_metrics and evaluation_output_uri, or neither")
+        return self
+
+    @classmethod
+    def parse(cls, values: object) -> Self:
+        """Return the request from a mapping, for example the Params of a run or an XCom of ``validate``.
+
+        ``None``, an empty text and a rendered ``"None"`` count as not given. ``base_model``, which has a default in the
+        form, is ignored if ``pre_tuned_model`` is given.
+
+        :raises InvalidInputError: with one message for all fields; ``field`` is the first of them.
+        """
+        if not isinstance(values, Mapping):
+            raise InvalidInputError(
+                f"tuning_request: must be a mapping, not {short_repr(values)}",
+                field="tuning_request",
+                code="mapping_expected",
+            )
+        given = {key: value for key, value in values.items() if not _is_blank(value)}
+        if "pre_tuned_model" in given:
+            given.pop("base_model", None)
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            problems = [_problem(details) for details in error.errors(include_url=False)]
+            raise InvalidInputError(
+                "; ".join(f"{field}: {message}" for field, message, _ in problems) + ". No tuning job was created.",
+                field=problems[0][0],
+                code=problems[0][2],
+            ) from None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the request for an XCom; :meth:`parse` reads it."""
+        return self.model_dump(exclude_defaults=True)
+
+
+def _is_blank(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and value.strip() in ("", "None"))
+
+
+def _problem(details: Any) -> tuple[str, str, str]:
+    """Return field, message and code; a check of several fields names the first one in its message."""
+    message = error_message(details)
+    if not details["loc"]:
+        field, _, message = message.partition(": ")
+        return field, message, details["type"]
+    return str(details["loc"][0])[:MAX_DISPLAY_NAME], message, details["type"]
