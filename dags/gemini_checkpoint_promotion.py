@@ -15,7 +15,6 @@ from gemini_tuning.operators import (
     GeminiApproveCheckpointOperator,
     GeminiCopyModelOperator,
     GeminiGatePromotionOperator,
-    GeminiNotifyOperator,
     GeminiPublishModelOperator,
     GeminiRouteOperator,
     GeminiSetDefaultCheckpointOperator,
@@ -24,6 +23,7 @@ from gemini_tuning.operators import (
     GeminiVerifyModelCopyOperator,
 )
 from gemini_tuning.pipelines.params import JOB_NAME, MODEL_NAME, tuning_param
+from gemini_tuning.reporting.notifications import GeminiRunNotifier
 
 CONFIG = Path(__file__).parent / "config"
 SUITES, NOTIFICATIONS = CONFIG / "smoke", str(CONFIG / "notifications.yaml")
@@ -111,6 +111,8 @@ CLOUD = {
     "location": "{{ params.model.split('/')[3] }}",
 }
 
+notifier = GeminiRunNotifier(NOTIFICATIONS, publish="publish")
+
 with DAG(
     dag_id="gemini_checkpoint_promotion",
     description="Set or roll back the default checkpoint of a tuned model, copy the model",
@@ -118,6 +120,8 @@ with DAG(
     schedule=None,
     params=PARAMS,
     tags=["gemini", "tuning", "gemini-tuning-actions"],
+    on_success_callback=notifier,
+    on_failure_callback=notifier,
     default_args={"retries": 3, **CLOUD},
 ) as dag:
     validate = GeminiValidatePromotionOperator(
@@ -205,11 +209,4 @@ with DAG(
 
     validate >> route >> [smoke_test, gate, approve, set_default]
     approve >> [set_default, copy_model]
-    notify = GeminiNotifyOperator(task_id="notify", notifications=NOTIFICATIONS, trigger_rule=TriggerRule.NONE_FAILED)
-    notify_failure = GeminiNotifyOperator(
-        task_id="notify_failure", notifications=NOTIFICATIONS, trigger_rule=TriggerRule.ONE_FAILED
-    )
-
     set_default >> [publish, copy_model]
-    publish >> [notify, notify_failure]
-    verify_copy >> [notify, notify_failure]

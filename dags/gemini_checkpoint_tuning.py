@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
+from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, TaskGroup, TriggerRule
 
 from gemini_tuning.core.tuning_request import TuningRequest
@@ -18,7 +19,6 @@ from gemini_tuning.operators import (
     GeminiCopyModelOperator,
     GeminiCreateTuningJobOperator,
     GeminiListCheckpointsOperator,
-    GeminiNotifyOperator,
     GeminiPublishModelOperator,
     GeminiReadTuningMetricsOperator,
     GeminiRouteOperator,
@@ -30,7 +30,7 @@ from gemini_tuning.operators import (
     GeminiVerifyModelCopyOperator,
 )
 from gemini_tuning.pipelines.params import tuning_params
-from gemini_tuning.reporting.notifications import ApprovalNotifier
+from gemini_tuning.reporting.notifications import GeminiRunNotifier
 from gemini_tuning.sensors.tuning_job import GeminiTuningJobSensor
 
 CONFIG = Path(__file__).parent / "config"
@@ -45,6 +45,10 @@ CLOUD = {
     "location": "{{ params.location }}",
 }
 
+notifier = GeminiRunNotifier(
+    NOTIFICATIONS, report="report", publish="promote.publish", tuning_job="tune.create_tuning_job"
+)
+
 with DAG(
     dag_id="gemini_checkpoint_tuning",
     description="Tune Gemini with checkpoints, test each, ship the best",
@@ -52,6 +56,8 @@ with DAG(
     schedule=None,
     params=tuning_params(SUITES),
     tags=["gemini", "tuning", "gemini-tuning"],
+    on_success_callback=notifier,
+    on_failure_callback=notifier,
     default_args={"retries": 3, **CLOUD},  # retry delay: [core] default_task_retry_delay
 ) as dag:
     validate = GeminiValidateTuningOperator(
@@ -156,7 +162,7 @@ with DAG(
             report_uri=validate.output["report_uri"],
             checked=validate.output,
             timeout=dag.param("approval_timeout_seconds"),
-            notifiers=ApprovalNotifier(NOTIFICATIONS),
+            notifiers=notifier,
             trigger_rule=TriggerRule.NONE_FAILED,
         )
         set_default = GeminiSetDefaultCheckpointOperator(
@@ -199,6 +205,7 @@ with DAG(
             model=copy_model.output["model"],
             default_checkpoint_id=dag.param("copy_default_checkpoint_id"),
         )
+        copy_end = EmptyOperator(task_id="end", trigger_rule=TriggerRule.ALL_DONE)
     report = GeminiTuningReportOperator(
         task_id="report",
         report_uri=validate.output["report_uri"],
@@ -211,20 +218,19 @@ with DAG(
         decision=choose.output["decision"],
         approval=approve.output,
         promotion=set_default.output,
-        copy=verify_copy.output,
+        # A template and not an XComArg: the report waits for the end of the copy, not for its success.
+        copy="{{ ti.xcom_pull(task_ids='copy.verify_copy') | tojson }}",
         billed=list_checkpoints.output["billed"],
         trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
     )
 
-    notify = GeminiNotifyOperator(task_id="notify", notifications=NOTIFICATIONS, trigger_rule=TriggerRule.NONE_FAILED)
-    notify_failure = GeminiNotifyOperator(
-        task_id="notify_failure", notifications=NOTIFICATIONS, trigger_rule=TriggerRule.ONE_FAILED
-    )
+    # The run's state: it fails with a failed copy or publication, although the report is written.
+    end = EmptyOperator(task_id="end", trigger_rule=TriggerRule.NONE_FAILED)
 
     validate >> create_tuning_job >> wait_for_tuning_job >> [list_checkpoints, cancel_abandoned_job]
     list_checkpoints >> smoke_test_champion
     choose >> route >> [approve, set_default, publish, copy_model, report]
     approve >> [set_default, publish, copy_model]
     set_default >> [publish, copy_model]
-    report >> [notify, notify_failure]
-    publish >> [notify, notify_failure]
+    verify_copy >> copy_end >> report
+    [publish, verify_copy, report] >> end

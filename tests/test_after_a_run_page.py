@@ -15,8 +15,8 @@ from support import REPOSITORY, finished_job
 
 from gemini_tuning.registry.assets import PROMOTED_MODELS
 from gemini_tuning.registry.version_aliases import SCORES
-from gemini_tuning.reporting.notification_config import load_notifications
 from gemini_tuning.reporting.notification_message import EVENTS, SAMPLES
+from gemini_tuning.reporting.notifications import load_notifications
 
 PAGE = (REPOSITORY / "docs" / "after_a_run.md").read_text(encoding="utf-8")
 FOLLOWER, PRODUCER = "serve_promoted_model", "promote"
@@ -81,7 +81,7 @@ def test_the_example_runs_after_a_promotion(dags, vertex):
 
 def test_the_tables_are_complete():
     assert table("`on`") == set(EVENTS)
-    assert table("field") == set(SAMPLES[0].as_dict())
+    assert table("field") == set(SAMPLES["promoted"].as_dict())
     scores = next(line for line in PAGE.splitlines() if line.startswith("| `scores` |"))
     assert re.findall(r"`(\w+)`", scores)[1:] == list(SCORES)
 

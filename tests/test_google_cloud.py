@@ -138,12 +138,12 @@ def test_every_call_of_the_hook_has_its_permission_in_the_table(vertex):
 
 
 def test_the_roles_have_what_the_tables_say_and_no_more():
-    pipeline, clean_up = (yaml.safe_load(role)["includedPermissions"] for role in blocks("yaml"))
-    for listed in (pipeline, clean_up):
+    pipeline, cleanup = (yaml.safe_load(role)["includedPermissions"] for role in blocks("yaml"))
+    for listed in (pipeline, cleanup):
         assert listed == sorted(set(listed))
-    assert not set(pipeline) & set(clean_up)
+    assert not set(pipeline) & set(cleanup)
     assert not [permission for permission in pipeline if "delete" in permission or "undeploy" in permission]
-    assert {*pipeline, *clean_up} == set().union(*table().values())
+    assert {*pipeline, *cleanup} == set().union(*table().values())
 
 
 # ------------------------------------------------------------------------------------------------------ commands

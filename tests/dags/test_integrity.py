@@ -54,7 +54,7 @@ def dags():
 
 def test_the_dags_that_there_are(dags):
     tuning, actions = {"gemini_checkpoint_tuning"}, {"gemini_checkpoint_promotion", "gemini_checkpoint_prompt"}
-    assert set(dags) == {*tuning, *actions, "gemini_model_clean_up", "gemini_retraining_ferry_support"}
+    assert set(dags) == {*tuning, *actions, "gemini_model_cleanup", "gemini_retraining_ferry_support"}
     assert {dag_id for dag_id, dag in dags.items() if queries.TAG in dag.tags} == tuning
     assert {dag_id for dag_id, dag in dags.items() if queries.ACTIONS_TAG in dag.tags} == actions
 
@@ -66,8 +66,8 @@ def test_the_steps_of_the_pipeline_stand_in_the_documented_order(dags):
     assert set(steps[4:7]) == {"evaluate.read_metrics", "evaluate.smoke_test", "evaluate.smoke_test_champion"}
     assert steps[7:11] == ["choose", "route", "promote.approve", "promote.set_default"]
     after = [task for task in steps[11:] if task != "promote.publish"]  # beside the copy
-    assert after == ["copy.copy_model", "copy.verify_copy", "report", "notify", "notify_failure"]
-    assert dag.get_task("promote.publish").downstream_task_ids == {"notify", "notify_failure"}
+    assert after == ["copy.copy_model", "copy.verify_copy", "copy.end", "report", "end"]
+    assert dag.get_task("promote.publish").downstream_task_ids == {"end"}
     assert dag.get_task("promote.publish").upstream_task_ids >= {
         "choose",
         "route",
@@ -75,7 +75,7 @@ def test_the_steps_of_the_pipeline_stand_in_the_documented_order(dags):
         "promote.set_default",
     }
     assert set(dag.task_group.children) == {
-        "validate", "tune", "evaluate", "choose", "route", "promote", "copy", "report", "notify", "notify_failure"
+        "validate", "tune", "evaluate", "choose", "route", "promote", "copy", "report", "end"
     }  # fmt: skip
     assert dag.get_task("tune.wait_for_tuning_job").deferrable
     assert dag.get_task("copy.copy_model").deferrable
@@ -109,13 +109,15 @@ def test_a_run_has_the_state_of_its_last_tasks_and_no_other_teardown_keeps_it_al
     assert {task.task_id for task in dag.tasks if task.is_teardown} == {"tune.cancel_abandoned_job"}
     last = {task.task_id: task.trigger_rule for task in dag.tasks if not task.downstream_task_ids}
     del last["tune.cancel_abandoned_job"]
-    assert last == {"notify": "none_failed", "notify_failure": "one_failed"}
+    assert last == {"end": "none_failed"}
 
 
 def test_who_checks_and_who_tells_read_the_same_file(dags):
     dag = dags["gemini_checkpoint_tuning"]
-    files = {dag.get_task(task).notifications for task in ("validate", "notify", "notify_failure")}
     (notifier,) = dag.get_task("promote.approve").notifiers
+    assert notifier is dag.on_success_callback is dag.on_failure_callback
+    assert {notifier.report, notifier.publish, notifier.tuning_job} <= set(dag.task_dict)
+    files = {dag.get_task("validate").notifications}
     assert files == {notifier.notifications} == {str(REPOSITORY / "dags" / "config" / "notifications.yaml")}
 
 

@@ -1,4 +1,4 @@
-"""Notifiers for the tests: one that keeps what it is told in a file, one that fails."""
+"""Notifiers for the tests: one that writes messages to a file, one that fails."""
 
 import json
 from pathlib import Path
@@ -16,28 +16,36 @@ class Keeper(BaseNotifier):
         self.file, self.text, self.fields, self.untemplated = file, text, fields, untemplated
 
     def notify(self, context):
-        kept = {"text": self.text, "fields": self.fields, "gemini": context["gemini"], "run_id": context["ti"].run_id}
+        run_id = context["ti"].run_id if "ti" in context else context["run_id"]
+        kept = {"text": self.text, "fields": self.fields, "gemini": context["gemini"], "run_id": run_id}
         with Path(self.file).open("a", encoding="utf-8") as file:
             file.write(json.dumps(kept) + "\n")
 
 
-class Failing(BaseNotifier):
-    """Does not get through as long as a file is not there."""
+class Failing(Keeper):
+    """Fails, or fails until the given attempt.
 
-    template_fields = ("text",)
+    :param attempts: file that gets a line per attempt.
+    """
 
-    def __init__(self, *, text="", until=None):
-        super().__init__()
-        self.text, self.until = text, until
+    def __init__(self, *, file="", attempts=None, works_at=None, **arguments):
+        super().__init__(file=file, **arguments)
+        self.attempts, self.works_at = attempts, works_at
 
     def notify(self, context):
-        if not self.until or not Path(self.until).exists():
-            raise ConnectionError("https://hooks.example.com answered Authorization: Bearer abc.def.ghi")
+        if self.attempts:
+            with Path(self.attempts).open("a+", encoding="utf-8") as file:
+                file.write("attempt\n")
+                file.seek(0)
+                if len(file.readlines()) == self.works_at:
+                    super().notify(context)
+                    return
+        raise ConnectionError("https://hooks.example.com responded Authorization: Bearer abc.def.ghi")
 
 
 KEEPER, FAILING = f"{__name__}.Keeper", f"{__name__}.Failing"
 
 
 def kept(file):
-    """Return what a keeper was told."""
+    """Return what a notifier was given."""
     return [json.loads(line) for line in Path(file).read_text("utf-8").splitlines()] if Path(file).exists() else []

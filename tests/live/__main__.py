@@ -58,7 +58,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as unused:
             os.environ["AIRFLOW_HOME"] = unused  # of this process, which asks the provider for a token
             cloud.check()
-            result = try_live(cloud, asked, options.home.resolve(), Options(options.cancel, options.clean_up), _say)
+            result = try_live(cloud, asked, options.home.resolve(), Options(options.cancel, options.cleanup), _say)
     except NoCredentialsError as error:
         print(f"test-live: no credentials: {error}\nFor yours: gcloud auth application-default login", file=sys.stderr)
         return 2
@@ -156,9 +156,9 @@ def _tell(result: Result, asked: Asked, options: argparse.Namespace) -> None:
         print(f"BROKEN PROMISE: {problem}")
     for left in result.left:
         print(f"Left: {left}")
-    if not options.clean_up:
+    if not options.cleanup:
         print("Left on purpose: the model, its copy and the checkpoints' endpoints, said to cost nothing while nobody")
-        print("asks them; ARGS=--clean-up deletes them. Nobody can delete the job and its experiment.")
+        print("asks them; ARGS=--cleanup deletes them. Nobody can delete the job and its experiment.")
 
 
 def _say(text: str) -> None:
@@ -174,7 +174,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--confirm", default="", metavar="yes", help="CONFIRM=yes: do not ask")
     parser.add_argument("--emulator", action="store_true", help="EMULATOR=1: against the local Vertex AI")
     parser.add_argument("--cancel", action="store_true", help="make a second job and cancel it; it costs too")
-    parser.add_argument("--clean-up", action="store_true", help="delete endpoints, models and copy in the end")
+    parser.add_argument("--cleanup", action="store_true", help="delete endpoints, models and copy in the end")
     parser.add_argument("--home", type=Path, default=REPOSITORY / ".live", metavar="DIR", help="for what is written")
     return parser.parse_args()
 

@@ -42,7 +42,7 @@ def vertex():
 def test_every_question_is_answered_every_promise_kept_and_nothing_left(vertex, tmp_path):
     said = []
 
-    result = try_live(AnotherConnection(vertex), ASKED, tmp_path, Options(cancel=True, clean_up=True), said.append)
+    result = try_live(AnotherConnection(vertex), ASKED, tmp_path, Options(cancel=True, cleanup=True), said.append)
 
     assert result.broken == []
     answers = {one["id"]: one for one in result.observations}

@@ -1,4 +1,4 @@
-"""The live test's parts against the local Vertex AI, without an Airflow: evidence, questions, promises, clean-up."""
+"""The live test's parts against the local Vertex AI, without an Airflow: evidence, questions, promises, cleanup."""
 
 import inspect
 import json
@@ -19,7 +19,7 @@ from gemini_tuning.operators import GeminiCreateTuningJobOperator
 from gemini_tuning.operators.idempotent_create import IdempotentCreateMixin
 from gemini_tuning.smoke.suite import load_suite
 from tests.live import findings, sample, trial
-from tests.live.clean_up import remove_models, remove_objects, stop_jobs
+from tests.live.cleanup import remove_models, remove_objects, stop_jobs
 from tests.live.clouds import CONNECTION, LocalVertex, RealProject
 from tests.live.evidence import (
     RUN_LABEL,
@@ -233,7 +233,7 @@ def test_a_promise_that_does_not_hold_is_named(vertex, wire):
     ]
 
 
-# ------------------------------------------------------------------------------------------------------ clean-up
+# ------------------------------------------------------------------------------------------------------ cleanup
 
 
 def test_a_job_that_nobody_waits_for_is_cancelled(vertex, wire):
@@ -251,7 +251,7 @@ def test_a_job_that_can_not_be_cancelled_is_shouted_about(vertex, wire):
     assert said == f"{name} MAY STILL RUN, AND COST: its cancel said 403 no. Cancel it in the console."
 
 
-def test_clean_up_takes_all_of_the_run_and_nothing_else(vertex, wire):
+def test_cleanup_takes_all_of_the_run_and_nothing_else(vertex, wire):
     evidence = watched(vertex, wire, cancelled=False)
     other = f"gemini-tuning-live/{ASKED.run}-of-somebody-else/train.jsonl"
     wire.upload(ASKED.bucket, other, "x")

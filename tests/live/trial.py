@@ -15,7 +15,7 @@ import httpx
 from demo.processes import DemoError, wait_until
 from demo.stack import DAG_ID, REPOSITORY, Stack
 from tests.live import sample
-from tests.live.clean_up import remove_models, remove_objects, stop_jobs
+from tests.live.cleanup import remove_models, remove_objects, stop_jobs
 from tests.live.clouds import Cloud
 from tests.live.evidence import (
     RUN_LABEL,
@@ -44,11 +44,11 @@ class Options:
     """What is done beside the run.
 
     :param cancel: make a second job, and cancel it at once.
-    :param clean_up: delete endpoints, models and copy too.
+    :param cleanup: delete endpoints, models and copy too.
     """
 
     cancel: bool = False
-    clean_up: bool = False
+    cleanup: bool = False
 
 
 @dataclass
@@ -117,7 +117,7 @@ def try_live(cloud: Cloud, asked: Asked, home: Path, options: Options, say: Say)
             finally:
                 trial.stop_jobs()
                 trial.keep(home)
-            result.left = trial.clean_up(options)
+            result.left = trial.cleanup(options)
             return result
     except BaseException:
         if trial and cloud.outlives_stack:
@@ -254,10 +254,10 @@ class _Trial:
             (home / "report.json").write_text(self._report + "\n", encoding="utf-8")
         self._say(f"Raw answers, with your project's names in them: {path}")
 
-    def clean_up(self, options: Options) -> list[str]:
+    def cleanup(self, options: Options) -> list[str]:
         """Delete what may go; return what stays against our will."""
         left = remove_objects(self._wire, self._asked)
-        if options.clean_up:
+        if options.cleanup:
             self._say("Deleting endpoints, copy and model …")
             left += remove_models(self._wire, self.evidence, self._pause)
         return left

@@ -28,7 +28,7 @@ async def broad_session(emulator: Emulator) -> None:
     _use_endpoints(emulator, credentials, job.tuned_model.model)
     _use_metrics(emulator, credentials, job)
     _send_plain_requests(emulator, job)
-    _clean_up(emulator, credentials, job)
+    _cleanup(emulator, credentials, job)
 
 
 def _config(**more: Any) -> Any:
@@ -229,7 +229,7 @@ def _use_metrics(emulator: Emulator, credentials: Any, job: Any) -> None:
             boards.batch_read_tensorboard_time_series_data({"tensorboard": board, "time_series": series})
 
 
-def _clean_up(emulator: Emulator, credentials: Any, job: Any) -> None:
+def _cleanup(emulator: Emulator, credentials: Any, job: Any) -> None:
     from google.cloud import aiplatform_v1
 
     options = {"api_endpoint": emulator.url}

@@ -21,6 +21,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidat
 from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.core.text import MAX_SAID, redact, short_repr
 
+ERROR_XCOM = "error"  # of a failed task: its message
+SUMMARY_XCOM = "summary"  # of the task that writes the report: its first lines, with the comparison
+
 MAX_ITEMS = 200  # of a list or a mapping
 MAX_DEPTH = 6
 MAX_SHORT_TEXT = 300  # characters of an id or a reason

@@ -8,7 +8,6 @@ from gemini_tuning.operators.copy_model import GeminiCopyModelOperator
 from gemini_tuning.operators.create_tuning_job import GeminiCreateTuningJobOperator
 from gemini_tuning.operators.gate_promotion import GeminiGatePromotionOperator
 from gemini_tuning.operators.list_checkpoints import GeminiListCheckpointsOperator
-from gemini_tuning.operators.notify import GeminiNotifyOperator
 from gemini_tuning.operators.plan_cleanup import GeminiPlanCleanupOperator
 from gemini_tuning.operators.plan_retraining import GeminiPlanRetrainingOperator
 from gemini_tuning.operators.prompt_checkpoints import GeminiPromptCheckpointsOperator
@@ -35,7 +34,6 @@ __all__ = [
     "GeminiCreateTuningJobOperator",
     "GeminiGatePromotionOperator",
     "GeminiListCheckpointsOperator",
-    "GeminiNotifyOperator",
     "GeminiPlanCleanupOperator",
     "GeminiPlanRetrainingOperator",
     "GeminiPromptCheckpointsOperator",

@@ -23,6 +23,7 @@ from gemini_tuning.core.exceptions import (
 )
 from gemini_tuning.core.names import project_problem
 from gemini_tuning.core.text import redact, replace_surrogates, short_repr
+from gemini_tuning.core.xcom import ERROR_XCOM
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -57,7 +58,6 @@ RETRY_POLICY = ExceptionRetryPolicy(
 )
 
 
-ERROR_XCOM = "error"
 ADDED_BY_AIRFLOW = frozenset({"openlineage"})  # the parent run, when another DAG triggered this one
 
 

@@ -9,11 +9,9 @@ from airflow.sdk import BaseOperator
 
 from gemini_tuning.core.exceptions import TuningRunError
 from gemini_tuning.core.text import redact
+from gemini_tuning.core.xcom import ERROR_XCOM
 from gemini_tuning.links import gemini_tuning as links
-from gemini_tuning.operators.base import (
-    ERROR_XCOM,
-    RETRY_POLICY,
-)
+from gemini_tuning.operators.base import RETRY_POLICY
 from gemini_tuning.operators.tuning_runs import ENDED, TuningRunsMixin
 
 if TYPE_CHECKING:

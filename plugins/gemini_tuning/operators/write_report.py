@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from gemini_tuning.core.exceptions import InvalidInputError, ServiceError
 from gemini_tuning.core.files import GCS, JSON, MARKDOWN, Files, folder_problem, joined
 from gemini_tuning.core.text import redact, replace_surrogates
+from gemini_tuning.core.xcom import SUMMARY_XCOM
 from gemini_tuning.links import gemini_tuning as links
 from gemini_tuning.operators.base import GCP_FIELDS, GeminiBaseOperator, as_list, optional_json, optional_text
 from gemini_tuning.reporting.report import build
@@ -16,7 +17,6 @@ from gemini_tuning.reporting.report_markdown import render, summary
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-SUMMARY_XCOM = "summary"
 NEXT_STEP = (
     "The run's work is done; only its report is missing. Make the folder writable, then clear this task: it writes the "
     "report again."
@@ -82,7 +82,7 @@ class GeminiTuningReportOperator(GeminiBaseOperator):
         metrics: Mapping[str, Any] | None = None,
         approval: Mapping[str, Any] | None = None,
         promotion: Mapping[str, Any] | None = None,
-        copy: Mapping[str, Any] | None = None,
+        copy: Mapping[str, Any] | str | None = None,
         billed: Mapping[str, Any] | str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -116,7 +116,7 @@ class GeminiTuningReportOperator(GeminiBaseOperator):
             metrics=self.metrics,
             approval=self.approval,
             promotion=self.promotion,
-            copy=self.copy,
+            copy=optional_json(self.copy, dict, "copy") or None,
             billed=optional_json(self.billed, dict, "billed"),
             mask=_masked,
         )

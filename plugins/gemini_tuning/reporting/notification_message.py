@@ -1,18 +1,18 @@
-"""What people are told of a run: one line, and a short Markdown text that can also be read as it is. Pure."""
+"""The messages about a run: one line, and a Markdown text that is readable unrendered."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from gemini_tuning.core import xcom
 from gemini_tuning.core.markdown import place, plain
 from gemini_tuning.core.text import redact, shorten
+from gemini_tuning.core.xcom import PublicationXCom, ReportXCom
 
 PROMOTED, REJECTED, NOBODY, FAILED, WAITING = "promoted", "rejected", "nobody", "failed", "waiting_for_approval"
 EVENTS = (PROMOTED, REJECTED, NOBODY, FAILED, WAITING)
-# What a report's outcome is called here.
+# By the outcome in the report.
 EVENT_OF = {
     "promoted": PROMOTED,
     "already default": PROMOTED,
@@ -24,12 +24,12 @@ EVENT_OF = {
 }
 TITLES = {
     "promoted": "Checkpoint {winner} was promoted",
-    "already default": "Checkpoint {winner} is the best, and was the default already",
-    "rejected": "Rejected, nothing was promoted",
-    "timed out": "Nobody answered in time, nothing was promoted",
-    "champion kept": "The model in production stays, nothing was promoted",
-    "no winner": "No checkpoint is good enough, nothing was promoted",
-    "not promoted": "Checkpoint {winner} won, but was not made the default",
+    "already default": "Checkpoint {winner} won and was already the default",
+    "rejected": "The promotion was rejected; nothing was changed",
+    "timed out": "The approval request timed out; nothing was changed",
+    "champion kept": "The champion was kept; nothing was changed",
+    "no winner": "No checkpoint is eligible; nothing was changed",
+    "not promoted": "Checkpoint {winner} won but was not set as the default",
 }
 MAX_TEXT = 10_000  # characters
 MAX_TITLE = 200
@@ -39,14 +39,14 @@ MAX_FAILURES = 10  # tasks
 
 @dataclass(frozen=True)
 class Message:
-    """What a notifier's templates see as ``gemini``; all texts, so that a template can use any of them.
+    """What the templates of a notifier see as ``gemini``; every field is a text.
 
     :param event: one of :data:`EVENTS`.
-    :param outcome: the report's own word, for example ``already default``; else the event.
+    :param outcome: the outcome in the report, for example ``already default``; otherwise the event.
     :param title: one line.
-    :param text: Markdown: what happened, why, and the comparison.
+    :param text: Markdown: the outcome with the comparison, the failed tasks, or the approval request.
     :param url: of the run in Airflow's UI.
-    :param reason: why the rules chose as they did, or what failed.
+    :param reason: the reason of the choice, or the errors.
     :param model: full name with its version.
     :param report: address of the report in Markdown.
     """
@@ -65,21 +65,22 @@ class Message:
     report: str = ""
 
     def as_dict(self) -> dict[str, str]:
-        """Return it as plain values."""
+        """Return the fields by name."""
         return asdict(self)
 
 
-SAMPLES = tuple(
-    Message(event, event, "title", "text", dag_id="dag", run_id="run", url="https://airflow.example.com")
+SAMPLES = {
+    event: Message(event, event, "title", "text", dag_id="dag", run_id="run", url="https://airflow.example.com")
     for event in EVENTS
-)
+}
 
 
 @dataclass(frozen=True)
-class Run:
-    """Where to look for more.
+class RunLink:
+    """The run that a message is about.
 
     :param url: of the run in Airflow's UI.
+    :param tuning_job: full name of its tuning job.
     """
 
     dag_id: str
@@ -88,53 +89,47 @@ class Run:
     tuning_job: str | None = None
 
 
-def of_report(run: Run, report: Mapping[str, Any], summary: object) -> Message:
-    """Return the message of a run that came to an end.
+def message_of_report(run: RunLink, report: ReportXCom, summary: object) -> Message:
+    """Return the message about a run that wrote a report.
 
-    :param report: what the report pushed.
-    :param summary: the lines that it began with.
+    :param summary: the first lines of the report, with the comparison.
     """
-    outcome = xcom.text(report.get("outcome")) or "not promoted"
-    winner = xcom.text(report.get("winner")) or ""
-    title = TITLES.get(outcome, "The run is over: {outcome}").format(winner=winner, outcome=outcome)
-    lines = [xcom.text(summary, MAX_TEXT) or f"**{plain(title)}.**", "", *_places(run, report.get("report_markdown"))]
+    outcome, winner = report.outcome or "not promoted", report.winner or ""
+    title = TITLES.get(outcome, "The run has finished: {outcome}").format(winner=winner, outcome=outcome)
+    lines = [xcom.text(summary, MAX_TEXT) or f"**{plain(title)}.**", "", *_links(run, report.report_markdown)]
     return _message(
         run,
         EVENT_OF.get(outcome, FAILED),
         outcome,
         title,
         lines,
-        reason=report.get("reason"),
-        model=report.get("tuned_model"),
+        reason=report.reason,
+        model=report.tuned_model,
         checkpoint_id=winner,
-        report=report.get("report_markdown"),
+        report=report.report_markdown,
     )
 
 
-def of_publication(run: Run, published: Mapping[str, Any]) -> Message:
-    """Return the message of a promotion without a report, as by hand.
+def message_of_publication(run: RunLink, published: PublicationXCom) -> Message:
+    """Return the message about a promotion without a report."""
+    name = f"{published.model or '?'}@{published.version or '?'}"
+    title = TITLES[PROMOTED].format(winner=published.checkpoint_id)
+    lines = [f"**{plain(title)}.**", "", f"- Tuned model: {place(name)}", *_links(run, None)]
+    return _message(run, PROMOTED, PROMOTED, title, lines, model=name, checkpoint_id=published.checkpoint_id)
 
-    :param published: what publishing the model pushed.
+
+def message_of_failure(run: RunLink, errors: Mapping[str, object], report: Message | None = None) -> Message:
+    """Return the message about a failed run.
+
+    :param errors: by failed task; ``None`` where the task pushed no error.
+    :param report: the message about what the run achieved all the same.
     """
-    checkpoint_id = xcom.text(published.get("checkpoint_id"))
-    name = "@".join(xcom.text(published.get(part)) or "?" for part in ("model", "version"))
-    title = TITLES[PROMOTED].format(winner=checkpoint_id)
-    lines = [f"**{plain(title)}.**", "", f"- Tuned model: {place(name)}", *_places(run, None)]
-    return _message(run, PROMOTED, PROMOTED, title, lines, model=name, checkpoint_id=checkpoint_id)
-
-
-def of_failure(run: Run, failures: Mapping[str, object], report: Message | None = None) -> Message:
-    """Return the message of a run that failed.
-
-    :param failures: why, by task; the reason may be missing.
-    :param report: the message of its report, where there is one: then only what comes beside or after that has failed.
-    """
-    named = list(failures.items())[:MAX_FAILURES]
-    reasons = [f"{task}: {xcom.text(why, MAX_ERROR) or 'see its log'}" for task, why in named]
-    more = len(failures) - len(named)
+    named = list(errors.items())[:MAX_FAILURES]
+    reasons = [f"{task}: {xcom.text(error, MAX_ERROR) or 'see its log'}" for task, error in named]
+    more = len(errors) - len(named)
     lines = ["**The run failed.**", "", *(f"- {plain(reason, 2 * MAX_ERROR)}" for reason in reasons)]
     lines += [f"- and {more} more"] if more else []
-    lines += ["", report.text] if report else ["", *_places(run, None)]
+    lines += ["", report.text] if report else ["", *_links(run, None)]
     return _message(
         run,
         FAILED,
@@ -148,22 +143,22 @@ def of_failure(run: Run, failures: Mapping[str, object], report: Message | None 
     )
 
 
-def of_request(run: Run, subject: object, body: object, *, model: object, proposed: object) -> Message:
-    """Return the message of a run that waits for a person.
+def message_of_request(run: RunLink, subject: object, body: object, *, model: object, proposed: object) -> Message:
+    """Return the message about a run that waits for an approval.
 
     :param body: the comparison, as Airflow shows it under Required Actions.
     :param proposed: checkpoint id.
     """
-    question = xcom.text(subject, MAX_TITLE) or "A checkpoint is to be approved"
-    lines = [f"**{plain(question)}**", "", xcom.text(body, MAX_TEXT) or "", "", *_places(run, None)]
-    return _message(run, WAITING, WAITING, question, lines, model=model, checkpoint_id=proposed)
+    title = xcom.text(subject, MAX_TITLE) or "An approval is requested"
+    lines = [f"**{plain(title)}**", "", xcom.text(body, MAX_TEXT) or "", "", *_links(run, None)]
+    return _message(run, WAITING, WAITING, title, lines, model=model, checkpoint_id=proposed)
 
 
-def _places(run: Run, report: object) -> Sequence[str]:
+def _links(run: RunLink, report: object) -> Sequence[str]:
     return [f"- Run: {plain(run.run_id)}, {run.url}", *([f"- Report: {place(report)}"] if report else [])]
 
 
-def _message(run: Run, event: str, outcome: str, title: str, lines: Sequence[str], **more: object) -> Message:
+def _message(run: RunLink, event: str, outcome: str, title: str, lines: Sequence[str], **more: object) -> Message:
     return Message(
         event,
         outcome,

@@ -7,8 +7,9 @@ scheduler has heard of the end of the deferring process fails the task (https://
 from datetime import timedelta
 from typing import Any
 
+from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
-from airflow.sdk import DAG, BaseOperator, TaskGroup
+from airflow.sdk import DAG, BaseOperator, TaskGroup, TriggerRule
 
 CHECKPOINTS = 6
 
@@ -49,8 +50,9 @@ with DAG("bench_floor", schedule=None, params={"settle_seconds": 2}):
         set_default, publish = Nothing(task_id="set_default"), Nothing(task_id="publish")
     with TaskGroup("copy"):
         copy, verify = Deferred(task_id="copy_model"), Nothing(task_id="verify_copy")
-    notify = Nothing(task_id="notify")
+        copy_end = EmptyOperator(task_id="end", trigger_rule=TriggerRule.ALL_DONE)
+    end = EmptyOperator(task_id="end", trigger_rule=TriggerRule.NONE_FAILED)
     validate >> create >> wait >> [checkpoints, teardown]
     checkpoints >> [tests, *beside] >> choose >> route >> set_default >> [publish, copy]
-    copy >> verify >> report
-    [publish, report] >> notify
+    copy >> verify >> copy_end >> report
+    [publish, verify, report] >> end

@@ -58,7 +58,7 @@ def actions(made):
     return {item["name"]: (item["action"], item["reason"]) for item in made["items"]}
 
 
-def cleanup(made, **change):
+def run_cleanup(made, **change):
     arguments = {"is_dry_run": False, "require_approval": False, **change}
     return GeminiCleanupOperator(task_id="cleanup", plan=made, **arguments).execute(context())
 
@@ -104,28 +104,28 @@ def test_the_losers_go_and_the_default_stays(vertex, job):
     assert actions(made)[default][1] == "it is the tuning job's endpoint; checkpoint 3 is the default"
     assert actions(made)[first][1].startswith("not the default; last prompt ")
     assert writes(vertex, before) == []
-    result = cleanup(made)
+    result = run_cleanup(made)
     assert outcomes(result) == {first: "deleted", second: "deleted"}
     assert result["deleted"] == 2
     assert writes(vertex, before) == undeployed_and_deleted(first) + undeployed_and_deleted(second)
     assert endpoints(vertex) == {default}
     assert models(vertex) == {job.model}
-    assert outcomes(cleanup(made)) == {first: "gone already", second: "gone already"}
+    assert outcomes(run_cleanup(made)) == {first: "gone already", second: "gone already"}
     assert writes(vertex, before) == undeployed_and_deleted(first) + undeployed_and_deleted(second)
 
 
 def test_a_dry_run_deletes_nothing(vertex, job):
     made, before = plan(job), seen(vertex)
     with pytest.raises(AirflowSkipException, match="Dry run: 2 would be deleted, nothing was"):
-        cleanup(made, is_dry_run="True")
+        run_cleanup(made, is_dry_run="True")
     assert seen(vertex) == before
     for nothing in (None, "", "None"):
         with pytest.raises(AirflowSkipException, match="Dry run"):
-            cleanup(made, is_dry_run=nothing)
+            run_cleanup(made, is_dry_run=nothing)
         with pytest.raises(InvalidInputError, match="nobody has approved"):
-            cleanup(made, require_approval=nothing)
+            run_cleanup(made, require_approval=nothing)
     with pytest.raises(ValueError, match="is_dry_run: must be true or false"):
-        cleanup(made, is_dry_run="maybe")
+        run_cleanup(made, is_dry_run="maybe")
     assert seen(vertex) == before
     assert GeminiCleanupOperator(task_id="x", plan=made).is_dry_run is True
 
@@ -137,7 +137,7 @@ def test_nothing_to_do_is_said(vertex, job):
         "checkpoint 3 is the default",
     }
     with pytest.raises(AirflowSkipException, match="Nothing is to be deleted"):
-        cleanup(made)
+        run_cleanup(made)
 
 
 def test_smoke_tests_of_late_count_as_traffic(vertex, job):
@@ -234,7 +234,7 @@ def test_an_endpoint_that_is_asked_after_the_plan_is_left_alone(vertex, job):
     first, second, default = [checkpoint.endpoint for checkpoint in job.checkpoints]
     made = plan(job)
     ask(first)
-    result = cleanup(made)
+    result = run_cleanup(made)
     assert outcomes(result) == {first: "left alone", second: "deleted"}
     assert "within 7 days" in result["items"][0]["detail"]
     assert endpoints(vertex) == {first, default}
@@ -245,7 +245,7 @@ def test_a_checkpoint_that_becomes_the_default_after_the_plan_is_left_alone(vert
     made = plan(job)
     hook = GeminiTuningHook()
     hook.set_default_checkpoint(hook.get_model(job.model), "1")
-    assert outcomes(cleanup(made)) == {first: "left alone", second: "deleted"}
+    assert outcomes(run_cleanup(made)) == {first: "left alone", second: "deleted"}
     assert endpoints(vertex) == {first, default}
 
 
@@ -255,7 +255,7 @@ def test_what_is_deployed_besides_after_the_plan_is_left_alone(vertex, job):
     body = {"deployedModel": {"model": other.model}}
     assert vertex.request("POST", f"/v1/{first}:deployModel", json=body).status_code == 200
     vertex.advance(3600)
-    result = cleanup(made)
+    result = run_cleanup(made)
     assert outcomes(result)[first] == "left alone"
     assert f"{other.model} is deployed there" in result["items"][0]["detail"]
 
@@ -267,7 +267,7 @@ def test_the_endpoint_that_showed_the_prompts_may_go_first(vertex):
     ask(first)
     vertex.advance(8 * DAY)
     planned = plan(made)
-    assert outcomes(cleanup(planned)) == {first: "deleted", second: "deleted"}
+    assert outcomes(run_cleanup(planned)) == {first: "deleted", second: "deleted"}
 
 
 # --------------------------------------------------------------------------------------------- failures
@@ -284,7 +284,7 @@ def test_one_failure_does_not_stop_the_others_and_another_try_goes_on(vertex, jo
     assert outcomes(found["ti"].xcoms["return_value"]) == {first: "failed", second: "deleted"}
     assert endpoints(vertex) == {first, default}
     before = seen(vertex)
-    assert outcomes(cleanup(made)) == {first: "deleted", second: "gone already"}
+    assert outcomes(run_cleanup(made)) == {first: "deleted", second: "gone already"}
     assert writes(vertex, before) == [("DELETE", first)]  # it was undeployed by the first try
 
 
@@ -293,9 +293,9 @@ def test_an_empty_endpoint_that_became_the_champion_is_left_alone(vertex, job):
     made = plan(job, champion=job.checkpoints[1].endpoint)
     vertex.faults([{"method": "DELETE", "path": first.rpartition("/")[2], "status": 403, "times": 1}])
     with pytest.raises(CleanupError):
-        cleanup(made)
+        run_cleanup(made)
     made["settings"]["champion"] = first
-    assert outcomes(cleanup(made)) == {first: "left alone"}
+    assert outcomes(run_cleanup(made)) == {first: "left alone"}
 
 
 @pytest.mark.parametrize("verb", ["POST", "DELETE"])
@@ -304,8 +304,8 @@ def test_an_answer_that_is_lost_is_made_good_by_another_try(vertex, job, verb):
     made = plan(job)
     vertex.faults([{"method": verb, "path": first.rpartition("/")[2], "drop": "after", "times": 1}])
     with pytest.raises(CleanupError):
-        cleanup(made)
-    assert set(outcomes(cleanup(made)).values()) <= {"deleted", "gone already"}
+        run_cleanup(made)
+    assert set(outcomes(run_cleanup(made)).values()) <= {"deleted", "gone already"}
     assert endpoints(vertex) == {default}
 
 
@@ -337,10 +337,10 @@ def test_copies_beyond_the_number_go_as_whole_models(vertex, job):
     made, found = copies(job, 1)
     assert found == {whole(old): "delete", whole(middle): "delete", new: "keep"}
     before = seen(vertex)
-    assert outcomes(cleanup(made)) == {whole(old): "deleted", whole(middle): "deleted"}
+    assert outcomes(run_cleanup(made)) == {whole(old): "deleted", whole(middle): "deleted"}
     assert set(writes(vertex, before)) == {("DELETE", whole(old)), ("DELETE", whole(middle))}
     assert models(vertex) == {job.model, other.model, stranger, new, copy_of_copy}
-    assert outcomes(cleanup(made)) == {whole(old): "gone already", whole(middle): "gone already"}
+    assert outcomes(run_cleanup(made)) == {whole(old): "gone already", whole(middle): "gone already"}
 
 
 def test_copies_are_not_looked_at_unless_a_number_is_given(vertex, job):
@@ -357,7 +357,7 @@ def test_versions_beyond_the_number_go_and_the_default_version_stays(vertex, job
     made, found = copies(job, 1)
     assert found == {first: "keep", second: "delete", third: "keep"}
     before = seen(vertex)
-    assert outcomes(cleanup(made)) == {second: "deleted"}
+    assert outcomes(run_cleanup(made)) == {second: "deleted"}
     assert writes(vertex, before) == [("DELETE", f"{second}:deleteVersion")]
     assert models(vertex) == {job.model, first, third}
 
@@ -390,7 +390,7 @@ def test_a_copy_that_is_asked_stays_and_an_idle_one_goes_with_its_endpoint(verte
     assert (found[whole(idle)], found[used]) == ("delete", "keep")
     assert f"its endpoint {used_endpoint}: last prompt" in actions(made)[used][1]
     before = seen(vertex)
-    assert outcomes(cleanup(made)) == {whole(idle): "deleted"}
+    assert outcomes(run_cleanup(made)) == {whole(idle): "deleted"}
     assert writes(vertex, before) == [*undeployed_and_deleted(idle_endpoint), ("DELETE", whole(idle))]
     assert used_endpoint in endpoints(vertex)
 
@@ -401,9 +401,9 @@ def test_a_copy_whose_endpoint_could_not_be_deleted_goes_with_the_next_try(verte
     made, _ = copies(job, 1)
     vertex.faults([{"method": "DELETE", "path": "/endpoints/", "status": 403, "times": 1}])
     with pytest.raises(CleanupError):
-        cleanup(made)
+        run_cleanup(made)
     assert idle in models(vertex)
-    assert outcomes(cleanup(made)) == {whole(idle): "deleted"}
+    assert outcomes(run_cleanup(made)) == {whole(idle): "deleted"}
     assert endpoint not in endpoints(vertex)
     assert idle not in models(vertex)
 
@@ -413,7 +413,7 @@ def test_a_copy_that_gets_an_alias_or_a_version_after_the_plan_is_left_alone(ver
     made, _ = copies(job, 1)
     vertex.request("POST", f"/v1/{first}:mergeVersionAliases", json={"versionAliases": ["champion"]})
     copied(vertex, finished_job(vertex).model, parent_model=whole(second))
-    assert outcomes(cleanup(made)) == {whole(first): "left alone", whole(second): "left alone"}
+    assert outcomes(run_cleanup(made)) == {whole(first): "left alone", whole(second): "left alone"}
     assert {first, second} <= models(vertex)
 
 
@@ -421,7 +421,7 @@ def test_when_the_newest_copy_is_gone_by_then_the_next_stays(vertex, job):
     first, second, newest = [copied(vertex, job.model) for _ in range(3)]
     made, _ = copies(job, 1)
     GeminiTuningHook().delete_model(whole(newest))
-    assert outcomes(cleanup(made)) == {whole(first): "deleted", whole(second): "left alone"}
+    assert outcomes(run_cleanup(made)) == {whole(first): "deleted", whole(second): "left alone"}
 
 
 # ---------------------------------------------------------------------------------------------- approval
@@ -482,7 +482,7 @@ def test_a_person_sees_the_plan_and_what_was_approved_is_deleted(vertex, job, ai
     assert (approval["by"], approval["plan"]) == (ADA, CleanupPlan.from_xcom(made).fingerprint)
     assert (airflow.kept.options, airflow.kept.defaults) == (["Delete", "Reject"], ["Reject"])
     assert airflow.kept.body.startswith("2 of 3 would be deleted.")
-    assert cleanup(made, require_approval=True, approval=json.loads(json.dumps(approval)))["deleted"] == 2
+    assert run_cleanup(made, require_approval=True, approval=json.loads(json.dumps(approval)))["deleted"] == 2
 
 
 @pytest.mark.parametrize(
@@ -494,7 +494,7 @@ def test_what_was_not_approved_is_not_deleted(vertex, job, airflow, answers, by,
     approval, before = answered(airflow, made, *answers, by=by), seen(vertex)
     assert approval["outcome"] == outcome
     with pytest.raises(AirflowSkipException, match=rf"not approved \({outcome}\): nothing was deleted"):
-        cleanup(made, require_approval="True", approval=approval)
+        run_cleanup(made, require_approval="True", approval=approval)
     assert seen(vertex) == before
 
 
@@ -506,7 +506,7 @@ def test_an_approval_counts_for_the_plan_that_was_shown(vertex, job, airflow):
     for given in (approval, None, {}, "approved", {"outcome": "approved"}, {**approval, "outcome": "not required"}):
         change = {"plan": other} if given is approval else {"plan": made}
         with pytest.raises(InvalidInputError, match=r"approval: nobody has approved this plan.*nothing was deleted"):
-            cleanup(change["plan"], require_approval=True, approval=given)
+            run_cleanup(change["plan"], require_approval=True, approval=given)
     assert seen(vertex) == before
 
 

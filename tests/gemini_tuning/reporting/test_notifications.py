@@ -1,35 +1,58 @@
-"""Who is told what: the file, the messages, and Airflow's notifiers."""
+"""Notifications: the file, the messages, and the notifier that Airflow calls."""
 
 import re
 import socketserver
 import threading
 from email import message_from_bytes
+from types import SimpleNamespace
 
 import pytest
 from airflow.providers.standard.operators import hitl
 from airflow.sdk import DAG
-from airflow.sdk.exceptions import AirflowException, AirflowSkipException, TaskAwaitingInput
+from airflow.sdk.exceptions import TaskAwaitingInput
 from markdown_it import MarkdownIt
-from support import REPOSITORY, TaskStateStore, context
+from support import REPOSITORY, context
+from tenacity import wait_none
 
-from gemini_tuning.operators import GeminiApproveCheckpointOperator, GeminiNotifyOperator
-from gemini_tuning.operators import notify as notify_module
+from gemini_tuning.core.exceptions import InvalidInputError
+from gemini_tuning.core.xcom import PublicationXCom, ReportXCom
+from gemini_tuning.operators import GeminiApproveCheckpointOperator
 from gemini_tuning.reporting import notification_message as messages
-from gemini_tuning.reporting.notification_config import NotificationError, load_notifications
-from gemini_tuning.reporting.notification_message import EVENTS, Run, of_failure, of_publication, of_report, of_request
-from gemini_tuning.reporting.notifications import ApprovalNotifier, attempt, check_notifications, wanted
+from gemini_tuning.reporting import notifications
+from gemini_tuning.reporting.notification_message import (
+    EVENTS,
+    RunLink,
+    message_of_failure,
+    message_of_publication,
+    message_of_report,
+    message_of_request,
+)
+from gemini_tuning.reporting.notifications import (
+    MAX_ATTEMPTS,
+    GeminiRunNotifier,
+    NotificationError,
+    check_notifications,
+    load_notifications,
+)
 from gemini_tuning.reporting.report_markdown import OUTCOMES
 from tests.gemini_tuning.keeping_notifier import FAILING, KEEPER, kept
 from tests.gemini_tuning.reporting.run_values import JOB, MODEL, decision, summary
 
-RUN = Run("dag", "run", "https://airflow.example.com/dags/dag/runs/run", JOB)
-REPORT = {
+RUN = RunLink("dag", "run", "https://airflow.example.com/dags/dag/runs/run", JOB)
+PUSHED = {
     "winner": "2",
     "outcome": "promoted",
     "reason": "Best of three.",
     "tuned_model": MODEL,
     "report_markdown": "gs://bucket/results/report.md",
 }
+REPORT = ReportXCom.from_xcom(PUSHED)
+
+
+@pytest.fixture(autouse=True)
+def no_wait(monkeypatch):
+    """Do not wait between the attempts to send."""
+    monkeypatch.setattr(notifications, "WAIT", wait_none())
 
 
 @pytest.fixture
@@ -56,8 +79,8 @@ def test_the_file_that_comes_with_the_project_tells_nobody_and_its_example_is_go
     example = re.sub(r"^# ?", "", ours.read_text("utf-8").partition("Example:\n")[2], flags=re.MULTILINE)
     file.write_text(example)
     slack, mail = load_notifications(file)
-    assert slack.on == {"promoted", "nobody", "failed", "waiting_for_approval"}
-    assert mail.on == {"failed", "rejected"}
+    assert set(slack.on) == {"promoted", "nobody", "failed", "waiting_for_approval"}
+    assert set(mail.on) == {"failed", "rejected"}
     file.write_text(example[example.index("- on: [failed, rejected]") :])
     check_notifications(file)  # the other provider is not installed here
 
@@ -70,53 +93,55 @@ def test_no_file_and_an_empty_one_tell_nobody(tmp_path, file):
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "line", "field", "code"),
     [
-        ("on: [failed]", "expected a list"),
-        ("- 7", ":1: expected a mapping"),
-        ("- {on: [failed], notifer: a.B}", ":1: unknown key 'notifer'"),
-        ("- {notifier: a.B}", ":1: on: expected a list out of promoted"),
-        ("- {on: failed, notifier: a.B}", ":1: on: "),
-        ("- {on: [], notifier: a.B}", ":1: on: "),
-        ("- {on: [promotion], notifier: a.B}", r":1: on: .*'promotion'"),
-        ("# x\n- {on: [failed], notifier: a.B}\n- {on: [failed]}", ":3: notifier: expected the full name"),
-        ("- {on: [failed], notifier: B}", ":1: notifier: "),
-        ("- {on: [failed], notifier: 'a.B()'}", ":1: notifier: "),
-        ("- {on: [failed], notifier: a.B, arguments: [x]}", ":1: arguments: "),
-        ("- {on: [failed], notifier: a.B, arguments: {1: x}}", ":1: arguments: "),
-        ("- {on: [failed], on: [nobody], notifier: a.B}", "twice"),
-        ("- [", "cannot be read"),
-        ("- {on: [failed], notifier: a.B}\n" * 51, "at most 50"),
+        ("on: [failed]", 1, "", "list_type"),
+        ("- 7", 1, "0", "mapping_expected"),
+        ("- {on: [failed], notifer: a.B}", 1, "0.notifer", "unknown_key"),
+        ("- {notifier: a.B}", 1, "0.on", "missing"),
+        ("- {on: failed, notifier: a.B}", 1, "0.on", "list_type"),
+        ("- {on: [], notifier: a.B}", 1, "0.on", "too_short"),
+        ("- {on: [promotion], notifier: a.B}", 1, "0.on.0", "literal_error"),
+        ("# x\n- {on: [failed], notifier: a.B}\n- {on: [failed]}", 3, "1.notifier", "missing"),
+        ("- {on: [failed], notifier: B}", 1, "0.notifier", "string_pattern_mismatch"),
+        ("- {on: [failed], notifier: 'a.B()'}", 1, "0.notifier", "string_pattern_mismatch"),
+        ("- {on: [failed], notifier: a.B, arguments: [x]}", 1, "0.arguments", "dict_type"),
+        ("- {on: [failed], notifier: a.B, arguments: {1: x}}", 1, "0.arguments.1", "string_type"),
+        ("- {on: [failed], on: [nobody], notifier: a.B}", 1, "", "duplicate_key"),
+        ("- [", 1, "", "invalid_yaml"),
+        ("- {on: [failed], notifier: a.B}\n" * 51, 1, "", "too_long"),
     ],
 )
-def test_what_is_not_acceptable_is_named(file, text, words):
+def test_load_unacceptable_file_is_refused_with_line_and_field(file, text, line, field, code):
     file.write_text(text)
-    with pytest.raises(NotificationError, match=rf"^{re.escape(str(file))}.*{words}"):
+    with pytest.raises(InvalidInputError) as caught:
         load_notifications(file)
+    error = caught.value
+    assert (error.resource, error.line, error.field, error.code) == (str(file), line, field, code)
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "field", "code"),
     [
-        (
-            "- {on: [failed], notifier: no.such.Notifier}",
-            "notifier: cannot import no.such.Notifier: ModuleNotFoundError",
-        ),
-        ("- {on: [failed], notifier: json.Nothing}", "notifier: cannot import json.Nothing: AttributeError"),
-        ("- {on: [failed], notifier: json.JSONDecoder}", "notifier: json.JSONDecoder is not a notifier"),
-        (f"- {{on: [failed], notifier: {KEEPER}}}", "arguments: TypeError: .*'file'"),
-        (entry("x", txt="y"), "arguments: TypeError: .*'txt'"),
-        (entry("x", text="'{{ gemini.txt }}'"), "arguments: a template cannot be filled in: UndefinedError.*txt"),
-        (entry("x", text="'{{ conn.secret }}'"), "arguments: a template cannot be filled in: .*'conn' is undefined"),
-        (entry("x", text="'{{ var.value.secret }}'"), "arguments: .*'var' is undefined"),
-        (entry("x", text="'{{ gemini.text'"), "arguments: a template cannot be filled in: TemplateSyntaxError"),
-        (entry("x", untemplated="'{{ gemini.text }}'"), "arguments: untemplated: this notifier fills in no template"),
+        ("- {on: [failed], notifier: no.such.Notifier}", "notifier", "cannot_import"),
+        ("- {on: [failed], notifier: json.Nothing}", "notifier", "cannot_import"),
+        ("- {on: [failed], notifier: json.JSONDecoder}", "notifier", "not_a_notifier"),
+        (f"- {{on: [failed], notifier: {KEEPER}}}", "arguments", "invalid_arguments"),
+        (entry("x", txt="y"), "arguments", "invalid_arguments"),
+        (entry("x", text="'{{ gemini.txt }}'"), "arguments", "cannot_render"),
+        (entry("x", text="'{{ conn.secret }}'"), "arguments", "cannot_render"),
+        (entry("x", text="'{{ var.value.secret }}'"), "arguments", "cannot_render"),
+        (entry("x", text="'{{ gemini.text'"), "arguments", "cannot_render"),
+        (entry("x", untemplated="'{{ gemini.text }}'"), "arguments.untemplated", "not_templated"),
     ],
 )
-def test_a_notifier_that_could_not_be_made_is_found_out_before_the_run_is_paid(file, text, words):
+def test_check_notifier_that_cannot_be_created_is_refused_before_the_run_is_paid(file, snapshot, text, field, code):
     file.write_text(text)
-    with pytest.raises(NotificationError, match=rf"{re.escape(str(file))}:1: {words}"):
+    with pytest.raises(NotificationError) as caught:
         check_notifications(file)
+    assert (caught.value.resource, caught.value.field, caught.value.code) == (str(file), field, code)
+    assert f"{file}:1: " in str(caught.value)
+    assert str(caught.value).replace(str(file.parent), "") == snapshot
 
 
 def test_checking_sends_nothing(file, told):
@@ -134,7 +159,7 @@ def test_every_outcome_of_a_report_has_an_event_and_a_title():
 
 
 def test_the_message_of_a_report_has_its_summary():
-    message = of_report(RUN, REPORT, "**The winner is the default now.**\n\n| checkpoint | pass rate |")
+    message = message_of_report(RUN, REPORT, "**The winner is the default now.**\n\n| checkpoint | pass rate |")
     assert (message.event, message.outcome, message.checkpoint_id) == ("promoted", "promoted", "2")
     assert message.title == "Checkpoint 2 was promoted (dag)"
     assert message.text.startswith("**The winner is the default now.**\n\n| checkpoint | pass rate |")
@@ -146,7 +171,7 @@ def test_the_message_of_a_report_has_its_summary():
 @pytest.mark.parametrize("report", [{}, {"outcome": 7, "winner": ["x"]}, {"outcome": "x" * 10_000}])
 @pytest.mark.parametrize("summary_", [None, 7, "x" * 100_000, "Bearer abc.def"])
 def test_odd_reports_make_short_messages(report, summary_):
-    message = of_report(RUN, report, summary_)
+    message = message_of_report(RUN, ReportXCom.model_validate(report), summary_)
     assert message.event == "failed"
     assert len(message.text) < 11_000
     assert len(message.title) < 500
@@ -155,7 +180,7 @@ def test_odd_reports_make_short_messages(report, summary_):
 
 
 def test_a_failure_says_which_tasks_and_why():
-    message = of_failure(RUN, {"validate": "Line 4: <b>not</b> JSON", "smoke_test_2": None, "x": "y" * 5_000})
+    message = message_of_failure(RUN, {"validate": "Line 4: <b>not</b> JSON", "smoke_test_2": None, "x": "y" * 5_000})
     assert message.event == message.outcome == "failed"
     assert message.title == "The run failed: validate, smoke_test_2, x (dag)"
     assert "smoke_test_2: see its log" in message.reason
@@ -165,29 +190,31 @@ def test_a_failure_says_which_tasks_and_why():
 
 
 def test_of_many_failures_a_few_are_named():
-    message = of_failure(RUN, {f"smoke_test_{n}": "away" for n in range(40)})
+    message = message_of_failure(RUN, {f"smoke_test_{n}": "away" for n in range(40)})
     assert message.text.count("away") == 10
     assert "and 30 more" in message.text
 
 
 def test_a_failure_beside_the_report_has_the_comparison():
-    report = of_report(RUN, REPORT, "| checkpoint | pass rate |")
-    message = of_failure(RUN, {"publish": "No aliases for you."}, report)
+    report = message_of_report(RUN, REPORT, "| checkpoint | pass rate |")
+    message = message_of_failure(RUN, {"publish": "No aliases for you."}, report)
     assert "No aliases for you." in message.text
     assert "| checkpoint | pass rate |" in message.text
     assert (message.event, message.model, message.checkpoint_id) == ("failed", MODEL, "2")
 
 
 def test_a_promotion_without_a_report():
-    message = of_publication(RUN, {"model": MODEL.partition("@")[0], "version": "1", "checkpoint_id": "2"})
+    message = message_of_publication(
+        RUN, PublicationXCom(model=MODEL.partition("@")[0], version="1", checkpoint_id="2")
+    )
     assert (message.event, message.model, message.checkpoint_id) == ("promoted", MODEL, "2")
     assert message.title == "Checkpoint 2 was promoted (dag)"
     assert "Tuned model: [" in message.text
-    assert of_publication(RUN, {}).event == "promoted"
+    assert message_of_publication(RUN, PublicationXCom()).event == "promoted"
 
 
 def test_a_request_has_the_question_and_the_comparison():
-    message = of_request(RUN, "Which one?", "| checkpoint |", model=MODEL, proposed="2")
+    message = message_of_request(RUN, "Which one?", "| checkpoint |", model=MODEL, proposed="2")
     assert (message.event, message.title, message.checkpoint_id) == ("waiting_for_approval", "Which one? (dag)", "2")
     assert "| checkpoint |" in message.text
 
@@ -195,27 +222,100 @@ def test_a_request_has_the_question_and_the_comparison():
 # ------------------------------------------------------------------------------------------------ sending
 
 
-MESSAGE = of_report(RUN, REPORT, "{{ conn.google_cloud_default }} {{ 7 * 7 }}")
+RUN_STATES = {"report": "success"}
 
 
-def test_arguments_are_templates_and_what_a_message_says_is_none(file, told):
+def run_context(states=RUN_STATES, reason="success", pushed=None):
+    """Return the context that Airflow gives the callback of a DAG."""
+    values = {
+        ("report", "return_value"): PUSHED,
+        ("report", "summary"): "| checkpoint |",
+        ("create", "return_value"): JOB,
+    }
+    values.update(pushed or {})
+
+    def xcom_pull(*, task_ids, key="return_value", map_indexes=None):
+        name = task_ids if map_indexes is None else f"{task_ids}_{map_indexes}"
+        return values.get((name, key))
+
+    ti = SimpleNamespace(dag_id="dag", run_id="run", xcom_pull=xcom_pull, get_task_states=lambda **_: {"run": states})
+    dag = SimpleNamespace(dag_id="dag", task_dict=dict.fromkeys(("report", "publish", "smoke_test")))
+    return {"ti": ti, "dag": dag, "run_id": "run", "reason": reason}
+
+
+def notify(file, **change):
+    GeminiRunNotifier(str(file), report="report", publish="publish", tuning_job="create").notify(run_context(**change))
+
+
+def test_arguments_are_templates_and_the_message_is_not_rendered(file, told):
     file.write_text(
         entry(told, text="'{{ gemini.text }}'", fields="['{{ gemini.event }}', {a: '{{ gemini.run_id }}'}]")
+        + entry(told, on="[failed]")
     )
-    (notification,) = wanted(file, "promoted")
-    assert wanted(file, "failed") == []
-    assert attempt(notification, MESSAGE, context()) is None
+    notify(file, pushed={("report", "summary"): "{{ conn.google_cloud_default }} {{ 7 * 7 }}"})
     (found,) = kept(told)
     assert found["text"].startswith("{{ conn.google_cloud_default }} {{ 7 * 7 }}")
     assert found["fields"] == ["promoted", {"a": "run"}]
+    assert found["gemini"]["tuning_job"] == JOB
 
 
-def test_what_a_notifier_raises_is_said_without_secrets(file):
-    file.write_text(f"- {{on: [promoted], notifier: {FAILING}}}")
-    (notification,) = wanted(file, "promoted")
-    failure = attempt(notification, MESSAGE, context())
-    assert f"{file}:1: {FAILING} failed: ConnectionError" in failure
-    assert "abc.def" not in failure
+def test_failing_notifier_is_retried_then_logged_without_secrets_and_the_others_are_sent(file, told, tmp_path, capsys):
+    attempts = tmp_path / "attempts"
+    file.write_text(f"- {{on: [promoted], notifier: {FAILING}, arguments: {{attempts: {attempts}}}}}\n" + entry(told))
+    notify(file)
+    assert attempts.read_text().count("\n") == MAX_ATTEMPTS
+    log = capsys.readouterr().out
+    assert f"in {MAX_ATTEMPTS} attempts: ConnectionError" in log
+    assert "abc.def" not in log
+    assert len(kept(told)) == 1
+
+
+def test_notifier_that_recovers_sends_once(file, told, tmp_path):
+    attempts = tmp_path / "attempts"
+    file.write_text(
+        f"- {{on: [promoted], notifier: {FAILING}, arguments: {{attempts: {attempts}, works_at: 2, file: {told}}}}}\n"
+    )
+    notify(file)
+    assert attempts.read_text().count("\n") == 2
+    assert len(kept(told)) == 1
+
+
+def test_file_broken_during_the_run_is_logged(file, capsys):
+    file.write_text("- [")
+    notify(file)
+    assert "No notification was sent" in capsys.readouterr().out
+
+
+def test_without_entries_nothing_is_read(tmp_path):
+    GeminiRunNotifier(str(tmp_path / "none.yaml")).notify({"reason": "success"})
+
+
+def test_without_a_report_the_publication_is_the_message_and_otherwise_there_is_none(file, told):
+    file.write_text(entry(told, on=f"[{', '.join(EVENTS)}]"))
+    published = {("publish", "return_value"): {"model": "m", "version": "1", "checkpoint_id": "2"}}
+    notify(file, states={"publish": "success"}, pushed=published)
+    assert [m["gemini"]["event"] for m in kept(told)] == ["promoted"]
+    notify(file, states={"publish": "skipped", "report": "failed"}, pushed=published)
+    assert len(kept(told)) == 1
+
+
+def test_failed_run_lists_the_failed_tasks_and_what_the_run_achieved(file, told):
+    file.write_text(entry(told, on="[failed]"))
+    states = {"report": "success", "publish": "failed", "smoke_test_2": "failed", "x": "upstream_failed"}
+    errors = {("publish", "error"): "No aliases for you.", ("smoke_test_2", "error"): "no response"}
+    notify(file, states=states, reason="task_failure", pushed=errors)
+    (found,) = kept(told)
+    assert found["gemini"]["event"] == "failed"
+    assert found["gemini"]["reason"] == "publish: No aliases for you.; smoke_test_2: no response"
+    assert "| checkpoint |" in found["text"]
+
+
+def test_failed_run_without_a_task_instance_in_the_context(file, told):
+    """Airflow gives a minimal context when no task instance has failed."""
+    file.write_text(entry(told, on="[failed]"))
+    found = {key: value for key, value in run_context(reason="timed_out").items() if key != "ti"}
+    GeminiRunNotifier(str(file), report="report", tuning_job="create").notify(found)
+    assert [m["gemini"]["run_id"] for m in kept(told)] == ["run"]
 
 
 class Mail(socketserver.StreamRequestHandler):
@@ -264,8 +364,7 @@ def test_a_mail_through_airflows_own_notifier(file, mails):
 """)
     check_notifications(file)
     assert mails == []
-    (notification,) = wanted(file, "promoted")
-    assert attempt(notification, of_report(RUN, REPORT, "a < b"), context()) is None
+    notify(file, pushed={("report", "summary"): "a < b"})
     (mail,) = mails
     mail = message_from_bytes(mail)
     assert mail["Subject"] == "Checkpoint 2 was promoted (dag)"
@@ -283,7 +382,7 @@ def approve(file, monkeypatch):
         results=[summary("1", 10), summary("2", 22), summary("3", 21)],
         model=MODEL,
         tuning_job=JOB,
-        notifiers=ApprovalNotifier(str(file)),
+        notifiers=GeminiRunNotifier(str(file)),
     )
     ctx = context()
     ctx["ti"].id, ctx["task_instance"], ctx["task"], ctx["dag"] = "7", ctx["ti"], operator, DAG("dag", schedule=None)
@@ -305,61 +404,3 @@ def test_a_run_that_waits_for_a_person_says_so_with_the_comparison(file, told, m
 def test_the_question_is_asked_though_nobody_could_be_told(file, text, monkeypatch):
     file.write_text(text)
     approve(file, monkeypatch)
-
-
-# ------------------------------------------------------------------------------------------------ the task
-
-
-@pytest.fixture
-def notify(file, monkeypatch):
-    """Run the task after a promotion; its retries are what the context says."""
-
-    def run(store, states=None, **tries):
-        ctx = context(store=store, **tries)
-        found = {"report": "success"} if states is None else states
-        monkeypatch.setattr(notify_module, "get_task_states", lambda *_: {"run": found})
-        pushed = {("report", "return_value"): REPORT, ("report", "summary"): "| checkpoint |"}
-        object.__setattr__(ctx["ti"], "xcom_pull", lambda *, task_ids, key="return_value": pushed.get((task_ids, key)))
-        ctx["dag"].task_dict = {"report": None}
-        return GeminiNotifyOperator(task_id="notify", notifications=str(file)).execute(ctx)
-
-    return run
-
-
-def test_a_retry_tells_only_those_who_were_not_told(file, told, tmp_path, notify):
-    works = tmp_path / "works"
-    file.write_text(f"- {{on: [promoted], notifier: {FAILING}, arguments: {{until: {works}}}}}\n" + entry(told))
-    store = TaskStateStore()
-    with pytest.raises(AirflowException, match="1 of 2 did not get through"):
-        notify(store, try_number=1, max_tries=2)
-    works.touch()
-    done = {"event": "promoted", "outcome": "promoted", "sent": 2, "failed": []}
-    assert notify(store, try_number=2, max_tries=2) == done
-    assert len(kept(told)) == 1
-    notify(store, try_number=3, max_tries=4)  # somebody has cleared it
-    assert len(kept(told)) == 2
-
-
-def test_the_last_try_gives_up_and_leaves_the_run_as_it_is(file, notify):
-    file.write_text(f"- {{on: [promoted], notifier: {FAILING}}}")
-    done = notify(TaskStateStore(), try_number=3, max_tries=2)
-    assert (done["sent"], len(done["failed"])) == (0, 1)
-
-
-def test_a_file_that_somebody_has_broken_meanwhile_fails_nothing(file, notify):
-    file.write_text("- [")
-    assert "cannot be read" in notify(TaskStateStore(), max_tries=2)["failed"][0]
-
-
-def test_without_a_report_a_published_model_is_told_and_else_nothing(file, told, notify):
-    file.write_text(entry(told))
-    notify(TaskStateStore(), {"publish": "success"})
-    assert [m["gemini"]["event"] for m in kept(told)] == ["promoted"]
-    with pytest.raises(AirflowSkipException, match="nothing to tell"):
-        notify(TaskStateStore(), {"publish": "skipped"})
-
-
-def test_nobody_to_be_told(file, told, notify):
-    file.write_text(entry(told, on="[failed]"))
-    with pytest.raises(AirflowSkipException, match="Nobody is to be told of promoted"):
-        notify(TaskStateStore())

@@ -4,7 +4,7 @@ First a plan, which says for each endpoint and copy whether it would go, and why
 dry run a person is shown the plan, and what was approved is deleted, each thing judged anew right before. Never
 deleted are the default checkpoint's endpoint, the champion, and what anybody has asked of late.
 
-docs/clean_up.md has the rules.
+docs/cleanup.md has the rules.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ CLOUD = {
 }
 
 with DAG(
-    dag_id="gemini_model_clean_up",
+    dag_id="gemini_model_cleanup",
     description="Delete idle endpoints of losing checkpoints, and old copies, of a tuned model",
     doc_md=__doc__,
     schedule=None,
@@ -130,8 +130,8 @@ with DAG(
         required=dag.param("require_approval"),
         timeout=dag.param("approval_timeout_seconds"),
     )
-    clean_up = GeminiCleanupOperator(
-        task_id="clean_up",
+    cleanup = GeminiCleanupOperator(
+        task_id="cleanup",
         plan=plan.output,
         is_dry_run=dag.param("dry_run"),
         require_approval=dag.param("require_approval"),
