@@ -236,7 +236,7 @@ def error_message(details: ErrorDetails) -> str:
     if not _SUBJECT.match(message):
         return message
     subject = "the key must " if details["loc"][-1:] == ("[key]",) else "must "
-    message = _SUBJECT.sub(subject, message).replace(" after validation", "")
+    message = _SUBJECT.sub(subject, message).replace(" after validation", "").replace("dictionary", "mapping")
     message = message if ", not " in message else f"{message}, not {short_repr(details['input'])}"
     return f"{message}." if _hint(details) else message
 

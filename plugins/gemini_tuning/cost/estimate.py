@@ -1,43 +1,41 @@
-"""What a run will cost, before it is paid: tokens times prices, and what of it nobody knows. Pure.
+"""The cost of a run, estimated before the tuning job is created: tokens times prices.
 
-Google bills a training file once for each epoch, and prompts of a tuned model like those of its base model
-(https://cloud.google.com/vertex-ai/generative-ai/pricing). That a validation file is billed too is stated nowhere, so
-it counts nothing here. What is not known is named and never taken for nothing.
+Google bills the training file once for each epoch, and prompts of a tuned model like those of its base model
+(https://cloud.google.com/vertex-ai/generative-ai/pricing). No page mentions a charge for the validation file, so it is
+not included. What is unknown is listed and never counted as 0.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from math import ceil
 from typing import Any
 
+from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.core.resources import ModelResponse
 from gemini_tuning.core.text import MAX_SHOWN, money, shorten
-from gemini_tuning.cost.prices import ModelPrice, PriceTable
+from gemini_tuning.cost.prices import PriceTable
 from gemini_tuning.datasets.dataset_check import MAX_EXAMPLE_TOKENS, DatasetReport
 from gemini_tuning.datasets.examples import BYTES_PER_TOKEN
 from gemini_tuning.datasets.token_sample import TokenCount
+from gemini_tuning.smoke.assertions import Assertion
 from gemini_tuning.smoke.cases import Case
 from gemini_tuning.smoke.judge import MAX_JUDGED, judge_prompt
 from gemini_tuning.smoke.suite import Suite
 
-Json = dict[str, Any]
-
 MILLION = 1_000_000
-ASSUMED_OUTPUT_TOKENS = 1_024  # of an answer that has no max_output_tokens, and of a judge's; with its thoughts
-MANY_EPOCHS, CHECKPOINTS_OF_MANY = 10, 10
-DIGITS = 6  # after the point of an amount
-TUNING, SMOKE_TEST, CHAMPION, JUDGE, EVALUATION = "tuning", "smoke_test", "champion", "judge", "evaluation"
+ASSUMED_OUTPUT_TOKENS = 1_024  # of a response without max_output_tokens and of a judge's, including thoughts
+CHECKPOINTS_OF_MANY_EPOCHS = 10  # of a job with ten epochs or more
+DIGITS = 6  # after the decimal point of an amount
 
 
 @dataclass(frozen=True)
-class Billed:
-    """A model that is paid for.
+class BilledModel:
+    """A model that is billed.
 
-    :param name: what it is called in the run: a base model, or the full name of a tuned one or of an endpoint.
-    :param base_model: whose prices count; ``None`` where the service does not tell.
+    :param name: a base model, or the full name of a tuned model or an endpoint.
+    :param base_model: whose prices apply; ``None`` when the service does not report it.
     """
 
     name: str
@@ -45,208 +43,246 @@ class Billed:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What a run is to do, as far as it costs something.
+class CostInputs:
+    """Everything in a run that costs something.
 
-    :param model: that is tuned.
-    :param training: what is in the training file.
-    :param epochs: ``None``: Google decides.
-    :param last_checkpoint_only: only the final checkpoint is saved, and so tested.
-    :param suite: that each checkpoint is asked.
-    :param champion: the model in production, when it is asked too.
-    :param judge: who judges the answers.
+    :param model: the model that is tuned.
+    :param training: the training file.
+    :param epochs: ``None``: Google chooses the number.
+    :param last_checkpoint_only: whether only the last checkpoint is exported, and so tested.
+    :param suite: smoke suite for each checkpoint.
+    :param champion: model in production, when it is tested too.
+    :param judge: model that judges responses.
     :param is_evaluated: whether Google evaluates the checkpoints.
-    :param counted: what the service counted in a sample of the training file.
-    :param counted_cases: tokens of prompts, by the id of the case, that the service has counted.
+    :param counted: tokens of a sample of the training file, counted by the service.
+    :param counted_cases: tokens of prompts by case id, counted by the service.
     """
 
-    model: Billed
+    model: BilledModel
     training: DatasetReport
     epochs: int | None = None
     last_checkpoint_only: bool = False
     suite: Suite | None = None
-    champion: Billed | None = None
-    judge: Billed | None = None
+    champion: BilledModel | None = None
+    judge: BilledModel | None = None
     is_evaluated: bool = False
     counted: TokenCount | None = None
     counted_cases: Mapping[str, int] = field(default_factory=dict)
 
     @property
-    def ratio(self) -> float | None:
-        """What the estimated tokens of the training file are multiplied with."""
-        return self.counted.ratio if self.counted else None
-
-    @property
     def checkpoints(self) -> int | None:
-        """How many the job will save: below ten epochs one each, from ten on about ten; ``None``: not known."""
+        """Number of checkpoints: one for each epoch, at most about ten; ``None`` when unknown."""
         if self.last_checkpoint_only:
             return 1
-        if self.epochs is None:
-            return None
-        return self.epochs if self.epochs < MANY_EPOCHS else CHECKPOINTS_OF_MANY
+        return self.epochs and min(self.epochs, CHECKPOINTS_OF_MANY_EPOCHS)
 
 
-def estimate(plan: Plan, prices: PriceTable, budget: float | None = None) -> Json:
-    """Return what the run will cost, as it goes to XCom.
+@dataclass(frozen=True)
+class CostItem:
+    """A part of the cost.
 
-    ``{"currency", "price_date", "total", "at_least", "unknown": ["tuning: …"], "budget", "epochs", "counted": {"model",
-    "examples", "counted", "estimated", "ratio"} or None, "items": [{"what", "model", "prompts", "tokens", "prices",
-    "amount", "at_least", "unknown": […]}]}``. ``what`` is ``tuning``, ``smoke_test``, ``champion``, ``judge`` or
-    ``evaluation``; ``tokens`` and ``prices``, of a million, have ``training``, or ``input`` and ``output``. ``amount``
-    and ``total`` are ``None`` where something is not known; ``at_least`` is the sum of what is known, with one epoch
-    and one checkpoint where Google decides how many there are.
+    :param what: ``tuning``, ``smoke_test``, ``champion``, ``judge`` or ``evaluation``.
+    :param model: base model whose prices apply.
+    :param tokens: ``training``, or ``input`` and ``output``.
+    :param prices: of a million of these tokens; ``None`` where unknown.
+    :param unknown: what is missing, and how to provide it.
+    """
+
+    what: str
+    model: str
+    tokens: Mapping[str, int]
+    prices: Mapping[str, float | None]
+    unknown: Sequence[str]
+    prompts: int | None = None
+
+    @property
+    def at_least(self) -> float:
+        """The amount without what is unknown."""
+        return round(sum(count * (self.prices[kind] or 0.0) for kind, count in self.tokens.items()) / MILLION, DIGITS)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the form for XCom."""
+        return {**asdict(self), "amount": None if self.unknown else self.at_least, "at_least": self.at_least}
+
+
+@dataclass(frozen=True)
+class CostEstimate:
+    """The estimated cost of a run.
+
+    :param price_date: date of the price table.
+    :param budget: in the currency of the table; ``None``: unlimited.
+    """
+
+    currency: str
+    price_date: str
+    items: Sequence[CostItem]
+    budget: float | None = None
+    epochs: int | None = None
+    counted: TokenCount | None = None
+
+    @property
+    def unknown(self) -> list[str]:
+        """What is missing, by item."""
+        found = (f"{item.what.replace('_', ' ')}: {what}" for item in self.items for what in item.unknown)
+        return list(dict.fromkeys(found))
+
+    @property
+    def at_least(self) -> float:
+        """The sum of what is known, with one epoch and one checkpoint where Google chooses their number."""
+        return round(sum(item.at_least for item in self.items), DIGITS)
+
+    def check_budget(self) -> None:
+        """Compare the estimate with the budget.
+
+        :raises InvalidInputError: when the cost is above the budget, or unknown although there is a budget.
+        """
+        if self.budget is None:
+            return
+        budget, least = (f"{money(amount)} {self.currency}" for amount in (self.budget, self.at_least))
+        if self.at_least > self.budget:
+            more = "at least " if self.unknown else ""
+            raise InvalidInputError(
+                f"budget: the estimate of {more}{least} is above the budget of {budget}. No tuning job was created.",
+                field="budget",
+                code="over_budget",
+                hint="Use fewer epochs, a smaller dataset or suite, or a cheaper model; or raise the budget.",
+            )
+        if self.unknown:
+            raise InvalidInputError(
+                f"budget: the cost is at least {least} but otherwise unknown, so it cannot be compared with the budget "
+                f"of {budget}. Unknown: {'; '.join(self.unknown)}. No tuning job was created.",
+                field="budget",
+                code="unknown_cost",
+                hint="Provide what is unknown, or run without a budget.",
+            )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the form for XCom.
+
+        ``{"currency", "price_date", "total", "at_least", "unknown": ["tuning: …"], "budget", "epochs", "counted":
+        {"model", "examples", "counted", "estimated", "ratio"} or None, "items": [{"what", "model", "prompts", "tokens",
+        "prices", "amount", "at_least", "unknown": […]}]}``; ``total`` and ``amount`` are ``None`` where something is
+        unknown.
+        """
+        return {
+            "currency": self.currency,
+            "price_date": self.price_date,
+            "total": None if self.unknown else self.at_least,
+            "at_least": self.at_least,
+            "unknown": self.unknown,
+            "budget": self.budget,
+            "epochs": self.epochs,
+            "counted": self.counted.as_dict() if self.counted else None,
+            "items": [item.as_dict() for item in self.items],
+        }
+
+
+def estimate_cost(inputs: CostInputs, prices: PriceTable, budget: float | None = None) -> CostEstimate:
+    """Estimate the cost of a run.
 
     :param budget: in the currency of the table.
     """
-    items = list(_items(plan, prices))
-    unknown = [f"{item['what'].replace('_', ' ')}: {why}" for item in items for why in item["unknown"]]
-    at_least = round(sum(item["at_least"] for item in items), DIGITS)
-    return {
-        "currency": prices.currency,
-        "price_date": prices.date,
-        "total": None if unknown else at_least,
-        "at_least": at_least,
-        "unknown": list(dict.fromkeys(unknown)),
-        "budget": budget,
-        "epochs": plan.epochs,
-        "counted": plan.counted.as_dict() if plan.counted else None,
-        "items": items,
-    }
-
-
-def objection(cost: Mapping[str, Any]) -> str | None:
-    """Return why a run may not begin with its budget, and what to do about it; ``None``: it may."""
-    if cost["budget"] is None:
-        return None
-    budget, least = (f"{money(cost[key])} {cost['currency']}" for key in ("budget", "at_least"))
-    if cost["at_least"] > cost["budget"]:
-        more = "" if cost["unknown"] == [] else "at least "
-        return (
-            f"By estimate the run costs {more}{least}, above its budget of {budget}. Take fewer epochs, a smaller file "
-            "or suite, a cheaper model, or raise the budget."
-        )
-    if cost["unknown"]:
-        return (
-            f"The run has a budget of {budget}, and what it costs is not known, but at least {least}. Not known: "
-            f"{'; '.join(cost['unknown'])}; or run it without a budget."
-        )
-    return None
-
-
-def _items(plan: Plan, prices: PriceTable) -> Iterable[Json]:
-    yield _tuning(plan, prices)
-    if plan.suite:
-        checkpoints, unknown = plan.checkpoints or 1, list[str]()
-        if plan.checkpoints is None:
-            unknown = ["Google decides on the epochs, and so on the number of checkpoints: give epoch_count"]
-        yield _prompts(SMOKE_TEST, plan, plan.model, prices, unknown, times=checkpoints)
-        if plan.champion:
-            yield _prompts(CHAMPION, plan, plan.champion, prices, [], times=1)
-        if plan.judge and any(_judged(case) for case in plan.suite.cases):
-            yield _judging(plan, plan.judge, prices, unknown, times=checkpoints + bool(plan.champion))
-    if plan.is_evaluated:
-        yield _item(EVALUATION, plan.model, None, {}, ["what Google's evaluation costs: leave out evaluation_metrics"])
+    items = tuple(_items(inputs, prices))
+    return CostEstimate(prices.currency, prices.date.isoformat(), items, budget, inputs.epochs, inputs.counted)
 
 
 def training_tokens(lengths: Mapping[int, int], ratio: float = 1.0) -> int:
-    """Return the tokens of one epoch; of an example that is too long, those that are not cut off.
+    """Return the tokens of one epoch; longer examples are truncated.
 
-    :param lengths: how many examples have so many tokens.
+    :param lengths: number of examples by tokens.
+    :param ratio: correction of the lengths.
     """
     return sum(min(ceil(length * ratio), MAX_EXAMPLE_TOKENS) * count for length, count in lengths.items())
 
 
-def _tuning(plan: Plan, prices: PriceTable) -> Json:
+def has_files(case: Case) -> bool:
+    """Whether a prompt contains files."""
+    return any(part.file_uri for turn in case.contents for part in turn.parts)
+
+
+def _items(inputs: CostInputs, prices: PriceTable) -> Iterator[CostItem]:
+    yield _tuning(inputs, prices)
+    if suite := inputs.suite:
+        unknown = []
+        if inputs.checkpoints is None:
+            unknown.append("Google chooses the number of epochs, and so of checkpoints: set epoch_count")
+        checkpoints = inputs.checkpoints or 1
+        yield _prompts("smoke_test", inputs, inputs.model, prices, unknown, times=checkpoints)
+        if inputs.champion:
+            yield _prompts("champion", inputs, inputs.champion, prices, [], times=1)
+        if inputs.judge and any(_judged(case) for case in suite.cases):
+            yield _judge(suite, inputs.judge, prices, unknown, times=checkpoints + bool(inputs.champion))
+    if inputs.is_evaluated:
+        unknown = ["the price of Google's evaluation: omit evaluation_metrics"]
+        yield CostItem("evaluation", _shown(inputs.model), {}, {}, unknown)
+
+
+def _tuning(inputs: CostInputs, prices: PriceTable) -> CostItem:
     unknown = []
-    if plan.epochs is None:
-        unknown.append("Google decides on the epochs: give epoch_count")
-    if plan.training.files and plan.ratio is None:
-        unknown.append("how many tokens the files have that examples name: set count_tokens")
-    tokens = training_tokens(plan.training.lengths, plan.ratio or 1.0) * (plan.epochs or 1)
-    return _item(TUNING, plan.model, prices, {"training": tokens}, unknown)
+    if inputs.epochs is None:
+        unknown.append("Google chooses the number of epochs: set epoch_count")
+    ratio = inputs.counted.ratio if inputs.counted else None
+    if inputs.training.files and ratio is None:
+        unknown.append("tokens of the files in the examples: set count_tokens")
+    tokens = training_tokens(inputs.training.lengths, ratio or 1.0) * (inputs.epochs or 1)
+    return _item("tuning", inputs.model, prices, {"training": tokens}, unknown)
 
 
-def _prompts(what: str, plan: Plan, model: Billed, prices: PriceTable, unknown: Sequence[str], *, times: int) -> Json:
-    cases = plan.suite.cases if plan.suite else ()
-    sums = Counter[str]()
-    for case in cases:
-        asked = plan.counted_cases.get(case.id) or _tokens(_text(case))
-        sums.update(input=asked * case.repeat, output=_answer_tokens(case) * case.repeat, prompts=case.repeat)
-    unknown = list(unknown)
-    if uncounted := sum(names_files(case) and case.id not in plan.counted_cases for case in cases):
-        unknown.append(f"how many tokens the files of {uncounted} cases have: set count_tokens")
-    return _asked(what, model, prices, sums, unknown=unknown, times=times)
+def _prompts(
+    what: str, inputs: CostInputs, model: BilledModel, prices: PriceTable, unknown: Sequence[str], *, times: int
+) -> CostItem:
+    cases = inputs.suite.cases if inputs.suite else ()
+    input_tokens = sum((inputs.counted_cases.get(case.id) or _tokens(_text(case))) * case.repeat for case in cases)
+    output_tokens = sum(_output_tokens(case) * case.repeat for case in cases)
+    tokens = {"input": input_tokens * times, "output": output_tokens * times}
+    if uncounted := sum(has_files(case) and case.id not in inputs.counted_cases for case in cases):
+        unknown = [*unknown, f"tokens of the files in {uncounted} cases: set count_tokens"]
+    return _item(what, model, prices, tokens, unknown, prompts=sum(case.repeat for case in cases) * times)
 
 
-def _judging(plan: Plan, judge: Billed, prices: PriceTable, unknown: Sequence[str], *, times: int) -> Json:
-    """All votes that there may be; often the first two decide."""
-    suite, sums = plan.suite, Counter[str]()
-    for case in suite.cases if suite else ():
+def _judge(suite: Suite, judge: BilledModel, prices: PriceTable, unknown: Sequence[str], *, times: int) -> CostItem:
+    """Assume all samples, although the first two votes often decide."""
+    samples = suite.judge.samples if suite.judge else 1
+    tokens, prompts = {"input": 0, "output": 0}, 0
+    for case in suite.cases:
         for assertion in _judged(case):
-            votes = case.repeat * (suite.judge.samples if suite and suite.judge else 1)
-            answer = min(_answer_tokens(case), MAX_JUDGED // BYTES_PER_TOKEN)
-            asked = _tokens(judge_prompt(str(assertion.value), case, ModelResponse("", 0.0))) + answer
-            sums.update(input=asked * votes, output=ASSUMED_OUTPUT_TOKENS * votes, prompts=votes)
-    return _asked(JUDGE, judge, prices, sums, unknown=unknown, times=times)
-
-
-def _asked(
-    what: str, model: Billed, prices: PriceTable, sums: Mapping[str, int], *, unknown: Sequence[str], times: int
-) -> Json:
-    tokens = {kind: sums[kind] * times for kind in ("input", "output")}
-    return _item(what, model, prices, tokens, unknown, prompts=sums["prompts"] * times)
+            votes = case.repeat * samples * times
+            response = min(_output_tokens(case), MAX_JUDGED // BYTES_PER_TOKEN)
+            prompt = _tokens(judge_prompt(str(assertion.value), case, ModelResponse("", 0.0)))
+            tokens["input"] += (prompt + response) * votes
+            tokens["output"] += ASSUMED_OUTPUT_TOKENS * votes
+            prompts += votes
+    return _item("judge", judge, prices, tokens, unknown, prompts=prompts)
 
 
 def _item(
     what: str,
-    model: Billed,
-    prices: PriceTable | None,
+    model: BilledModel,
+    table: PriceTable,
     tokens: Mapping[str, int],
     unknown: Sequence[str],
     *,
     prompts: int | None = None,
-) -> Json:
-    """Multiply; a price that is not known leaves its part out."""
-    unknown, named = list(unknown), shorten(model.base_model or model.name, MAX_SHOWN)
-    known = prices.of(model.base_model) if prices and model.base_model else None
-    each = {kind: _price(kind, known) for kind in tokens}
-    if model.base_model is None and tokens:
-        unknown.append(f"which base model {named} comes from, the service does not tell")
-    elif prices:
-        unknown += [
-            f"no {kind} price of {named}: put it into {prices.path}"
-            for kind, price in (("tuning" if kind == "training" else kind, price) for kind, price in each.items())
-            if price is None
-        ]
-    least = round(sum(count * (each[kind] or 0.0) for kind, count in tokens.items()) / MILLION, DIGITS)
-    return {
-        "what": what,
-        "model": named,
-        "prompts": prompts,
-        "tokens": dict(tokens),
-        "prices": each,
-        "amount": None if unknown else least,
-        "at_least": least,
-        "unknown": unknown,
-    }
+) -> CostItem:
+    known = table.prices_of(model.base_model)
+    prices = {kind: {"training": known.tuning, "input": known.input, "output": known.output}[kind] for kind in tokens}
+    if model.base_model is None:
+        unknown = [*unknown, f"the service does not report the base model of {_shown(model)}"]
+    else:
+        missing = [kind.replace("training", "tuning") for kind, price in prices.items() if price is None]
+        unknown = [*unknown, *(f"no {kind} price for {_shown(model)}: add it to {table.path}" for kind in missing)]
+    return CostItem(what, _shown(model), tokens, prices, unknown, prompts)
 
 
-def _price(kind: str, known: ModelPrice | None) -> float | None:
-    if known is None:
-        return None
-    return {"training": known.tuning, "input": known.input, "output": known.output}[kind]
+def _shown(model: BilledModel) -> str:
+    return shorten(model.base_model or model.name, MAX_SHOWN)
 
 
-def names_files(case: Case) -> bool:
-    """Whether a prompt has more in it than its text."""
-    return any(part.file_uri for turn in case.contents for part in turn.parts)
-
-
-def _judged(case: Case) -> list[Any]:
+def _judged(case: Case) -> list[Assertion]:
     return [assertion for assertion in case.assertions if assertion.needs_judge]
 
 
-def _answer_tokens(case: Case) -> int:
+def _output_tokens(case: Case) -> int:
     return case.max_output_tokens or ASSUMED_OUTPUT_TOKENS
 
 

@@ -37,7 +37,7 @@ class CostReport(CostXCom):
     billed: Billing | None = Field(default=None, description="null where the service does not report billable tokens")
 
 
-def read_cost(cost: object, billed: object = None) -> CostReport | None:
+def read_estimate(cost: object, billed: object = None) -> CostReport | None:
     """Return the estimate, and what was billed; ``None`` without an estimate.
 
     :param cost: the ``cost`` in the XCom of ``validate``.
@@ -50,12 +50,12 @@ def read_cost(cost: object, billed: object = None) -> CostReport | None:
     return estimate.model_copy(update={"billed": _billing(estimate, tokens) if tokens else None})
 
 
-def in_brief(cost: CostReport | None) -> str | None:
+def estimate_total(cost: CostXCom | None) -> str | None:
     """Return the total; ``None`` without an estimate."""
     return f"{_amount(cost.total, cost.at_least)} {cost.currency or ''}".strip() if cost else None
 
 
-def in_words(cost: CostReport | None) -> str:
+def estimate_line(cost: CostXCom | None) -> str:
     """Return the estimate in one line of plain text."""
     if not cost:
         return "not estimated"
@@ -71,12 +71,12 @@ def in_words(cost: CostReport | None) -> str:
     return f"{total} {cost.currency or ''}: {'; '.join(filter(None, parts))}"
 
 
-def lines(cost: CostReport | None) -> list[str]:
+def estimate_markdown(cost: CostReport | None) -> list[str]:
     """Return the estimate as lines of Markdown; none without an estimate."""
-    return list(_lines(cost)) if cost else []
+    return list(_markdown(cost)) if cost else []
 
 
-def _lines(cost: CostReport) -> Iterator[str]:
+def _markdown(cost: CostReport) -> Iterator[str]:
     currency = or_dash(cost.currency)
     rows = [("for", "model", "prompts", "tokens", currency)]
     for item in cost.items:

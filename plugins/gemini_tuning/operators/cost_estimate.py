@@ -10,8 +10,8 @@ from typing import Any
 from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.core.text import short_repr
 from gemini_tuning.core.tuning_request import TuningRequest
-from gemini_tuning.cost.estimate import Billed, Plan, estimate, names_files, objection
-from gemini_tuning.cost.estimate_text import in_words, read_cost
+from gemini_tuning.cost.estimate import BilledModel, CostInputs, estimate_cost, has_files
+from gemini_tuning.cost.estimate_text import estimate_line, read_estimate
 from gemini_tuning.cost.prices import PriceTable, load_prices
 from gemini_tuning.datasets.dataset_check import DatasetReport
 from gemini_tuning.datasets.examples import read_example
@@ -31,7 +31,7 @@ NOTHING_CREATED = "No tuning job was created."
 
 
 @dataclass(frozen=True)
-class CostInputs:
+class CostParameters:
     """The inputs of an estimate that are known before the dataset is read.
 
     :param budget: in the currency of the prices; ``None``: unlimited.
@@ -40,7 +40,7 @@ class CostInputs:
 
     prices: PriceTable
     request: TuningRequest
-    model: Billed
+    model: BilledModel
     budget: float | None
     sample: TokenSample | None
 
@@ -69,11 +69,11 @@ class CostEstimateMixin(GeminiBaseOperator):
         self.budget = budget
         self.count_tokens = count_tokens
 
-    def cost_inputs(self, request: TuningRequest) -> CostInputs | None:
+    def cost_parameters(self, request: TuningRequest) -> CostParameters | None:
         """Read the parameters and the price table, before anything takes time; ``None`` without a table.
 
         :raises InvalidInputError: with the parameter as its field.
-        :raises PricesError: when the table is not acceptable.
+        :raises YamlError: when the table is not acceptable.
         :raises PermanentServiceError: when the pre-tuned model does not exist.
         """
         budget = optional_float(self.budget, "budget")
@@ -93,7 +93,7 @@ class CostEstimateMixin(GeminiBaseOperator):
                     hint="Set prices to the path of the table.",
                 )
             return None
-        return CostInputs(
+        return CostParameters(
             prices=load_prices(path),
             request=request,
             model=self._billed(request.pre_tuned_model or request.base_model or ""),
@@ -102,47 +102,47 @@ class CostEstimateMixin(GeminiBaseOperator):
         )
 
     def estimate_cost(
-        self, inputs: CostInputs | None, training: DatasetReport, suite: Suite | None, champion: str | None
+        self, parameters: CostParameters | None, training: DatasetReport, suite: Suite | None, champion: str | None
     ) -> dict[str, Any] | None:
         """Return the estimate; ``None`` without prices.
 
         :param champion: full name.
         :raises InvalidInputError: when the cost is above the budget, or unknown although there is a budget.
         """
-        if inputs is None:
+        if parameters is None:
             return None
-        counted, counted_cases = self._count(inputs, suite)
-        plan = Plan(
-            model=inputs.model,
+        counted, counted_cases = self._count(parameters, suite)
+        cost_inputs = CostInputs(
+            model=parameters.model,
             training=training,
-            epochs=inputs.request.epoch_count,
-            last_checkpoint_only=inputs.request.export_last_checkpoint_only,
+            epochs=parameters.request.epoch_count,
+            last_checkpoint_only=parameters.request.export_last_checkpoint_only,
             suite=suite,
             champion=self._billed(champion) if suite and champion else None,
             judge=self._billed(suite.judge.model) if suite and suite.judge else None,
-            is_evaluated=bool(inputs.request.evaluation_metrics),
+            is_evaluated=bool(parameters.request.evaluation_metrics),
             counted=counted,
             counted_cases=counted_cases,
         )
-        found = estimate(plan, inputs.prices, inputs.budget)
-        self.log.info("Estimated cost: %s", in_words(read_cost(found)))
-        if problem := objection(found):
-            raise InvalidInputError(f"{problem} {NOTHING_CREATED}", field="budget", code="over_budget")
-        return found
+        estimate = estimate_cost(cost_inputs, parameters.prices, parameters.budget)
+        cost = estimate.as_dict()
+        self.log.info("Estimated cost: %s", estimate_line(read_estimate(cost)))
+        estimate.check_budget()
+        return cost
 
-    def _billed(self, name: str) -> Billed:
+    def _billed(self, name: str) -> BilledModel:
         """Return a model with the base model whose prices apply to it."""
-        return Billed(name, self.hook.get_base_model(name) if "/" in name else name)
+        return BilledModel(name, self.hook.get_base_model(name) if "/" in name else name)
 
-    def _count(self, inputs: CostInputs, suite: Suite | None) -> tuple[TokenCount | None, dict[str, int]]:
+    def _count(self, parameters: CostParameters, suite: Suite | None) -> tuple[TokenCount | None, dict[str, int]]:
         """Have the service count the tokens of the sample, and of the prompts with files."""
-        if inputs.sample is None:
+        if parameters.sample is None:
             return None, {}
-        if (model := _countable(inputs)) is None:
-            self.log.warning("No tokens are counted: the base model of %s is unknown", inputs.model.name)
+        if (model := _countable(parameters)) is None:
+            self.log.warning("No tokens are counted: the base model of %s is unknown", parameters.model.name)
             return None, {}
-        lines = inputs.sample.lines
-        cases = {case.id: case for case in suite.cases if names_files(case)} if suite else {}
+        lines = parameters.sample.lines
+        cases = {case.id: case for case in suite.cases if has_files(case)} if suite else {}
         counted_cases = dict(list(cases.items())[:SAMPLE_SIZE])
         prompts = {f"line {number}": example_prompt(line) for number, line in lines.items()}
         prompts |= {
@@ -182,9 +182,9 @@ class CostEstimateMixin(GeminiBaseOperator):
         return dict(task.result() for task in tasks)
 
 
-def _countable(inputs: CostInputs) -> str | None:
+def _countable(parameters: CostParameters) -> str | None:
     """Return the base model whose tokenizer counts, spelled as the service does; a label spells it otherwise."""
-    if "/" not in inputs.model.name:
-        return inputs.model.name
-    known = inputs.prices.of(inputs.model.base_model) if inputs.model.base_model else None
-    return known.model if known else None
+    if "/" not in parameters.model.name:
+        return parameters.model.name
+    base_model = parameters.model.base_model
+    return parameters.prices.name_of(base_model) if base_model else None

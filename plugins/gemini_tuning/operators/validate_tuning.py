@@ -22,7 +22,7 @@ from gemini_tuning.datasets.dataset_check import (
     check_validation_dataset,
 )
 from gemini_tuning.operators.base import GCP_FIELDS, optional_text, refuse_unknown_params
-from gemini_tuning.operators.cost_estimate import NOTHING_CREATED, CostEstimateMixin, CostInputs
+from gemini_tuning.operators.cost_estimate import NOTHING_CREATED, CostEstimateMixin, CostParameters
 from gemini_tuning.reporting.notifications import check_notifications
 from gemini_tuning.smoke.judge import Judge
 from gemini_tuning.smoke.suite import load_suite
@@ -55,7 +55,7 @@ class GeminiValidateTuningOperator(CostEstimateMixin):
     ``suite_fingerprint`` identifies the suite that was checked, for the smoke tests. ``results_uri`` and ``report_uri``
     are folders of this run. ``tokens`` are estimates: ``input`` and ``output`` in total, ``min``, ``median``, ``p95``
     and ``max`` of an example; ``found`` counts ``repeated``, ``leaked``, ``truncated``, ``few``, ``files_unseen`` and
-    ``byte_order_mark``. ``cost`` is the value of :func:`gemini_tuning.cost.estimate.estimate`.
+    ``byte_order_mark``. ``cost`` is :meth:`gemini_tuning.cost.estimate.CostEstimate.as_dict`.
 
     :param tuning_request: mapping with the fields of :class:`~gemini_tuning.core.tuning_request.TuningRequest`.
         (templated)
@@ -69,7 +69,7 @@ class GeminiValidateTuningOperator(CostEstimateMixin):
     :param champion: full name of the endpoint or model in production. (templated)
     :param notifications: file with the recipients of notifications. (templated)
     :raises InvalidInputError: with the parameter as its field; for a dataset or a suite, with the file and its lines.
-    :raises PricesError: when the price table is not acceptable.
+    :raises YamlError: when the price table is not acceptable.
     :raises PermanentServiceError: when a named resource does not exist, or cannot be read or written.
     """
 
@@ -120,20 +120,20 @@ class GeminiValidateTuningOperator(CostEstimateMixin):
             raise InvalidInputError(f"{'; '.join(problems)}. {NOTHING_CREATED}", field="copy", code="invalid_copy")
         results_uri, report_uri = optional_text(self.results_uri), optional_text(self.report_uri)
         folders = run_folders(request.training_dataset_uri, results_uri, report_uri)
-        cost_inputs = self.cost_inputs(request)
+        cost_parameters = self.cost_parameters(request)
         suite_name = optional_text(self.suite)
         suite = load_suite(suite_name, self.suite_folder, read_lines=self._lines) if suite_name else None
         if suite and suite.judge:
             self._try_judge(suite.judge)
         champion = self._check_champion()
-        training, validation = self._check_datasets(request, cost_inputs)
+        training, validation = self._check_datasets(request, cost_parameters)
         return {
             "tuning_request": request.as_dict(),
             "training": {"uri": request.training_dataset_uri, **training.as_dict()},
             "validation": {"uri": request.validation_dataset_uri, **validation.as_dict()} if validation else None,
             "suite_cases": len(suite.cases) if suite else 0,
             "suite_fingerprint": suite.fingerprint if suite else None,
-            "cost": self.estimate_cost(cost_inputs, training, suite, champion),
+            "cost": self.estimate_cost(cost_parameters, training, suite, champion),
             **self._create_folders(context, folders),
         }
 
@@ -145,9 +145,9 @@ class GeminiValidateTuningOperator(CostEstimateMixin):
         return champion
 
     def _check_datasets(
-        self, request: TuningRequest, cost_inputs: CostInputs | None
+        self, request: TuningRequest, cost_parameters: CostParameters | None
     ) -> tuple[DatasetReport, DatasetReport | None]:
-        uri, sample = request.training_dataset_uri, cost_inputs.sample if cost_inputs else None
+        uri, sample = request.training_dataset_uri, cost_parameters.sample if cost_parameters else None
         training = check_training_dataset(self.hook.read_blocks(uri), sample)
         self._report("training_dataset_uri", uri, training)
         if not (uri := request.validation_dataset_uri or ""):

@@ -13,7 +13,7 @@ from gemini_tuning.core.markdown import or_dash, place, plain
 from gemini_tuning.core.resources import checkpoint_id
 from gemini_tuning.core.text import replace_surrogates, short_repr
 from gemini_tuning.core.xcom import ApproverXCom, MetricsXCom, SmokeTestXCom
-from gemini_tuning.cost.estimate_text import in_words, read_cost
+from gemini_tuning.cost.estimate_text import estimate_line, read_estimate
 from gemini_tuning.reporting.comparison_table import compare, compare_champion, comparison, named, result_links
 from gemini_tuning.reporting.report import read_results, require_decision
 
@@ -119,7 +119,7 @@ def question(
     checkpoints = compare(read_results(results), chosen, measured)
     in_production = compare_champion(SmokeTestXCom.from_input(champion, "champion"), chosen)
     missing = xcom.joined([measured.missing if measured else [], chosen.missing])
-    estimate = read_cost(cost)
+    estimate = read_estimate(cost)
     marks = {"**proposed**": offer.proposed, "default now": xcom.text(default_checkpoint_id)}
     lines = [
         f"**Proposed: checkpoint {plain(offer.proposed)}.** {or_dash(chosen.reason)}",
@@ -130,7 +130,7 @@ def question(
         *(f"- Missing evidence: {plain(gap)}" for gap in missing),
         f"- Tuning job: {place(tuning_job)}",
         f"- Tuned model: {place(model)}",
-        *([f"- Cost, estimated before the job: {plain(in_words(estimate))}"] if estimate else []),
+        *([f"- Cost, estimated before the job: {plain(estimate_line(estimate))}"] if estimate else []),
         f"- Report, at the end of the run: {place(report_uri)}",
         *result_links(named(checkpoints, in_production)),
         "",

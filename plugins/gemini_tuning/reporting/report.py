@@ -28,7 +28,7 @@ from gemini_tuning.core.xcom import (
     Texts,
     ValidationXCom,
 )
-from gemini_tuning.cost.estimate_text import CostReport, read_cost
+from gemini_tuning.cost.estimate_text import CostReport, read_estimate
 from gemini_tuning.reporting.comparison_table import CheckpointReport, compare, compare_champion
 
 SCHEMA_VERSION = 3
@@ -179,7 +179,7 @@ def build(
             **{**run, "parameters": xcom.anything(dict(run.get("parameters") or {}), mask)},
         ),
         datasets=data,
-        cost=read_cost(validated.cost.model_dump() if validated.cost else None, billed),
+        cost=read_estimate(validated.cost.model_dump() if validated.cost else None, billed),
         tuning_job=_resource(tuning_job),
         tuned_model=_resource(model),
         checkpoints=checkpoints,

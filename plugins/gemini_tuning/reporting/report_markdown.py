@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from gemini_tuning.core.formatting import capitalize, percent
 from gemini_tuning.core.markdown import linked, or_dash, place, plain, section, table
 from gemini_tuning.core.xcom import ApprovalXCom, AssessmentXCom, DatasetXCom, SmokeTestXCom
-from gemini_tuning.cost.estimate_text import lines as cost_lines
+from gemini_tuning.cost.estimate_text import estimate_markdown
 from gemini_tuning.reporting.comparison_table import CheckpointReport, Named, comparison, named, result_links
 from gemini_tuning.reporting.report import CopyReport, PromotionReport, Report, RunReport
 
@@ -34,7 +34,7 @@ def render(report: Report) -> str:
             *section("Evidence", _evidence(report)),
             *section("Missing evidence", [f"- {plain(gap)}" for gap in report.missing_evidence]),
             *section("Datasets", _datasets(report)),
-            *section("Cost", cost_lines(report.cost)),
+            *section("Cost", estimate_markdown(report.cost)),
             *section("Run", _run(report.run)),
             *section("Parameters", _parameters(report.run)),
             "",

@@ -22,7 +22,7 @@ from gemini_tuning.core.xcom import (
     ReportXCom,
     SmokeTestXCom,
 )
-from gemini_tuning.cost.estimate_text import in_brief, in_words, read_cost
+from gemini_tuning.cost.estimate_text import estimate_line, estimate_total, read_estimate
 from gemini_tuning.reporting.comparison_table import CheckpointReport, compare, compare_champion
 from gemini_tuning.selection.candidate import Candidate
 from gemini_tuning.selection.overfitting import LossCurves, find_turning_point
@@ -291,9 +291,9 @@ def _champion(run: RunRecord, decision: DecisionXCom) -> CheckpointView | None:
 def _cost(run: RunRecord) -> tuple[str, str] | None:
     checked = run.xcom(queries.VALIDATE)
     cost = checked.get("cost") if isinstance(checked, Mapping) else None
-    estimate = read_cost(cost) if isinstance(cost, Mapping) else None
-    brief = in_brief(estimate)
-    return (brief, in_words(estimate)) if brief else None
+    estimate = read_estimate(cost) if isinstance(cost, Mapping) else None
+    brief = estimate_total(estimate)
+    return (brief, estimate_line(estimate)) if brief else None
 
 
 def _copies(model: str | None, run: RunRecord, verified: Iterable[CopyXCom]) -> list[CopyView]:

@@ -7,7 +7,7 @@ import pytest
 from support import SPEC, context, finished_job
 
 from gemini_tuning.core.files import Files
-from gemini_tuning.cost.estimate_text import in_words, lines, read_cost
+from gemini_tuning.cost.estimate_text import estimate_line, estimate_markdown, read_estimate
 from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
 from gemini_tuning.operators import (
     GeminiListCheckpointsOperator,
@@ -32,7 +32,7 @@ OPEN = {  # Google decides on the epochs
 
 
 def billed(cost=COST, **change):
-    found = read_cost(cost, {**BILLED, **change}).billed
+    found = read_estimate(cost, {**BILLED, **change}).billed
     VALIDATOR.validate(build(**everything(datasets={**DATASETS, "cost": cost}, billed={**BILLED, **change})).as_dict())
     return found and found.model_dump()
 
@@ -80,7 +80,7 @@ def test_without_a_price_the_tokens_are_compared_alone():
 @pytest.mark.parametrize("change", [{"billable_tokens": None}, {"billable_tokens": 0}, {"billable_tokens": "many"}])
 def test_service_without_billable_tokens_is_reported(change, snapshot):
     assert billed(**change) is None
-    assert lines(read_cost(COST, {**BILLED, **change}))[-1] == snapshot
+    assert estimate_markdown(read_estimate(COST, {**BILLED, **change}))[-1] == snapshot
 
 
 def test_a_run_without_an_estimate():
@@ -88,24 +88,24 @@ def test_a_run_without_an_estimate():
     VALIDATOR.validate(found.as_dict())
     assert found.cost is None
     assert "## Cost" not in render(found)
-    assert in_words(None) == "not estimated"
+    assert estimate_line(None) == "not estimated"
 
 
-def test_lines(snapshot):
-    assert "\n".join(lines(read_cost(COST, BILLED))) in render(build(**everything()))
-    assert lines(read_cost(COST, BILLED)) == snapshot
-    assert lines(read_cost(OPEN)) == snapshot
+def test_estimate_markdown(snapshot):
+    assert "\n".join(estimate_markdown(read_estimate(COST, BILLED))) in render(build(**everything()))
+    assert estimate_markdown(read_estimate(COST, BILLED)) == snapshot
+    assert estimate_markdown(read_estimate(OPEN)) == snapshot
 
 
-def test_in_words(snapshot):
-    assert in_words(read_cost(COST)) == snapshot
-    assert in_words(read_cost(OPEN)) == snapshot
+def test_estimate_text(snapshot):
+    assert estimate_line(read_estimate(COST)) == snapshot
+    assert estimate_line(read_estimate(OPEN)) == snapshot
 
 
 def test_a_person_is_shown_the_estimate():
     offer = Offer.of(decision())
     body = question(offer, decision=decision(), results=RESULTS, cost=COST, timeout=60.0)
-    assert f": {in_words(read_cost(COST))}" in body
+    assert f": {estimate_line(read_estimate(COST))}" in body
     assert "Cost" not in question(offer, decision=decision(), results=RESULTS, timeout=60.0)
 
 

@@ -7,7 +7,7 @@ import pytest
 from support import REPOSITORY, SPEC, context, finished_job, request_arguments
 
 from gemini_tuning.core.exceptions import InvalidInputError, PermanentServiceError
-from gemini_tuning.cost.prices import PricesError
+from gemini_tuning.core.yaml_file import YamlError
 from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
 from gemini_tuning.operators import GeminiValidateTuningOperator
 from gemini_tuning.operators import validate_tuning as preflight_module
@@ -69,7 +69,7 @@ def test_an_unknown_price_is_named_and_stops_a_run_with_a_budget_only(vertex):
     cost = preflight(base_model="gemini-9")["cost"]
     assert (cost["total"], cost["at_least"]) == (None, 0)
     error = refused(vertex, base_model="gemini-9", budget=1_000)
-    assert error.field == "budget"
+    assert (error.field, error.code) == ("budget", "unknown_cost")
     assert "gemini-9" in str(error)
     assert PRICES in str(error)
 
@@ -111,9 +111,9 @@ def test_without_prices_nothing_is_estimated(vertex):
 def test_a_broken_table_of_prices_stops_every_run(vertex, tmp_path):
     path = tmp_path / "prices.yaml"
     path.write_text("currency: USD\ndate: 2026-11-23\nmodels:\n  gemini-2.5-flash:\n    tuning: five\n")
-    error = refused(vertex, PricesError, prices=str(path))
-    assert f"{path}:5: models.gemini-2.5-flash.tuning: " in str(error)
-    assert "absent.yaml" in str(refused(vertex, PricesError, prices="absent.yaml"))
+    error = refused(vertex, YamlError, prices=str(path))
+    assert (error.resource, error.line, error.field) == (str(path), 5, "models.gemini-2.5-flash.tuning")
+    assert refused(vertex, YamlError, prices="absent.yaml").code == "cannot_be_read"
 
 
 # --------------------------------------------------------------------------------- whose prices count

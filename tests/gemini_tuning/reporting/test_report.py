@@ -11,7 +11,7 @@ from gemini_tuning.core.curves import summary as metrics_summary
 from gemini_tuning.core.exceptions import InvalidInputError, PermanentServiceError
 from gemini_tuning.core.resources import Checkpoint, TuningJob
 from gemini_tuning.core.xcom import ApprovalXCom, DecisionXCom, MetricsXCom
-from gemini_tuning.cost.estimate import Billed, Plan, estimate
+from gemini_tuning.cost.estimate import BilledModel, CostInputs, estimate_cost
 from gemini_tuning.cost.prices import PriceTable
 from gemini_tuning.datasets.dataset_check import DatasetReport
 from gemini_tuning.datasets.token_sample import TokenCount
@@ -64,9 +64,10 @@ def test_the_examples_have_the_fields_that_the_steps_push():
     assert set(measured) == set(METRICS)
     assert set(measured["checkpoints"]["1"]) == set(METRICS["checkpoints"]["1"])
     assert set(DatasetReport().as_dict()) | {"uri"} == set(run_values.DATASETS["training"])
-    table = PriceTable("prices.yaml", "USD", "2026-11-23")
+    table = PriceTable(currency="USD", date="2026-11-23", models={"m": {"tuning": 5}})
     counted = TokenCount("gemini-2.5-flash", 50, 110, 100)
-    cost = estimate(Plan(Billed("m", "m"), DatasetReport(), suite=suite, counted=counted), table)
+    inputs = CostInputs(BilledModel("m", "m"), DatasetReport(), suite=suite, counted=counted)
+    cost = estimate_cost(inputs, table).as_dict()
     assert set(cost) == set(run_values.COST)
     assert set(cost["counted"]) == set(run_values.COST["counted"])
     assert {frozenset(item) for item in cost["items"]} == {frozenset(item) for item in run_values.COST["items"]}
