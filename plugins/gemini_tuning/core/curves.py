@@ -1,8 +1,8 @@
-"""Train and eval loss at each checkpoint's step, and what the service's own evaluation says of it. Pure.
+"""Train and eval loss at each checkpoint's step, and the service's own evaluation of the checkpoints.
 
-No Airflow, no Google, no clock, no network. The names of the metrics are those of Google's guide to tuning metrics
-(https://cloud.google.com/vertex-ai/generative-ai/docs/models/gemini-use-supervised-tuning#tuning_metrics). What is not
-there is named, not guessed: every gap is a sentence.
+The names of the metrics are those of Google's guide to tuning metrics
+(https://cloud.google.com/vertex-ai/generative-ai/docs/models/gemini-use-supervised-tuning#tuning_metrics). Missing
+values are listed, one sentence each.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ SERIES: Mapping[str, str] = {
     "eval_loss": "/eval_total_loss",
     "eval_accuracy": "/eval_fraction_of_correct_next_step_preds",
 }
-"""Our name of a metric, and the service's of its time series."""
+"""Names of the metrics in this package and of their time series in the service."""
 NO_VALIDATION = "no eval loss: the job has no validation dataset"
 MAX_BYTES = 7_500  # of the XCom, as JSON
 DIGITS = 6  # significant ones of a value on XCom
 
 
 class Point(NamedTuple):
-    """A value of a metric after a training step; not always a finite number: training can diverge."""
+    """A metric's value after a training step. It may be infinite or NaN: training can diverge."""
 
     step: int
     value: float
@@ -39,22 +39,22 @@ class Point(NamedTuple):
 class Curve:
     """A metric over the training steps.
 
-    :param points: by step, ascending, each step once. Make it with :meth:`of`.
+    :param points: by step, ascending, each step once, as :meth:`of` returns them.
     """
 
     points: tuple[Point, ...] = ()
 
     @classmethod
     def of(cls, points: Iterable[tuple[int, float]]) -> Curve:
-        """Sort points by step; of a step that was written twice, as after a restart, the later one counts.
+        """Return a curve of points in the order in which they were written.
 
-        :param points: in the order in which they were written.
+        Of a step that was written twice, as after a restart, the later value counts.
         """
         by_step = {step: Point(step, value) for step, value in points if step >= 0}
         return cls(tuple(by_step[step] for step in sorted(by_step)))
 
     def at(self, step: int) -> Point | None:
-        """Return the point of a step, or else the last one before it; ``None`` when the curve begins later."""
+        """Return the point of a step, else the last one before it; ``None`` when the curve begins later."""
         index = bisect_right(self.points, step, key=lambda point: point.step)
         return self.points[index - 1] if index else None
 
@@ -63,10 +63,10 @@ class Curve:
         return not {point.step for point in self.points}.issuperset(steps)
 
     def thinned(self, most: int, keep: Collection[int] = ()) -> list[Point]:
-        """Return at most so many finite points, evenly spread.
+        """Return at most ``most`` finite points, evenly spread.
 
-        The first, the last and the lowest are always among them, so that a curve that has turned up still shows it,
-        and then those of the steps to keep.
+        The first, the last and the lowest are always included, so that a curve that rises again still shows it, then
+        those of the steps to keep.
         """
         points = [point for point in self.points if math.isfinite(point.value)]
         if len(points) <= most:
@@ -85,7 +85,7 @@ class Curve:
 
 
 class _Room(NamedTuple):
-    """How much of everything an XCom has room for."""
+    """Limits of what goes to the XCom."""
 
     metrics: int  # of an evaluation, for each checkpoint
     points: int  # of each curve
@@ -108,11 +108,11 @@ def summary(
     evaluations: Mapping[str, Mapping[str, float]],
     missing: Sequence[str],
 ) -> dict[str, Any]:
-    """Return what goes to XCom, below :data:`MAX_BYTES` for some ten checkpoints.
+    """Return the XCom, below :data:`MAX_BYTES` for about ten checkpoints.
 
-    :param curves: by our names, see :data:`SERIES`; those that there are.
-    :param evaluations: metrics of the service's own evaluation, by checkpoint id; those that there are.
-    :param missing: what is missing, a sentence each; the most important first.
+    :param curves: available metrics by their names in :data:`SERIES`.
+    :param evaluations: metrics of the service's own evaluation, by checkpoint id.
+    :param missing: what is missing, one sentence each; the most important first.
     """
     lines = {c.checkpoint_id: _line(c, curves, evaluations.get(c.checkpoint_id)) for c in checkpoints}
     steps = {c.step for c in checkpoints if c.step is not None}
@@ -125,9 +125,9 @@ def summary(
 
 
 def gaps_of_curves(curves: Mapping[str, Curve], *, validated: bool) -> list[str]:
-    """Name the losses that an experiment does not have.
+    """Return a sentence for each metric that an experiment does not have.
 
-    :param curves: by our names, see :data:`SERIES`; those that there are.
+    :param curves: available metrics by their names in :data:`SERIES`.
     :param validated: whether the job has a validation dataset.
     """
     gaps = []
@@ -145,9 +145,9 @@ def gaps_of_curves(curves: Mapping[str, Curve], *, validated: bool) -> list[str]
 
 
 def gaps_of_steps(checkpoints: Sequence[Checkpoint], curves: Mapping[str, Curve]) -> list[str]:
-    """Name the checkpoints whose values are not those of their own steps, or are not there."""
+    """Return a sentence for the checkpoints without a value, or with the value of an earlier step."""
     without = [c.checkpoint_id for c in checkpoints if c.step is None]
-    gaps = [f"no losses of checkpoint {', '.join(without)}: the service gives no step"] if without else []
+    gaps = [f"no losses of checkpoint {', '.join(without)}: the service returned no step"] if without else []
     for name, curve in curves.items():
         if curve.points:
             gaps += _gaps_of_curve(checkpoints, _words(name), curve)
@@ -171,7 +171,7 @@ def _point(checkpoint: Checkpoint, curve: Curve | None) -> Point | None:
 
 
 def _averages_first(evaluation: Mapping[str, float]) -> dict[str, float]:
-    """Put first what should stay when there is no room for all."""
+    """Sort averages to the front, which stay when not all metrics fit."""
     names = sorted(evaluation, key=lambda name: not name.endswith("/AVERAGE"))
     return {name: _rounded(evaluation[name]) for name in names}
 
@@ -207,9 +207,9 @@ def _fitted(
     cut = max((len(line["evaluation"] or ()) for line in lines.values()), default=0) - room.metrics
     named = [shorten(gap, room.gap) for gap in missing[: room.gaps]]
     if cut > 0:
-        named.append(f"{cut} more metrics of each evaluation, for lack of room")
+        named.append(f"{cut} more metrics of each evaluation, which do not fit")
     if len(missing) > room.gaps:
-        named.append(f"{len(missing) - room.gaps} more, for lack of room")
+        named.append(f"{len(missing) - room.gaps} more, which do not fit")
     return {
         "checkpoints": {
             identifier: {**line, "evaluation": _first(line["evaluation"], room.metrics)}

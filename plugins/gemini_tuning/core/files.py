@@ -1,7 +1,7 @@
-"""Files that a run reads and leaves behind, in Cloud Storage or on a disk: addressed alike.
+"""Files in Cloud Storage or on a disk, with the same calls for both.
 
-Cloud Storage goes through the hook and not through Airflow's ObjectStoragePath, which knows no impersonation chain:
-results would be written by another account than the one that reads the datasets.
+Cloud Storage is accessed through the hook and not through Airflow's ObjectStoragePath, which has no impersonation
+chain: results would be written by another account than the one that reads the datasets.
 """
 
 from __future__ import annotations
@@ -9,12 +9,11 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.core.names import gcs_problem
-
-if TYPE_CHECKING:
-    from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
+from gemini_tuning.core.text import short_repr
 
 GCS = "gs://"
 FILE = "file://"
@@ -22,10 +21,19 @@ MAX_LINE = 16 << 20  # bytes; a longer line comes in pieces
 JSON, JSONL, MARKDOWN = "application/json", "application/jsonl", "text/markdown; charset=utf-8"
 
 
-def folder_problem(name: str, uri: object) -> str | None:
-    """Return why files cannot be put there, or ``None``.
+class StorageHook(Protocol):
+    """The calls of :class:`~gemini_tuning.hooks.gemini_tuning.GeminiTuningHook` that :class:`Files` needs."""
 
-    :param name: of the parameter.
+    def read_lines(self, uri: str) -> Iterator[bytes]:
+        """Stream the lines of an object."""
+
+    def write_object(self, uri: str, content: bytes, content_type: str) -> None:
+        """Write an object."""
+
+
+def folder_problem(name: str, uri: object) -> str | None:
+    """Return why no files can be written to a folder, beginning with the parameter's name, or ``None``.
+
     :param uri: ``gs://bucket/prefix``, an absolute path, or ``file:///path``.
     """
     if not isinstance(uri, str) or not uri.strip():
@@ -33,41 +41,41 @@ def folder_problem(name: str, uri: object) -> str | None:
     if uri.startswith(GCS):
         return gcs_problem(name, joined(uri, "file"), required=True)
     if "\0" in uri or not Path(uri.removeprefix(FILE)).is_absolute():
-        return f"{name}: {uri[:100]!r} is neither gs://bucket/folder nor an absolute path"
+        return f"{name}: {short_repr(uri)} is neither gs://bucket/folder nor an absolute path"
     return None
 
 
 def joined(folder: str, *names: str) -> str:
-    """Return the address of something in a folder."""
+    """Return the address of a file in a folder."""
     return "/".join((folder.rstrip("/"), *names))
 
 
 class Files:
-    """Reads and writes files, wherever they lie.
+    """Reads and writes files in Cloud Storage and on a disk.
 
     :param hook: for ``gs://`` addresses; without one only files on a disk can be used.
     """
 
-    def __init__(self, hook: GeminiTuningHook | None = None) -> None:
+    def __init__(self, hook: StorageHook | None = None) -> None:
         self._hook = hook
 
     def read_lines(self, uri: str) -> Iterator[bytes]:
-        """Yield a file's lines in constant memory, with their ends.
+        """Yield a file's lines in constant memory, including their line breaks.
 
-        :raises PermanentServiceError: with code 404 when an object is not there.
-        :raises FileNotFoundError: when a file is not there.
+        :raises PermanentServiceError: with code 404 when the object does not exist.
+        :raises FileNotFoundError: when the file does not exist.
         """
         if uri.startswith(GCS):
-            yield from self._door().read_lines(uri)
+            yield from self._require_hook(uri).read_lines(uri)
             return
         with _path(uri).open("rb") as file:
             while line := file.readline(MAX_LINE):
                 yield line
 
     def write(self, uri: str, content: bytes, content_type: str) -> None:
-        """Write a file whole; one that is there is replaced, and never seen half written."""
+        """Write a file atomically; an existing one is replaced."""
         if uri.startswith(GCS):
-            self._door().write_object(uri, content, content_type)
+            self._require_hook(uri).write_object(uri, content, content_type)
             return
         path = _path(uri)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,9 +83,11 @@ class Files:
         part.write_bytes(content)
         part.replace(path)
 
-    def _door(self) -> GeminiTuningHook:
+    def _require_hook(self, uri: str) -> StorageHook:
         if self._hook is None:
-            raise ValueError("an address in Cloud Storage needs a Google Cloud connection")
+            raise InvalidInputError(
+                "An address in Cloud Storage needs a Google Cloud connection.", resource=uri, code="connection_required"
+            )
         return self._hook
 
 

@@ -1,8 +1,8 @@
-"""Labels that name the run a tuning job belongs to. Pure: no Airflow, no Google client, no I/O.
+"""Labels that identify the run of a tuning job.
 
 Rules: https://cloud.google.com/resource-manager/docs/labels-overview (keys and values of at most 63 characters:
-lowercase letters, digits, ``_`` and ``-``). Keys have no hyphen, because the grammar of the list's filter is
-documented nowhere.
+lowercase letters, digits, ``_`` and ``-``). Keys have no hyphen, because the grammar of the list's filter is not
+documented.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ DAG, RUN, TASK, MAP_INDEX, REQUEST = (
 PROMOTED, BEFORE = "gemini_tuning_promoted", "gemini_tuning_before"  # on models
 RESERVED = frozenset({DAG, RUN, TASK, MAP_INDEX, REQUEST, PROMOTED, BEFORE})
 
-MAX_VALUE = 63
+MAX_VALUE = 63  # characters
 _HASH_LENGTH = 12
 _NOT_ALLOWED = re.compile(r"[^a-z0-9_-]")
 
 
 def run_labels(dag_id: str, run_id: str, task_id: str, map_index: int | None = None) -> dict[str, str]:
-    """Return the labels of whatever a task of a run creates; the last one is shared with the fewest others.
+    """Return the labels of a resource that a task creates. The last one, the run, is the most selective filter.
 
     :param map_index: ``None`` or below 0 for a task that is not mapped.
     """
@@ -38,9 +38,9 @@ def run_labels(dag_id: str, run_id: str, task_id: str, map_index: int | None = N
 
 
 def label_value(text: str) -> str:
-    """Return a text as a label's value: itself where that is allowed, else readable and with a hash of the whole text.
+    """Return a text as the value of a label: unchanged where that is allowed, else readable and with a hash.
 
-    Different texts get different values, also ``a.b`` and ``a:b``, and long ones that begin alike.
+    Different texts get different values, also ``a.b`` and ``a:b``, and long texts with the same beginning.
     """
     allowed = _NOT_ALLOWED.sub("-", text.lower())
     if allowed == text and len(text) <= MAX_VALUE:
@@ -50,5 +50,5 @@ def label_value(text: str) -> str:
 
 
 def reserved(labels: Mapping[str, str]) -> list[str]:
-    """Return the given labels' keys that are ours to set."""
+    """Return the keys that only this package may set."""
     return sorted(RESERVED & set(labels))

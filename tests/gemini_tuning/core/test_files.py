@@ -2,7 +2,7 @@
 
 import pytest
 
-from gemini_tuning.core.exceptions import PermanentServiceError
+from gemini_tuning.core.exceptions import InvalidInputError, PermanentServiceError
 from gemini_tuning.core.files import JSONL, Files, folder_problem, joined
 from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
 
@@ -21,14 +21,15 @@ def test_what_was_written_is_read_and_can_be_replaced(folder):
         assert b"".join(files.read_lines(joined(folder, "a.jsonl"))) == content
 
 
-def test_what_is_not_there_is_said_to_be_not_there(folder):
+def test_read_lines_of_a_missing_file_raises(folder):
     with pytest.raises((FileNotFoundError, PermanentServiceError), match=r"b\.jsonl"):
         list(Files(GeminiTuningHook()).read_lines(joined(folder, "b.jsonl")))
 
 
 def test_cloud_storage_needs_a_connection():
-    with pytest.raises(ValueError, match="needs a Google Cloud connection"):
+    with pytest.raises(InvalidInputError) as caught:
         Files().write("gs://bucket/a", b"", JSONL)
+    assert (caught.value.resource, caught.value.code) == ("gs://bucket/a", "connection_required")
 
 
 @pytest.mark.parametrize("uri", ["gs://bucket/x", "gs://bucket", "gs://bucket/", "/var/results", "file:///var/results"])

@@ -112,7 +112,7 @@ def test_a_checkpoint_without_a_step():
     checkpoints, curves = [Checkpoint("1")], {"train_loss": Curve.of([(1, 1.0)])}
     found = summary(checkpoints, curves, {}, [])
     assert found["checkpoints"]["1"]["train_loss"] is None
-    assert gaps_of_steps(checkpoints, curves) == ["no losses of checkpoint 1: the service gives no step"]
+    assert gaps_of_steps(checkpoints, curves) == ["no losses of checkpoint 1: the service returned no step"]
 
 
 def test_an_xcom_keeps_its_size():
@@ -130,8 +130,8 @@ def test_an_xcom_keeps_its_size():
     assert all(line["eval_loss"] for line in found["checkpoints"].values())
     assert len(found["eval_loss"]) >= 10
     assert found["missing"][-2:] == [
-        "100 more metrics of each evaluation, for lack of room",
-        "26 more, for lack of room",
+        "100 more metrics of each evaluation, which do not fit",
+        "26 more, which do not fit",
     ]
 
 
