@@ -1,4 +1,4 @@
-"""What a model copy is asked to do, and whether that is acceptable. Pure: no Airflow, no Google client, no I/O.
+"""The destination of a model copy.
 
 Rules: https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.models/copy.
 """
@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
+from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.core.names import KMS_KEY, ResourceName, ResourceNameError, location_problem, project_problem
 from gemini_tuning.core.text import is_unicode, short_repr
 from gemini_tuning.core.tuning_request import MAX_TEXT
@@ -19,9 +20,9 @@ _MODEL_ID = re.compile(r"[a-z_][a-z0-9_-]{0,62}")
 
 @dataclass(frozen=True)
 class ModelCopySpec:
-    """Where a copy goes and what it is called.
+    """Project, location and name of a copy.
 
-    :param location: destination region; ``None``: no copy.
+    :param location: destination region; ``None`` for no copy.
     :param project_id: destination project.
     :param model_id: id of a new model.
     :param parent_model: full name of a model in the destination that gets the copy as its next version.
@@ -36,22 +37,26 @@ class ModelCopySpec:
 
     @classmethod
     def from_mapping(cls, data: Mapping[str, Any] | None, read: Callable[[Any], str | None]) -> Self:
-        """Make it of a mapping with some of the fields.
+        """Read a mapping with some of the fields.
 
         :param read: reads a templated text.
-        :raises ValueError: naming what is no field.
+        :raises InvalidInputError: naming an unknown field.
         """
         if not isinstance(data or {}, Mapping):
-            raise ValueError(f"copy: expected a mapping, not {short_repr(data)}")
+            raise InvalidInputError(
+                f"copy: expected a mapping, not {short_repr(data)}", field="copy", code="not_a_mapping"
+            )
         known = {field.name for field in fields(cls)}
         if unknown := [name for name in data or {} if name not in known]:
-            raise ValueError(
-                f"copy: unknown field {short_repr(unknown[0])}; expected one of {', '.join(sorted(known))}"
+            raise InvalidInputError(
+                f"copy: unknown field {short_repr(unknown[0])}; expected one of {', '.join(sorted(known))}",
+                field="copy",
+                code="unknown_field",
             )
         return cls(**{name: read(value) for name, value in (data or {}).items()})
 
     def problems(self) -> list[str]:
-        """Return what the service would refuse or ignore, one sentence each, beginning with the field's name."""
+        """Return the values that the service would refuse or ignore, one sentence each, beginning with the field."""
         if found := self._text_problems():
             return found
         if self.location is None:

@@ -20,7 +20,8 @@ _PARENT = rf"projects/(?P<project>{PROJECT})/locations/(?P<location>{LOCATION})"
 _NAME = re.compile(rf"{_PARENT}/(?P<collection>[A-Za-z]+)/(?P<id>{_ID})(?:@(?P<version>{_ID}))?")
 _OPERATION = re.compile(rf"{_PARENT}(?:/[A-Za-z]+/{_ID})?/operations/{_ID}")
 _CONTEXT = re.compile(rf"(?P<store>{_PARENT}/metadataStores/{_ID})/contexts/(?P<id>{_ID})")
-_GCS = re.compile(r"gs://(?P<bucket>[a-z0-9][a-z0-9._-]{1,220})/(?P<object>\S*)")
+_GCS = re.compile(r"gs://([^/]+)/(.*)", re.DOTALL)
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}")
 KMS_KEY = re.compile(r"projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+")
 MAX_NAME = 1_000  # characters
 MAX_URI = 2_000  # characters
@@ -131,8 +132,8 @@ def may_be_same_project(one: str, other: str) -> bool:
 
 def split_gcs_uri(uri: object) -> tuple[str, str] | None:
     """Return bucket and object of ``gs://bucket/object``, or ``None``; the object of ``gs://bucket/`` is empty."""
-    match = _GCS.fullmatch(uri) if isinstance(uri, str) and len(uri) <= MAX_URI else None
-    return (match["bucket"], match["object"]) if match else None
+    match = _GCS.fullmatch(uri) if isinstance(uri, str) else None
+    return (match[1], match[2]) if match else None
 
 
 # ------------------------------------------------------------------------------------------------------ checks
@@ -143,7 +144,8 @@ def gcs_problem(name: str, uri: object, *, required: bool = False) -> str | None
     """Check that this is the address of an object; an empty one is acceptable unless ``required``."""
     if uri is None or uri == "":
         return f"{name}: is required" if required else None
-    if (parts := split_gcs_uri(uri)) and parts[1]:
+    bucket, key = split_gcs_uri(uri) or ("", "")
+    if _BUCKET.fullmatch(bucket) and re.fullmatch(r"\S+", key) and len(str(uri)) <= MAX_URI:
         return None
     return f"{name}: {short_repr(uri)} is not a gs://bucket/object address"
 

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from gemini_tuning.core.exceptions import InvalidInputError
+from gemini_tuning.core.names import split_gcs_uri
 from gemini_tuning.core.text import short_repr
 
 MAX_LINE_BYTES = 16 << 20  # far above an example's 131,072 tokens
@@ -180,8 +181,7 @@ def _uri(file: _File, place: str) -> str:
     if mime not in MIME_TYPES:
         what = f"{short_repr(mime)} is not a MIME type that Gemini accepts"
         raise ExampleError(what, field=f"{place}.fileData.mimeType", code="mime_type")
-    bucket, _, name = uri.removeprefix("gs://").partition("/")
-    if not uri.startswith("gs://") or not bucket or not name:
+    if not all(split_gcs_uri(uri) or [""]):
         what = f"expected gs://BUCKET/OBJECT, not {short_repr(uri)}"
         raise ExampleError(what, field=f"{place}.fileData.fileUri", code="file_uri")
     return uri

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from gemini_tuning.core.exceptions import PermanentServiceError
 from gemini_tuning.core.files import MAX_LINE
+from gemini_tuning.core.names import split_gcs_uri
 from gemini_tuning.core.resources import ObjectVersion
 from gemini_tuning.hooks import converters
 from gemini_tuning.hooks.base import REQUEST_TIMEOUT, GeminiBaseHook
@@ -102,7 +103,7 @@ class StorageHookMixin(GeminiBaseHook):
                 blob = Blob.from_uri(uri, client=client)
                 blob.reload(timeout=REQUEST_TIMEOUT)
                 return {uri: converters.object_version(blob)}
-            bucket, _, prefix = uri.removeprefix("gs://").partition("/")
+            bucket, prefix = split_gcs_uri(uri) or ("", "")
             found = client.list_blobs(bucket, prefix=prefix, max_results=MAX_OBJECTS + 1, timeout=REQUEST_TIMEOUT)
             versions = {f"gs://{bucket}/{blob.name}": converters.object_version(blob) for blob in found}
         if len(versions) > MAX_OBJECTS:

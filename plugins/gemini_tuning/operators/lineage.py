@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.lineage import get_hook_lineage_collector
 
-from gemini_tuning.core.names import ResourceName
+from gemini_tuning.core.names import ResourceName, split_gcs_uri
 from gemini_tuning.core.resources import TuningJob
 from gemini_tuning.registry.assets import SERVICE, model_uri
 
@@ -65,9 +65,9 @@ def for_openlineage(lineage: Lineage | None) -> Any:
 
     if lineage is None:
         return OperatorLineage()
-    buckets = (uri.removeprefix("gs://").partition("/") for uri in lineage.datasets)
+    datasets = (parts for uri in lineage.datasets if (parts := split_gcs_uri(uri)))
     model = ResourceName.parse(lineage.model, "models").unversioned
     return OperatorLineage(
-        inputs=[Dataset(namespace=f"gs://{bucket}", name=key) for bucket, _, key in buckets],
+        inputs=[Dataset(namespace=f"gs://{bucket}", name=key) for bucket, key in datasets],
         outputs=[Dataset(namespace=SERVICE, name=model)],
     )
