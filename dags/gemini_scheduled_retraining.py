@@ -1,7 +1,8 @@
-"""Tune again on a schedule or on new data: one DAG for each profile in ``config/retraining``, paused at first.
+"""Retrain on a schedule or on new data: one DAG for each profile in `config/retraining`, paused on creation.
 
-Each starts a run of ``gemini_checkpoint_tuning`` with the profile's Params and waits for it without a worker slot. A
-run whose data and parameters are those of the last one that ended well is skipped.
+A run starts `gemini_checkpoint_tuning` with the Params of the profile and waits for it in the triggerer. It is skipped
+while data and parameters are those of the last run that succeeded; the Param `force` starts one anyway. The outcome is
+in the XCom of `wait_for_tuning_run`, with a link to the tuning run.
 """
 
 from __future__ import annotations
@@ -14,15 +15,16 @@ from airflow.sdk import DAG, Param, TriggerRule
 
 from gemini_tuning.operators import GeminiPlanRetrainingOperator, GeminiWaitForTuningRunOperator
 from gemini_tuning.pipelines.params import tuning_params
-from gemini_tuning.pipelines.retraining_schedules import RefusedProfile, check_params, memory_of, schedule_of
+from gemini_tuning.pipelines.retraining_schedules import RejectedProfile, check_params, memory_of, schedule_of
 from gemini_tuning.retraining.profiles import load_profiles
 
 CONFIG = Path(__file__).parent / "config"
+TUNING_DAG_ID, REPORT_TASK_ID = "gemini_checkpoint_tuning", "report"
 FORCE = Param(
     False,
     type="boolean",
-    title="Although nothing has changed",
-    description="Tune also when data and parameters are those of the last run that ended well.",
+    title="Force run",
+    description="Start a tuning run even if data and parameters are unchanged since the last successful one.",
 )
 
 profiles, errors = load_profiles(
@@ -30,7 +32,7 @@ profiles, errors = load_profiles(
 )
 
 for error in errors:
-    with RefusedProfile(error):
+    with RejectedProfile(error):
         pass
 
 for profile in profiles:
@@ -50,8 +52,10 @@ for profile in profiles:
         plan = GeminiPlanRetrainingOperator(
             task_id="plan",
             tuning_params=dict(profile.params),
-            go_on_from=profile.go_on_from.value,
+            continue_from=profile.continue_from.value,
             memory=memory,
+            tuning_dag_id=TUNING_DAG_ID,
+            report_task_id=REPORT_TASK_ID,
             tuning_run_id="{{ dag.dag_id }}__{{ run_id }}",
             force="{{ params.force }}",
             gcp_conn_id=profile.connection[0],
@@ -59,8 +63,8 @@ for profile in profiles:
         )
         start_tuning_run = TriggerDagRunOperator(
             task_id="start_tuning_run",
-            trigger_dag_id="gemini_checkpoint_tuning",
-            # The same run id at each try: Airflow then does not start, and nobody pays for, a second run.
+            trigger_dag_id=TUNING_DAG_ID,
+            # The same run id for each try, so that a retry cannot start, and pay for, a second run.
             trigger_run_id=plan.output["tuning_run_id"],
             conf=plan.output["conf"],
             skip_when_already_exists=True,
@@ -69,6 +73,8 @@ for profile in profiles:
             task_id="wait_for_tuning_run",
             tuning_run_id=plan.output["tuning_run_id"],
             memory=memory,
-            trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,  # start_tuning_run skips when an earlier try did it
+            tuning_dag_id=TUNING_DAG_ID,
+            report_task_id=REPORT_TASK_ID,
+            trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,  # start_tuning_run skips if an earlier try succeeded
         )
         plan >> start_tuning_run >> wait_for_tuning_run

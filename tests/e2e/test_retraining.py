@@ -1,4 +1,4 @@
-"""A profile in a real Airflow: what has not changed is skipped, what has is tuned on top of what was promoted."""
+"""A profile in a real Airflow: an unchanged one is skipped, a changed one continues from the promoted checkpoint."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ DATASET = CONF["training_dataset_uri"]
 PROFILE = {
     "schedule": "* * * * *",
     "watch": DATASET,
-    "go_on_from": "promoted",
+    "continue_from": "promoted",
     "params": {**CONF, "tuned_model_display_name": "ferry", "suite": "ferry_support"},
 }
 
@@ -54,7 +54,7 @@ def wait_for(stack, what, condition):
 
 
 def ended_runs(stack):
-    """Return the profile's runs that are over, the oldest first."""
+    """Return the profile's finished runs, the oldest first."""
     found = stack.api.get(f"/dags/{DAG_ID}/dagRuns", limit=100)["dag_runs"]
     return sorted((run for run in found if run["state"] in ("success", "failed")), key=lambda run: run["start_date"])
 
@@ -67,7 +67,7 @@ def pause(stack, paused):
     stack.api.http.patch(f"/api/v2/dags/{DAG_ID}", json={"is_paused": paused}).raise_for_status()
 
 
-def test_unchanged_is_skipped_and_new_data_goes_on_from_what_was_promoted(stack):
+def test_unchanged_is_skipped_and_new_data_continues_from_the_promoted_checkpoint(stack):
     wait_for(stack, f"the DAG {DAG_ID}", lambda: DAG_ID in stack.api.dag_ids())
     pause(stack, paused=False)
 
@@ -81,7 +81,7 @@ def test_unchanged_is_skipped_and_new_data_goes_on_from_what_was_promoted(stack)
 
     assert (second["state"], second["run_type"]) == ("success", "scheduled")
     assert set(task_states(stack, second).values()) == {"skipped"}
-    assert "Unchanged since" in stack.api.xcom(DAG_ID, second["dag_run_id"], "plan", "skipped")
+    assert "unchanged since" in stack.api.xcom(DAG_ID, second["dag_run_id"], "plan", "skipped")
     assert len(jobs(stack)) == 1
 
     lines = (DATA / "train.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
@@ -111,7 +111,7 @@ def test_a_broken_profile_is_one_import_error_and_the_others_stay(stack, profile
     wait_for(stack, "the import error", seen)
     (error,) = found
     assert error["filename"] == "config/retraining/broken.yaml"
-    assert f"{broken}: params.epochs: the tuning DAG has no such Param" in error["stack_trace"]
+    assert f"{broken}:4: params.epochs: the tuning DAG has no such Param" in error["stack_trace"]
     assert DAG_ID in stack.api.dag_ids()
     broken.unlink()
     wait_for(stack, "no import error", lambda: not stack.api.import_errors())

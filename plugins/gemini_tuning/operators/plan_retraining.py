@@ -3,93 +3,94 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk.exceptions import AirflowSkipException
 
-from gemini_tuning.operators.base import (
-    GCP_FIELDS,
-    GeminiBaseOperator,
-    flag,
-    optional_text,
-)
-from gemini_tuning.operators.tuning_runs import DATA_PARAMS, SKIPPED_XCOM, TuningRunsMixin
-from gemini_tuning.retraining.planning import Attempt, Memory, fingerprint, nothing_to_do, tuning_conf
-from gemini_tuning.retraining.profiles import GoOnFrom
+from gemini_tuning.operators.base import GCP_FIELDS, GeminiBaseOperator, flag, optional_text
+from gemini_tuning.operators.tuning_runs import TuningRunsMixin
+from gemini_tuning.retraining.planning import Attempt, Memory, fingerprint, skip_reason, tuning_conf
+from gemini_tuning.retraining.profiles import ContinueFrom
 
 if TYPE_CHECKING:
     from airflow.sdk import Asset, Context
 
+DATASET_PARAMS = ("training_dataset_uri", "validation_dataset_uri")
+SKIPPED_XCOM = "skipped"
+
 
 class GeminiPlanRetrainingOperator(TuningRunsMixin, GeminiBaseOperator):
-    """Decide whether a profile's run has anything to do; skip what follows when it has not.
+    """Decide whether a profile's run has anything to do, and skip the following tasks when it has not.
 
-    Skipped is a run whose data (checksums, not names) and parameters are those of the last one that ended well, and one
-    that begins while the tuning run of an earlier one is still under way. The reason is in the log and on XCom
-    ``skipped``.
+    A run is skipped when its data (by checksum, not by name) and parameters are those of the last one that succeeded,
+    or while the tuning run of an earlier one is still running. The reason is in the log and in the XCom ``skipped``.
 
-    XCom: ``{"conf", "tuning_run_id", "fingerprint"}``, and each of them under its own key; ``conf`` are the tuning
-    run's Params, with the model to go on from.
+    XCom: ``{"conf", "tuning_run_id", "fingerprint"}``, and each of them under its own key; ``conf`` has the tuning
+    run's Params, including the model to continue from.
 
     :param tuning_params: the profile's Params for the tuning DAG. (templated)
-    :param go_on_from: ``base``, ``promoted`` (version and checkpoint of the profile's last promotion; the base model
-        while there is none) or ``champion`` (the model that the Param of that name names).
-    :param memory: asset whose state tells the next run what this one did.
-    :param tuning_run_id: id that the tuning run gets, the same at each try. (templated)
-    :param force: start a run although nothing has changed. (templated)
+    :param continue_from: ``base``, ``promoted`` (version and checkpoint of the profile's last promotion; the base model
+        before the first) or ``champion`` (the model in the Param of that name).
+    :param memory: asset whose state keeps the profile's memory.
+    :param tuning_run_id: id of the tuning run, the same for each try. (templated)
     :param tuning_dag_id: id of the tuning DAG.
-    :raises PermanentServiceError: when a dataset is not there or can't be read.
-    :raises ValueError: when the memory is not one.
+    :param report_task_id: its task that pushes the report.
+    :param force: start a run even if nothing has changed. (templated)
+    :raises PermanentServiceError: when a dataset does not exist or cannot be read.
+    :raises InvalidInputError: when the state of the asset is not a memory.
     """
 
     template_fields: Sequence[str] = (*GCP_FIELDS, "tuning_params", "tuning_run_id", "force")
+    template_fields_renderers: ClassVar[dict[str, str]] = {"tuning_params": "json"}
 
     def __init__(
         self,
         *,
         tuning_params: Mapping[str, Any],
-        go_on_from: str,
+        continue_from: str,
         memory: Asset,
         tuning_run_id: str,
+        tuning_dag_id: str,
+        report_task_id: str,
         force: bool | str = False,
-        tuning_dag_id: str = "gemini_checkpoint_tuning",
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("multiple_outputs", True)
         super().__init__(inlets=[memory], **kwargs)
         self.tuning_params = tuning_params
-        self.go_on_from = go_on_from
+        self.continue_from = continue_from
         self.memory = memory
         self.tuning_run_id = tuning_run_id
-        self.force = force
         self.tuning_dag_id = tuning_dag_id
+        self.report_task_id = report_task_id
+        self.force = force
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Decide; note what is about to start before it does."""
-        memory = self._settled(context, self.recall(context))
-        go_on_from = GoOnFrom(self.go_on_from)
-        current = fingerprint(self.tuning_params, go_on_from, self._checksums())
-        if reason := nothing_to_do(memory, current, force=flag(self.force, "force")):
+        """Decide, and record the run before it starts."""
+        memory = self._settled(context, self.read_memory(context))
+        continue_from = ContinueFrom(self.continue_from)
+        current = fingerprint(self.tuning_params, continue_from, self._checksums())
+        if reason := skip_reason(memory, current, force=flag(self.force, "force")):
             raise self._skip(context, reason)
-        conf = tuning_conf(self.tuning_params, go_on_from, memory)
-        self.remember(context, memory.started(Attempt(self.tuning_run_id, current)))
-        self.log.info("%s goes on from %s", self.tuning_run_id, conf.get("pre_tuned_model") or "the base model")
+        conf = tuning_conf(self.tuning_params, continue_from, memory)
+        self.write_memory(context, memory.started(Attempt(self.tuning_run_id, current)))
+        self.log.info("%s continues from %s", self.tuning_run_id, conf.get("pre_tuned_model") or "the base model")
         return {"conf": conf, "tuning_run_id": self.tuning_run_id, "fingerprint": current}
 
     def _settled(self, context: Context, memory: Memory) -> Memory:
-        """Note the end of an earlier run's tuning run, which that run may not have lived to see."""
-        earlier = memory.under_way
+        """Record the outcome of an earlier tuning run, if the run that waited for it did not."""
+        earlier = memory.active
         if earlier is None or earlier.tuning_run_id == self.tuning_run_id:
             return memory
-        state = self.state_of(context, earlier.tuning_run_id)
+        state = self.run_state(context, earlier.tuning_run_id)
         if state == "success":
-            return self.remember(context, memory.ended(self.report_of(context, earlier.tuning_run_id)))
+            return self.write_memory(context, memory.succeeded(self.pull_report(context, earlier.tuning_run_id)))
         if state in (None, "failed"):
-            return self.remember(context, memory.failed())
+            return self.write_memory(context, memory.failed())
         raise self._skip(
             context,
-            f"{earlier.tuning_run_id}, which an earlier run started, is still {state}. Nothing was started. Wait for "
-            "it, or mark it failed.",
+            f"{earlier.tuning_run_id}, started by an earlier run, is still {state}, so no run was started. Wait for "
+            "it, or mark it as failed.",
         )
 
     def _skip(self, context: Context, reason: str) -> AirflowSkipException:
@@ -98,7 +99,7 @@ class GeminiPlanRetrainingOperator(TuningRunsMixin, GeminiBaseOperator):
         return AirflowSkipException(reason)
 
     def _checksums(self) -> dict[str, str]:
-        uris = [uri for name in DATA_PARAMS if (uri := optional_text(self.tuning_params.get(name)))]
+        uris = [uri for name in DATASET_PARAMS if (uri := optional_text(self.tuning_params.get(name)))]
         return {
             uri: f"{version.size_bytes} {version.checksum}"
             for uri in uris

@@ -1,4 +1,4 @@
-"""Runs of the tuning DAG, and what a retraining profile's last run recorded."""
+"""Runs of the tuning DAG, and what a retraining profile's earlier runs recorded."""
 
 from __future__ import annotations
 
@@ -10,38 +10,33 @@ from gemini_tuning.retraining.planning import Memory
 if TYPE_CHECKING:
     from airflow.sdk import Asset, Context
 
-MEMORY = "gemini_tuning_memory"  # key in the asset's state
-
-SKIPPED_XCOM = "skipped"
-
-REPORT_TASK = "report"
-
-DATA_PARAMS = ("training_dataset_uri", "validation_dataset_uri")
-
-ENDED = ("success", "failed")
+MEMORY_KEY = "gemini_tuning_memory"  # in the asset's state
+TERMINAL_STATES = ("success", "failed")
 
 
 class TuningRunsMixin:
-    """What both steps know: the tuning DAG's runs, and the profile's memory.
+    """Access to the tuning DAG's runs and to the profile's :class:`~gemini_tuning.retraining.planning.Memory`.
 
-    :param memory: asset whose state tells the profile's next run what the last one did.
+    :param memory: asset whose state keeps the memory.
     :param tuning_dag_id: id of the tuning DAG.
+    :param report_task_id: task of the tuning DAG that pushes the report.
     """
 
     memory: Asset
     tuning_dag_id: str
+    report_task_id: str
 
-    def recall(self, context: Context) -> Memory:
+    def read_memory(self, context: Context) -> Memory:
         """Read the memory."""
-        return Memory.from_json(context["asset_state_store"][self.memory].get(MEMORY))
+        return Memory.from_json(context["asset_state_store"][self.memory].get(MEMORY_KEY))
 
-    def remember(self, context: Context, memory: Memory) -> Memory:
-        """Write the memory."""
-        context["asset_state_store"][self.memory].set(MEMORY, memory.as_json())
+    def write_memory(self, context: Context, memory: Memory) -> Memory:
+        """Write the memory and return it."""
+        context["asset_state_store"][self.memory].set(MEMORY_KEY, memory.as_json())
         return memory
 
-    def state_of(self, context: Context, run_id: str) -> str | None:
-        """Return the state of a tuning run; ``None`` when there is no such run."""
+    def run_state(self, context: Context, run_id: str) -> str | None:
+        """Return the state of a tuning run; ``None`` when it does not exist."""
         ti: Any = context["ti"]
         if not ti.get_dr_count(dag_id=self.tuning_dag_id, run_ids=[run_id]):
             return None
@@ -49,11 +44,11 @@ class TuningRunsMixin:
         return str(getattr(state, "value", state))
 
     def pull(self, context: Context, run_id: str, task_id: str, key: str = "return_value") -> Any:
-        """Return what a task of a tuning run has pushed."""
+        """Return the XCom of a task of a tuning run."""
         ti: Any = context["ti"]
         return ti.xcom_pull(task_ids=task_id, dag_id=self.tuning_dag_id, run_id=run_id, key=key)
 
-    def report_of(self, context: Context, run_id: str) -> Mapping[str, Any]:
-        """Return what a tuning run's report says; nothing when it has none."""
-        report = self.pull(context, run_id, REPORT_TASK)
+    def pull_report(self, context: Context, run_id: str) -> Mapping[str, Any]:
+        """Return the report of a tuning run; empty when it has none."""
+        report = self.pull(context, run_id, self.report_task_id)
         return report if isinstance(report, Mapping) else {}

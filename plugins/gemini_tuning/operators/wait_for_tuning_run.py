@@ -12,24 +12,25 @@ from gemini_tuning.core.text import redact
 from gemini_tuning.core.xcom import ERROR_XCOM
 from gemini_tuning.links import gemini_tuning as links
 from gemini_tuning.operators.base import RETRY_POLICY
-from gemini_tuning.operators.tuning_runs import ENDED, TuningRunsMixin
+from gemini_tuning.operators.tuning_runs import TERMINAL_STATES, TuningRunsMixin
 
 if TYPE_CHECKING:
     from airflow.sdk import Asset, Context
 
 
 class GeminiWaitForTuningRunOperator(TuningRunsMixin, BaseOperator):
-    """Wait for the tuning run without a worker, then note what came of it for the next run.
+    """Wait for a run of the tuning DAG in the triggerer, and record its outcome for the profile's next run.
 
-    Its outlet is the memory's asset: each run that ends well updates it, with the outcome.
+    The asset ``memory`` is an outlet: every run that succeeds updates it, with the XCom as the event's extra.
 
     XCom: ``{"tuning_run_id", "outcome", "tuned_model", "checkpoint_id", "report_markdown"}``, from the run's report.
 
     :param tuning_run_id: id of the tuning run. (templated)
-    :param memory: asset whose state tells the next run what this one did.
+    :param memory: asset whose state keeps the profile's memory.
     :param tuning_dag_id: id of the tuning DAG.
-    :param poll_interval: seconds between two looks.
-    :raises TuningRunError: when the tuning run failed; with the steps that failed and what they said.
+    :param report_task_id: its task that pushes the report.
+    :param poll_interval: seconds between two polls.
+    :raises TuningRunError: when the tuning run failed; with the failed tasks and their errors.
     """
 
     template_fields: Sequence[str] = ("tuning_run_id",)
@@ -40,7 +41,8 @@ class GeminiWaitForTuningRunOperator(TuningRunsMixin, BaseOperator):
         *,
         tuning_run_id: str,
         memory: Asset,
-        tuning_dag_id: str = "gemini_checkpoint_tuning",
+        tuning_dag_id: str,
+        report_task_id: str,
         poll_interval: float = 10,
         **kwargs: Any,
     ) -> None:
@@ -49,18 +51,19 @@ class GeminiWaitForTuningRunOperator(TuningRunsMixin, BaseOperator):
         self.tuning_run_id = tuning_run_id
         self.memory = memory
         self.tuning_dag_id = tuning_dag_id
+        self.report_task_id = report_task_id
         self.poll_interval = poll_interval
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Wait, unless it has ended already."""
-        if self.state_of(context, self.tuning_run_id) not in ENDED:
+        """Defer until the run has finished."""
+        if self.run_state(context, self.tuning_run_id) not in TERMINAL_STATES:
             from airflow.providers.standard.triggers.external_task import DagStateTrigger
             from airflow.utils.state import DagRunState
 
             self.defer(
                 trigger=DagStateTrigger(
                     dag_id=self.tuning_dag_id,
-                    states=[DagRunState(state) for state in ENDED],
+                    states=[DagRunState(state) for state in TERMINAL_STATES],
                     run_ids=[self.tuning_run_id],
                     poll_interval=self.poll_interval,
                 ),
@@ -69,18 +72,25 @@ class GeminiWaitForTuningRunOperator(TuningRunsMixin, BaseOperator):
         return self._finish(context)
 
     def execute_complete(self, context: Context, event: Any) -> dict[str, Any]:
-        """Take over from the trigger; look again, for an event may be that of another wait (SQLite reuses numbers)."""
+        """Check the run again: the event may belong to another trigger, because SQLite reuses ids."""
         return self.execute(context)
 
     def _finish(self, context: Context) -> dict[str, Any]:
-        memory = self.recall(context)
-        if self.state_of(context, self.tuning_run_id) != "success":
-            if memory.under_way and memory.under_way.tuning_run_id == self.tuning_run_id:
-                self.remember(context, memory.failed())
-            raise TuningRunError(self._failure(context))
-        report = self.report_of(context, self.tuning_run_id)
-        if memory.under_way and memory.under_way.tuning_run_id == self.tuning_run_id:
-            self.remember(context, memory.ended(report))
+        memory = self.read_memory(context)
+        is_active = memory.active is not None and memory.active.tuning_run_id == self.tuning_run_id
+        if self.run_state(context, self.tuning_run_id) != "success":
+            if is_active:
+                self.write_memory(context, memory.failed())
+            raise TuningRunError(
+                f"Run {self.tuning_run_id} of {self.tuning_dag_id} failed: {self._failures(context)}.",
+                resource=self.tuning_run_id,
+                code="tuning_run_failed",
+                hint="Fix the cause and clear the failed tasks of that run, then clear this task. Otherwise the next "
+                "run of this DAG starts over.",
+            )
+        report = self.pull_report(context, self.tuning_run_id)
+        if is_active:
+            self.write_memory(context, memory.succeeded(report))
         outcome = {
             "tuning_run_id": self.tuning_run_id,
             "outcome": report.get("outcome"),
@@ -91,13 +101,9 @@ class GeminiWaitForTuningRunOperator(TuningRunsMixin, BaseOperator):
         context["outlet_events"][self.memory].extra = outcome
         return outcome
 
-    def _failure(self, context: Context) -> str:
+    def _failures(self, context: Context) -> str:
         ti: Any = context["ti"]
         states = ti.get_task_states(dag_id=self.tuning_dag_id, run_ids=[self.tuning_run_id]).get(self.tuning_run_id, {})
         failed = sorted(task for task, state in states.items() if state == "failed")
-        words = {task: self.pull(context, self.tuning_run_id, task, ERROR_XCOM) for task in failed}
-        said_ = "; ".join(f"{task}: {redact(text or 'see its log', 500)}" for task, text in words.items())
-        return (
-            f"The run {self.tuning_run_id} of {self.tuning_dag_id} failed: {said_ or 'see its page'}. Mend the cause, "
-            "clear what failed there, then clear this task; or leave it: the next run tunes again."
-        )
+        errors = {task: self.pull(context, self.tuning_run_id, task, ERROR_XCOM) for task in failed}
+        return "; ".join(f"{task}: {redact(text or 'see its log', 500)}" for task, text in errors.items()) or "see it"

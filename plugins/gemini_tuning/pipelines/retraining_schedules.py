@@ -1,12 +1,11 @@
-"""Profiles as Airflow understands them: schedules, watched data, and an import error for each that is refused."""
+"""Retraining profiles as Airflow objects: schedules, watched assets, and an import error for each rejected profile."""
 
 from __future__ import annotations
 
-import importlib
 import os
+import pkgutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from airflow.sdk import DAG, Asset, AssetAny, AssetOrTimeSchedule, AssetWatcher, CronTriggerTimetable, Param
 from airflow.sdk.bases.timetable import BaseTimetable
@@ -14,17 +13,18 @@ from airflow.sdk.definitions.asset import BaseAsset
 
 from gemini_tuning.core.labels import label_value
 from gemini_tuning.core.text import redact
-from gemini_tuning.retraining.profiles import ProfileError, RetrainingProfile, refusal
+from gemini_tuning.core.yaml_file import YamlError
+from gemini_tuning.retraining.profiles import RetrainingProfile
 from gemini_tuning.triggers.gcs_change import GcsObjectChangeTrigger
 
 
 def schedule_of(profile: RetrainingProfile) -> BaseTimetable | BaseAsset:
-    """Return what starts a profile's runs: time, an asset, watched data, or time or data.
+    """Return what starts a profile's runs: a timetable, assets, or both.
 
-    :raises ProfileError: naming the field that Airflow refuses.
+    :raises YamlError: when Airflow rejects the schedule.
     """
-    assets: list[BaseAsset] = [_watched(uri, profile) for uri in profile.watch]
-    if name := profile.schedule.asset:
+    assets: list[BaseAsset] = [_watched(uri, profile) for uri in dict.fromkeys(profile.watch)]
+    if profile.schedule and (name := profile.schedule.asset):
         assets.append(Asset.ref(uri=name) if "://" in name else Asset.ref(name=name))
     timetable = _timetable(profile)
     if timetable is None:
@@ -33,54 +33,58 @@ def schedule_of(profile: RetrainingProfile) -> BaseTimetable | BaseAsset:
 
 
 def check_params(profile: RetrainingProfile, params: Mapping[str, Param]) -> None:
-    """Refuse what the tuning DAG would refuse.
+    """Check a profile's Params against those of the tuning DAG.
+
+    Templated values are skipped: they are rendered and checked when the run starts.
 
     :param params: the tuning DAG's.
-    :raises ProfileError: naming the Param.
+    :raises YamlError: for the first Param that is unknown or invalid.
     """
     for name, value in profile.params.items():
         if name not in params:
-            known = ", ".join(sorted(params))
-            raise refusal(profile.path, f"params.{name}: the tuning DAG has no such Param; it has: {known}")
+            what = f"the tuning DAG has no such Param; expected one of {', '.join(sorted(params))}"
+            raise profile.error(what, "params", name, code="unknown_param")
         if isinstance(value, str) and "{{" in value:
-            continue  # rendered when the run begins, and checked then
+            continue
         param = params[name]
         try:
             Param(param.value, **param.schema).resolve(value)
         except (ValueError, TypeError) as error:  # a ParamValidationError is a ValueError
-            raise refusal(profile.path, f"params.{name}: {redact(str(error).splitlines()[0], 300)}") from None
+            what = redact(str(error).splitlines()[0], 300)
+            raise profile.error(what, "params", name, code="invalid_param") from None
 
 
 def memory_of(profile: RetrainingProfile) -> Asset:
-    """Return the asset whose state tells a profile's next run what the last one did; each run that ends updates it."""
+    """Return the asset whose state keeps a profile's :class:`~gemini_tuning.retraining.planning.Memory`."""
     return Asset(name=f"gemini_retraining_{profile.name}")
 
 
-class RefusedProfile(DAG):
-    """A DAG that Airflow can't take over, so that its error stands among Airflow's import errors, under its own file.
+class RejectedProfile(DAG):
+    """A DAG that fails to serialize, so that Airflow lists the error of a profile under the profile's own file.
 
-    An error of the DAG file itself would make Airflow retire all DAGs of that file. So this one fails where Airflow
-    writes a DAG down, which it notes by the DAG's own file: the profile's.
+    An exception in the DAG file itself would be listed under the DAG file, and Airflow would deactivate the DAGs of all
+    its profiles.
     """
 
-    def __init__(self, error: ProfileError) -> None:
+    def __init__(self, error: YamlError) -> None:
         self._error = error
+        self._path = Path(error.resource)
         self._relative: str | None = None
-        super().__init__(dag_id=f"refused_{label_value(error.path.stem)}", schedule=None)
+        super().__init__(dag_id=f"rejected_{label_value(self._path.stem)}", schedule=None)
 
     @property
     def relative_fileloc(self) -> str | None:
-        """Where the profile lies in the bundle."""
+        """Path of the profile in the DAG bundle."""
         return self._relative
 
     @relative_fileloc.setter
     def relative_fileloc(self, value: str | None) -> None:
-        """Take over where the DAG file lies in the bundle: the profiles lie beside it."""
-        beside = os.path.relpath(self._error.path, Path(self.fileloc).parent) if value and self.fileloc else None
+        """Airflow sets the DAG file's path in the bundle; the profile's is relative to it."""
+        beside = os.path.relpath(self._path, Path(self.fileloc).parent) if value and self.fileloc else None
         self._relative = str(Path(value).parent / beside) if value and beside else None
 
-    def get_serialized_fields(self) -> frozenset[str]:  # type: ignore[override]  # Airflow asks the instance
-        """Refuse."""
+    def get_serialized_fields(self) -> frozenset[str]:  # type: ignore[override]  # Airflow calls it on the instance
+        """Raise the profile's error."""
         raise self._error
 
 
@@ -92,22 +96,18 @@ def _watched(uri: str, profile: RetrainingProfile) -> Asset:
 
 def _timetable(profile: RetrainingProfile) -> BaseTimetable | None:
     schedule = profile.schedule
+    if schedule is None:
+        return None
     try:
         if schedule.cron:
             timetable: BaseTimetable = CronTriggerTimetable(schedule.cron, timezone=schedule.timezone)
         elif schedule.timetable:
-            timetable = _made(schedule.timetable, schedule.arguments)
+            timetable = pkgutil.resolve_name(schedule.timetable)(**schedule.arguments)
+            if not isinstance(timetable, BaseTimetable):
+                raise TypeError(f"{schedule.timetable} is not a timetable")
         else:
             return None
         timetable.validate()
-    except Exception as error:  # anybody's timetable may raise anything
-        raise refusal(profile.path, f"schedule: {redact(error, 300)}") from error
+    except Exception as error:  # a custom timetable may raise anything
+        raise profile.error(redact(error, 300), "schedule", code="invalid_schedule") from error
     return timetable
-
-
-def _made(name: str, arguments: Mapping[str, Any]) -> BaseTimetable:
-    module, _, class_name = name.rpartition(".")
-    made = getattr(importlib.import_module(module), class_name)(**arguments)
-    if not isinstance(made, BaseTimetable):
-        raise TypeError(f"{name} is not a timetable")
-    return made

@@ -1,25 +1,30 @@
-"""Whether a profile's run has anything to do, and from which model it goes on. Pure: no Airflow, no network."""
+"""Whether a profile's run has anything to do, and from which model it continues."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any, Self
 
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.core.text import short_repr
-from gemini_tuning.retraining.profiles import GoOnFrom
+from gemini_tuning.retraining.profiles import ContinueFrom
 
 PROMOTED_OUTCOMES = frozenset({"promoted", "already default"})
+_CONFIG = ConfigDict(extra="forbid")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_CONFIG)
 class Attempt:
-    """One run of the tuning DAG for a profile.
+    """A run of the tuning DAG for a profile.
 
-    :param fingerprint: of the data and the parameters that it was started for.
-    :param outcome: the report's, once it has ended well.
+    :param fingerprint: of its data and parameters.
+    :param outcome: from its report, once it has succeeded.
     """
 
     tuning_run_id: str
@@ -27,9 +32,9 @@ class Attempt:
     outcome: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_CONFIG)
 class Promotion:
-    """What a run has made the default.
+    """The default that a run has set.
 
     :param model: full name with the version.
     """
@@ -38,58 +43,58 @@ class Promotion:
     checkpoint_id: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_CONFIG)
 class Memory:
-    """What a profile's runs tell the next one; kept as the state of an asset of Airflow's.
+    """What a profile's next run needs to know of the earlier ones; kept in the state of an Airflow asset.
 
-    :param under_way: the run that was started last and whose end nobody has noted yet.
-    :param last: the last one that ended well.
+    :param active: the run that was started last, until its end is recorded.
+    :param last: the last one that succeeded.
     :param promoted: by the last one that promoted anything.
     """
 
-    under_way: Attempt | None = None
+    active: Attempt | None = None
     last: Attempt | None = None
     promoted: Promotion | None = None
 
     @classmethod
     def from_json(cls, stored: object) -> Self:
-        """Read what :meth:`as_json` gave.
+        """Read what :meth:`as_json` returned.
 
-        :raises ValueError: when something else is stored: taking it for nothing would pay for the same run again.
+        :raises InvalidInputError: when anything else is stored: to start over would pay for the same run again.
         """
         if stored is None:
             return cls()
         try:
-            data = dict(stored)  # type: ignore[call-overload]
-            attempts = {key: Attempt(**data.pop(key)) if data.get(key) else None for key in ("under_way", "last")}
-            promoted = Promotion(**data["promoted"]) if data.get("promoted") else None
-        except (TypeError, ValueError, KeyError):
-            raise ValueError(
-                f"the asset's state holds something else than a profile's memory: {short_repr(stored)}"
+            return TypeAdapter(cls).validate_python(stored)
+        except ValidationError as error:
+            raise InvalidInputError(
+                f"the state of the asset is not a profile's memory: {short_repr(stored)}.",
+                field=".".join(str(step) for step in error.errors()[0]["loc"]),
+                code="invalid_memory",
+                hint="Delete the asset's state to start from the base model.",
             ) from None
-        return cls(**attempts, promoted=promoted)
 
     def as_json(self) -> dict[str, Any]:
         """Return the form that is stored."""
         return asdict(self)
 
     def started(self, attempt: Attempt) -> Self:
-        """Note that a run is about to start."""
-        return replace(self, under_way=attempt)
+        """Record that a run is about to start."""
+        return replace(self, active=attempt)
 
     def failed(self) -> Self:
-        """Note that the run under way came to nothing: the next one does its work."""
-        return replace(self, under_way=None)
+        """Record that the active run failed, so that the next one repeats it."""
+        return replace(self, active=None)
 
-    def ended(self, report: Mapping[str, Any]) -> Self:
-        """Note that the run under way has ended well.
+    def succeeded(self, report: Mapping[str, Any]) -> Self:
+        """Record that the active run succeeded.
 
-        :param report: what the tuning DAG's ``report`` pushed.
+        :param report: XCom of the tuning DAG's report.
         """
-        if self.under_way is None:
+        if self.active is None:
             return self
-        last = replace(self.under_way, outcome=str(report.get("outcome") or "unknown"))
-        return replace(self, under_way=None, last=last, promoted=_promotion(report) or self.promoted)
+        last = replace(self.active, outcome=str(report.get("outcome") or "unknown"))
+        return replace(self, active=None, last=last, promoted=_promotion(report) or self.promoted)
 
 
 def _promotion(report: Mapping[str, Any]) -> Promotion | None:
@@ -99,37 +104,37 @@ def _promotion(report: Mapping[str, Any]) -> Promotion | None:
     return Promotion(str(model), str(checkpoint))
 
 
-def fingerprint(params: Mapping[str, Any], go_on_from: GoOnFrom, data: Mapping[str, str]) -> str:
-    """Return what is the same for two runs that would tune on the same data with the same parameters.
+def fingerprint(params: Mapping[str, Any], continue_from: ContinueFrom, data: Mapping[str, str]) -> str:
+    """Return a hash that is the same for two runs on the same data with the same parameters.
 
-    The model to go on from does not count, else each promotion would be a reason for the next.
+    The model to continue from is not part of it: each promotion would otherwise start the next run.
 
     :param data: checksums by address.
     """
-    whole = json.dumps([dict(params), str(go_on_from), dict(data)], sort_keys=True, default=str)
-    return hashlib.sha256(whole.encode()).hexdigest()
+    content = json.dumps([dict(params), str(continue_from), dict(data)], sort_keys=True, default=str)
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
-def nothing_to_do(memory: Memory, current: str, *, force: bool) -> str | None:
-    """Return why there is no need to tune, or ``None``.
+def skip_reason(memory: Memory, current: str, *, force: bool) -> str | None:
+    """Return why there is nothing to tune; ``None`` when there is.
 
-    :param current: fingerprint of what would be tuned on now.
+    :param current: fingerprint of this run.
     """
     last = memory.last
     if force or last is None or last.fingerprint != current:
         return None
     return (
-        f"Unchanged since {last.tuning_run_id} ({last.outcome}): the same data, the same parameters. Nothing was "
-        "started. The Param `force` starts a run all the same."
+        f"Data and parameters are unchanged since {last.tuning_run_id} ({last.outcome}), so no run was started. "
+        "Set the Param `force` to start one anyway."
     )
 
 
-def tuning_conf(params: Mapping[str, Any], go_on_from: GoOnFrom, memory: Memory) -> dict[str, Any]:
-    """Return the Params of the tuning run; with nothing promoted so far it begins at the base model."""
+def tuning_conf(params: Mapping[str, Any], continue_from: ContinueFrom, memory: Memory) -> dict[str, Any]:
+    """Return the Params of the tuning run; before the first promotion it starts from the base model."""
     conf = dict(params)
-    if go_on_from is GoOnFrom.CHAMPION:
+    if continue_from is ContinueFrom.CHAMPION:
         conf["pre_tuned_model"] = conf["champion"]
-    elif go_on_from is GoOnFrom.PROMOTED and memory.promoted:
+    elif continue_from is ContinueFrom.PROMOTED and memory.promoted:
         conf["pre_tuned_model"] = memory.promoted.model
         conf["pre_tuned_model_checkpoint_id"] = memory.promoted.checkpoint_id
     return conf

@@ -1,4 +1,4 @@
-"""The steps of a scheduled retraining, with Airflow's runs and asset states at hand as plain values."""
+"""The tasks of a scheduled retraining, with Airflow's runs and asset states as plain values."""
 
 import json
 from collections import defaultdict
@@ -8,25 +8,26 @@ import pytest
 from airflow.sdk import Asset
 from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
 
-from gemini_tuning.core.exceptions import PermanentServiceError, TuningRunError
+from gemini_tuning.core.exceptions import InvalidInputError, PermanentServiceError, TuningRunError
 from gemini_tuning.operators import GeminiPlanRetrainingOperator, GeminiWaitForTuningRunOperator
-from gemini_tuning.operators.tuning_runs import MEMORY
+from gemini_tuning.operators.tuning_runs import MEMORY_KEY
 
 ASSET = Asset(name="gemini_retraining_weekly")
 MODEL = "projects/1/locations/us-central1/models/5@1"
 REPORT = {"outcome": "promoted", "tuned_model": MODEL, "default_after": "4", "report_markdown": "gs://b/report.md"}
+DAG_FIELDS = {"memory": ASSET, "tuning_dag_id": "gemini_checkpoint_tuning", "report_task_id": "report"}
 PARAMS = {"training_dataset_uri": "gs://bucket/train.jsonl", "validation_dataset_uri": "gs://bucket/validation.jsonl"}
 
 
 class State(dict):
-    """An asset's state; only what is JSON, as Airflow keeps it."""
+    """An asset's state: JSON only, as in Airflow."""
 
     def set(self, key, value):
         self[key] = json.loads(json.dumps(value))
 
 
 class Airflow:
-    """What the runs of the tuning DAG have come to, and what the profile's runs remember."""
+    """The runs of the tuning DAG and the asset's state."""
 
     def __init__(self):
         self.runs: dict[str, str] = {}
@@ -67,15 +68,22 @@ class Airflow:
         assert dag_id == "gemini_checkpoint_tuning"
         return self.xcoms.get((run_id, task_ids, key))
 
-    def plan(self, run_id, *, go_on_from="promoted", params=PARAMS, **more):
+    def plan(self, run_id, *, continue_from="promoted", params=PARAMS, **more):
         return GeminiPlanRetrainingOperator(
-            task_id="plan", tuning_params=params, go_on_from=go_on_from, memory=ASSET, tuning_run_id=run_id, **more
+            task_id="plan",
+            tuning_params=params,
+            continue_from=continue_from,
+            tuning_run_id=run_id,
+            **DAG_FIELDS,
+            **more,
         ).execute(self.context())
 
     def wait(self, run_id):
-        return GeminiWaitForTuningRunOperator(task_id="wait", tuning_run_id=run_id, memory=ASSET).execute(
-            self.context()
-        )
+        return wait_operator(run_id).execute(self.context())
+
+
+def wait_operator(run_id):
+    return GeminiWaitForTuningRunOperator(task_id="wait", tuning_run_id=run_id, **DAG_FIELDS)
 
 
 @pytest.fixture
@@ -87,10 +95,10 @@ def test_the_first_run_begins_at_the_base_model(airflow):
     plan = airflow.plan("run-1")
     assert plan["conf"] == PARAMS
     assert plan["tuning_run_id"] == "run-1"
-    assert airflow.state[MEMORY]["under_way"]["tuning_run_id"] == "run-1"
+    assert airflow.state[MEMORY_KEY]["active"]["tuning_run_id"] == "run-1"
 
 
-def test_after_a_run_that_ended_well_an_unchanged_one_is_skipped(airflow):
+def test_plan_unchanged_since_the_last_success_skips(airflow, snapshot):
     airflow.plan("run-1")
     airflow.end("run-1")
     outcome = airflow.wait("run-1")
@@ -99,9 +107,9 @@ def test_after_a_run_that_ended_well_an_unchanged_one_is_skipped(airflow):
         "report_markdown": "gs://b/report.md",
     }  # fmt: skip
     assert airflow.event.extra == outcome
-    with pytest.raises(AirflowSkipException, match=r"Unchanged since run-1 \(promoted\)"):
+    with pytest.raises(AirflowSkipException) as caught:
         airflow.plan("run-2")
-    assert "Unchanged since run-1" in airflow.pushed["skipped"]
+    assert airflow.pushed["skipped"] == str(caught.value) == snapshot
 
 
 def test_new_data_makes_a_run_that_goes_on_from_the_promoted_checkpoint(airflow, vertex):
@@ -127,15 +135,16 @@ def test_the_same_content_written_again_is_unchanged(airflow, vertex):
     airflow.wait("run-1")
     text = vertex.request("GET", "/storage/v1/b/bucket/o/train.jsonl?alt=media").text
     vertex.put_object("gs://bucket/train.jsonl", text)
-    with pytest.raises(AirflowSkipException, match="Unchanged"):
+    with pytest.raises(AirflowSkipException, match="run-1"):
         airflow.plan("run-2")
 
 
-def test_nothing_starts_while_an_earlier_tuning_run_is_under_way(airflow):
+def test_plan_while_an_earlier_tuning_run_is_running_skips(airflow, snapshot):
     airflow.plan("run-1")
     airflow.runs["run-1"] = "running"
-    with pytest.raises(AirflowSkipException, match="run-1, which an earlier run started, is still running"):
+    with pytest.raises(AirflowSkipException) as caught:
         airflow.plan("run-2", force=True)
+    assert str(caught.value) == snapshot
 
 
 def test_another_try_of_the_same_run_plans_the_same(airflow):
@@ -144,36 +153,35 @@ def test_another_try_of_the_same_run_plans_the_same(airflow):
     assert airflow.plan("run-1") == first
 
 
-def test_a_tuning_run_whose_end_nobody_lived_to_see_counts(airflow):
+def test_plan_records_a_success_that_no_run_has_recorded(airflow):
     airflow.plan("run-1")
     airflow.end("run-1")
-    with pytest.raises(AirflowSkipException, match="Unchanged since run-1"):
+    with pytest.raises(AirflowSkipException, match="run-1"):
         airflow.plan("run-2")
-    assert airflow.state[MEMORY]["promoted"] == {"model": MODEL, "checkpoint_id": "4"}
+    assert airflow.state[MEMORY_KEY]["promoted"] == {"model": MODEL, "checkpoint_id": "4"}
 
 
 @pytest.mark.parametrize("state", ["failed", None])
-def test_a_tuning_run_that_came_to_nothing_does_not_count(airflow, state):
+def test_plan_after_a_failed_or_deleted_tuning_run_starts_one(airflow, state):
     airflow.plan("run-1")
     if state:
         airflow.end("run-1", state, report=None)
     assert airflow.plan("run-2")["tuning_run_id"] == "run-2"
 
 
-def test_a_failure_names_the_steps_and_what_they_said_and_the_next_run_tunes_again(airflow):
+def test_wait_failed_run_raises_with_the_failed_tasks_and_the_next_run_starts_over(airflow, snapshot):
     airflow.plan("run-1")
     airflow.end("run-1", "failed", report=None)
-    airflow.tasks["run-1"] |= {"validate": "failed", "choose": "upstream_failed", "copy_model": "failed"}
+    airflow.tasks["run-1"] |= {"validate": "failed", "choose": "upstream_failed", "copy.copy_model": "failed"}
     airflow.xcoms["run-1", "validate", "error"] = "Dataset gs://bucket/train.jsonl has 1 problem(s): line 3: no JSON"
     with pytest.raises(TuningRunError) as caught:
         airflow.wait("run-1")
-    text = str(caught.value)
-    assert "The run run-1 of gemini_checkpoint_tuning failed: copy_model: see its log; validate: Dataset gs://" in text
-    assert "line 3: no JSON" in text
+    assert (caught.value.resource, caught.value.code) == ("run-1", "tuning_run_failed")
+    assert str(caught.value) == snapshot
     assert airflow.plan("run-2")["tuning_run_id"] == "run-2"
 
 
-def test_a_run_that_is_under_way_is_waited_for_without_a_worker(airflow):
+def test_wait_running_tuning_run_defers(airflow):
     airflow.plan("run-1")
     airflow.runs["run-1"] = "running"
     with pytest.raises(TaskDeferred) as caught:
@@ -181,21 +189,23 @@ def test_a_run_that_is_under_way_is_waited_for_without_a_worker(airflow):
     assert caught.value.trigger.run_ids == ["run-1"]
 
 
-def test_the_end_of_another_wait_is_not_taken_for_this_ones(airflow):
+def test_wait_event_of_another_trigger_defers_again(airflow):
     airflow.plan("run-1")
     airflow.runs["run-1"] = "running"
-    operator = GeminiWaitForTuningRunOperator(task_id="wait", tuning_run_id="run-1", memory=ASSET)
+    operator = wait_operator("run-1")
     with pytest.raises(TaskDeferred):
         operator.execute_complete(airflow.context(), {"resource": "another"})
 
 
 def test_a_dataset_that_is_not_there_is_named_before_anything_starts(airflow):
-    with pytest.raises(PermanentServiceError, match="gs://bucket/no"):
+    with pytest.raises(PermanentServiceError) as caught:
         airflow.plan("run-1", params={"training_dataset_uri": "gs://bucket/no.jsonl"})
+    assert "gs://bucket/no" in str(caught.value)
     assert airflow.state == {}
 
 
-def test_a_memory_that_is_none_starts_nothing(airflow):
-    airflow.state[MEMORY] = ["?"]
-    with pytest.raises(ValueError, match="holds something else"):
+def test_plan_unreadable_memory_raises(airflow):
+    airflow.state[MEMORY_KEY] = ["?"]
+    with pytest.raises(InvalidInputError) as caught:
         airflow.plan("run-1")
+    assert caught.value.code == "invalid_memory"
