@@ -1,4 +1,4 @@
-"""The step that lists a job's checkpoints."""
+"""List the checkpoints of a tuning job."""
 
 from __future__ import annotations
 
@@ -16,21 +16,23 @@ if TYPE_CHECKING:
 
 
 class GeminiListCheckpointsOperator(GeminiBaseOperator):
-    """Push the checkpoints of a tuning job that is over.
+    """Push the checkpoints of a finished tuning job.
 
-    Also of a job that FAILED after it had made a model: its checkpoints then come from the Model Registry, without
-    endpoints. With ``export_last_checkpoint_only`` the list has one element.
+    Gets the job and its model
+    (https://cloud.google.com/vertex-ai/docs/reference/rest/v1beta1/projects.locations.tuningJobs/get). If a job FAILED
+    after its model was created, the checkpoints are read from the Model Registry, without endpoints. With
+    ``export_last_checkpoint_only`` the list has one element.
 
-    It reads back what the job was made from and what it made, so this is the task that has the lineage: training and
-    validation dataset are its inputs, the model is its output, for Airflow's lineage collector and for OpenLineage.
+    The task reports the lineage to Airflow's collector and to OpenLineage: training and validation dataset are its
+    inputs, the model is its output.
 
-    XCom ``return_value``: a list of ``{"checkpoint_id", "epoch", "step", "endpoint"}``, ready for ``.expand``;
-    ``endpoint`` is ``None`` where a checkpoint is not deployed. XCom ``tuned_model``: full name of the model with its
-    version. XCom ``default_checkpoint_id``: the model's default checkpoint. XCom ``billed``: ``{"billable_tokens",
-    "dataset_tokens", "epoch_count"}``, what the service says of the training, ``None`` where it does not.
+    XCom ``return_value``: a list of ``{"checkpoint_id", "epoch", "step", "endpoint"}`` for ``.expand``; ``endpoint`` is
+    ``None`` for a checkpoint that is not deployed. XCom ``tuned_model``: full name of the model with its version. XCom
+    ``default_checkpoint_id``: the model's default checkpoint. XCom ``billed``: ``{"billable_tokens", "dataset_tokens",
+    "epoch_count"}`` from the service's response, ``None`` for what is missing in it.
 
     :param tuning_job: full name of the job. (templated)
-    :raises CheckpointError: when the job is not over, has no model, or the model has no checkpoint.
+    :raises CheckpointError: when the job has not finished, has no model, or the model has no checkpoint.
     """
 
     template_fields: Sequence[str] = (*GCP_FIELDS, "tuning_job")
@@ -42,18 +44,28 @@ class GeminiListCheckpointsOperator(GeminiBaseOperator):
         self._lineage: Lineage | None = None
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
-        """Read the job and its model, push the list."""
+        """Get the job and its model, and push the list."""
         job = self.hook.get_tuning_job(self.tuning_job)
         if not job.has_ended:
-            raise CheckpointError(f"Tuning job {job.name} is {job.state}; its checkpoints are final when it is over.")
+            raise CheckpointError(
+                f"Tuning job {job.name} has not finished: {job.state}.",
+                resource=job.name,
+                code="job_not_finished",
+            )
         if not job.model:
-            raise CheckpointError(f"{job.describe_failure()} It made no model, so there are no checkpoints.")
+            raise CheckpointError(
+                f"{job.describe_failure()} No model was created, so it has no checkpoints.",
+                resource=job.name,
+                code="no_model",
+            )
         model = self.hook.get_model(job.model)
         checkpoints = merge_checkpoints(job, model)
         if not checkpoints:
             raise CheckpointError(
-                f"Tuning job {job.name} has no checkpoints, and neither has its model {job.model}. Was the base model "
-                "one that supports checkpoints?"
+                f"Neither tuning job {job.name} nor its model {job.model} has checkpoints.",
+                resource=job.model,
+                code="no_checkpoints",
+                hint="Check that the base model supports checkpoints.",
             )
         ti = context["ti"]
         ti.xcom_push(key="tuned_model", value=job.model)
@@ -68,14 +80,14 @@ class GeminiListCheckpointsOperator(GeminiBaseOperator):
         return [checkpoint.as_dict() for checkpoint in checkpoints]
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
-        """Return the lineage as the OpenLineage provider asks for it."""
+        """Return the lineage for the OpenLineage provider."""
         return for_openlineage(self._lineage)
 
 
 def merge_checkpoints(job: TuningJob, model: Model) -> list[Checkpoint]:
-    """Return the job's checkpoints; where the job lists none, the model's, with the endpoint of the default one.
+    """Return the job's checkpoints; if its list is empty, the model's, with the endpoint of the default one.
 
-    The API fills the job's list only for jobs that save intermediate checkpoints.
+    The API lists checkpoints in the job only if it saves intermediate ones.
     """
     if job.checkpoints:
         return list(job.checkpoints)

@@ -1,4 +1,4 @@
-"""The step that reads what the service measured: losses at each checkpoint's step, and its own evaluation."""
+"""Read the losses at each checkpoint's step and the service's evaluation of the checkpoints."""
 
 from __future__ import annotations
 
@@ -19,9 +19,8 @@ if TYPE_CHECKING:
 class GeminiReadTuningMetricsOperator(GeminiBaseOperator):
     """Read train and eval loss at each checkpoint's step, and the service's own evaluation of the checkpoints.
 
-    All of it is evidence that a choice can do without: what is not there, or what the service refuses to show, is
-    named in ``missing`` and the task succeeds. A service that is away or over quota fails the task, so that Airflow's
-    retries apply.
+    The selection can do without any of it: what does not exist, or what the account may not read, is listed in
+    ``missing`` and the task succeeds. If the service is unavailable or over quota, the task fails and is retried.
 
     XCom, below 8 KB for ten checkpoints::
 
@@ -30,19 +29,18 @@ class GeminiReadTuningMetricsOperator(GeminiBaseOperator):
          "train_loss": [[1, 2.1], …], "eval_loss": [[1, 2.2], …],
          "missing": ["eval loss is from the last step before the checkpoint's own: checkpoint 2 (step 18 for 20)"]}
 
-    Each value is that of the checkpoint's step, or else of the last step before it, which is then in ``from_step``;
-    ``None`` where there is none. The log has all that is missing, also when there are too many for an XCom.
-    ``evaluation`` is ``None`` where there is none. The curves have 50 points at most;
-    the first, the last, the lowest and those of the checkpoints are among them.
+    Each value is from the checkpoint's step, or from the last step before it, which is then in ``from_step``; a missing
+    value is ``None``. The log lists everything that is missing, the XCom only as much as fits. The curves have at most
+    50 points; the first, the last, the lowest and those of the checkpoints are among them.
 
     :param tuning_job: full name of the job. (templated)
     :param checkpoints: ``{"checkpoint_id", "epoch", "step", "endpoint"}`` of each, as ``list_checkpoints`` pushes
         them. (templated)
-    :param evaluation_expected: whether the job was given an evaluation config, which the service's client does not
-        tell; then an evaluation that is not there is named. (templated)
-    :raises ValueError: when a checkpoint is not what ``list_checkpoints`` pushes.
-    :raises PermanentServiceError: when the job can't be read, or the connection's credentials are refused (401).
-    :raises TransientServiceError: when the service does not answer although each read was repeated for a minute.
+    :param evaluation_expected: whether the job was created with an evaluation config, which the client does not return;
+        then a missing evaluation is listed. (templated)
+    :raises InvalidInputError: when a checkpoint is not an element of the XCom of ``list_checkpoints``.
+    :raises PermanentServiceError: when the job cannot be read, or the connection's credentials are refused (401).
+    :raises TransientServiceError: when the service is unavailable for a minute of retries.
     """
 
     template_fields: Sequence[str] = (*GCP_FIELDS, "tuning_job", "checkpoints", "evaluation_expected")
@@ -62,7 +60,7 @@ class GeminiReadTuningMetricsOperator(GeminiBaseOperator):
         self.evaluation_expected = evaluation_expected
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Read the job, its experiment and its evaluations; push what was found and what was not."""
+        """Read the job, its experiment and its evaluations, and push the values and the gaps."""
         checkpoints = [Checkpoint.from_mapping(item) for item in as_list(self.checkpoints, "checkpoints")]
         expected = flag(self.evaluation_expected, "evaluation_expected")
         job = self.hook.get_tuning_job(self.tuning_job)
@@ -77,9 +75,9 @@ class GeminiReadTuningMetricsOperator(GeminiBaseOperator):
         return result
 
     def _curves(self, job: TuningJob, checkpoints: Sequence[Checkpoint]) -> tuple[dict[str, Curve], list[str]]:
-        """Return the curves by our names, and what is missing of them."""
+        """Return the curves by our names, and the gaps."""
         if not job.experiment:
-            return {}, ["no train loss and no eval loss: the job names no experiment"]
+            return {}, ["no train loss and no eval loss: the job has no experiment"]
         steps = {checkpoint.step for checkpoint in checkpoints if checkpoint.step is not None}
         try:
             found = self.hook.read_curves(job.experiment, list(SERIES.values()), steps)
@@ -91,7 +89,7 @@ class GeminiReadTuningMetricsOperator(GeminiBaseOperator):
     def _evaluations(
         self, job: TuningJob, checkpoints: Sequence[Checkpoint], *, expected: bool
     ) -> tuple[dict[str, Mapping[str, float]], list[str]]:
-        """Return the metrics of the evaluations by checkpoint, and what is missing of them."""
+        """Return the metrics of the evaluations by checkpoint, and the gaps."""
         if not job.evaluations:
             return {}, ["no evaluation: the job has no evaluation runs"] if expected else []
         runs = _by_checkpoint(job, checkpoints)
@@ -99,7 +97,7 @@ class GeminiReadTuningMetricsOperator(GeminiBaseOperator):
         gaps = []
         for checkpoint in checkpoints:
             run = runs.get(checkpoint.checkpoint_id)
-            metrics, problem = self._evaluation(run) if run else ({}, "the job has no evaluation run of it")
+            metrics, problem = self._evaluation(run) if run else ({}, "the job has no evaluation run for it")
             if metrics:
                 found[checkpoint.checkpoint_id] = metrics
             else:
@@ -107,33 +105,33 @@ class GeminiReadTuningMetricsOperator(GeminiBaseOperator):
         return found, gaps
 
     def _evaluation(self, run: EvaluationRun) -> tuple[Mapping[str, float], str]:
-        """Return the metrics of one evaluation, or why there are none.
+        """Return the metrics of one evaluation, and why they are missing.
 
-        The run itself names its metrics, the job's own list only their kinds.
+        Only the evaluation run has the names of its metrics; the job has their types.
         """
         if run.error:
             return {}, str(run.error)
         if not run.name:
-            return run.metrics, "the job does not name the evaluation run"
+            return run.metrics, "the job does not return the name of the evaluation run"
         try:
             itself = self.hook.get_evaluation_run(run.name)
         except PermanentServiceError as error:
             return run.metrics, _refusal(error)
         if itself.error:
             return {}, str(itself.error)
-        return itself.metrics or run.metrics, f"its run is {itself.state or 'in no state'} and has no metrics"
+        return itself.metrics or run.metrics, f"its run is {itself.state or 'in an unknown state'} and has no metrics"
 
 
 def _by_checkpoint(job: TuningJob, checkpoints: Sequence[Checkpoint]) -> dict[str, EvaluationRun]:
-    """Return the evaluations by checkpoint; one without a checkpoint is that of the only one."""
+    """Return the evaluations by checkpoint; one without a checkpoint belongs to the only one."""
     only = checkpoints[0].checkpoint_id if len(checkpoints) == 1 else None
     return {identifier: run for run in job.evaluations if (identifier := run.checkpoint_id or only)}
 
 
 def _refusal(error: PermanentServiceError | ResourceNameError) -> str:
-    """Return an error as a gap; refused credentials are none, with them no step can do its work.
+    """Return an error as the reason for a gap; refused credentials fail the task.
 
-    :raises PermanentServiceError: after a 401.
+    :raises PermanentServiceError: for a 401.
     """
     if isinstance(error, PermanentServiceError) and error.code == 401:
         raise error

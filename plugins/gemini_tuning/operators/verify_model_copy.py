@@ -1,4 +1,4 @@
-"""Compare a model copy with its source."""
+"""Verify a model copy."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 
 class GeminiVerifyModelCopyOperator(DefaultCheckpointBase):
-    """Check that a copy has the same checkpoints and the same default; optionally give it another default.
+    """Check that a copy has the checkpoints and the default checkpoint of its source; optionally set another default.
 
     XCom: ``{"source_model", "model", "checkpoints", "default_checkpoint_id", "default_of_source"}``; ``checkpoints``
     is their number.
 
     :param source_model: full name of the model that was copied, with its version. (templated)
     :param model: full name of the copy with its version. (templated)
-    :param default_checkpoint_id: make this the copy's default after the check; ``None`` keeps it. (templated)
-    :param read_back_timeout: seconds until a changed default has to show.
-    :raises VerificationError: saying in what the copy differs.
+    :param default_checkpoint_id: set this default on the copy after the check; ``None`` keeps it. (templated)
+    :param read_back_timeout: seconds until the service has to return a changed default.
+    :raises VerificationError: with the differences.
     :raises CheckpointError: when the copy has no checkpoint ``default_checkpoint_id``.
     """
 
@@ -48,17 +48,21 @@ class GeminiVerifyModelCopyOperator(DefaultCheckpointBase):
         self.read_back_timeout = read_back_timeout
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Compare both, set the other default if there is one, push what was found."""
+        """Compare both models, set the other default if given, and push the result."""
         source, copy = self.hook.get_model(self.source_model), self.hook.get_model(self.model)
         other = optional_text(self.default_checkpoint_id)
         differences = compare_checkpoints(source.checkpoints, copy.checkpoints)
-        if copy.default_checkpoint_id not in (source.default_checkpoint_id, other):  # other: an earlier try set it
+        if copy.default_checkpoint_id not in (source.default_checkpoint_id, other):  # other: set by an earlier try
             differences.append(
                 f"the default is checkpoint {copy.default_checkpoint_id} in the copy, "
                 f"{source.default_checkpoint_id} in the source"
             )
         if differences:
-            raise VerificationError(f"{copy.name} is not a true copy of {source.name}: {'; '.join(differences)}.")
+            raise VerificationError(
+                f"{copy.name} differs from {source.name}: {'; '.join(differences)}.",
+                resource=copy.name,
+                code="copy_differs",
+            )
         self.log.info("%s has the same %d checkpoints and default", copy.name, len(copy.checkpoints))
         if other:
             self.set_default(self.hook.get_model(copy.name), other)

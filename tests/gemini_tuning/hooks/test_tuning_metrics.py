@@ -440,7 +440,7 @@ def test_a_checkpoint_that_was_not_evaluated(vertex):
     given = [*(checkpoint.as_dict() for checkpoint in job.checkpoints), Checkpoint("9", 9, 27).as_dict()]
     found = read(job, given)
     assert found["checkpoints"]["3"]["evaluation"]
-    assert found["missing"] == ["no evaluation of checkpoint 9: the job has no evaluation run of it"]
+    assert found["missing"] == ["no evaluation of checkpoint 9: the job has no evaluation run for it"]
 
 
 def test_the_evaluation_of_the_only_checkpoint_may_not_name_it(vertex):

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowSkipException, AirflowTaskTimeout, TaskDeferred
-from support import DATA, LOCATION, LONG, SPEC, TaskStateStore, context, finished_job, request_arguments
+from support import DATA, LOCATION, LONG, SPEC, TaskStateStore, context, finished_job, masked, request_arguments
 
 from gemini_tuning.core.exceptions import (
     CheckpointError,
@@ -212,8 +212,9 @@ def test_list_when_neither_the_job_nor_its_model_has_checkpoints(vertex):
     vertex.faults([{"job": {}, "outcome": "no_checkpoints"}])
     job = finished_job(vertex)
     assert job.checkpoints == ()
-    with pytest.raises(CheckpointError, match="no checkpoints"):
+    with pytest.raises(CheckpointError) as error:
         listed(job)
+    assert (error.value.code, error.value.resource) == ("no_checkpoints", job.model)
 
 
 def test_list_takes_the_models_checkpoints_when_the_job_names_none():
@@ -240,14 +241,18 @@ def test_list_after_a_failure_that_left_a_model(vertex):
 
 def test_list_after_a_failure_without_a_model_gives_the_services_reason(vertex):
     vertex.faults([{"job": {}, "outcome": "failed", "error": {"code": 3, "message": "Bad data."}}])
-    with pytest.raises(CheckpointError, match=r"FAILED: Bad data. \(code 3\).*no model"):
-        listed(finished_job(vertex))
+    job = finished_job(vertex)
+    with pytest.raises(CheckpointError) as error:
+        listed(job)
+    assert (error.value.code, error.value.resource) == ("no_model", job.name)
+    assert "FAILED: Bad data. (code 3)" in str(error.value)
 
 
 def test_list_before_the_job_is_over(vertex):
     job = GeminiTuningHook().create_tuning_job(SPEC, project_id=None, location=LOCATION)
-    with pytest.raises(CheckpointError, match="final when it is over"):
+    with pytest.raises(CheckpointError) as error:
         listed(job)
+    assert (error.value.code, error.value.resource) == ("job_not_finished", job.name)
 
 
 # ----------------------------------------------------------------------------------------- set default
@@ -434,8 +439,9 @@ def test_copy_that_is_not_over_at_its_deadline(vertex):
 def test_copy_whose_wait_was_ended_by_the_service(vertex):
     operator = copy(finished_job(vertex))
     event = {"status": "error", "resource": "x", "message": "Could not get x: 403 PERMISSION_DENIED: no.", "code": 403}
-    with pytest.raises(PermanentServiceError, match="PERMISSION_DENIED"):
+    with pytest.raises(PermanentServiceError) as error:
         operator.execute_complete(context(), event)
+    assert (error.value.code, error.value.resource) == (403, "x")
 
 
 def verify(job, copied, **change):
@@ -464,13 +470,15 @@ def test_verify_can_be_repeated_after_it_changed_the_default(vertex):
     assert verify(job, copied, default_checkpoint_id="1") == first
 
 
-def test_verify_names_the_differences(vertex):
+def test_verify_of_a_copy_that_differs_lists_the_differences(vertex, snapshot):
     job = finished_job(vertex)
     copied = finished_copy(vertex, job)
     hook = GeminiTuningHook()
     hook.set_default_checkpoint(hook.get_model(copied), "2")
-    with pytest.raises(VerificationError, match="the default is checkpoint 2 in the copy, 3 in the source"):
+    with pytest.raises(VerificationError) as error:
         verify(job, copied)
+    assert (error.value.code, error.value.resource) == ("copy_differs", copied)
+    assert masked(error.value) == snapshot
     other = finished_job(vertex, SPEC.model_copy(update={"epoch_count": 2}))
     with pytest.raises(VerificationError, match="checkpoint 3 is only in the copy"):
         verify(other, copied)
