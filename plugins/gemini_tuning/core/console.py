@@ -1,6 +1,6 @@
-"""Pages of the Google Cloud console. Pure.
+"""Pages of the Google Cloud console.
 
-The addresses are those that Google's own clients print (``vertexai.tuning``) or link to (Airflow's Google provider).
+The addresses are those that Google's clients print (``vertexai.tuning``) or that Airflow's Google provider links to.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _PAGES = {
 
 
 def console_link(address: object) -> str | None:
-    """Return the page of the console that shows something; ``None`` when there is none.
+    """Return the page of a resource in the console; ``None`` where the console has none.
 
     :param address: ``gs://bucket/object``, or the full name of a tuning job, a model or an endpoint.
     """

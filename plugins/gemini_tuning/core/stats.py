@@ -1,6 +1,6 @@
-"""How sure the figures of a comparison are: intervals, paired tests, percentiles. Pure and deterministic.
+"""Statistics of comparisons: intervals, paired tests, percentiles. All are deterministic.
 
-Everything is quick enough to compare ten checkpoints over ten thousand cases while somebody waits.
+Ten checkpoints over ten thousand cases are compared within seconds.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from statistics import NormalDist
 CONFIDENCE = 0.95
 RESAMPLES = 2_000  # of a bootstrap: a p-value of 0.05 is known to about 0.01
 MAX_GROUPS = 500  # more cases than these are drawn in groups
-SEED = 5  # any number: the same one gives the same verdict on the same answers
+SEED = 5  # any number; a fixed one gives the same verdict for the same results
 
 
 def weighted_mean(values: Sequence[float], weights: Sequence[float]) -> float:
-    """Return the mean by weight; of the same values in another order it is the same to the last bit.
+    """Return the weighted mean, which does not depend on the order of the values.
 
     :param weights: above 0, as many as values, at least one.
     """
@@ -31,8 +31,8 @@ def wilson_interval(passed: float, n: float, confidence: float = CONFIDENCE) -> 
 
     Unlike mean ± 2 standard errors it stays within 0 and 1, and it does not shrink to a point when all pass.
 
-    :param passed: 0 to ``n``; need not be whole, see :func:`score_interval`.
-    :param n: how many cases; without any, nothing is known: (0, 1).
+    :param passed: 0 to ``n``; may be fractional, see :func:`score_interval`.
+    :param n: number of cases; the interval of 0 cases is (0, 1).
     :param confidence: between 0 and 1, both exclusive.
     """
     if n <= 0:
@@ -53,8 +53,8 @@ def score_interval(
     """Return an interval for a weighted mean of scores between 0 and 1.
 
     Wilson's interval at that mean, with Kish's effective number of cases (Σw)²/Σw² in place of their number: with equal
-    weights and scores of 0 and 1 it is Wilson's own. Part marks spread less than zeros and ones of the same mean, so
-    for them it is wider than it need be, never narrower.
+    weights and scores of 0 and 1 it is Wilson's own. Partial credit varies less than zeros and ones of the same mean,
+    so for it the interval is wider than necessary, never narrower.
 
     :param weights: above 0, as many as scores.
     """
@@ -68,12 +68,12 @@ def score_interval(
 
 
 def mcnemar_exact(b: int, c: int) -> float:
-    """Return the two-sided p-value of McNemar's exact test: the cases that differ, against a fair coin.
+    """Return the two-sided p-value of McNemar's exact test: the cases that differ, compared with a fair coin.
 
-    Whole numbers all the way, so it is exact for any number of cases (below 1e-308 it is 0).
+    It is computed with integers and exact for any number of cases; below 1e-308 it is 0.
 
-    :param b: cases that only the one passes.
-    :param c: cases that only the other passes.
+    :param b: number of cases that only the first passes.
+    :param c: number of cases that only the second passes.
     """
     n, fewer = b + c, min(b, c)
     if b == c:
@@ -88,27 +88,27 @@ def mcnemar_exact(b: int, c: int) -> float:
 def paired_bootstrap(differences: Sequence[float], *, seed: int = SEED, resamples: int = RESAMPLES) -> float:
     """Return a two-sided p-value for the sum of paired differences being 0, by resampling the cases.
 
-    Twice the smaller share of resamples whose sum lies on, or on the other side of, 0: below 0.05 when the 95 %
-    percentile interval leaves 0 out. The same differences in the same order give the same value, and all signs turned
-    too.
+    It is twice the smaller share of the resamples whose sum is 0 or has the opposite sign: below 0.05 when the 95 %
+    percentile interval excludes 0. The same differences in the same order give the same value, as do all signs
+    inverted.
 
-    - With few cases that differ, a bootstrap finds things certain that a coin could have done: 4 of 4 in favour give
-      0.04. The sign of m differences can't say more than 2 in 2^m, so no value below that is returned.
-    - More than 500 cases are put together at random in 500 groups that are drawn instead; neither the sum nor, to a few
+    - With few cases that differ, a bootstrap is too certain: 4 of 4 in favour give 0.04. The signs of m differences
+      cannot be more significant than 2 in 2^m, so no smaller value is returned.
+    - More than 500 cases are put at random into 500 groups, which are resampled instead. Neither the sum nor, to a few
       percent, its spread changes, and it takes milliseconds.
 
-    :param differences: for each case its weight times how much better the one scored, in an order that does not depend
-        on the results, such as by the case's id.
+    :param differences: for each case its weight times the difference of the scores, in an order that does not depend on
+        the results, such as by case id.
     """
     differing = sum(1 for difference in differences if difference)
     if differing < 2:
         return 1.0
     groups = _grouped(differences, seed)
-    nothing = 1e-9 * max(map(abs, groups))  # what is left of sums that cancel out
+    zero = 1e-9 * max(map(abs, groups))  # rounding errors of sums that cancel out
     sums = [sum(pick(groups)) for pick in _picks(len(groups), seed, resamples)]
-    not_above = sum(1 for total in sums if total <= nothing)
-    not_below = sum(1 for total in sums if total >= -nothing)
-    share = (min(not_above, not_below) + 1) / (resamples + 1)  # + 1: what was seen is one of the possible draws
+    not_above = sum(1 for total in sums if total <= zero)
+    not_below = sum(1 for total in sums if total >= -zero)
+    share = (min(not_above, not_below) + 1) / (resamples + 1)  # + 1: the observed sum is one of the possible draws
     return min(1.0, max(2 * share, 2.0 ** (1 - differing)))
 
 
@@ -119,7 +119,7 @@ def _grouped(differences: Sequence[float], seed: int) -> tuple[float, ...]:
     return tuple(math.fsum(mixed[start::MAX_GROUPS]) for start in range(MAX_GROUPS))
 
 
-# All comparisons of a decision have the same number of cases, so both of these are drawn once.
+# Cached, because all comparisons of a decision have the same number of cases.
 
 
 @lru_cache(maxsize=1)
@@ -139,7 +139,8 @@ def _picks(count: int, seed: int, resamples: int) -> tuple[Callable[[Sequence[fl
 def percentile(values: Sequence[float], percent: int) -> float | None:
     """Return the smallest value that at least ``percent`` % of the values do not exceed.
 
-    This is the nearest rank, without interpolation, so always one of the values: a p95 of 6 latencies is the longest.
+    This is the nearest rank without interpolation, so it is always one of the values: the p95 of 6 latencies is the
+    longest.
 
     :param percent: 1 to 100.
     :returns: ``None`` when there are no values.

@@ -216,26 +216,6 @@ class XCom(JsonModel):
         return cls.from_xcom(value)
 
 
-# -- helpers below: until no module calls them any more
-
-
-def mapping(value: object, name: str) -> Mapping[str, Any]:
-    """Return what a step pushed; :raises ValueError: when it is anything but a mapping."""
-    if not isinstance(value, Mapping):
-        raise ValueError(f"{name}: expected what the step pushed, not {short_repr(value)}")
-    return value
-
-
-def optional(value: object, name: str) -> Mapping[str, Any]:
-    """Return what a step pushed that may have been skipped; then it is empty."""
-    return {} if value is None else mapping(value, name)
-
-
-def part(value: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """Return a mapping inside another; an empty one when there is none."""
-    return _mapping(value.get(key))
-
-
 # ------------------------------------------------------------------------------------- validate: datasets and cost
 
 

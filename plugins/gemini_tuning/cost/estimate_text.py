@@ -37,17 +37,11 @@ class CostReport(CostXCom):
     billed: Billing | None = Field(default=None, description="null where the service does not report billable tokens")
 
 
-def read_estimate(cost: object, billed: object = None) -> CostReport | None:
-    """Return the estimate, and what was billed; ``None`` without an estimate.
-
-    :param cost: the ``cost`` in the XCom of ``validate``.
-    :param billed: XCom ``billed`` of ``list_checkpoints``.
-    :raises InvalidInputError: when one of them is not a mapping.
-    """
-    estimate, tokens = CostReport.from_input(cost, "cost"), BilledTokensXCom.from_input(billed, "billed")
-    if estimate is None or not cost:
+def cost_report(cost: CostXCom | None, billed: BilledTokensXCom | None = None) -> CostReport | None:
+    """Return the estimate with what was billed; ``None`` without an estimate."""
+    if cost is None:
         return None
-    return estimate.model_copy(update={"billed": _billing(estimate, tokens) if tokens else None})
+    return CostReport(**cost.model_dump(), billed=_billing(cost, billed) if billed else None)
 
 
 def estimate_total(cost: CostXCom | None) -> str | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.bases.skipmixin import SkipMixin
 
-from gemini_tuning.core.xcom import mapping, optional, part, text
+from gemini_tuning.core.xcom import ValidationXCom, text
 from gemini_tuning.links import gemini_tuning as links
 from gemini_tuning.operators.approval import ApprovalBase
 from gemini_tuning.operators.base import as_list, flag, optional_text
@@ -106,7 +106,7 @@ class GeminiApproveCheckpointOperator(ApprovalBase, SkipMixin):
 
     def execute(self, context: Context) -> Any:
         """Request the approval, if one is required and there is a winner."""
-        offer, required = Offer.of(mapping(self.decision, "decision")), flag(self.required, "required")
+        offer, required = Offer.of(self.decision), flag(self.required, "required")
         if offer.proposed is None:
             return self._continue(context, record(offer, NOTHING, None, required=required))
         if not required:
@@ -115,7 +115,7 @@ class GeminiApproveCheckpointOperator(ApprovalBase, SkipMixin):
 
     def prepare(self) -> str:
         """Set the options and the comparison; return their fingerprint."""
-        offer = Offer.of(mapping(self.decision, "decision"))
+        offer = Offer.of(self.decision)
         self.options, self.defaults = list(offer.options), [REJECT]
         self.body = question(
             offer,
@@ -127,7 +127,7 @@ class GeminiApproveCheckpointOperator(ApprovalBase, SkipMixin):
             model=self.model,
             default_checkpoint_id=self._default(),
             report_uri=optional_text(self.report_uri),
-            cost=part(optional(self.checked, "checked"), "cost"),
+            validation=ValidationXCom.from_input(self.checked, "checked"),
             timeout=self.timeout_seconds(),
         )
         return fingerprint(self.body, offer)

@@ -10,8 +10,9 @@ from typing import Any
 from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.core.text import short_repr
 from gemini_tuning.core.tuning_request import TuningRequest
+from gemini_tuning.core.xcom import CostXCom
 from gemini_tuning.cost.estimate import BilledModel, CostInputs, estimate_cost, has_files
-from gemini_tuning.cost.estimate_text import estimate_line, read_estimate
+from gemini_tuning.cost.estimate_text import estimate_line
 from gemini_tuning.cost.prices import PriceTable, load_prices
 from gemini_tuning.datasets.dataset_check import DatasetReport
 from gemini_tuning.datasets.examples import read_example
@@ -126,7 +127,7 @@ class CostEstimateMixin(GeminiBaseOperator):
         )
         estimate = estimate_cost(cost_inputs, parameters.prices, parameters.budget)
         cost = estimate.as_dict()
-        self.log.info("Estimated cost: %s", estimate_line(read_estimate(cost)))
+        self.log.info("Estimated cost: %s", estimate_line(CostXCom.from_xcom(cost)))
         estimate.check_budget()
         return cost
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from gemini_tuning.core.exceptions import CheckpointError
-from gemini_tuning.core.xcom import mapping
+from gemini_tuning.core.exceptions import CheckpointError, InvalidInputError
+from gemini_tuning.core.text import short_repr
 from gemini_tuning.operators.base import as_list
 from gemini_tuning.operators.choose_checkpoint import GeminiChooseCheckpointOperator
 
@@ -46,7 +46,10 @@ class GeminiGatePromotionOperator(GeminiChooseCheckpointOperator):
         return found
 
     def _without_suite(self) -> dict[str, Any]:
-        promotion = mapping(self.promotion, "promotion")
+        promotion: object = self.promotion
+        if not isinstance(promotion, Mapping):
+            problem = f"promotion: expected the XCom of validate, a mapping, not {short_repr(promotion)}."
+            raise InvalidInputError(problem, field="promotion", code="not_a_mapping")
         decision = {
             "winner": promotion.get("checkpoint_id"),
             "reason": f"{promotion.get('reason')}; no suite was run.",

@@ -12,8 +12,8 @@ from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.core.markdown import or_dash, place, plain
 from gemini_tuning.core.resources import checkpoint_id
 from gemini_tuning.core.text import replace_surrogates, short_repr
-from gemini_tuning.core.xcom import ApproverXCom, MetricsXCom, SmokeTestXCom
-from gemini_tuning.cost.estimate_text import estimate_line, read_estimate
+from gemini_tuning.core.xcom import ApproverXCom, MetricsXCom, SmokeTestXCom, ValidationXCom
+from gemini_tuning.cost.estimate_text import estimate_line
 from gemini_tuning.reporting.comparison_table import compare, compare_champion, comparison, named, result_links
 from gemini_tuning.reporting.report import read_results, require_decision
 
@@ -34,12 +34,14 @@ class Offer:
     options: Mapping[str, str | None]
 
     @classmethod
-    def of(cls, decision: Mapping[str, Any]) -> Offer:
+    def of(cls, decision: object) -> Offer:
         """Offer the winner and every other eligible checkpoint.
 
         :param decision: XCom ``decision`` of ``choose``.
         :raises InvalidInputError: when the winner is not eligible, or a checkpoint occurs twice.
         """
+        if not isinstance(decision, Mapping):
+            raise _invalid("decision", f"expected the XCom of choose, not {short_repr(decision)}", "not_a_mapping")
         if decision.get("winner") is None:
             return cls(None, {REJECT: None})
         winner = _checkpoint_id(decision["winner"], "decision.winner")
@@ -105,13 +107,13 @@ def question(
     model: object = None,
     default_checkpoint_id: object = None,
     report_uri: object = None,
-    cost: object = None,
+    validation: ValidationXCom | None = None,
     timeout: float,
 ) -> str:
     """Return the comparison as Markdown, with links. The parameters are those of :func:`~.report.build`.
 
     :param report_uri: folder to which the report will be written.
-    :param cost: the ``cost`` in the XCom of ``validate``.
+    :param validation: XCom of ``validate``, with the estimated cost.
     :param timeout: seconds until a missing response counts as a rejection.
     :raises InvalidInputError: naming the parameter that is not a mapping.
     """
@@ -119,7 +121,7 @@ def question(
     checkpoints = compare(read_results(results), chosen, measured)
     in_production = compare_champion(SmokeTestXCom.from_input(champion, "champion"), chosen)
     missing = xcom.joined([measured.missing if measured else [], chosen.missing])
-    estimate = read_estimate(cost)
+    estimate = validation.cost if validation else None
     marks = {"**proposed**": offer.proposed, "default now": xcom.text(default_checkpoint_id)}
     lines = [
         f"**Proposed: checkpoint {plain(offer.proposed)}.** {or_dash(chosen.reason)}",

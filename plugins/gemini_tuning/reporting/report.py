@@ -16,6 +16,7 @@ from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.core.text import redact
 from gemini_tuning.core.xcom import (
     ApprovalXCom,
+    BilledTokensXCom,
     CopyXCom,
     Curve,
     DatasetXCom,
@@ -28,7 +29,7 @@ from gemini_tuning.core.xcom import (
     Texts,
     ValidationXCom,
 )
-from gemini_tuning.cost.estimate_text import CostReport, read_estimate
+from gemini_tuning.cost.estimate_text import CostReport, cost_report
 from gemini_tuning.reporting.comparison_table import CheckpointReport, compare, compare_champion
 
 SCHEMA_VERSION = 3
@@ -179,7 +180,7 @@ def build(
             **{**run, "parameters": xcom.anything(dict(run.get("parameters") or {}), mask)},
         ),
         datasets=data,
-        cost=read_estimate(validated.cost.model_dump() if validated.cost else None, billed),
+        cost=cost_report(validated.cost, BilledTokensXCom.from_input(billed, "billed")),
         tuning_job=_resource(tuning_job),
         tuned_model=_resource(model),
         checkpoints=checkpoints,

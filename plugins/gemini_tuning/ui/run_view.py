@@ -21,8 +21,9 @@ from gemini_tuning.core.xcom import (
     PromotionXCom,
     ReportXCom,
     SmokeTestXCom,
+    ValidationXCom,
 )
-from gemini_tuning.cost.estimate_text import estimate_line, estimate_total, read_estimate
+from gemini_tuning.cost.estimate_text import estimate_line, estimate_total
 from gemini_tuning.reporting.comparison_table import CheckpointReport, compare, compare_champion
 from gemini_tuning.selection.candidate import Candidate
 from gemini_tuning.selection.overfitting import LossCurves, find_turning_point
@@ -289,11 +290,9 @@ def _champion(run: RunRecord, decision: DecisionXCom) -> CheckpointView | None:
 
 
 def _cost(run: RunRecord) -> tuple[str, str] | None:
-    checked = run.xcom(queries.VALIDATE)
-    cost = checked.get("cost") if isinstance(checked, Mapping) else None
-    estimate = read_estimate(cost) if isinstance(cost, Mapping) else None
-    brief = estimate_total(estimate)
-    return (brief, estimate_line(estimate)) if brief else None
+    cost = run.value(ValidationXCom, queries.VALIDATE).cost
+    brief = estimate_total(cost)
+    return (brief, estimate_line(cost)) if brief else None
 
 
 def _copies(model: str | None, run: RunRecord, verified: Iterable[CopyXCom]) -> list[CopyView]:

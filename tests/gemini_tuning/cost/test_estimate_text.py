@@ -7,7 +7,8 @@ import pytest
 from support import SPEC, context, finished_job
 
 from gemini_tuning.core.files import Files
-from gemini_tuning.cost.estimate_text import estimate_line, estimate_markdown, read_estimate
+from gemini_tuning.core.xcom import BilledTokensXCom, CostXCom, ValidationXCom
+from gemini_tuning.cost.estimate_text import cost_report, estimate_line, estimate_markdown
 from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
 from gemini_tuning.operators import (
     GeminiListCheckpointsOperator,
@@ -31,8 +32,12 @@ OPEN = {  # Google decides on the epochs
 }
 
 
+def reported(cost, billed=None):
+    return cost_report(CostXCom.from_xcom(cost), BilledTokensXCom.from_xcom(billed))
+
+
 def billed(cost=COST, **change):
-    found = read_estimate(cost, {**BILLED, **change}).billed
+    found = reported(cost, {**BILLED, **change}).billed
     VALIDATOR.validate(build(**everything(datasets={**DATASETS, "cost": cost}, billed={**BILLED, **change})).as_dict())
     return found and found.model_dump()
 
@@ -80,7 +85,7 @@ def test_without_a_price_the_tokens_are_compared_alone():
 @pytest.mark.parametrize("change", [{"billable_tokens": None}, {"billable_tokens": 0}, {"billable_tokens": "many"}])
 def test_service_without_billable_tokens_is_reported(change, snapshot):
     assert billed(**change) is None
-    assert estimate_markdown(read_estimate(COST, {**BILLED, **change}))[-1] == snapshot
+    assert estimate_markdown(reported(COST, {**BILLED, **change}))[-1] == snapshot
 
 
 def test_a_run_without_an_estimate():
@@ -92,20 +97,22 @@ def test_a_run_without_an_estimate():
 
 
 def test_estimate_markdown(snapshot):
-    assert "\n".join(estimate_markdown(read_estimate(COST, BILLED))) in render(build(**everything()))
-    assert estimate_markdown(read_estimate(COST, BILLED)) == snapshot
-    assert estimate_markdown(read_estimate(OPEN)) == snapshot
+    assert "\n".join(estimate_markdown(reported(COST, BILLED))) in render(build(**everything()))
+    assert estimate_markdown(reported(COST, BILLED)) == snapshot
+    assert estimate_markdown(reported(OPEN)) == snapshot
 
 
 def test_estimate_text(snapshot):
-    assert estimate_line(read_estimate(COST)) == snapshot
-    assert estimate_line(read_estimate(OPEN)) == snapshot
+    assert estimate_line(reported(COST)) == snapshot
+    assert estimate_line(reported(OPEN)) == snapshot
 
 
 def test_a_person_is_shown_the_estimate():
     offer = Offer.of(decision())
-    body = question(offer, decision=decision(), results=RESULTS, cost=COST, timeout=60.0)
-    assert f": {estimate_line(read_estimate(COST))}" in body
+    body = question(
+        offer, decision=decision(), results=RESULTS, validation=ValidationXCom.from_xcom(DATASETS), timeout=60.0
+    )
+    assert f": {estimate_line(reported(COST))}" in body
     assert "Cost" not in question(offer, decision=decision(), results=RESULTS, timeout=60.0)
 
 

@@ -10,6 +10,7 @@ from markdown_it import MarkdownIt
 from gemini_tuning.core.console import CONSOLE
 from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.core.resources import MAX_CHECKPOINT_ID
+from gemini_tuning.core.xcom import ValidationXCom
 from gemini_tuning.reporting.approval_request import Offer, question
 from gemini_tuning.reporting.comparison_table import HEADINGS
 from gemini_tuning.reporting.report import SCHEMA, build
@@ -126,8 +127,7 @@ def test_a_report_of_something_else_names_what_is_wrong(value):
 def test_whatever_was_pushed_the_question_is_one_table_and_text(pushed, address, timeout):
     offer = Offer("2", {"Approve checkpoint 2": "2", "Reject": None})
     chosen = {key: pushed[key] for key in ("decision", "results", "champion", "metrics", "tuning_job", "model")}
-    cost = pushed["datasets"].get("cost") if isinstance(pushed["datasets"], dict) else None
-    chosen["cost"] = cost if isinstance(cost, dict) else None
+    chosen["validation"] = ValidationXCom.from_xcom(pushed["datasets"])
     body = question(offer, **chosen, default_checkpoint_id=address, report_uri=address, timeout=timeout)
     assert body.encode("utf-8")
     kinds = assert_harmless(body, 0)
