@@ -21,7 +21,8 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from gemini_tuning.core import formatting
 from gemini_tuning.core.xcom import CopyXCom, PromotionXCom
 from gemini_tuning.ui import case_view, matrix, permissions, queries, service
-from gemini_tuning.ui.run_view import RunView, errors
+from gemini_tuning.ui.overview import winner_of
+from gemini_tuning.ui.run_view import errors
 
 HERE = Path(__file__).parent
 STATES = ("queued", "running", "success", "failed")
@@ -47,7 +48,6 @@ HEADERS = {
     "Referrer-Policy": "same-origin",
 }
 NO_STORE = {"Cache-Control": "no-store"}
-NO_RUN = "Run {run_id} of DAG {dag_id} does not exist. It may have been deleted."
 
 templates = Jinja2Templates(HERE / "templates")
 templates.env.filters.update(
@@ -87,18 +87,18 @@ class Filters:
         return queries.RunQuery(states, self.base_model, self.display_name, self.page)
 
 
-def run_of(session: SessionDep, user: GetUserDep, ref: Annotated[RunRef, Depends()]) -> RunView:
+def requested_run(session: SessionDep, ref: Annotated[RunRef, Depends()]) -> queries.RunRecord:
     """Return the run in the query string.
 
     :raises HTTPException: 404 when it does not exist.
     """
-    found = service.run_view(session, user, ref.dag_id, ref.run_id)
-    if found is None:
-        raise HTTPException(404, NO_RUN.format(run_id=ref.run_id, dag_id=ref.dag_id))
-    return found
+    run = queries.get_run(session, ref.dag_id, ref.run_id)
+    if run is None:
+        raise HTTPException(404, f"Run {ref.run_id} of DAG {ref.dag_id} does not exist. It may have been deleted.")
+    return run
 
 
-RunDep = Annotated[RunView, Depends(run_of)]
+RunDep = Annotated[queries.RunRecord, Depends(requested_run)]
 
 
 def create_app() -> FastAPI:
@@ -139,54 +139,52 @@ def show_overview(
     )
 
 
-def show_run(request: Request, user: GetUserDep, session: SessionDep, found: RunDep) -> Response:
+def show_run(request: Request, user: GetUserDep, session: SessionDep, run: RunDep) -> Response:
     """Show one run."""
+    found = service.run_view(session, user, run)
     return _page(
         request,
         "run.html",
         view=found,
-        run=found.run,
+        run=run,
         head=found.head,
         actions=service.actions(session, user, found),
-        may_respond=permissions.may_respond(user, found.head.dag_id),
-        is_tuning=found.run.step(queries.CREATE) is not None,
-        is_action=found.run.is_action,
+        may_respond=permissions.may_respond(user, run.dag_id),
+        is_tuning=run.step(queries.CREATE) is not None,
+        is_action=run.is_action,
     )
 
 
 def show_matrix(
     request: Request,
     session: SessionDep,
-    found: RunDep,
+    run: RunDep,
     show: matrix.Filter = "all",
     page: Annotated[int, Query(ge=1)] = 1,
 ) -> Response:
     """Show a page of the cases with the result of each checkpoint."""
-    table, problem = service.read_results(session, found, lambda index: matrix.page(index, show, page))
-    return _page(request, "_matrix.html", view=found, problem=problem, matrix=table, filters=matrix.FILTERS)
+    table, problem = service.read_results(session, run, lambda index: matrix.page(index, show, page))
+    return _page(request, "_matrix.html", run=run, problem=problem, matrix=table, filters=matrix.FILTERS)
 
 
 def show_case(
-    request: Request, session: SessionDep, found: RunDep, case_id: Annotated[str, Query(max_length=matrix.MAX_CASE_ID)]
+    request: Request, session: SessionDep, run: RunDep, case_id: Annotated[str, Query(max_length=matrix.MAX_CASE_ID)]
 ) -> Response:
     """Show the responses to a case side by side."""
-    lines, problem = service.read_results(session, found, lambda index: matrix.responses(index, case_id))
-    case = case_view.case_view(case_id, lines or {}, found.head.winner)
+    lines, problem = service.read_results(session, run, lambda index: matrix.responses(index, case_id))
+    case = case_view.case_view(case_id, lines or {}, winner_of(run)[0])
     return _page(request, "_case.html", problem=problem, case=case)
 
 
-def show_action(request: Request, session: SessionDep, ref: Annotated[RunRef, Depends()]) -> Response:
+def show_action(request: Request, session: SessionDep, run: RunDep) -> Response:
     """Show the progress of a run that an action triggered, and its result."""
-    run = queries.get_run(session, ref.dag_id, ref.run_id)
-    if run is None:
-        raise HTTPException(404, NO_RUN.format(run_id=ref.run_id, dag_id=ref.dag_id))
     responses = run.xcom(queries.PROMPT)
     return _page(
         request,
         "_action.html",
         run=run,
         errors=errors(run),
-        is_paused=bool(session.scalar(select(DagModel.is_paused).where(DagModel.dag_id == ref.dag_id))),
+        is_paused=bool(session.scalar(select(DagModel.is_paused).where(DagModel.dag_id == run.dag_id))),
         promotion=PromotionXCom.from_xcom(run.xcom(queries.SET_DEFAULT)),
         copy=CopyXCom.from_xcom(run.xcom(queries.VERIFY)),
         case=case_view.prompt_view(run.conf, responses) if isinstance(responses, list) else None,

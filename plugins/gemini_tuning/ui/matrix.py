@@ -171,7 +171,7 @@ def page(path: Path, filter_: Filter, number: int) -> MatrixPage:
 
 
 def responses(path: Path, case_id: str) -> dict[str, list[dict[str, Any]]]:
-    """Return the lines of a case by checkpoint, each in the order of the repeats; empty when there is no such case.
+    """Return the lines of a case by checkpoint, each in the order of the repeats; empty for an unknown case.
 
     :param path: of the index.
     """

@@ -84,7 +84,7 @@ def run_line(run: RunRecord, defaults: Defaults, now: datetime) -> RunLine:
     job = run.progress
     base_model, display_name = queries.model_names(run.conf, job)
     name = job.name or text(run.xcom(queries.CREATE))
-    winner, pass_rate = _winner(run)
+    winner, pass_rate = winner_of(run)
     copy = run.value(CopyXCom, queries.COPY).model
     return RunLine(
         dag_id=run.dag_id,
@@ -167,7 +167,8 @@ def model_key(model: str | None) -> str:
         return ""
 
 
-def _winner(run: RunRecord) -> tuple[str | None, float | None]:
+def winner_of(run: RunRecord) -> tuple[str | None, float | None]:
+    """Return the checkpoint that was promoted, or else chosen, and its pass rate, 0 to 1."""
     decision = run.value(DecisionXCom, queries.CHOOSE, queries.DECISION)
     winner = run.value(PromotionXCom, queries.SET_DEFAULT).default_after or decision.winner
     if winner is None:

@@ -75,7 +75,7 @@ class Step:
     xcoms: Mapping[str, Any] = field(default_factory=dict)
 
     def xcom(self, key: str = XCOM_RETURN_KEY) -> Any:
-        """Return an XCom of the current try; ``None`` where there is none."""
+        """Return an XCom of the current try, or ``None``."""
         return self.xcoms.get(key) if self.state in STATES_WITH_XCOMS else None
 
 
@@ -136,7 +136,7 @@ class RunRecord:
         return (step for step in self.steps if step.operator == operator)
 
     def xcom(self, operator: str, key: str = XCOM_RETURN_KEY) -> Any:
-        """Return an XCom of a step's current try; ``None`` where there is none."""
+        """Return an XCom of a step's current try, or ``None``."""
         step = self.step(operator)
         return step.xcom(key) if step is not None else None
 

@@ -144,21 +144,6 @@ class RunView:
         """Return the checkpoints, and after them the champion."""
         return [*self.checkpoints, *([self.champion] if self.champion else [])]
 
-    @property
-    def results(self) -> list[tuple[str, str]]:
-        """The results files: ``(checkpoint id or "champion", URI)``."""
-        return [
-            (row.label, row.smoke_test.results_uri)
-            for row in self.rows()
-            if row.smoke_test and row.smoke_test.results_uri is not None
-        ]
-
-    @property
-    def results_version(self) -> str:
-        """A text that changes when the results files are written again."""
-        smoke_tests = (queries.SMOKE_TEST, queries.CHAMPION)
-        return repr([(step.map_index, step.end) for step in self.run.steps if step.operator in smoke_tests])
-
 
 def view(run: RunRecord, defaults: Defaults, copies: Iterable[CopyXCom], now: datetime) -> RunView:
     """Return what the page shows of a run.
@@ -198,6 +183,20 @@ def view(run: RunRecord, defaults: Defaults, copies: Iterable[CopyXCom], now: da
     )
 
 
+def results_files(run: RunRecord) -> list[tuple[str, str]]:
+    """Return the results files of a run: ``(checkpoint id or "champion", URI)``, by number."""
+    tests = {test.checkpoint_id: test for test in _smoke_tests(run)}
+    champion = run.value(SmokeTestXCom, queries.CHAMPION)
+    named = [(test.checkpoint_id, test.results_uri) for test in sorted(tests.values(), key=_number)]
+    return [(name, uri) for name, uri in (*named, ("champion", champion.results_uri)) if uri is not None]
+
+
+def results_version(run: RunRecord) -> str:
+    """Return a text that changes when the results files are written again."""
+    smoke_tests = (queries.SMOKE_TEST, queries.CHAMPION)
+    return repr([(step.map_index, step.end) for step in run.steps if step.operator in smoke_tests])
+
+
 def errors(run: RunRecord) -> list[Json]:
     """Return the failed steps and why, without those that failed only because of them."""
     return [
@@ -219,8 +218,7 @@ def _checkpoints(
     run: RunRecord, decision: DecisionXCom, metrics: MetricsXCom, winner: str | None, default: DefaultCheckpoint
 ) -> list[CheckpointView]:
     """Return the checkpoints by their number, also those that are only listed."""
-    results = [SmokeTestXCom.from_xcom(step.xcom()) for step in run.all_steps(queries.SMOKE_TEST)]
-    found = compare(filter(None, results), decision, metrics, _listed(run))
+    found = compare(_smoke_tests(run), decision, metrics, _listed(run))
     return [
         CheckpointView(
             **dict(report),
@@ -230,6 +228,11 @@ def _checkpoints(
         )
         for report in sorted(found, key=_number)
     ]
+
+
+def _smoke_tests(run: RunRecord) -> list[SmokeTestXCom]:
+    results = (SmokeTestXCom.from_xcom(step.xcom()) for step in run.all_steps(queries.SMOKE_TEST))
+    return [result for result in results if result is not None]
 
 
 def _listed(run: RunRecord) -> Sequence[CheckpointXCom]:
@@ -248,7 +251,7 @@ def _badges(checkpoint_id: str, winner: str | None, default: DefaultCheckpoint) 
     return [badge for badge, applies in badges.items() if applies]
 
 
-def _number(report: CheckpointReport) -> tuple[int, str]:
+def _number(report: CheckpointReport | SmokeTestXCom) -> tuple[int, str]:
     checkpoint_id = report.checkpoint_id
     return (int(checkpoint_id), "") if checkpoint_id.isdecimal() else (1 << 62, checkpoint_id)
 

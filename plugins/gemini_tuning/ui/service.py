@@ -17,7 +17,7 @@ from gemini_tuning.core.xcom import CopyXCom, PromotionXCom
 from gemini_tuning.ui import permissions, queries, results_cache
 from gemini_tuning.ui.actions import Actions
 from gemini_tuning.ui.overview import Defaults, RunLine, current_defaults, run_line
-from gemini_tuning.ui.run_view import RunView, view
+from gemini_tuning.ui.run_view import RunView, results_files, results_version, view
 
 DEFAULT_CONNECTION = "google_cloud_default"
 Shown = TypeVar("Shown")
@@ -34,11 +34,8 @@ def overview(
     return [run_line(run, defaults, now) for run in runs], more, tagged & readable, tagged
 
 
-def run_view(session: Session, user: BaseUser, dag_id: str, run_id: str) -> RunView | None:
-    """Return what is shown of a run; ``None`` when it does not exist."""
-    run = queries.get_run(session, dag_id, run_id)
-    if run is None:
-        return None
+def run_view(session: Session, user: BaseUser, run: queries.RunRecord) -> RunView:
+    """Return what is shown of a run."""
     readable = _readable_dag_ids(session, user)
     copies = queries.return_values(session, readable, queries.VERIFY, CopyXCom)
     return view(run, _defaults(session, readable), copies, datetime.now(UTC))
@@ -50,7 +47,9 @@ def actions(session: Session, user: BaseUser, found: RunView) -> Actions:
     return Actions.of(found, lambda dag_id: dag_id in existing and permissions.may_trigger(user, dag_id))
 
 
-def read_results(session: Session, found: RunView, read: Callable[[Path], Shown]) -> tuple[Shown | None, str | None]:
+def read_results(
+    session: Session, run: queries.RunRecord, read: Callable[[Path], Shown]
+) -> tuple[Shown | None, str | None]:
     """Return what ``read`` returns for the index of a run's results, or ``None`` and why they cannot be read.
 
     The first call for a run reads the results files, from Cloud Storage with the connection of the run.
@@ -58,10 +57,11 @@ def read_results(session: Session, found: RunView, read: Callable[[Path], Shown]
     :param session: is closed, so that no connection to the database is held while files are read.
     """
     session.close()
-    if not found.results:
+    files = results_files(run)
+    if not files:
         return None, None
     try:
-        return read(results_cache.index_of(found.results, found.results_version, _reader(found.run))), None
+        return read(results_cache.index_of(files, results_version(run), _reader(run))), None
     except Exception as error:  # whatever it is, the rest of the page can be shown
         return None, f"The results cannot be read: {redact(str(error))}"
 

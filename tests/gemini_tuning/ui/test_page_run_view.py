@@ -34,7 +34,7 @@ from tuning_runs import (
 from gemini_tuning.core.xcom import CopyXCom, PromotionXCom
 from gemini_tuning.ui import queries
 from gemini_tuning.ui.overview import DefaultCheckpoint, current_defaults
-from gemini_tuning.ui.run_view import view
+from gemini_tuning.ui.run_view import results_files, results_version, view
 from tests.gemini_tuning.reporting.run_values import COPY, METRICS, MODEL, PROMOTION, decision, summary
 from tests.gemini_tuning.strategies import json_values
 
@@ -72,7 +72,7 @@ def test_before_the_job_runs_there_is_nothing_but_what_was_asked_for(steps):
     assert (found.checkpoints, found.champion, found.decision, found.copies, found.errors) == ([], None, None, [], [])
     assert (found.model, found.default, found.before, found.after) == (None, DefaultCheckpoint(), None, None)
     assert not found.losses.has_points
-    assert found.results == []
+    assert results_files(found.run) == []
 
 
 def test_a_job_under_way_shows_its_losses_and_the_checkpoints_so_far():
@@ -99,14 +99,16 @@ def test_checkpoints_that_have_answered_stand_beside_those_that_have_not():
     half = [TESTED[0], replace(TESTED[1], state="running", xcoms={}, end=None)]
     found = shown(VALIDATED, CREATED, WAITED, LISTS, *half)
     assert [bool(checkpoint.smoke_test) for checkpoint in found.checkpoints] == [True, False, False]
-    assert found.results == [("1", "gs://bucket/results/checkpoint-1.jsonl")]
+    assert results_files(found.run) == [("1", "gs://bucket/results/checkpoint-1.jsonl")]
     assert found.decision is None
 
 
 def test_the_version_of_the_results_changes_when_a_checkpoint_has_answered():
     before = shown(LISTS, TESTED[0], replace(TESTED[1], state="running", xcoms={}, end=None))
-    assert before.results_version != shown(LISTS, *TESTED[:2]).results_version
-    assert before.results_version == shown(LISTS, TESTED[0], replace(TESTED[1], xcoms={}, end=None)).results_version
+    assert results_version(before.run) != results_version(shown(LISTS, *TESTED[:2]).run)
+    assert results_version(before.run) == results_version(
+        shown(LISTS, TESTED[0], replace(TESTED[1], xcoms={}, end=None)).run
+    )
 
 
 def test_a_decision_shows_winner_and_reason():
@@ -186,7 +188,7 @@ def test_the_champion_is_a_row_of_its_own_also_when_its_id_is_that_of_a_checkpoi
     found = shown(LISTS, *TESTED, champion, CHOSEN)
     assert [row.label for row in found.rows()] == ["1", "2", "3", "champion"]
     assert found.champion.badges == []
-    assert found.results[-1] == ("champion", "gs://bucket/results/champion.jsonl")
+    assert results_files(found.run)[-1] == ("champion", "gs://bucket/results/champion.jsonl")
 
 
 def test_the_turn_is_where_the_eval_loss_was_lowest():
@@ -234,7 +236,7 @@ def test_whatever_the_tasks_pushed_there_is_something_to_show(pushed):
     found = view(run(*steps), {}, [], NOW)
     json.dumps(found.losses.as_dict(), allow_nan=False)
     assert found.losses.rows() is not None
-    assert all(isinstance(address, str) for _, address in found.results)
+    assert all(isinstance(address, str) for _, address in results_files(found.run))
     assert found.rows() is not None
 
 
