@@ -76,7 +76,7 @@ EARLIEST_YEAR = 2000  # a zero time, 1970 or year 1, is a time that is not set
 # -------------------------------------------------------------------------------------------------- messages
 
 
-class Message(BaseModel):
+class ApiMessage(BaseModel):
     """A message of the REST API's JSON. Fields that are not listed are ignored; null or empty means not set."""
 
     model_config = ConfigDict(alias_generator=to_camel, arbitrary_types_allowed=True)
@@ -123,7 +123,7 @@ Text = Annotated[str, BeforeValidator(_is_text), AfterValidator(lambda value: re
 Enum = Annotated[str, AfterValidator(lambda value: redact(value, MAX_ENUM))]
 
 
-class _Status(Message):
+class _Status(ApiMessage):
     code: int = 0
     message: Any = ""
 
@@ -131,25 +131,25 @@ class _Status(Message):
         return JobError(self.code, redact(self.message))
 
 
-class _Checkpoint(Message):
+class _Checkpoint(ApiMessage):
     checkpoint_id: CheckpointId
     epoch: Count | None = None
     step: Count | None = None
     endpoint: EndpointName | None = None
 
 
-class _TunedModel(Message):
+class _TunedModel(ApiMessage):
     model: ModelName | None = None
     endpoint: EndpointName | None = None
     checkpoints: list[_Checkpoint] = []
 
 
-class _Deployment(Message):
+class _Deployment(ApiMessage):
     endpoint: EndpointName
     checkpoint_id: CheckpointId | None = None
 
 
-class _Model(Message):
+class _Model(ApiMessage):
     """https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.models."""
 
     name: ModelName
@@ -166,14 +166,14 @@ class _Model(Message):
     version_create_time: Any = None
 
 
-class _DeployedModel(Message):
+class _DeployedModel(ApiMessage):
     id: Annotated[str, Field(pattern=r"^[A-Za-z0-9]{1,200}$")]
     model: ModelName | None = None
     model_version_id: str = ""
     checkpoint_id: CheckpointId | None = None
 
 
-class _Endpoint(Message):
+class _Endpoint(ApiMessage):
     """https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.endpoints."""
 
     name: EndpointName
@@ -182,7 +182,7 @@ class _Endpoint(Message):
     labels: dict[str, str] = {}
 
 
-class _Operation(Message):
+class _Operation(ApiMessage):
     name: OperationName
     done: StrictBool = False
     error: _Status | None = None
@@ -191,24 +191,24 @@ class _Operation(Message):
     model_version_id: str | None = _inner(None, "response", "modelVersionId")
 
 
-class _EvaluationRun(Message):
+class _EvaluationRun(ApiMessage):
     name: EvaluationRunName
     state: Enum = ""
     error: _Status | None = None
     metrics: dict[str, Any] = _inner({}, "evaluationResults", "summaryMetrics", "metrics")
 
 
-class _Part(Message):
+class _ResponsePart(ApiMessage):
     text: Annotated[str, BeforeValidator(_is_text)] = ""
     thought: Any = None
 
 
-class _Candidate(Message):
-    parts: list[_Part] | None = _inner(None, "content", "parts")
+class _Candidate(ApiMessage):
+    parts: list[_ResponsePart] | None = _inner(None, "content", "parts")
     finish_reason: Enum | None = None
 
 
-class _GenerateContentResponse(Message):
+class _GenerateContentResponse(ApiMessage):
     """Validating google-genai's own type takes longer than everything else that a prompt costs."""
 
     candidates: list[_Candidate] = []
@@ -217,36 +217,36 @@ class _GenerateContentResponse(Message):
     block_reason: Enum | None = _inner(None, "promptFeedback", "blockReason")
 
 
-class _Scalar(Message):
+class _Scalar(ApiMessage):
     value: Annotated[float, BeforeValidator(_not_bool)] = 0.0
 
 
-class _MetricPoint(Message):
+class _MetricPoint(ApiMessage):
     wall_time: Any = ""
     step: Step = 0
     scalar: _Scalar  # a series without scalars has tensors or blobs, not numbers
 
 
-class _MetricSeries(Message):
+class _MetricSeries(ApiMessage):
     tensorboard_time_series_id: str = ""
     values: list[_MetricPoint] = []
 
 
-class _PromptCount(Message):
+class _PromptCount(ApiMessage):
     int64_value: Annotated[float, BeforeValidator(_not_bool)] = 0.0
     double_value: Annotated[float, BeforeValidator(_not_bool)] = 0.0
 
 
-class _PromptPoint(Message):
+class _PromptPoint(ApiMessage):
     end_time: AwareDatetime = Field(validation_alias=AliasPath("interval", "endTime"))
     value: _PromptCount = _PromptCount()
 
 
-class _PromptSeries(Message):
+class _PromptSeries(ApiMessage):
     points: list[_PromptPoint] = []
 
 
-class _Page(Message):
+class _Page(ApiMessage):
     """A page of any list; of Cloud Monitoring's time series also their points."""
 
     next_page_token: str | None = None
