@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
 
 DAG, RUN, TASK, MAP_INDEX, REQUEST = (
     "airflow_dag",
@@ -47,8 +46,3 @@ def label_value(text: str) -> str:
         return text
     digest = hashlib.sha256(text.encode()).hexdigest()[:_HASH_LENGTH]
     return f"{allowed[: MAX_VALUE - _HASH_LENGTH - 1]}-{digest}"
-
-
-def reserved(labels: Mapping[str, str]) -> list[str]:
-    """Return the keys that only this package may set."""
-    return sorted(RESERVED & set(labels))

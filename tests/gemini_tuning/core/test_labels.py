@@ -5,7 +5,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gemini_tuning.core.labels import label_value, reserved, run_labels
+from gemini_tuning.core.labels import label_value, run_labels
 
 names = st.text(max_size=200)
 
@@ -34,7 +34,3 @@ def test_the_labels_of_a_run():
     assert list(run_labels("d", "r", "t", 3))[-1] == "airflow_run"  # what the service is asked to filter by
     assert run_labels("d", "r", "t", 3)["airflow_map_index"] == "3"
     assert run_labels("d", "r", "t", -1) == run_labels("d", "r", "t", None)
-
-
-def test_our_keys_are_not_for_others():
-    assert reserved({"team": "x", "airflow_run": "y", "airflow_dag": "z"}) == ["airflow_dag", "airflow_run"]
