@@ -66,7 +66,7 @@ class _File(msgspec.Struct, gc=False):
     uri_: str | None = msgspec.field(default=None, name="file_uri")
 
 
-class _Part(msgspec.Struct, gc=False):
+class _DatasetPart(msgspec.Struct, gc=False):
     """Both spellings of a name are valid in the JSON form of protocol buffers."""
 
     text: str | UnsetType = UNSET
@@ -82,7 +82,7 @@ class _Part(msgspec.Struct, gc=False):
 
 class _Content(msgspec.Struct, gc=False):
     role: str | None = None
-    parts: list[_Part] | None = None
+    parts: list[_DatasetPart] | None = None
 
 
 class DatasetLine(msgspec.Struct, gc=False):
@@ -147,7 +147,7 @@ def _size(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode(errors="replace"))
 
 
-def _text(parts: list[_Part] | None, turn: int | None, files: list[str]) -> str:
+def _text(parts: list[_DatasetPart] | None, turn: int | None, files: list[str]) -> str:
     """Return the text of a turn and append the files in it.
 
     :param turn: index; ``None`` for the system instruction.
@@ -160,7 +160,7 @@ def _text(parts: list[_Part] | None, turn: int | None, files: list[str]) -> str:
     return "\0".join([_part_text(part, f"{place}[{index}]", files) for index, part in enumerate(parts)])
 
 
-def _part_text(part: _Part, place: str, files: list[str]) -> str:
+def _part_text(part: _DatasetPart, place: str, files: list[str]) -> str:
     if part.text is not UNSET:
         if not part.text.strip():
             raise ExampleError("empty", field=f"{place}.text", code="empty")

@@ -133,7 +133,7 @@ def test_from_the_check_to_the_report(vertex, tmp_path):
         results=RESULTS,
         decision=decision(),
         datasets=checked,
-        billed=json.dumps(ctx["ti"].xcoms["billed"]),  # what the template makes of it
+        billed=json.dumps(ctx["ti"].xcoms["billed"]),  # as rendered by the template
     ).execute(context())
     report = json.loads(b"".join(Files(GeminiTuningHook()).read_lines(written["report_json"])))
     VALIDATOR.validate(report)

@@ -109,7 +109,7 @@ def test_lines_after_one_that_is_too_long_keep_their_numbers():
 
 
 def peak(lines: int) -> int:
-    """Return the most bytes that Python held while it checked so many lines."""
+    """Return the peak memory of Python while it checks a file of this many lines."""
     tracemalloc.start()
     try:
         check_training_dataset(GOOD + b"\n" if n % 2 else b"{oops\n" for n in range(lines))
