@@ -50,18 +50,8 @@ HEADERS = {
 NO_STORE = {"Cache-Control": "no-store"}
 
 templates = Jinja2Templates(HERE / "templates")
-templates.env.filters.update(
-    {
-        found.__name__: found
-        for found in (
-            formatting.duration,
-            formatting.last_segment,
-            formatting.percent,
-            formatting.significant,
-            formatting.utc,
-        )
-    }
-)
+FILTERS = ("duration", "last_segment", "percent", "significant", "utc")
+templates.env.filters.update({name: getattr(formatting, name) for name in FILTERS})
 
 
 @dataclass(frozen=True)
