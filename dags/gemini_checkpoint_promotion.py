@@ -1,8 +1,13 @@
-"""Set a checkpoint of a tuned model as its default, or roll back to the one before; copy the model.
+"""Promote a checkpoint of a tuned model by hand, roll back to the previous default, or copy the model.
 
-The page of a tuning run starts it with the fields filled in. If you want it to, the checkpoint has to pass a smoke
-suite first, and a person has the last word. Defaults are set one after the other; a copy that takes hours holds nobody
-up.
+**What it does.** `validate` refuses what is not possible before anything is changed. With *Smoke suite* the checkpoint
+must pass the suite first, with *Require approval* a user must approve. `set_default` sets the default checkpoint and
+reads it back, `publish` emits the asset event, `copy_model` copies the model if a location is given. The page of a
+tuning run triggers this DAG with the fields filled in.
+
+**What it costs.** Only the prompts of the suite, if one is given, and the stored copy.
+
+**Where the results are.** In the XComs of `set_default` and `verify_copy`; with a suite in the folder for results.
 """
 
 from __future__ import annotations
@@ -42,29 +47,28 @@ PARAMS = {
         type=["null", "string"],
         maxLength=64,
         title="Checkpoint",
-        description="Id of the checkpoint to make the default. Empty: the default stays.",
+        description="Id of the checkpoint to set as the default. Empty: the default is unchanged.",
     ),
     "roll_back": Param(
         False,
         type="boolean",
         title="Roll back",
-        description="Make that checkpoint the default which was it before the last promotion, as labels on the model "
-        "say. Done twice, it is undone. Leave the checkpoint empty.",
+        description="Set the checkpoint that was the default before the last promotion, by the model's labels. "
+        "A second rollback reverts the first. Leave the checkpoint empty.",
     ),
     "expected_default": Param(
         None,
         type=["null", "string"],
         maxLength=64,
-        title="Default now",
-        description="Id of the checkpoint that is the default as far as you know. When it is another one by then, "
-        "nothing is changed. Empty: whatever it is.",
+        title="Expected current default",
+        description="Checkpoint id. If another checkpoint is the default by then, nothing is changed. Empty: any.",
     ),
     "tuning_job": Param(
         None,
         type=["null", "string"],
         pattern=JOB_NAME,
         title="Tuning job",
-        description="Full name of the job that made the model; then its endpoint is read back as well.",
+        description="Full name of the job that created the model; its endpoint is read back too.",
     ),
     "version_aliases": tuning_param(
         "version_aliases",
@@ -77,23 +81,23 @@ PARAMS = {
         enum=[None, *SUITE_NAMES],
         section=CHECKS,
         title="Smoke suite",
-        description="The prompts that the checkpoint has to answer before: a file of dags/config/smoke. Empty: none.",
+        description="The checkpoint must pass it first: a file of dags/config/smoke. Empty: none.",
     ),
     "min_pass_rate": tuning_param(
         "min_pass_rate",
         section=CHECKS,
-        description="Weighted share of the suite's cases that it must pass, 0 to 1. It must pass all critical ones.",
+        description="Weighted share of cases that it must pass, 0 to 1. It must pass all critical ones.",
     ),
     "results_uri": tuning_param(
         "results_uri",
         section=CHECKS,
-        description="gs://bucket/folder, or a path that all workers see. Needed with a suite. Each run gets a folder "
-        "in it.",
+        description="gs://bucket/folder, or a path that all workers see. Required with a suite. Each run creates a "
+        "folder in it.",
     ),
     "require_approval": tuning_param(
         "require_approval",
         section=CHECKS,
-        description="The run waits under Required Actions until somebody approves or rejects.",
+        description="The run waits under Required Actions until a user approves or rejects.",
     ),
     "approval_timeout_seconds": tuning_param("approval_timeout_seconds", section=CHECKS),
     "copy_location": tuning_param(
@@ -157,7 +161,7 @@ with DAG(
         results=[smoke_test.output],
         model=validate.output["model"],
         min_pass_rate=dag.param("min_pass_rate"),
-        trigger_rule=TriggerRule.NONE_FAILED,  # without a suite it is not asked
+        trigger_rule=TriggerRule.NONE_FAILED,  # smoke_test is skipped without a suite
     )
     approve = GeminiApproveCheckpointOperator(
         task_id="approve",

@@ -1,6 +1,7 @@
-"""Ask every checkpoint of a tuned model one prompt, and push the answers side by side.
+"""Send one prompt to every checkpoint of a tuned model and compare the responses.
 
-The page of a tuning run starts it with the checkpoints filled in. Each answer is billed like any other prompt.
+The page of a tuning run triggers this DAG with the checkpoints filled in and shows the responses, which are in the XCom
+of the task. Each checkpoint's response is billed like any other prompt.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from gemini_tuning.pipelines.params import tuning_param
 
 with DAG(
     dag_id="gemini_checkpoint_prompt",
-    description="Ask every checkpoint of a tuned model one prompt",
+    description="Send one prompt to every checkpoint of a tuned model",
     doc_md=__doc__,
     schedule=None,
     params={
@@ -26,7 +27,7 @@ with DAG(
             maxItems=50,
             items={"type": "object", "required": ["checkpoint_id", "endpoint"]},
             title="Checkpoints",
-            description='Who is asked: [{"checkpoint_id": "2", "endpoint": "projects/P/locations/L/endpoints/ID"}], as '
+            description='[{"checkpoint_id": "2", "endpoint": "projects/P/locations/L/endpoints/ID"}], as '
             "list_checkpoints pushes them.",
         ),
         "gcp_conn_id": tuning_param("gcp_conn_id"),

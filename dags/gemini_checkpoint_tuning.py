@@ -1,6 +1,17 @@
-"""Tune Gemini with checkpoints, test each, ship the best.
+"""Tune a Gemini model, smoke-test every checkpoint and promote the best one.
 
-Nothing of Google's is imported here, and nothing is decided here: the operators do both when they run.
+**What it does.** `validate` checks the parameters, the datasets and the suite before anything is charged. `tune`
+creates exactly one supervised tuning job and waits for it without a worker slot. `evaluate` runs the suite on every
+checkpoint and on the champion and reads the losses. `choose` compares them. `promote` requests an approval if required,
+sets the winner as the model's default checkpoint and emits an asset event. `copy` copies the model to another location.
+Without an eligible checkpoint nothing is changed.
+
+**What it costs.** The tuning job by the tokens of the training dataset times the epochs, and the prompts of the suite
+for each checkpoint. The log of `validate` has the estimate; with *Budget* a run above it fails before the job is
+created. A cleared task never pays for a second job unless *New job when cleared* is set.
+
+**Where the results are.** In `report.md` and `report.json` in the folder for the report, in the log of `report`, and on
+the page *Gemini tuning* of the run.
 """
 
 from __future__ import annotations
@@ -51,7 +62,7 @@ notifier = GeminiRunNotifier(
 
 with DAG(
     dag_id="gemini_checkpoint_tuning",
-    description="Tune Gemini with checkpoints, test each, ship the best",
+    description="Tune Gemini, smoke-test every checkpoint and promote the best",
     doc_md=__doc__,
     schedule=None,
     params=tuning_params(SUITES),
@@ -149,7 +160,7 @@ with DAG(
             "report": "report",
         },
     )
-    with TaskGroup("promote", tooltip="Make the winner the default checkpoint and announce it"):
+    with TaskGroup("promote", tooltip="Set the winner as the default checkpoint and emit the asset event"):
         approve = GeminiApproveCheckpointOperator(
             task_id="approve",
             decision=choose.output["decision"],

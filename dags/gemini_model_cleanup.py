@@ -1,10 +1,13 @@
-"""Delete what a tuned model does not need any more: endpoints of checkpoints that lost, and copies beyond a number.
+"""Delete idle endpoints of checkpoints that are not in use, and old copies, of a tuned model.
 
-First a plan, which says for each endpoint and copy whether it would go, and why; by default that is all. Without the
-dry run a person is shown the plan, and what was approved is deleted, each thing judged anew right before. Never
-deleted are the default checkpoint's endpoint, the champion, and what anybody has asked of late.
+**What it does.** `plan` lists every endpoint and copy with what would happen to it and why; a dry run, the default,
+stops there. Otherwise a user approves the plan and `cleanup` deletes what it lists, checking each resource again
+immediately before. The endpoint of the default checkpoint, the champion, and endpoints with recent traffic are kept.
 
-docs/cleanup.md has the rules.
+**What it costs.** Nothing. Deleted endpoints and copies can be created again, under other names.
+
+**Where the results are.** The plan is in the log of `plan` and its XCom `markdown`, the outcome in the XCom of
+`cleanup`. `docs/cleanup.md` has the rules.
 """
 
 from __future__ import annotations
@@ -15,34 +18,34 @@ from gemini_tuning.operators import GeminiApproveCleanupOperator, GeminiCleanupO
 from gemini_tuning.pipelines.params import JOB_NAME, tuning_param
 
 MODEL_VERSION = r"^projects/[^/@]+/locations/[a-z0-9-]+/models/[A-Za-z0-9_-]+@[0-9]+$"
-PROTECTED, COPIES = "What stays", "Copies"
+PROTECTED, COPIES = "Protected", "Copies"
 
 PARAMS = {
     "model": Param(
         type="string",
         pattern=MODEL_VERSION,
         title="Tuned model",
-        description="Full name, projects/P/locations/L/models/ID@VERSION. Endpoints where its checkpoints are deployed "
-        "are looked at.",
+        description="Full name, projects/P/locations/L/models/ID@VERSION. The plan covers the endpoints where its "
+        "checkpoints are deployed.",
     ),
     "dry_run": Param(
         True,
         type="boolean",
         title="Dry run",
-        description="Only say what would be deleted, and why the rest stays.",
+        description="Only plan what would be deleted, with the reasons.",
     ),
     "require_approval": tuning_param(
         "require_approval",
         default=True,
         section=None,
-        description="The run waits under Required Actions until somebody has seen the plan. Not on a dry run.",
+        description="The run waits under Required Actions until a user approves the plan. Not on a dry run.",
     ),
     "approval_timeout_seconds": tuning_param("approval_timeout_seconds", section=None),
     "champion": tuning_param(
         "champion",
         section=PROTECTED,
-        description="Full name of the endpoint or the model that is in production: it stays. The default checkpoint's "
-        "endpoint stays anyway.",
+        description="Full name of the endpoint or the model in production, which is kept. The default checkpoint's "
+        "endpoint is always kept.",
     ),
     "tuning_job": Param(
         None,
@@ -50,7 +53,7 @@ PARAMS = {
         pattern=JOB_NAME,
         section=PROTECTED,
         title="Tuning job",
-        description="Full name of the job that made the model; the endpoint that it names now stays.",
+        description="Full name of the job that created the model; its current endpoint is kept.",
     ),
     "keep_checkpoints": Param(
         [],
@@ -59,7 +62,7 @@ PARAMS = {
         items={"type": "string", "minLength": 1, "maxLength": 64},
         section=PROTECTED,
         title="Checkpoints to keep",
-        description="Ids of checkpoints whose endpoints stay.",
+        description="Ids of checkpoints whose endpoints are kept.",
     ),
     "idle_days": Param(
         7,
@@ -67,15 +70,15 @@ PARAMS = {
         minimum=1,
         maximum=42,
         section=PROTECTED,
-        title="Idle for",
-        description="Days. An endpoint that was asked within them stays; smoke tests count. Cloud Monitoring tells.",
+        title="Idle days",
+        description="Days without prompts, by Cloud Monitoring, after which an endpoint is idle. Smoke tests count.",
     ),
     "ignore_traffic": Param(
         False,
         type="boolean",
         section=PROTECTED,
         title="Ignore traffic",
-        description="Do not look whether anybody asks an endpoint: only when you know that nobody does.",
+        description="Skip the traffic check: only when you know that the endpoints are not in use.",
     ),
     "keep_copies": Param(
         None,
@@ -83,7 +86,7 @@ PARAMS = {
         minimum=1,
         section=COPIES,
         title="Copies to keep",
-        description="So many of the newest copies stay. Empty: copies are not looked at.",
+        description="Number of newest copies to keep. Empty: all copies are kept.",
     ),
     "copy_location": tuning_param(
         "copy_location", section=COPIES, title="Copies in location", description="Region where the copies are."

@@ -61,7 +61,7 @@ def test_a_roll_back_after_a_promotion_restores_the_earlier_default_in_one_run(s
     assert again.finish() == "success"
     assert again.state("set_default") == "skipped"
     assert again.xcom("set_default")["changed"] is False
-    assert f"Checkpoint {before} is the default of {model} already" in again.log("set_default")
+    assert f"Checkpoint {before} is already the default of {model}" in again.log("set_default")
 
 
 def test_a_roll_back_without_a_promotion_says_what_to_do(stack, model):

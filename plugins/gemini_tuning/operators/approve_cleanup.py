@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from gemini_tuning.core.text import replace_surrogates
 from gemini_tuning.core.xcom import text
 from gemini_tuning.operators.approval import ApprovalBase
-from gemini_tuning.operators.run_cleanup import _skip_without_work, _unless_denied
+from gemini_tuning.operators.run_cleanup import items_to_delete, protects
 from gemini_tuning.registry.cleanup_plan import CleanupPlan
 from gemini_tuning.reporting.approval_request import APPROVED, NOT_REQUIRED, REJECT, REJECTED, TIMED_OUT
 from gemini_tuning.reporting.cleanup_table import plan_lines
@@ -56,8 +56,8 @@ class GeminiApproveCleanupOperator(ApprovalBase):
 
     def execute(self, context: Context) -> Any:
         """Request the approval, if one is required."""
-        _skip_without_work(CleanupPlan.from_xcom(self.plan), self.is_dry_run)
-        if not _unless_denied(self.required, "required"):
+        items_to_delete(CleanupPlan.from_xcom(self.plan), self.is_dry_run)
+        if not protects(self.required, "required"):
             return self._record(NOT_REQUIRED, required=False)
         return self.request(context)
 

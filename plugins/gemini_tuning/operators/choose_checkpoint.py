@@ -35,20 +35,20 @@ class GeminiChooseCheckpointOperator(GeminiBaseOperator):
     8 KB with 10 checkpoints; ``winner`` a checkpoint id or ``None``; ``next_step`` one of ``approve``,
     ``set_default``, ``publish`` (the winner is already the default) and ``report`` (no winner).
 
-    :param results: what the smoke tests pushed. (templated)
-    :param champion: what the champion's smoke test pushed; ``None`` when there is no champion. (templated)
+    :param results: XComs of the smoke tests. (templated)
+    :param champion: XCom of the champion's smoke test; ``None`` without a champion. (templated)
     :param champion_name: the champion's full name: when it is given and ``champion`` is missing, nothing is promoted.
         (templated)
     :param metrics: what :class:`~gemini_tuning.operators.GeminiReadTuningMetricsOperator` pushed. (templated)
     :param model: full name of the tuned model: its default is read, as it may have changed since. (templated)
     :param min_pass_rate: 0 to 1, weighted share of the cases; no checkpoint below it can win. (templated)
     :param max_latency_p95: milliseconds; no checkpoint whose 95th percentile is above it can win. (templated)
-    :param allow_blocked: whether a checkpoint may win although the service held back an answer. (templated)
+    :param allow_blocked: whether a checkpoint with blocked responses may win. (templated)
     :param significance: two-sided; results of two checkpoints whose p-value is not below it are a tie. (templated)
     :param require_improvement: whether the winner must be significantly better than the champion. (templated)
-    :param require_approval: whether a person has the last word. (templated)
+    :param require_approval: whether an approval is required. (templated)
     :raises ValueError: when a parameter is out of its range.
-    :raises CheckpointError: when no checkpoint could be asked because the service was away.
+    :raises CheckpointError: when no checkpoint could be tested because the service was unavailable.
     :raises ResultError: when results can't be compared, naming the file and line, or the field.
     """
 
@@ -102,16 +102,17 @@ class GeminiChooseCheckpointOperator(GeminiBaseOperator):
         """Decide and return the decision."""
         policy, approval = self.policy(), flag(self.require_approval, "require_approval")
         results = as_list(self.results, "results")
-        contenders = [self._contender(result, f"results, number {number}") for number, result in enumerate(results, 1)]
+        candidates = [self._candidate(result, f"results, number {number}") for number, result in enumerate(results, 1)]
         unavailable = any(result.get("service_unavailable") for result in results)
-        if unavailable and not any(contender.was_tested for contender in contenders):
+        if unavailable and not any(candidate.was_tested for candidate in candidates):
             raise CheckpointError(
-                "No checkpoint could be asked, because the service did not answer; that says nothing about them. Clear "
-                f"the smoke tests and what comes after them. {contenders[0].error}"
+                f"No checkpoint could be tested, because the service was unavailable. {candidates[0].error}",
+                code="service_unavailable",
+                hint="Clear the smoke tests and their downstream tasks.",
             )
         champion = self._champion()
-        decision = decide(contenders, policy, champion, curves_from(self.metrics) if self.metrics else None)
-        self._tell(decision)
+        decision = decide(candidates, policy, champion, curves_from(self.metrics) if self.metrics else None)
+        self._log(decision)
         default = self.hook.get_model(self.model).default_checkpoint_id
         return {
             "decision": {**decision.as_dict(), "default_checkpoint_id": default, "policy": asdict(policy)},
@@ -136,14 +137,14 @@ class GeminiChooseCheckpointOperator(GeminiBaseOperator):
         )
 
     def _champion(self) -> Candidate | None:
-        """Read what the champion has shown; one that was named and has shown nothing stays where it is."""
+        """Return the champion; one that is given without a result is kept."""
         if self.champion:
-            return self._contender(self.champion, "champion")
+            return self._candidate(self.champion, "champion")
         if name := optional_text(self.champion_name):
             return Candidate(name, error="its smoke test pushed nothing")
         return None
 
-    def _contender(self, result: Any, where: str) -> Candidate:
+    def _candidate(self, result: Any, where: str) -> Candidate:
         """Read a smoke test's summary and its results file."""
         if not isinstance(result, Mapping):
             raise ResultError(f"{where}: expected what the smoke test pushed, not {short_repr(result)}")
@@ -162,7 +163,7 @@ class GeminiChooseCheckpointOperator(GeminiBaseOperator):
             return outcomes_from_lines(Files(self.hook).read_lines(uri), uri)
         except FileNotFoundError as error:
             raise ResultError(
-                f"{where}: {uri} is not there. A path must be one that all workers see; set results_uri to "
+                f"{where}: {uri} does not exist. A path must be one that all workers see; set results_uri to "
                 "gs://bucket/folder and run again."
             ) from error
 
@@ -171,16 +172,16 @@ class GeminiChooseCheckpointOperator(GeminiBaseOperator):
         found = checkpoints.get(checkpoint_id) if isinstance(checkpoints, Mapping) else None
         return found if isinstance(found, Mapping) else None
 
-    def _tell(self, decision: Decision) -> None:
+    def _log(self, decision: Decision) -> None:
         for assessment in decision.assessments:
-            self._tell_of(f"Checkpoint {assessment.checkpoint_id}", assessment)
+            self._log_assessment(f"Checkpoint {assessment.checkpoint_id}", assessment)
         if decision.champion:
-            self._tell_of("Champion", decision.champion)
+            self._log_assessment("Champion", decision.champion)
         for text in (*decision.missing, decision.overfitting, decision.reason):
             if text:
                 self.log.info("%s", text)
 
-    def _tell_of(self, name: str, assessment: Assessment) -> None:
+    def _log_assessment(self, name: str, assessment: Assessment) -> None:
         for sign, words in (("+", assessment.speaks_for), ("-", assessment.speaks_against)):
             for text in words:
                 self.log.info("%s: %s %s", name, sign, text)

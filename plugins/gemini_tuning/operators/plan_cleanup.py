@@ -29,22 +29,22 @@ DAY = 24 * 3600.0  # seconds
 
 
 class GeminiPlanCleanupOperator(GeminiBaseOperator):
-    """Say which endpoints and copies of a tuned model could go, and why the others stay; changes nothing.
+    """Plan which endpoints and copies of a tuned model can be deleted, with the reason for each. Changes nothing.
 
     XCom: ``{"settings", "model", "default_checkpoint_id", "counted", "items"}``; an item is ``{"kind", "name",
     "action", "reason", "display_name", "checkpoint_ids", "versions", "endpoints"}``, its kind ``endpoint`` or ``copy``,
-    its action ``delete`` or ``keep``. XCom ``markdown``: the same as a table.
+    its action ``delete`` or ``keep``. XCom ``markdown``: the plan as a table.
 
     :param model: full name of the tuned model with its version. (templated)
-    :param tuning_job: full name of the job that made it, whose present endpoint stays. (templated)
-    :param champion: endpoint or model that is in production, which stays. (templated)
-    :param keep_checkpoints: ids of checkpoints whose endpoints stay. (templated)
-    :param idle_days: an endpoint that was asked within so many days stays, 1 to 42. (templated)
-    :param ignore_traffic: whether not to look if anybody asks an endpoint. (templated)
-    :param keep_copies: so many of the newest copies stay; ``None``: copies are not looked at. (templated)
-    :param copy_location: where the copies are. (templated)
-    :param copy_project_id: their project; ``None``: the model's own. (templated)
-    :raises InvalidInputError: when something that was named is wrong, or not there.
+    :param tuning_job: full name of the job that created it; its current endpoint is kept. (templated)
+    :param champion: endpoint or model in production, which is kept. (templated)
+    :param keep_checkpoints: ids of checkpoints whose endpoints are kept. (templated)
+    :param idle_days: days without prompts after which an endpoint can be deleted, 1 to 42. (templated)
+    :param ignore_traffic: whether to skip the traffic check. (templated)
+    :param keep_copies: number of newest copies to keep; ``None`` leaves copies out of the plan. (templated)
+    :param copy_location: location of the copies. (templated)
+    :param copy_project_id: project of the copies; ``None`` is the model's. (templated)
+    :raises InvalidInputError: when a parameter is wrong or names something that does not exist.
     """
 
     template_fields: Sequence[str] = (
@@ -87,7 +87,7 @@ class GeminiPlanCleanupOperator(GeminiBaseOperator):
         self.copy_project_id = copy_project_id
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Look, judge, push."""
+        """Read, apply the rules, return the plan."""
         plan = CleanupPlanner(self.hook, self._settings()).plan()
         lines = plan_lines(plan)
         for line in lines:

@@ -1,15 +1,14 @@
-"""Delete what an approved cleanup plan names."""
+"""Delete what an approved cleanup plan lists."""
 
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowSkipException
 
-from gemini_tuning.core.exceptions import CleanupError, GeminiTuningError, InvalidInputError, VerificationError
+from gemini_tuning.core.exceptions import CleanupError, GeminiTuningError, InvalidInputError
 from gemini_tuning.core.text import redact, replace_surrogates
 from gemini_tuning.operators.base import (
     GCP_FIELDS,
@@ -17,6 +16,7 @@ from gemini_tuning.operators.base import (
     flag,
     optional_text,
 )
+from gemini_tuning.operators.read_back import wait_until_visible
 from gemini_tuning.registry.cleanup_plan import CleanupPlan, CleanupPlanner
 from gemini_tuning.registry.cleanup_rules import DELETE, ENDPOINT, CleanupItem
 from gemini_tuning.reporting.approval_request import APPROVED, REJECTED, TIMED_OUT
@@ -28,27 +28,25 @@ if TYPE_CHECKING:
 
 READ_BACK_TIMEOUT = 120.0  # seconds
 
-READ_BACK_INTERVAL = 2.0  # seconds
-
-DELETED, GONE, LEFT, FAILED = "deleted", "gone already", "left alone", "failed"
+DELETED, MISSING, KEPT, FAILED = "deleted", "already deleted", "kept", "failed"
 
 
 class GeminiCleanupOperator(GeminiBaseOperator):
-    """Delete what the plan names, each thing judged anew right before; what has changed is left alone.
+    """Delete what the plan lists, each resource checked again immediately before; what has changed since is kept.
 
-    An endpoint is undeployed, deleted, and read until it is gone; a copy after its endpoints. What is gone already is
-    fine, so that another try goes on where the last one stopped. Skipped on a dry run, when there is nothing to delete,
-    and when the plan was not approved.
+    The models of an endpoint are undeployed, the endpoint is deleted and polled until it does not exist; a copy is
+    deleted after its endpoints. A resource that no longer exists is no error, so a retry continues where the previous
+    try stopped. Skipped on a dry run, when there is nothing to delete, and when the plan was not approved.
 
-    XCom: ``{"items": [{"kind", "name", "outcome", "detail"}], "deleted"}``; ``outcome`` is ``deleted``, ``gone
-    already``, ``left alone`` or ``failed``; ``deleted`` is how many were.
+    XCom: ``{"items": [{"kind", "name", "outcome", "detail"}], "deleted"}``; ``outcome`` is ``deleted``, ``already
+    deleted``, ``kept`` or ``failed``; ``deleted`` is the number of deleted resources.
 
-    :param plan: what the plan pushed. (templated)
+    :param plan: XCom of :class:`GeminiPlanCleanupOperator`. (templated)
     :param is_dry_run: whether nothing is deleted. (templated)
     :param require_approval: whether the plan must have been approved. (templated)
-    :param approval: what :class:`GeminiApproveCleanupOperator` pushed. (templated)
-    :raises InvalidInputError: when an approval is required and there is none for this plan; nothing was deleted.
-    :raises CleanupError: when something could not be deleted; everything else was tried.
+    :param approval: XCom of :class:`GeminiApproveCleanupOperator`. (templated)
+    :raises InvalidInputError: when a required approval of this plan is missing; nothing was deleted.
+    :raises CleanupError: when a resource could not be deleted; all others were tried.
     """
 
     template_fields: Sequence[str] = (*GCP_FIELDS, "plan", "is_dry_run", "require_approval", "approval")
@@ -69,9 +67,9 @@ class GeminiCleanupOperator(GeminiBaseOperator):
         self.approval = approval
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Delete, read back, push what became of each."""
+        """Delete the resources and return the outcome of each."""
         plan = CleanupPlan.from_xcom(self.plan)
-        items = _skip_without_work(plan, self.is_dry_run)
+        items = items_to_delete(plan, self.is_dry_run)
         self._require_approval(plan)
         outcomes = [self._outcome(item, plan) for item in items]
         result = {"items": outcomes, "deleted": sum(each["outcome"] == DELETED for each in outcomes)}
@@ -79,19 +77,24 @@ class GeminiCleanupOperator(GeminiBaseOperator):
             context["ti"].xcom_push(key="return_value", value=result)
             raise CleanupError(
                 f"{len(failed)} of {len(items)} could not be deleted: "
-                f"{redact('; '.join(each['detail'] for each in failed))} Another try goes on with what is left."
+                f"{redact('; '.join(each['detail'] for each in failed))}",
+                resource=str(failed[0]["name"]),
+                code="not_deleted",
+                hint="A retry continues with these.",
             )
         return result
 
     def _require_approval(self, plan: CleanupPlan) -> None:
-        if not _unless_denied(self.require_approval, "require_approval"):
+        if not protects(self.require_approval, "require_approval"):
             return
         approval = self.approval if isinstance(self.approval, Mapping) else {}
         outcome = approval.get("outcome")
         if approval.get("plan") != plan.fingerprint or outcome not in (APPROVED, REJECTED, TIMED_OUT):
             raise InvalidInputError(
-                "approval: nobody has approved this plan, and an approval is required; nothing was deleted. Clear the "
-                "task that asks, and what comes after it."
+                "approval: an approval of this plan is required. Nothing was deleted.",
+                field="approval",
+                code="not_approved",
+                hint="Clear the approval task and its downstream tasks.",
             )
         if outcome != APPROVED:
             raise AirflowSkipException(f"The plan was not approved ({outcome}): nothing was deleted")
@@ -108,9 +111,9 @@ class GeminiCleanupOperator(GeminiBaseOperator):
     def _delete(self, item: CleanupItem, planner: CleanupPlanner) -> tuple[str, str]:
         now = planner.recheck(item)
         if now is None:
-            return GONE, "it does not exist"
+            return MISSING, "it does not exist"
         if now.action != DELETE:
-            return LEFT, now.reason
+            return KEPT, now.reason
         if item.kind == ENDPOINT:
             self._delete_endpoint(item.name, planner)
         else:
@@ -118,20 +121,20 @@ class GeminiCleanupOperator(GeminiBaseOperator):
         return DELETED, now.reason
 
     def _delete_endpoint(self, name: str, planner: CleanupPlanner) -> None:
-        """Delete an endpoint with what was judged; the service refuses when anything else is deployed there by now."""
+        """Delete an endpoint with the checked deployments; the service refuses when others have been added."""
         for deployed in planner.endpoints[name].deployed_models:
             self.hook.undeploy_model(name, deployed.id)
         self.hook.delete_endpoint(name)
         self._read_back(name, lambda: self.hook.find_endpoint(name))
 
-    def _delete_copy(self, copy: CleanupItem, emptied: Sequence[str], planner: CleanupPlanner) -> None:
+    def _delete_copy(self, copy: CleanupItem, former: Sequence[str], planner: CleanupPlanner) -> None:
         """Delete a copy and its endpoints.
 
-        :param emptied: its endpoints as planned that are not its own any more: an earlier try may have undeployed it.
+        :param former: endpoints in the plan that no longer serve the copy: an earlier try may have undeployed it.
         """
         for name in copy.endpoints:
             self._delete_endpoint(name, planner)
-        for name in emptied:
+        for name in former:
             if planner.may_delete_empty(name):
                 self._delete_endpoint(name, planner)
         if "@" in copy.name:
@@ -141,25 +144,25 @@ class GeminiCleanupOperator(GeminiBaseOperator):
         self._read_back(copy.name, lambda: self.hook.find_model(copy.name))
 
     def _read_back(self, name: str, find: Callable[[], object | None]) -> None:
-        end = time.monotonic() + READ_BACK_TIMEOUT
-        while find() is not None:
-            if time.monotonic() >= end:
-                raise VerificationError(
-                    f"{name} was deleted, but is still there after {READ_BACK_TIMEOUT:g} s. Look at it."
-                )
-            time.sleep(READ_BACK_INTERVAL)
+        wait_until_visible(
+            lambda: "it still exists" if find() is not None else None,
+            READ_BACK_TIMEOUT,
+            f"{name} was deleted",
+            resource=name,
+            hint="Check the resource in the console.",
+        )
 
 
-def _skip_without_work(plan: CleanupPlan, is_dry_run: bool | str) -> list[CleanupItem]:
-    """Return what is to be deleted; skip the task when nothing is."""
+def items_to_delete(plan: CleanupPlan, is_dry_run: bool | str) -> list[CleanupItem]:
+    """Return what is to be deleted; skip the task when that is nothing, and on a dry run."""
     items = plan.to_delete
     if not items:
-        raise AirflowSkipException("Nothing is to be deleted: the plan says why")
-    if _unless_denied(is_dry_run, "is_dry_run"):
+        raise AirflowSkipException("Nothing is to be deleted; see the plan for the reasons")
+    if protects(is_dry_run, "is_dry_run"):
         raise AirflowSkipException(f"Dry run: {len(items)} would be deleted, nothing was")
     return items
 
 
-def _unless_denied(value: object, name: str) -> bool:
-    """Read a templated truth value that protects: nothing counts as true."""
+def protects(value: object, name: str) -> bool:
+    """Return a templated flag that prevents a deletion: a missing one counts as true."""
     return optional_text(value) is None or flag(value, name)

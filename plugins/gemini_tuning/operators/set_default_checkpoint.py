@@ -24,28 +24,28 @@ if TYPE_CHECKING:
 
 
 class GeminiSetDefaultCheckpointOperator(DefaultCheckpointBase):
-    """Make a checkpoint the model's default, then read the model and the job back until both show it.
+    """Set the default checkpoint of a model, then poll the model and the tuning job until both show it.
 
-    Two labels of the model record the change, for a roll-back: see :mod:`gemini_tuning.registry.rollback_labels`.
+    Two labels of the model record the change for a rollback: see :mod:`gemini_tuning.registry.rollback_labels`.
 
     XCom: ``{"model", "default_before", "default_after", "endpoint_before", "endpoint_after", "changed", "recorded"}``;
-    before is what the first try of this task found; ``changed`` whether this task set the default, ``recorded`` whether
-    the record was read back.
+    the values before are those that the first try of the task found; ``changed``: whether this task changed the
+    default; ``recorded``: whether the labels were read back.
 
     :param model: full name of the model with its version. (templated)
-    :param checkpoint_id: the checkpoint to make the default, as the rules chose it. (templated)
-    :param expected_default: the checkpoint that the person saw as default; when the model has another one by now,
-        nothing is changed. ``None`` or empty: whatever it is. (templated)
-    :param optional: skip the task when there is nothing to do: no checkpoint is given, or it is the default already.
-    :param tuning_job: full name of the job that made the model; its endpoint is checked as well. (templated)
-    :param require_approval: whether a person has the last word; then nothing is set without one. (templated)
-    :param approval: what :class:`~gemini_tuning.operators.GeminiApproveCheckpointOperator` pushed: its checkpoint is
-        set, if it was approved in place of ``checkpoint_id``. (templated)
-    :param read_back_timeout: seconds until the change has to show.
-    :raises InvalidInputError: when an approval is required and there is none for this checkpoint, or the default is not
-        the expected one; nothing was changed.
+    :param checkpoint_id: the winner. (templated)
+    :param expected_default: the default checkpoint that the user saw; nothing is changed when the model has another
+        one. ``None`` or empty: any. (templated)
+    :param optional: skip the task when no checkpoint is given or it is already the default.
+    :param tuning_job: full name of the tuning job; its endpoint is read back too. (templated)
+    :param require_approval: whether an approval is required. (templated)
+    :param approval: XCom of :class:`~gemini_tuning.operators.GeminiApproveCheckpointOperator`; the approved checkpoint
+        is set. (templated)
+    :param read_back_timeout: seconds until the change must be visible.
+    :raises InvalidInputError: when a required approval is missing, or the default is not the expected one; nothing was
+        changed.
     :raises CheckpointError: when the model has no such checkpoint.
-    :raises VerificationError: when the change does not show.
+    :raises VerificationError: when the change is not visible in time.
     """
 
     template_fields: Sequence[str] = (
@@ -83,9 +83,9 @@ class GeminiSetDefaultCheckpointOperator(DefaultCheckpointBase):
         self.read_back_timeout = read_back_timeout
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Set, read back, push before and after."""
+        """Set the default, read it back, return the values before and after."""
         if self.optional and optional_text(self.checkpoint_id) is None:
-            raise AirflowSkipException(f"No checkpoint was given: the default of {self.model} stays as it is")
+            raise AirflowSkipException(f"No checkpoint is given: the default of {self.model} is unchanged")
         tuning_job = optional_text(self.tuning_job)
         job_before = self.hook.get_tuning_job(tuning_job) if tuning_job else None
         model = self.hook.get_model(self.model)
@@ -111,15 +111,15 @@ class GeminiSetDefaultCheckpointOperator(DefaultCheckpointBase):
             "recorded": is_recorded(read),
         }
         if self.optional and before is None:
-            context["ti"].xcom_push(key="return_value", value=pushed)  # here: skipping leaves by an exception
+            context["ti"].xcom_push(key="return_value", value=pushed)  # the skip below loses a return value
             raise AirflowSkipException(
-                f"Nothing to do: checkpoint {checkpoint_id} was the default of {self.model} already; read back"
+                f"Nothing to do: checkpoint {checkpoint_id} was already the default of {self.model}"
             )
         return pushed
 
     def _approved(self, model: Model) -> str:
-        """Return the checkpoint to set; one that is the default already needs nobody's word."""
-        nobody = not isinstance(self.approval, Mapping) or not optional_text(self.approval.get("checkpoint_id"))
-        if nobody and model.default_checkpoint_id == str(self.checkpoint_id):
+        """Return the checkpoint to set; one that is already the default needs no approval."""
+        no_approval = not isinstance(self.approval, Mapping) or not optional_text(self.approval.get("checkpoint_id"))
+        if no_approval and model.default_checkpoint_id == str(self.checkpoint_id):
             return str(self.checkpoint_id)
         return approved_checkpoint(self.checkpoint_id, self.require_approval, self.approval)

@@ -1,4 +1,4 @@
-"""The steps before a promotion by hand: is it possible, and does the checkpoint pass the suite."""
+"""Validate a promotion by hand."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from gemini_tuning.core.resources import Model
 
-ROLL_BACK_KEY = "roll_back"  # in the task state store: from which checkpoint to which
+ROLL_BACK_KEY = "roll_back"  # in the task state store: the rollback that was found
 
 WITHOUT_CHECKPOINT = (
     "checkpoint_id",
@@ -39,7 +39,7 @@ WITHOUT_CHECKPOINT = (
 
 BY_HAND = "Named by hand"
 
-BY_ROLL_BACK = "Roll-back: it was the default before the last promotion"
+BY_ROLL_BACK = "Rollback: it was the default before the last promotion"
 
 
 class GeminiValidatePromotionOperator(GeminiBaseOperator):
@@ -59,11 +59,11 @@ class GeminiValidatePromotionOperator(GeminiBaseOperator):
     :param model: full name of the model. (templated)
     :param checkpoint_id: the checkpoint to promote. (templated)
     :param roll_back: promote the one that was the default before the last promotion. (templated)
-    :param expected_default: the checkpoint that the person saw as default; ``None`` or empty: whatever it is.
+    :param expected_default: the default checkpoint that the user saw; ``None`` or empty: any.
         (templated)
-    :param suite: smoke suite that the checkpoint has to pass; ``None`` or empty: none. (templated)
-    :param results_uri: folder under which the run gets one for the suite's results. (templated)
-    :param require_approval: whether a person has the last word. (templated)
+    :param suite: smoke suite that the checkpoint must pass; ``None`` or empty: none. (templated)
+    :param results_uri: folder in which the run creates its own for the results. (templated)
+    :param require_approval: whether an approval is required. (templated)
     :raises InvalidInputError: naming the parameter, also when the record does not say where to roll back to, or the
         default is not the expected one; nothing was changed or paid.
     :raises CheckpointError: when the model has no such checkpoint.
@@ -110,18 +110,18 @@ class GeminiValidatePromotionOperator(GeminiBaseOperator):
         named, suite = optional_text(self.checkpoint_id), optional_text(self.suite)
         self._refuse_contradictions(named, suite, roll_back=roll_back, approval=approval)
         if named is None and not roll_back:
-            self.log.info("No checkpoint is given: the default of %s stays as it is", self.model)
+            self.log.info("No checkpoint is given: the default of %s is unchanged", self.model)
             return {"model": self.model, **dict.fromkeys(WITHOUT_CHECKPOINT), "next_step": "set_default"}
         model = self.hook.get_model(self.model)
         target = str(named) if named is not None else self._earlier(model, context)
         checkpoint, expected = require_checkpoint(model, target), optional_text(self.expected_default)
         require_expected(model, expected, target)
         default = model.default_checkpoint_id
-        if roll_back or approval:  # they are about the default that is seen now
+        if roll_back or approval:  # both refer to the current default
             expected = expected or default
-        self.log.info("%s: the default is checkpoint %s, to be set is checkpoint %s", model.name, default, target)
+        self.log.info("%s: the default is checkpoint %s, the checkpoint to set is %s", model.name, default, target)
         if default == target:
-            self.log.info("Nothing to do: checkpoint %s is the default already", target)
+            self.log.info("Nothing to do: checkpoint %s is already the default", target)
         return {
             "model": model.name,
             "checkpoint_id": target,
@@ -134,21 +134,23 @@ class GeminiValidatePromotionOperator(GeminiBaseOperator):
         }
 
     def _refuse_contradictions(self, named: str | None, suite: str | None, *, roll_back: bool, approval: bool) -> None:
-        problem = None
+        problem, field = None, "results_uri"
         if roll_back and named is not None:
-            problem = f"roll_back: checkpoint_id {short_repr(named)} is given as well; give one of them"
+            field, problem = "roll_back", f"checkpoint_id {short_repr(named)} is given too; give exactly one of them"
+        elif named is None and not roll_back and (suite is not None or approval):
+            field = "suite" if suite is not None else "require_approval"
+            problem = "no checkpoint to promote; give checkpoint_id or roll_back"
         elif suite is not None and optional_text(self.results_uri) is None:
-            problem = "results_uri: a suite needs a folder for its results: gs://bucket/folder"
-        elif suite is not None:
-            problem = folder_problem("results_uri", self.results_uri)
-        if problem is None and named is None and not roll_back and (suite is not None or approval):
-            which = "suite" if suite is not None else "require_approval"
-            problem = f"{which}: there is no checkpoint to promote; give checkpoint_id or roll_back"
+            problem = "a suite requires a folder for its results: gs://bucket/folder"
+        elif suite is not None and (found := folder_problem("results_uri", self.results_uri)):
+            problem = found.removeprefix("results_uri: ")
         if problem:
-            raise InvalidInputError(f"Nothing was changed. {problem}.")
+            raise InvalidInputError(
+                f"{field}: {problem}. Nothing was changed.", field=field, code="invalid_combination"
+            )
 
     def _earlier(self, model: Model, context: Context) -> str:
-        """Return where to roll back to, the same at each try as long as nobody else has set another default."""
+        """Return the checkpoint to roll back to, the same at each try unless the default has changed."""
         from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
         found, default = context["task_state_store"].get(ROLL_BACK_KEY), model.default_checkpoint_id
@@ -164,7 +166,7 @@ class GeminiValidatePromotionOperator(GeminiBaseOperator):
         return target
 
     def _folder(self, context: Context) -> str:
-        """Return the run's own folder, the same at each try: results of another run would be taken for answers."""
+        """Return the run's own folder, the same at each try, so that no results of another run are read."""
         from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
         store, ti = context["task_state_store"], context["ti"]

@@ -1,4 +1,4 @@
-"""The last step of a run: say what it did, in the log and in two files."""
+"""Write the report of a run, to the log and to two files."""
 
 from __future__ import annotations
 
@@ -17,14 +17,11 @@ from gemini_tuning.reporting.report_markdown import render, summary
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-NEXT_STEP = (
-    "The run's work is done; only its report is missing. Make the folder writable, then clear this task: it writes the "
-    "report again."
-)
+NEXT_STEP = "Only the report of the run is missing: make the folder writable, then clear this task."
 
 
 class GeminiTuningReportOperator(GeminiBaseOperator):
-    """Write what the run did and why, as JSON and as Markdown, and push where it lies.
+    """Write what the run did and why as JSON and as Markdown.
 
     The files are ``report.json`` (its shape: ``report.schema.json`` beside :mod:`gemini_tuning.reporting.report`) and
     ``report.md``; when the task is cleared they are replaced. The table of the checkpoints goes to the log as well.
@@ -43,7 +40,7 @@ class GeminiTuningReportOperator(GeminiBaseOperator):
     :param datasets: what the check at the beginning pushed. (templated)
     :param champion: what the smoke test of the model in production pushed; ``None`` without one. (templated)
     :param metrics: what reading the metrics pushed. (templated)
-    :param approval: who decided; ``None`` when nobody was asked. (templated)
+    :param approval: XCom of the approval; ``None`` when none was requested. (templated)
     :param promotion: what setting the default pushed; ``None`` when it was skipped. (templated)
     :param copy: what the check of the copy pushed; ``None`` when there was none. (templated)
     :param billed: what the list of the checkpoints pushed of the tokens that the service bills. (templated)
@@ -101,10 +98,15 @@ class GeminiTuningReportOperator(GeminiBaseOperator):
         self.billed = billed
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Log, write, push."""
+        """Write the report to the log and the files, and return their addresses."""
         folder = optional_text(self.report_uri)
         if folder is None or (problem := folder_problem("report_uri", folder)):
-            raise InvalidInputError(f"{problem if folder else 'report_uri: there is none'}. {NEXT_STEP}")
+            raise InvalidInputError(
+                f"{problem if folder else 'report_uri: required'}.",
+                field="report_uri",
+                code="no_folder",
+                hint=NEXT_STEP,
+            )
         report = build(
             run=run_facts(context),
             tuning_job=self.tuning_job,
@@ -177,7 +179,7 @@ def run_facts(context: Context) -> dict[str, Any]:
 
 
 def _masked(text: str) -> str:
-    """Remove what Airflow knows to be secret, for example a connection's password, and what looks like it."""
+    """Remove secrets: those that Airflow knows, for example a connection's password, and what resembles one."""
     from airflow.sdk._shared.secrets_masker import redact as mask_secrets
 
     return redact(mask_secrets(text))

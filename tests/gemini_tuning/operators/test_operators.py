@@ -28,9 +28,9 @@ from gemini_tuning.operators import (
     GeminiSetDefaultCheckpointOperator,
     GeminiValidateTuningOperator,
     GeminiVerifyModelCopyOperator,
+    read_back,
 )
 from gemini_tuning.operators import base as base_module
-from gemini_tuning.operators import default_checkpoint as models_module
 from gemini_tuning.operators.list_checkpoints import merge_checkpoints
 from gemini_tuning.triggers.model_copy import CopyModelTrigger
 
@@ -296,7 +296,7 @@ def test_set_default_takes_what_a_person_chose(vertex):
 def test_set_default_without_the_approval_that_is_required_changes_nothing(vertex, approval):
     """The task that asks may have been marked a success, or its answer may be to an earlier question."""
     job = finished_job(vertex)
-    with pytest.raises(InvalidInputError, match=r"nobody has approved checkpoint 1.*nothing was changed"):
+    with pytest.raises(InvalidInputError, match=r"approval of checkpoint 1 is required.*Nothing was changed"):
         set_default(job, "1", require_approval=True, approval=approval)
     assert not [r for r in vertex.requests() if r["method"] == "PATCH"]
 
@@ -304,7 +304,7 @@ def test_set_default_without_the_approval_that_is_required_changes_nothing(verte
 @pytest.mark.parametrize("nothing", [None, "", "None", " "])
 def test_set_default_without_a_checkpoint_is_skipped_where_it_is_optional(vertex, nothing):
     job = finished_job(vertex)
-    with pytest.raises(AirflowSkipException, match=f"the default of {job.model} stays as it is"):
+    with pytest.raises(AirflowSkipException, match=f"the default of {job.model} is unchanged"):
         set_default(job, nothing, optional=True)
     with pytest.raises(CheckpointError, match="Nothing was changed"):
         set_default(job, nothing)
@@ -327,13 +327,13 @@ def test_set_default_refuses_an_unknown_checkpoint(vertex):
 
 
 def test_set_default_does_not_claim_what_it_did_not_read_back(vertex, monkeypatch):
-    monkeypatch.setattr(models_module, "READ_BACK_INTERVAL", 0.01)
+    monkeypatch.setattr(read_back, "INTERVAL", 0.01)
 
     def says_yes(_, model, checkpoint_id, *__):
         return replace(model, default_checkpoint_id=checkpoint_id)
 
     monkeypatch.setattr(GeminiTuningHook, "set_default_checkpoint", says_yes)  # and does nothing
-    with pytest.raises(VerificationError, match="the model says 3"):
+    with pytest.raises(VerificationError, match="the default of the model is 3"):
         set_default(finished_job(vertex), "1", read_back_timeout=0.05)
 
 

@@ -132,8 +132,9 @@ def test_somebody_who_is_quicker_is_seen(vertex, job, monkeypatch):
         return set_default_checkpoint(hook, model, checkpoint_id, labels)
 
     monkeypatch.setattr(GeminiTuningHook, "set_default_checkpoint", late)
-    with pytest.raises(InvalidInputError, match="was checkpoint 3 and is 2 by now: somebody else has set it"):
+    with pytest.raises(InvalidInputError, match="was checkpoint 3 and is now 2") as caught:
         set_default(job, "1", expected_default="3")
+    assert (caught.value.field, caught.value.code) == ("expected_default", "default_changed")
     assert state(job) == ("2", None, None)
 
 
@@ -155,7 +156,7 @@ def test_a_record_that_cannot_be_written_stops_no_promotion(vertex, job, capsys)
     found = set_default(job, "1")
     assert (found["default_after"], found["recorded"]) == ("1", False)
     log = capsys.readouterr().out
-    assert "set without a record to roll back by" in log
+    assert "set without rollback labels" in log
     assert "Labels are full" in log
     assert state(job) == ("1", None, None)
 
@@ -179,7 +180,7 @@ def test_nothing_to_do_is_said_and_skipped(vertex, job):
     operator = GeminiSetDefaultCheckpointOperator(task_id="set", model=job.model, checkpoint_id="3", optional=True,
                                                   require_approval=True)  # fmt: skip
     ctx = context()
-    with pytest.raises(AirflowSkipException, match="Nothing to do: checkpoint 3 was the default"):
+    with pytest.raises(AirflowSkipException, match="Nothing to do: checkpoint 3 was already the default"):
         operator.execute(ctx)
     assert ctx["ti"].xcoms["return_value"]["changed"] is False
     assert patches(vertex) == []
@@ -225,7 +226,7 @@ def test_a_roll_back_is_about_the_default_that_it_saw(vertex, job):
     set_default(job, "1")
     found, _ = validate(job, roll_back=True)
     set_default(job, "2")
-    with pytest.raises(InvalidInputError, match="was checkpoint 1 and is 2 by now"):
+    with pytest.raises(InvalidInputError, match="was checkpoint 1 and is now 2"):
         set_default(job, found["checkpoint_id"], expected_default=found["expected_default"])
 
 
@@ -233,21 +234,21 @@ def test_a_roll_back_is_about_the_default_that_it_saw(vertex, job):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "field", "code"),
     [
-        ({"roll_back": True, "checkpoint_id": "1"}, "roll_back: checkpoint_id '1' is given as well"),
-        ({"checkpoint_id": "1", "suite": "s"}, "results_uri: a suite needs a folder"),
-        ({"checkpoint_id": "1", "suite": "s", "results_uri": "results"}, "results_uri: 'results' is neither"),
-        ({"suite": "s", "results_uri": "gs://bucket/r"}, "suite: there is no checkpoint to promote"),
-        ({"require_approval": True}, "require_approval: there is no checkpoint to promote"),
-        ({"checkpoint_id": "1", "expected_default": "2"}, "was checkpoint 2 and is 3 by now"),
+        ({"roll_back": True, "checkpoint_id": "1"}, "roll_back", "invalid_combination"),
+        ({"checkpoint_id": "1", "suite": "s"}, "results_uri", "invalid_combination"),
+        ({"checkpoint_id": "1", "suite": "s", "results_uri": "results"}, "results_uri", "invalid_combination"),
+        ({"suite": "s", "results_uri": "gs://bucket/r"}, "suite", "invalid_combination"),
+        ({"require_approval": True}, "require_approval", "invalid_combination"),
+        ({"checkpoint_id": "1", "expected_default": "2"}, "expected_default", "default_changed"),
     ],
 )
-def test_what_makes_no_sense_is_refused(vertex, job, change, said):
+def test_validate_contradicting_parameters_are_refused(vertex, job, snapshot, change, field, code):
     with pytest.raises(InvalidInputError) as caught:
         validate(job, **change)
-    assert said in str(caught.value)
-    assert "Nothing was changed" in str(caught.value)
+    assert (caught.value.field, caught.value.code) == (field, code)
+    assert str(caught.value).replace(job.model, "MODEL") == snapshot
 
 
 def test_a_checkpoint_that_does_not_exist_is_refused(job):

@@ -12,8 +12,7 @@ from gemini_tuning.core.exceptions import (
     VerificationError,
 )
 from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
-from gemini_tuning.operators import GeminiPublishModelOperator
-from gemini_tuning.operators import publish_model as publish_module
+from gemini_tuning.operators import GeminiPublishModelOperator, read_back
 from gemini_tuning.registry.assets import PROMOTED_MODELS, model_uri
 
 DECISION = {"winner": "3", "checkpoints": [{"checkpoint_id": "3", "pass_rate": 0.9, "eval_loss": 0.4}]}
@@ -87,7 +86,7 @@ def test_a_project_id_in_the_name_becomes_the_number_that_the_service_gives(vert
 def test_a_default_that_somebody_else_has_set_meanwhile_is_not_published(vertex):
     job = finished_job(vertex)
     with pytest.raises(
-        VerificationError, match=r"^checkpoint_id: '1' was promoted, but the default of .* is '3'.*No event"
+        VerificationError, match=r"^checkpoint_id: '1' was promoted, but the default of .* is now '3'.*No event"
     ):
         publish(job, "1", version_aliases=True)
     assert aliases(job) == {"1": set()}
@@ -95,7 +94,7 @@ def test_a_default_that_somebody_else_has_set_meanwhile_is_not_published(vertex)
 
 def test_what_nobody_has_approved_is_not_published(vertex):
     job = finished_job(vertex)
-    with pytest.raises(InvalidInputError, match="nobody has approved checkpoint 3"):
+    with pytest.raises(InvalidInputError, match="approval of checkpoint 3 is required"):
         publish(job, require_approval=True, approval=None)
     approval = {"proposed": "2", "checkpoint_id": "3"}
     pushed, _ = publish(job, "2", require_approval=True, approval=approval)
@@ -161,10 +160,10 @@ def test_a_service_that_does_not_move_an_alias_by_itself(vertex):
 
 
 def test_an_alias_that_does_not_show_is_not_claimed(vertex, monkeypatch):
-    monkeypatch.setattr(publish_module, "READ_BACK_INTERVAL", 0.0)
+    monkeypatch.setattr(read_back, "INTERVAL", 0.0)
     job = finished_job(vertex)
     monkeypatch.setattr(GeminiTuningHook, "merge_version_aliases", lambda *_: None)
-    with pytest.raises(VerificationError, match=r"still to do: add alias 'champion' to .*@1"):
+    with pytest.raises(VerificationError, match=r"not visible: add alias 'champion' to .*@1"):
         publish(job, version_aliases=True, read_back_timeout=0.05)
 
 

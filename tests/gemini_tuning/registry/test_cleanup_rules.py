@@ -462,7 +462,7 @@ def test_what_the_plan_names_is_deleted_and_a_second_try_goes_on(world, settings
     service.stubborn = set()
     result = cleanup(service, made)
     assert result is not None
-    assert {each["outcome"] for each in result["items"]} <= {"deleted", "gone already"}
+    assert {each["outcome"] for each in result["items"]} <= {"deleted", "already deleted"}
     for item in made.to_delete:
         gone = service.find_endpoint(item.name) if item.kind == "endpoint" else service.find_model(item.name)
         assert gone is None
