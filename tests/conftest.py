@@ -67,7 +67,7 @@ def pytest_unconfigure() -> None:
 @pytest.fixture(autouse=True)
 def _no_settling(monkeypatch: pytest.MonkeyPatch) -> None:
     """In this process there is no scheduler that a trigger could be too quick for."""
-    monkeypatch.setattr("gemini_tuning.triggers.waiting.SETTLE_SECONDS", 0.0)
+    monkeypatch.setattr("gemini_tuning.triggers.waiting.MIN_SECONDS_TO_EVENT", 0.0)
 
 
 @pytest.fixture(scope="session")

@@ -175,7 +175,7 @@ def test_triggerers_that_are_killed(stack):
 def test_a_triggerer_that_stalls_and_wakes_up_cancels_nothing(stack):
     run = waiting(stack)
     first, second = (stack.processes[name].family() for name in ("triggerer", "triggerer-2"))
-    spare = "is left alone: its task is deferred"
+    spare = "is not cancelled: the task's state is deferred"
     for stalled in (first, second):  # one of them has the trigger
         before = run.log(WAIT).count("Waiting for ")
         send(stalled, signal.SIGSTOP)

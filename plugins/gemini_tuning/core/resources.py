@@ -94,35 +94,6 @@ class EvaluationRun:
     error: JobError | None = None
 
 
-class Share(NamedTuple):
-    """How much of a tuning job is done.
-
-    :param done: 0 to 1.
-    :param is_exact: computed from the step; otherwise from the complete epochs, so that it rises in leaps.
-    """
-
-    done: float
-    is_exact: bool
-
-
-def share_done(
-    epoch_count: int | None, epochs: int | None, steps: int | None, step_of_epoch: tuple[int, int] | None
-) -> Share | None:
-    """Return how much of a tuning job is done; ``None`` where the service returns no progress.
-
-    :param epoch_count: epochs to do.
-    :param epochs: complete epochs.
-    :param steps: done so far.
-    :param step_of_epoch: epoch and step of a checkpoint, from which the steps of an epoch follow.
-    """
-    if not epoch_count or epochs is None:
-        return None
-    if steps is None or step_of_epoch is None:
-        return Share(min(epochs / epoch_count, 1.0), is_exact=False)
-    epoch, step = step_of_epoch
-    return Share(min(steps * epoch / step / epoch_count, 1.0), is_exact=True)
-
-
 @dataclass(frozen=True)
 class TuningJob:
     """A tuning job as one response of the service shows it.
@@ -171,10 +142,15 @@ class TuningJob:
         return self.state in SUCCEEDED_STATES or self.state in FAILED_STATES
 
     @property
-    def share(self) -> Share | None:
-        """How much of the tuning is done."""
-        step_of_epoch = next(((c.epoch, c.step) for c in self.checkpoints if c.epoch and c.step), None)
-        return share_done(self.epoch_count, self.completed_epochs, self.completed_steps, step_of_epoch)
+    def share(self) -> float | None:
+        """How much of the tuning is done, 0 to 1; by epochs until a checkpoint shows how many steps an epoch has."""
+        if not self.epoch_count or self.completed_epochs is None:
+            return None
+        epochs = float(self.completed_epochs)
+        steps_per_epoch = next((c.step / c.epoch for c in self.checkpoints if c.epoch and c.step), None)
+        if self.completed_steps is not None and steps_per_epoch is not None:
+            epochs = self.completed_steps / steps_per_epoch
+        return min(epochs / self.epoch_count, 1.0)
 
     @property
     def is_stopping(self) -> bool:
@@ -217,19 +193,15 @@ class TuningJob:
 
 @dataclass(frozen=True, slots=True)
 class ListedJob:
-    """A tuning job in a list. Reading every field of every job would take far longer than the list itself.
+    """A tuning job on a page of a list; parsing the whole of each takes far longer than the list itself.
 
     :param id: the last part of its name.
-    :param facts: state, phase and number of checkpoints, to compare with those of an earlier list.
-    :param share: how much of it is done.
-    :param start_time: ISO 8601 with a time zone.
-    :param read: returns the whole job, given the full name that it must have.
+    :param has_ended: whether its state is terminal.
+    :param read: parses the whole job, given the name that the caller knows it by.
     """
 
     id: str
-    facts: tuple[object, ...]
-    share: Share | None
-    start_time: str | None
+    has_ended: bool
     read: Callable[[str], TuningJob]
 
 

@@ -32,6 +32,8 @@ from gemini_tuning.core.curves import Curve
 from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.core.names import ResourceName, may_be_same_project, operation_location
 from gemini_tuning.core.resources import (
+    FAILED_STATES,
+    SUCCEEDED_STATES,
     Checkpoint,
     DeployedModel,
     Endpoint,
@@ -44,7 +46,6 @@ from gemini_tuning.core.resources import (
     Operation,
     TuningJob,
     checkpoint_id,
-    share_done,
     short_state,
 )
 from gemini_tuning.core.text import redact, short_repr
@@ -57,7 +58,6 @@ if TYPE_CHECKING:
 MAX_ENUM = 100  # characters of a state, a phase, a finish reason
 MAX_TEXT = 1_000  # characters of a display name or the name of an experiment
 MAX_COUNT = 2**63
-MAX_DIGITS = 20  # of a 64-bit number with its sign
 MAX_METRICS = 100  # of an evaluation
 # Finish reasons of a response that a filter blocked.
 BLOCKING_FINISH_REASONS = frozenset(
@@ -514,40 +514,13 @@ def listed_jobs(raw: Any) -> tuple[list[ListedJob], str | None]:
 
 
 def _listed_job(raw: Mapping[str, Any]) -> ListedJob:
-    done, checkpoints = _inside(raw, "tuningJobMetadata"), _inside(raw, "tunedModel").get("checkpoints")
-    parameters = _inside(_inside(raw, "supervisedTuningSpec"), "hyperParameters")
-    saved = [c for c in checkpoints if isinstance(c, Mapping)] if isinstance(checkpoints, list) else []
-    ends = ((_whole(c.get("epoch")), _whole(c.get("step"))) for c in saved)
-    return ListedJob(
-        id=raw["name"].rpartition("/")[2],
-        facts=(str(raw.get("state")), str(raw.get("tuningJobState")), len(saved)),
-        share=share_done(
-            _whole(parameters.get("epochCount")),
-            _whole(done.get("completedEpochCount")),
-            _whole(done.get("completedStepCount")),
-            next(((epoch, step) for epoch, step in ends if epoch and step), None),
-        ),
-        start_time=_listed_time(raw.get("startTime")),
-        read=functools.partial(_read_listed, raw),
-    )
+    has_ended = short_state(str(raw.get("state"))) in SUCCEEDED_STATES | FAILED_STATES
+    return ListedJob(raw["name"].rpartition("/")[2], has_ended, functools.partial(_read_listed, raw))
 
 
 def _inside(raw: Mapping[str, Any], field: str) -> Mapping[str, Any]:
     value = raw.get(field)
     return value if isinstance(value, Mapping) else {}
-
-
-def _whole(value: Any) -> int | None:
-    """Return a 64-bit number, which JSON has as text; ``None`` for anything else."""
-    text = str(value) if isinstance(value, int | str) else ""
-    return int(text) if text.isdecimal() and len(text) < MAX_DIGITS else None
-
-
-def _listed_time(value: Any) -> str | None:
-    try:
-        return _time(datetime.fromisoformat(value)) if isinstance(value, str) else None
-    except ValueError:
-        return None
 
 
 def _read_listed(raw: Mapping[str, Any], requested: str) -> TuningJob:

@@ -1,8 +1,8 @@
-"""Buttons on the tasks: the resource in the Google Cloud console, and the run's page in Airflow.
+"""Extra links of the tasks: to the resource in the Google Cloud console, and to the run's page in Airflow.
 
-Airflow computes them on the worker whenever a try or a part of it ends, and keeps the address as an XCom. A task that
-comes back from the triggerer is a new object, and one that failed has pushed nothing; so each address is looked for
-among the task's rendered fields first, and then among what it pushed.
+Airflow computes a link on the worker when a try ends or defers, and stores it as an XCom. A task that resumes after a
+deferral is a new object, and one that failed has pushed nothing. So the resource is taken from the rendered fields, and
+if it is not there, from the XComs.
 """
 
 from __future__ import annotations
@@ -25,104 +25,103 @@ PAGE_ROUTE = "gemini-tuning-run"  # of the tab on a DAG run
 
 @attrs.define(frozen=True)
 class ConsoleLink(BaseOperatorLink):
-    """A resource in the Google Cloud console; no address where the task never knew the resource.
+    """A resource in the Google Cloud console; empty while the task knows no resource.
 
-    :param label: what the button says.
-    :param key: where Airflow keeps the address.
-    :param field: of the operator, that holds the resource's full name, or a mapping that does.
-    :param pushed: XCom key, and what to take of a mapping in it, for example ``("return_value", "model")``.
-    :param part: what to take of a mapping in ``field``.
+    :param label: text of the button.
+    :param key: XCom key of the link.
+    :param field: template field with the resource's full name, or a mapping that has it under ``field_key``.
+    :param xcom: XCom key and, if its value is a mapping, the key in it, for example ``("return_value", "model")``.
     """
 
     label: str
     key: str
     field: str | None = None
-    part: str | None = None
-    pushed: tuple[str, str | None] | None = None
+    field_key: str | None = None
+    xcom: tuple[str, str | None] | None = None
 
     @property
     def name(self) -> str:
-        """What the button says."""
+        """Text of the button."""
         return self.label
 
     @property
     def xcom_key(self) -> str:
-        """Where Airflow keeps the address."""
+        """XCom key of the link."""
         return self.key
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """Return the address, or an empty text."""
-        found = console_link(_part(getattr(operator, self.field, None), self.part)) if self.field else None
-        if found is None and self.pushed is not None:
-            key, part = self.pushed
-            found = console_link(_part(_pushed(ti_key, key), part))
-        return found or ""
+        """Return the URL, or an empty string."""
+        url = console_link(_item(getattr(operator, self.field, None), self.field_key)) if self.field else None
+        if url is None and self.xcom is not None:
+            key, item = self.xcom
+            url = console_link(_item(_get_xcom(ti_key, key), item))
+        return url or ""
 
 
 @attrs.define(frozen=True)
 class RunPageLink(BaseOperatorLink):
-    """The run's page: checkpoints, losses, answers, decision."""
+    """The run's page in Airflow's UI."""
 
     @property
     def name(self) -> str:
-        """What the button says."""
+        """Text of the button."""
         return "Checkpoints of this run"
 
     @property
     def xcom_key(self) -> str:
-        """Where Airflow keeps the address."""
+        """XCom key of the link."""
         return "_link_run_page"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """Return the address."""
+        """Return the URL."""
         return run_page(ti_key.dag_id, ti_key.run_id)
 
 
 @attrs.define(frozen=True)
 class TuningRunLink(BaseOperatorLink):
-    """The page of the tuning run that a retraining has started."""
+    """The page of the tuning run that a retraining has triggered."""
 
     @property
     def name(self) -> str:
-        """What the button says."""
+        """Text of the button."""
         return "Checkpoints of the tuning run"
 
     @property
     def xcom_key(self) -> str:
-        """Where Airflow keeps the address."""
+        """XCom key of the link."""
         return "_link_tuning_run"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """Return the address; both fields are rendered anew when the task goes on after its deferral."""
+        """Return the URL, or an empty string; both fields are rendered again when the task resumes."""
         dag_id, run_id = getattr(operator, "tuning_dag_id", None), getattr(operator, "tuning_run_id", None)
         return run_page(dag_id, run_id) if isinstance(dag_id, str) and isinstance(run_id, str) else ""
 
 
-TUNING_JOB = ConsoleLink("Tuning job", "_link_tuning_job", field="tuning_job", pushed=("return_value", None))
-TUNED_MODEL = ConsoleLink("Tuned model", "_link_tuned_model", field="model", pushed=("tuned_model", None))
-MODEL_OF_JOB = ConsoleLink("Tuned model", "_link_tuned_model", pushed=("return_value", "model"))
-ENDPOINT = ConsoleLink("Endpoint", "_link_endpoint", field="checkpoint", part="endpoint")
+TUNING_JOB = ConsoleLink("Tuning job", "_link_tuning_job", field="tuning_job", xcom=("return_value", None))
+TUNED_MODEL = ConsoleLink("Tuned model", "_link_tuned_model", field="model", xcom=("tuned_model", None))
+MODEL_OF_JOB = ConsoleLink("Tuned model", "_link_tuned_model", xcom=("return_value", "model"))
+ENDPOINT = ConsoleLink("Endpoint", "_link_endpoint", field="checkpoint", field_key="endpoint")
 CHAMPION = ConsoleLink("Champion", "_link_champion", field="champion")
 SOURCE_MODEL = ConsoleLink("Source model", "_link_source_model", field="source_model")
-COPY = ConsoleLink("Copy", "_link_copy", pushed=("return_value", "model"))
+COPY = ConsoleLink("Copy", "_link_copy", xcom=("return_value", "model"))
 CHECKED_COPY = ConsoleLink("Copy", "_link_copy", field="model")
 RUN_PAGE = RunPageLink()
 TUNING_RUN = TuningRunLink()
 
 
 def run_page(dag_id: str, run_id: str) -> str:
-    """Return the address of a run's page in Airflow's UI, below the path that ``[api] base_url`` has."""
+    """Return the path of a run's page in Airflow's UI, below that of ``[api] base_url``."""
     base = urlsplit(conf.get("api", "base_url", fallback="") or "").path.rstrip("/")
     return f"{base}/dags/{quote(dag_id, safe='')}/runs/{quote(run_id, safe='')}/plugin/{PAGE_ROUTE}"
 
 
-def _part(value: Any, part: str | None) -> Any:
-    if part is None:
+def _item(value: Any, key: str | None) -> Any:
+    if key is None:
         return value
-    return value.get(part) if isinstance(value, Mapping) else None
+    return value.get(key) if isinstance(value, Mapping) else None
 
 
-def _pushed(ti_key: TaskInstanceKey, key: str) -> Any:
+def _get_xcom(ti_key: TaskInstanceKey, key: str) -> Any:
     from airflow.sdk.execution_time.xcom import XCom
 
     return XCom.get_value(ti_key=ti_key, key=key)

@@ -1,4 +1,4 @@
-"""How the steps that wait hand over to a trigger and take over again."""
+"""How operators and sensors defer to a trigger and resume."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from gemini_tuning.operators.base import MAX_SECONDS, GeminiBaseOperator
 if TYPE_CHECKING:
     from gemini_tuning.triggers.waiting import WaitingTrigger
 
-# Airflow's own deferral time-out fails the task without calling it, so it only backs up the trigger's deadline.
+# At its own deferral timeout Airflow fails the task without a call to it, so the trigger's deadline comes first.
 DEFERRAL_TIMEOUT_MARGIN = timedelta(minutes=10)
 
 
 class DeferrableMixin(GeminiBaseOperator):
-    """An operator that defers to one of :mod:`gemini_tuning.triggers.waiting`."""
+    """An operator that defers to a :class:`~gemini_tuning.triggers.waiting.WaitingTrigger`."""
 
     def defer_to_trigger(
         self, trigger: type[WaitingTrigger], resource: str, *, poll_interval: float, deadline: float, **more: Any
     ) -> NoReturn:
-        """Defer until the resource is over; the task goes on in ``execute_complete(context, event)``.
+        """Defer until the resource has finished; the task resumes in ``execute_complete(context, event)``.
 
         The event names the resource: arguments of the deferral get lost in ``dag.test()``.
 
-        :param resource: full name of what is waited for.
-        :param poll_interval: seconds between two looks while nothing is known of the pace.
-        :param deadline: when to give up, in seconds since 1970 (UTC).
+        :param resource: full name of the resource.
+        :param poll_interval: seconds.
+        :param deadline: in seconds since 1970 (UTC).
         :param more: further arguments of the trigger.
         """
         self.defer(
@@ -45,28 +45,30 @@ class DeferrableMixin(GeminiBaseOperator):
         )
 
     def event_matches(self, resource: str, event: dict[str, Any]) -> bool:
-        """Whether an event is about what this task waits for; if not, it has to wait on.
+        """Return whether an event is about the resource that this task waits for; if not, the task must defer again.
 
-        SQLite gives the number of a trigger that is gone to the next one, and a triggerer that is late with the event
-        of the old one then wakes the task of the new one.
+        SQLite reuses the ids of deleted triggers, so a late event of an old trigger may resume another task.
 
-        :param resource: full name of what this task waits for.
+        :param resource: full name of the resource.
         """
         if event["resource"] == resource:
             return True
-        self.log.warning("Woken by the end of another wait, for %s; waiting on for %s", event["resource"], resource)
+        self.log.warning(
+            "Received the event of another trigger, for %s; still waiting for %s", event["resource"], resource
+        )
         return False
 
     @staticmethod
     def resource_from_event(event: dict[str, Any]) -> str:
-        """Return the name of what was waited for, or raise what the service told the trigger.
+        """Return the resource's name, or raise the error that ended the wait.
 
-        :raises PermanentServiceError: with the service's words.
+        :raises PermanentServiceError: with the service's error message.
         """
         if event["status"] == "error":
             raise PermanentServiceError(
-                f"{event['message']} The wait is over, but {event['resource']} may go on: look for it there.",
+                event["message"],
                 resource=event["resource"],
                 code=event["code"],
+                hint=f"{event['resource']} may still be running; check it in the Google Cloud console.",
             )
         return str(event["resource"])

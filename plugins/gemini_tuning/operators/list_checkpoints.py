@@ -9,7 +9,7 @@ from gemini_tuning.core.exceptions import CheckpointError
 from gemini_tuning.core.resources import Checkpoint, Model, TuningJob
 from gemini_tuning.links import gemini_tuning as links
 from gemini_tuning.operators.base import GCP_FIELDS, GeminiBaseOperator
-from gemini_tuning.operators.lineage import Lineage, collect, for_openlineage
+from gemini_tuning.operators.lineage import collect_lineage
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -23,8 +23,7 @@ class GeminiListCheckpointsOperator(GeminiBaseOperator):
     after its model was created, the checkpoints are read from the Model Registry, without endpoints. With
     ``export_last_checkpoint_only`` the list has one element.
 
-    The task reports the lineage to Airflow's collector and to OpenLineage: training and validation dataset are its
-    inputs, the model is its output.
+    Airflow's lineage collector gets the datasets as inputs of this task, and the model as its output.
 
     XCom ``return_value``: a list of ``{"checkpoint_id", "epoch", "step", "endpoint"}`` for ``.expand``; ``endpoint`` is
     ``None`` for a checkpoint that is not deployed. XCom ``tuned_model``: full name of the model with its version. XCom
@@ -41,7 +40,6 @@ class GeminiListCheckpointsOperator(GeminiBaseOperator):
     def __init__(self, *, tuning_job: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.tuning_job = tuning_job
-        self._lineage: Lineage | None = None
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Get the job and its model, and push the list."""
@@ -74,14 +72,8 @@ class GeminiListCheckpointsOperator(GeminiBaseOperator):
         for checkpoint in checkpoints:
             mark = " (default)" if checkpoint.checkpoint_id == model.default_checkpoint_id else ""
             self.log.info("%s%s", checkpoint, mark)
-        self._lineage = Lineage.of(job)
-        if self._lineage:
-            collect(self._lineage, self.hook)
+        collect_lineage(job, self.hook)
         return [checkpoint.as_dict() for checkpoint in checkpoints]
-
-    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
-        """Return the lineage for the OpenLineage provider."""
-        return for_openlineage(self._lineage)
 
 
 def merge_checkpoints(job: TuningJob, model: Model) -> list[Checkpoint]:

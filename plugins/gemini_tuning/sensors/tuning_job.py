@@ -24,36 +24,37 @@ if TYPE_CHECKING:
     from airflow.sdk.types import RuntimeTaskInstanceProtocol
 
 
-KILL_PATIENCE = 4.0  # seconds; a second later Airflow kills the process
+CANCEL_TIMEOUT = 4.0  # seconds; a second later Airflow kills the process
 
 
 class GeminiTuningJobSensor(DeferrableMixin, BaseSensorOperator):
-    """Wait until a tuning job is over; without a worker slot when deferrable.
+    """Wait until a tuning job has finished; when deferrable, without a worker slot.
 
-    Waits on in every state that is not final, also in those that a job passes on the way out (CANCELLING) or rests in
-    (PAUSED). State, epoch and step go to the task log when they change. A service that does not answer is asked again.
+    Waits in every state that is not terminal, CANCELLING and PAUSED included. The task log shows state, epoch and step
+    when they change. While the service is unavailable the sensor retries until the deadline.
 
-    When the task or its run is marked failed, times out or is deleted, the job is cancelled. When the task is cleared
-    its next try waits for the same job; when it is marked success, nothing is cancelled. What Airflow ends without
-    telling us, :class:`~gemini_tuning.operators.GeminiCancelTuningJobOperator` cleans up.
+    When the task or its run is marked failed, times out or is deleted, the job is cancelled. When the task is cleared,
+    its next try reattaches to the job; when it is marked success, the job continues. If Airflow ends the task without
+    ``on_kill``, :class:`~gemini_tuning.operators.GeminiCancelTuningJobOperator` cancels the job.
 
     XCom: ``{"name", "state", "model", "endpoint", "experiment", "create_time", "start_time", "end_time"}``. XCom
-    ``progress``, from the first look on: see :func:`gemini_tuning.triggers.progress.progress`.
+    ``progress``, from the first poll on: see :func:`gemini_tuning.triggers.progress.progress`.
+
+    States of a job: https://cloud.google.com/vertex-ai/docs/reference/rest/v1beta1/projects.locations.tuningJobs
 
     :param tuning_job: full name of the job. (templated)
-    :param poll_interval: seconds between two looks at the job; ``None`` takes ``poke_interval``. (templated) In the
-        triggerer a pause is up to five times as long while the end is far, and a quarter of it near the end; all jobs
-        that wait there share client and requests.
-    :param deadline: seconds from the job's creation after which it is cancelled and the task fails; ``None`` takes
+    :param poll_interval: seconds between two polls; ``None`` takes ``poke_interval``. (templated) In the triggerer
+        pauses are up to five times as long while the job has long to run, and a quarter of it near the end; all
+        deferred sensors share client and requests.
+    :param deadline: seconds after the job's creation at which the job is cancelled and the task fails; ``None`` takes
         ``timeout``. (templated)
-    :param cancel_on_kill: cancel the job when the run gives it up.
-    :param deferrable: wait in the triggerer; the default is ``[operators] default_deferrable``. Otherwise ``mode``
-        says how the sensor waits.
-    :raises TuningJobError: when the job failed, was cancelled or expired, with the service's own error; or when it
-        was not over at the deadline.
+    :param cancel_on_kill: cancel the job when no one is waiting for it any more.
+    :param deferrable: wait in the triggerer; the default is ``[operators] default_deferrable``. Otherwise the sensor's
+        ``mode`` applies.
+    :raises TuningJobError: when the job failed, was cancelled or expired, with the service's error message; or when it
+        had not finished at the deadline.
     """
 
-    waits_for_tuning_job = True  # create_tuning_job upstream creates no job once this task has finished
     template_fields: Sequence[str] = (*GCP_FIELDS, "tuning_job", "poll_interval", "deadline")
     operator_extra_links = (links.TUNING_JOB, links.MODEL_OF_JOB, links.RUN_PAGE)
 
@@ -74,39 +75,38 @@ class GeminiTuningJobSensor(DeferrableMixin, BaseSensorOperator):
         self.cancel_on_kill = cancel_on_kill
         self.deferrable = deferrable
         self._task: RuntimeTaskInstanceProtocol | None = None  # while it runs on a worker
-        self.deadline_seconds = self.timeout  # until execute() has read the rendered deadline
-        self._shown = ""
+        self.deadline_seconds = self.timeout  # until the deadline is rendered
+        self._logged = ""
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Wait for the job and push what it is then."""
+        """Wait for the job and push its result."""
         self._task = context["ti"]
         self.poke_interval = optional_seconds(self.poll_interval, "poll_interval") or self.poke_interval
         self.deadline_seconds = optional_seconds(self.deadline, "deadline") or self.timeout
-        self.timeout = (
-            self.deadline_seconds + DEFERRAL_TIMEOUT_MARGIN.total_seconds()
-        )  # poke() keeps the deadline and cancels
+        # poke() checks the deadline, and cancels.
+        self.timeout = self.deadline_seconds + DEFERRAL_TIMEOUT_MARGIN.total_seconds()
         try:
             if self.deferrable:
-                return self._look_then_defer()
+                return self._poll_or_defer()
             result: dict[str, Any] = super().execute(context)
             return result
         except GeminiTuningError as error:
-            if self.soft_fail:  # BaseSensorOperator does it for what comes back from the trigger only
+            if self.soft_fail:  # BaseSensorOperator applies it only after a deferral
                 raise AirflowSkipException(str(error)) from error
             raise
 
-    def _look_then_defer(self) -> dict[str, Any]:
+    def _poll_or_defer(self) -> dict[str, Any]:
         try:
             job = self.hook.get_tuning_job(self.tuning_job)
         except TransientServiceError as error:
-            self.log.warning("The service does not answer, waiting all the same: %s", error)
+            self.log.warning("Could not read the tuning job, deferring: %s", error)
             self._defer(self.tuning_job, time.time() + self.deadline_seconds)
         if not job.has_ended:
-            self._keep_progress(job)
-            self._defer(self.tuning_job, self._deadline_of(job), looked_at=time.time())
+            self._push_progress(job)
+            self._defer(self.tuning_job, self._deadline_of(job), last_polled_at=time.time())
         return self._result(job)
 
-    def _defer(self, name: str, deadline: float, *, looked_at: float | None = None) -> NoReturn:
+    def _defer(self, name: str, deadline: float, *, last_polled_at: float | None = None) -> NoReturn:
         from gemini_tuning.triggers.tuning_job import TuningJobTrigger
 
         self.defer_to_trigger(
@@ -114,102 +114,110 @@ class GeminiTuningJobSensor(DeferrableMixin, BaseSensorOperator):
             name,
             poll_interval=optional_seconds(self.poll_interval, "poll_interval") or self.poke_interval,
             deadline=deadline,
-            looked_at=looked_at,
+            last_polled_at=last_polled_at,
             cancel_on_kill=self.cancel_on_kill,
         )
 
     def _deadline_of(self, job: TuningJob) -> float:
-        """Return when the job is given up: counted from its creation, so that another try does not start anew."""
+        """Return the deadline, counted from the job's creation, so that it is the same in each try."""
         created = datetime.fromisoformat(job.create_time).timestamp() if job.create_time else time.time()
         return created + self.deadline_seconds
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
-        """Take over from the trigger."""
+        """Resume with the event of the trigger."""
         self._task = context["ti"]
         self.deadline_seconds = optional_seconds(self.deadline, "deadline") or self.timeout
         if not self.event_matches(self.tuning_job, event):
-            return self._look_then_defer()
+            return self._poll_or_defer()
         name = self.resource_from_event(event)
         if event["status"] == "deadline":
-            return self._give_up(name)
+            return self._cancel_and_fail(name)
         try:
             job = self.hook.get_tuning_job(name)
         except TransientServiceError as error:
-            self.log.warning("The service does not answer any more, waiting on: %s", error)
+            self.log.warning("Could not read the tuning job, deferring again: %s", error)
             self._defer(name, time.time() + self.deadline_seconds)
-        if not job.has_ended:  # the list that the trigger saw was ahead of the job itself
-            self._defer(name, self._deadline_of(job), looked_at=time.time())
+        if not job.has_ended:  # the list that the trigger read was ahead of the job itself
+            self._defer(name, self._deadline_of(job), last_polled_at=time.time())
         return self._result(job)
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """Look once, for a sensor that is not deferrable."""
+        """Poll once, for a sensor that is not deferrable."""
         try:
             job = self.hook.get_tuning_job(self.tuning_job)
         except TransientServiceError as error:
-            self.log.warning("The service does not answer, asking again: %s", error)
+            self.log.warning("Could not read the tuning job, retrying: %s", error)
             return PokeReturnValue(is_done=False)
-        if job.progress() != self._shown:
-            self._shown = job.progress()
-            self.log.info("%s", self._shown)
-            self._keep_progress(job)
+        if job.progress() != self._logged:
+            self._logged = job.progress()
+            self.log.info("%s", self._logged)
+            self._push_progress(job)
         if job.has_ended:
             return PokeReturnValue(is_done=True, xcom_value=self._result(job))
         if time.time() > self._deadline_of(job):
-            return PokeReturnValue(is_done=True, xcom_value=self._give_up(job.name))
+            return PokeReturnValue(is_done=True, xcom_value=self._cancel_and_fail(job.name))
         return PokeReturnValue(is_done=False)
 
-    def _keep_progress(self, job: TuningJob) -> None:
-        """Push how far the job is; that this fails must not fail the wait."""
+    def _push_progress(self, job: TuningJob) -> None:
+        """Push the job's progress; an error is logged, not raised."""
         if self._task is None:
             return
         try:
             losses = progress.losses_of(self._task.xcom_pull(key=progress.XCOM_KEY))
-            found = progress.progress(job, losses, self.gcp_conn_id, self.impersonation_chain)
-            self._task.xcom_push(progress.XCOM_KEY, found)
+            value = progress.progress(job, losses, self.gcp_conn_id, self.impersonation_chain)
+            self._task.xcom_push(progress.XCOM_KEY, value)
         except Exception as error:
-            self.log.warning("The progress of %s is not shown on the run's page: %s", job.name, error)
+            self.log.warning("Could not push the progress of %s for the run's page: %s", job.name, error)
 
     def on_kill(self) -> None:
-        """Cancel the job when the run gives it up while the task is on a worker.
+        """Cancel the job if the task is killed on a worker and no one is waiting for the job any more.
 
-        Airflow calls this in a signal handler and kills the process a few seconds later; asking from a thread keeps
-        that from blocking on a lock that the interrupted call holds.
+        Airflow calls this in a signal handler and kills the process a few seconds later. The requests run in a thread,
+        because the interrupted call may hold a lock that they need.
         """
         if self.cancel_on_kill and self._task is not None:
-            thread = threading.Thread(target=self._cancel_if_unwanted, args=(self._task,), daemon=True)
+            thread = threading.Thread(target=self._cancel_unless_kept, args=(self._task,), daemon=True)
             thread.start()
-            thread.join(KILL_PATIENCE)
+            thread.join(CANCEL_TIMEOUT)
 
-    def _cancel_if_unwanted(self, task: TaskInstanceKey) -> None:
+    def _cancel_unless_kept(self, task: TaskInstanceKey) -> None:
         try:
             state = task_state(get_task_states(task.dag_id, [task.task_id], task.run_id), task)
             if keeps_job(state):
-                self.log.info("%s is left alone: its task is %s", self.tuning_job, state or "to run again")
+                self.log.info("%s is not cancelled: the task's state is %s", self.tuning_job, state or "no_status")
             elif not self.hook.get_tuning_job(self.tuning_job).is_stopping:
                 self.hook.cancel_tuning_job(self.tuning_job)
-                self.log.warning("Cancelled tuning job %s: its task is %s", self.tuning_job, state)
+                self.log.warning("Cancelled tuning job %s: the task's state is %s", self.tuning_job, state)
         except Exception:
-            self.log.exception("%s may go on costing money: it could not be cancelled", self.tuning_job)
+            self.log.exception("Could not cancel %s; it may continue to run and cost money", self.tuning_job)
 
-    def _give_up(self, name: str) -> dict[str, Any]:
-        """Cancel a job that nobody waits for any longer, then fail; unless it has ended just now."""
-        done = self._cancel(name)
-        job = self.hook.get_tuning_job(name)
-        if job.has_ended and job.state != "CANCELLED":
-            return self._result(job)
-        raise TuningJobError(f"Tuning job {name} was not over at its deadline. {done} It is {job.state} now.")
+    def _cancel_and_fail(self, name: str) -> dict[str, Any]:
+        """Cancel the job at its deadline and fail, unless it has just finished.
 
-    def _cancel(self, name: str) -> str:
+        :raises TuningJobError: with the code ``deadline_exceeded`` or ``cancel_failed``.
+        """
+        failure: ServiceError | None = None
         try:
             self.hook.cancel_tuning_job(name)
         except ServiceError as error:
-            return f"It could not be cancelled and may go on costing money: cancel it by hand. {error}"
-        return "It was asked to cancel."
+            failure = error
+        job = self.hook.get_tuning_job(name)
+        if job.has_ended and job.state != "CANCELLED":
+            return self._result(job)
+        message = f"Tuning job {name} had not finished at its deadline; its state is {job.state}."
+        if failure is None:
+            raise TuningJobError(f"{message} Its cancellation was requested.", resource=name, code="deadline_exceeded")
+        raise TuningJobError(
+            f"{message} It could not be cancelled: {failure}",
+            resource=name,
+            code="cancel_failed",
+            hint="It may continue to run and cost money: cancel it in the Google Cloud console.",
+        ) from failure
 
     def _result(self, job: TuningJob) -> dict[str, Any]:
-        self._keep_progress(job)
+        self._push_progress(job)
         if not job.has_succeeded:
-            raise TuningJobError(job.describe_failure())
+            raise TuningJobError(job.describe_failure(), resource=job.name, code=f"job_{job.state.lower()}")
         self.log.info("Tuning job %s: %s; tuned model %s", job.name, job.progress(), job.model)
         return {
             "name": job.name,

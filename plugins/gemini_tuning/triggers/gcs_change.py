@@ -1,4 +1,4 @@
-"""A watcher of Cloud Storage for Airflow's asset watchers: an event when an object, or a folder, has changed."""
+"""A trigger for Airflow's asset watchers: fires when an object of Cloud Storage, or any in a folder, has changed."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from gemini_tuning.core.resources import ObjectVersion
     from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
 
-INTERVAL = 60.0  # seconds; [gemini_tuning] watch_interval
-SEEN = "gemini_tuning_seen"  # key in the asset's state
+POLL_INTERVAL = 60.0  # seconds; [gemini_tuning] watch_interval
+STATE_KEY = "gemini_tuning_seen"  # in the asset's state store
 
 
 class GcsObjectChangeTrigger(BaseEventTrigger):
-    """Yield an event whenever the generation of an object changes, or any in a folder.
+    """Fires when the generation of an object changes, or of any object in a folder.
 
-    What was seen last is kept as the state of the watched asset, so that a change while no triggerer ran is noticed as
-    well. The first look only takes note. An object that is not there, and a service that does not answer, change
-    nothing.
+    The last state is stored in the state store of the watched asset, so that a change while no triggerer ran is noticed
+    too. The first poll only stores it. An object that does not exist and a service that is unavailable change nothing.
 
-    Events: ``{"uri", "objects", "generation"}``: how many there are, and the newest one's generation.
+    Events: ``{"uri", "objects", "generation"}``: the number of objects, and the generation of the newest one
+    (https://cloud.google.com/storage/docs/json_api/v1/objects).
 
     :param uri: ``gs://bucket/object``, or ``gs://bucket/folder/``.
     """
@@ -41,8 +41,8 @@ class GcsObjectChangeTrigger(BaseEventTrigger):
         self.uri = uri
         self.gcp_conn_id = gcp_conn_id
         self.impersonation_chain = impersonation_chain
-        self._seen: str | None = None
-        self._said = ""
+        self._digest: str | None = None
+        self._logged = ""
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments."""
@@ -52,43 +52,43 @@ class GcsObjectChangeTrigger(BaseEventTrigger):
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Look every ``watch_interval`` seconds, for ever."""
+        """Poll every ``watch_interval`` seconds, and yield an event per change."""
         from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
 
         hook = GeminiTuningHook(self.gcp_conn_id, self.impersonation_chain)
-        self._seen = await self._kept()
+        self._digest = await self._load()
         while True:
-            versions = await self._look(hook)
-            if versions and (digest := _digest(versions)) != self._seen:
-                if self._seen is not None:
+            versions = await self._poll(hook)
+            if versions and (digest := _digest(versions)) != self._digest:
+                if self._digest is not None:
                     self.log.info("%s has changed", self.uri)
                     yield TriggerEvent(_payload(self.uri, versions))
-                # After the event: dying in between repeats it, and a run for unchanged data is skipped.
-                await self._keep(digest)
-            await asyncio.sleep(conf.getfloat("gemini_tuning", "watch_interval", fallback=INTERVAL))
+                # After the event: a crash in between repeats it, and a run for unchanged data is skipped.
+                await self._store(digest)
+            await asyncio.sleep(conf.getfloat("gemini_tuning", "watch_interval", fallback=POLL_INTERVAL))
 
-    async def _look(self, hook: GeminiTuningHook) -> Mapping[str, ObjectVersion]:
-        """Return what is there; nothing when that cannot be told."""
+    async def _poll(self, hook: GeminiTuningHook) -> Mapping[str, ObjectVersion]:
+        """Return the objects; an empty mapping if they could not be read."""
         try:
             return await asyncio.to_thread(hook.object_versions, self.uri)
         except ServiceError as error:
             if isinstance(error, PermanentServiceError) and error.code == 404:
                 return {}
-            if (text := redact(error)) != self._said:  # once, not every minute
-                self._said = text
-                self.log.warning("Cannot look at %s, looking on: %s", self.uri, text)
+            if (text := redact(error)) != self._logged:  # once, not with each poll
+                self._logged = text
+                self.log.warning("Could not read %s, retrying: %s", self.uri, text)
             return {}
 
-    async def _kept(self) -> str | None:
+    async def _load(self) -> str | None:
         if self.asset_state_store is None:
             return None
-        kept = await self.asset_state_store.aget(SEEN)
-        return kept if isinstance(kept, str) else None
+        digest = await self.asset_state_store.aget(STATE_KEY)
+        return digest if isinstance(digest, str) else None
 
-    async def _keep(self, digest: str) -> None:
-        self._seen = digest
+    async def _store(self, digest: str) -> None:
+        self._digest = digest
         if self.asset_state_store is not None:
-            await self.asset_state_store.aset(SEEN, digest)
+            await self.asset_state_store.aset(STATE_KEY, digest)
 
 
 def _digest(versions: Mapping[str, ObjectVersion]) -> str:

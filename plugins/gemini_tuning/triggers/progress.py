@@ -1,6 +1,6 @@
-"""How far a tuning job is, kept as an XCom of the task that waits for it: the run's page reads it there.
+"""The progress of a tuning job, pushed as an XCom of the deferred task for the run's page.
 
-Nothing here may disturb the wait: what can't be read or kept is said once in the log.
+Nothing here may disturb the wait: what cannot be read or pushed is logged once.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from threading import Semaphore
 from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
 
 from gemini_tuning.core.curves import SERIES, Curve
 from gemini_tuning.core.exceptions import GeminiTuningError
-from gemini_tuning.core.names import ResourceNameError
 from gemini_tuning.core.resources import TuningJob
 
 if TYPE_CHECKING:
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 
 XCOM_KEY = "progress"
 LOSSES = ("train_loss", "eval_loss")
-MAX_POINTS = 50  # of each curve
+MAX_POINTS = 50  # per curve
 
-PUSHES = 4  # under way at once: they queue for one connection to Airflow, as does the question whether to cancel
-READERS = 2  # threads that read losses, of all jobs that this process waits for
+MAX_PUSHES = 4  # in flight; all share one connection to Airflow, which a cancellation needs too
+MAX_READERS = 2  # threads that read losses, for all jobs of this process
 
 Losses = Mapping[str, list[list[float]]]
 
-_READERS = ThreadPoolExecutor(READERS, thread_name_prefix="losses")
-_readers_busy = 0
-_pushes_under_way = 0
+_readers = ThreadPoolExecutor(MAX_READERS, thread_name_prefix="losses")
+_reader_slots = Semaphore(MAX_READERS)
+_push_slots = Semaphore(MAX_PUSHES)
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 def progress(
     job: TuningJob, losses: Losses, gcp_conn_id: str, impersonation_chain: str | Sequence[str] | None
 ) -> dict[str, Any]:
-    """Return what is kept, as plain JSON.
+    """Return the XCom's value.
 
     For example::
 
@@ -53,11 +53,11 @@ def progress(
          "train_loss": [[1, 2.1], …], "eval_loss": [[1, 2.2], …], "at": "2026-11-22T10:00:00+00:00",
          "gcp_conn_id": "google_cloud_default", "impersonation_chain": null}
 
-    What the service does not tell (yet) is ``None`` or empty. ``at`` is the time of the look.
+    What the service does not report (yet) is ``None`` or empty. ``at`` is the time of the poll.
 
     :param losses: ``[[step, value], …]`` by the names in :data:`LOSSES`.
-    :param gcp_conn_id: the connection that the job is asked for with: the page's actions use the same.
-    :param impersonation_chain: as whom.
+    :param gcp_conn_id: the connection that the job is read with; the page's actions use the same.
+    :param impersonation_chain: the service accounts that it is read as.
     """
     return {
         "name": job.name,
@@ -80,99 +80,93 @@ def progress(
     }
 
 
-def losses_of(kept: Any) -> Losses:
-    """Return the losses that were kept before, so that they stay when the job has ended."""
-    return {name: kept[name] for name in LOSSES if name in kept} if isinstance(kept, Mapping) else {}
+def losses_of(value: Any) -> Losses:
+    """Return the losses of an earlier XCom, so that they are kept when the job has finished."""
+    return {name: value[name] for name in LOSSES if name in value} if isinstance(value, Mapping) else {}
 
 
 class ProgressKeeper:
-    """Keeps the progress of one job while a trigger waits for it.
+    """Pushes the progress of one job while a trigger waits for it.
 
-    Everything is done in the background: the wait goes on whatever becomes of it, and a cancellation of the trigger
-    reaches the wait itself (what Airflow says with it gets lost in asgiref). The losses are read anew with every
-    epoch, by few threads of our own: those of the event loop are needed to ask for jobs and to cancel them.
+    All work is done in the background: the wait continues whatever happens to it, and the trigger's cancellation
+    reaches the wait itself (asgiref would drop its message, by which Airflow tells why it cancels). The losses are read
+    once per epoch, by few threads of our own: those of the event loop are needed to cancel jobs.
 
-    :param task: that the trigger waits for; ``None``, as in ``dag.test()``: nothing is kept.
+    :param task: the deferred task; ``None``, as in ``dag.test()``: nothing is pushed.
     """
 
     def __init__(self, task: TaskInstanceKey | None) -> None:
         self._task = task
-        self._kept: dict[str, Any] = {}
+        self._pushed: dict[str, Any] = {}
         self._losses: Losses = {}
         self._read_at: tuple[int | None, int] | None = None
         self._pushing: asyncio.Task[None] | None = None
         self._reading: asyncio.Task[None] | None = None
-        self._complained: set[str] = set()
+        self._logged: set[str] = set()
 
     def keep(self, hook: GeminiTuningHook, job: TuningJob) -> None:
-        """Begin to keep what has changed; what comes while much is under way waits for the next look."""
+        """Start to push what has changed; while too much is in flight, the next poll does."""
         if self._task is None:
             return
         self._read_losses(hook, job)
-        found = progress(job, self._losses, hook.gcp_conn_id, hook.impersonation_chain)
-        is_new = {**found, "at": None} != {**self._kept, "at": None}
-        if is_new and _is_over(self._pushing) and _pushes_under_way < PUSHES:
-            self._pushing = asyncio.create_task(self._push(self._task, found))
+        value = progress(job, self._losses, hook.gcp_conn_id, hook.impersonation_chain)
+        has_changed = {**value, "at": None} != {**self._pushed, "at": None}
+        if has_changed and _is_done(self._pushing) and _push_slots.acquire(blocking=False):
+            self._pushing = asyncio.create_task(self._push(self._task, value))
+            self._pushing.add_done_callback(lambda _: _push_slots.release())
 
     async def aclose(self) -> None:
-        """Stop what is under way."""
-        under_way = [task for task in (self._pushing, self._reading) if task is not None]
-        for task in under_way:
+        """Stop the background work."""
+        tasks = [task for task in (self._pushing, self._reading) if task is not None]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*under_way, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _push(self, task: TaskInstanceKey, found: dict[str, Any]) -> None:
-        global _pushes_under_way  # noqa: PLW0603
-        _pushes_under_way += 1
+    async def _push(self, task: TaskInstanceKey, value: dict[str, Any]) -> None:
         try:
-            await sync_to_async(_push)(task, found)
-            self._kept = found
+            await sync_to_async(_push)(task, value)
+            self._pushed = value
         except Exception as error:
-            self._complain(f"The progress of {found['name']} is not shown on the run's page: {error}")
-        finally:
-            _pushes_under_way -= 1
+            self._log_once(f"Could not push the progress of {value['name']} for the run's page: {error}")
 
     def _read_losses(self, hook: GeminiTuningHook, job: TuningJob) -> None:
-        global _readers_busy  # noqa: PLW0603 - the event loop is the only one to change it
         now = (job.completed_epochs, len(job.checkpoints))
         if not job.experiment or now == self._read_at or job.has_ended:
             return
-        if _is_over(self._reading) and _readers_busy < READERS:
+        if _is_done(self._reading) and _reader_slots.acquire(blocking=False):
             self._read_at = now
-            _readers_busy += 1
             reading = asyncio.get_running_loop().run_in_executor(
-                _READERS, hook.read_curves, job.experiment, [SERIES[name] for name in LOSSES], ()
+                _readers, hook.read_curves, job.experiment, [SERIES[name] for name in LOSSES], ()
             )
-            reading.add_done_callback(_reader_is_free)
+            reading.add_done_callback(_release_reader)
             self._reading = asyncio.create_task(self._read(reading))
 
     async def _read(self, reading: asyncio.Future[dict[str, Curve]]) -> None:
         try:
-            found = await asyncio.shield(reading)  # the thread can't be stopped, and is busy until it is done
-            self._losses = {name: found.get(SERIES[name], Curve()).pairs(MAX_POINTS) for name in LOSSES}
-        except (GeminiTuningError, ResourceNameError) as error:
-            self._complain(f"The losses are not shown while the job runs: {error}")
+            curves = await asyncio.shield(reading)  # a thread cannot be stopped, and keeps its slot until it is done
+            self._losses = {name: curves.get(SERIES[name], Curve()).pairs(MAX_POINTS) for name in LOSSES}
+        except GeminiTuningError as error:
+            self._log_once(f"Could not read the losses while the job runs: {error}")
 
-    def _complain(self, message: str) -> None:
-        if message not in self._complained:
-            self._complained.add(message)
+    def _log_once(self, message: str) -> None:
+        if message not in self._logged:
+            self._logged.add(message)
             log.warning("%s", message)
 
 
-def _is_over(task: asyncio.Task[None] | None) -> bool:
+def _is_done(task: asyncio.Task[None] | None) -> bool:
     return task is None or task.done()
 
 
-def _reader_is_free(reading: asyncio.Future[Any]) -> None:
-    global _readers_busy  # noqa: PLW0603
-    _readers_busy -= 1
+def _release_reader(reading: asyncio.Future[Any]) -> None:
+    _reader_slots.release()
     if not reading.cancelled():
-        reading.exception()  # seen, also when nobody waits for it any more
+        reading.exception()  # marks it as retrieved
 
 
-def _push(task: TaskInstanceKey, found: Mapping[str, Any]) -> None:
+def _push(task: TaskInstanceKey, value: Mapping[str, Any]) -> None:
     from airflow.sdk.execution_time.xcom import XCom
 
     XCom.set(
-        XCOM_KEY, dict(found), dag_id=task.dag_id, task_id=task.task_id, run_id=task.run_id, map_index=task.map_index
+        XCOM_KEY, dict(value), dag_id=task.dag_id, task_id=task.task_id, run_id=task.run_id, map_index=task.map_index
     )

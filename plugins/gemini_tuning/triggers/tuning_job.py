@@ -1,4 +1,4 @@
-"""Wait for a tuning job without a worker slot."""
+"""Defers until a tuning job has finished."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
 
+from gemini_tuning.core.exceptions import GeminiTuningError
 from gemini_tuning.core.resources import TuningJob
 from gemini_tuning.triggers.progress import ProgressKeeper
-from gemini_tuning.triggers.shared_poller.tuning_jobs import TuningJobWatcher
+from gemini_tuning.triggers.shared_poller.tuning_jobs import TuningJobPoller
 from gemini_tuning.triggers.task_states import TaskInstanceKey, get_task_states, keeps_job, task_state
 from gemini_tuning.triggers.waiting import WaitingTrigger
 
 if TYPE_CHECKING:
     from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
 
-KILL_PATIENCE = 25.0  # seconds; Airflow's own limit is [triggerer] on_kill_timeout = 30
+CANCEL_TIMEOUT = 25.0  # seconds; Airflow's own limit is [triggerer] on_kill_timeout = 30
 
-_KILLS_UNDER_WAY: set[asyncio.Task[None]] = set()  # the event loop itself keeps weak references only
+_cancellations: set[asyncio.Task[None]] = set()  # the event loop keeps weak references only
 
 
 class TuningJobTrigger(WaitingTrigger):
-    """Wait for a tuning job; the log shows its state, and its epoch and step where the service gives them.
+    """Fires when a tuning job has finished; logs its state, epoch and step when they change.
 
-    The same, with the losses, goes to the XCom ``progress`` of the task that waits: see
+    Its progress, with the losses, goes to the XCom ``progress`` of the deferred task: see
     :func:`gemini_tuning.triggers.progress.progress`.
 
-    :param cancel_on_kill: cancel the job when the run gives it up while this trigger waits: the task or the run is
-        marked failed, the run times out or is deleted. When the task is cleared its next try takes the same job, and
-        when it is marked success nothing is cancelled either.
+    :param cancel_on_kill: cancel the job when the deferred task or its run is marked failed, times out or is deleted.
+        When the task is cleared, its next try reattaches to the job; when it is marked success, the job continues.
     """
 
-    watcher = TuningJobWatcher
+    poller = TuningJobPoller
 
     def __init__(self, resource: str, *, cancel_on_kill: bool = True, **kwargs: Any) -> None:
         super().__init__(resource, **kwargs)
@@ -46,63 +46,64 @@ class TuningJobTrigger(WaitingTrigger):
         path, arguments = super().serialize()
         return path, {**arguments, "cancel_on_kill": self.cancel_on_kill}
 
-    def seen(self, hook: GeminiTuningHook, resource: TuningJob) -> None:
-        """Log and keep the job's progress."""
+    def on_update(self, hook: GeminiTuningHook, resource: TuningJob) -> bool:
+        """Log and push the job's progress."""
         if self._progress is None:
             self._progress = ProgressKeeper(self.task_instance)
         self._progress.keep(hook, resource)
-        self._show(resource.progress())
+        self.log_change(resource.progress())
+        return resource.has_ended
 
     async def cleanup(self) -> None:
-        """Stop what runs beside the wait; Airflow calls this when the trigger is done, however it ended."""
+        """Stop the background work; Airflow calls this when the trigger has ended, in whatever way."""
         if self._progress is not None:
             await self._progress.aclose()
 
     async def on_kill(self) -> None:
-        """Cancel the job, unless somebody still waits for it.
+        """Cancel the job if the task's state shows that no one waits for it any more.
 
-        Airflow calls this also when a task is cleared, marked success, or was handed to another triggerer because this
-        one had stalled; so the task's state decides, not the call.
+        Airflow calls this also when a task is cleared or marked success, and when a triggerer that had stalled loses
+        the trigger to another one. So the state of the task decides.
         """
         if not self.cancel_on_kill:
-            self.log.info("%s is left alone: cancel_on_kill is off", self.resource)
+            self.log.info("%s is not cancelled: cancel_on_kill is off", self.resource)
             return
-        # Until the trigger has ended, Airflow 3.3 cancels it again with each pass of its loop, about once a second, and
-        # would interrupt this: so it is a task of its own, and those further cancellations are swallowed.
-        work = asyncio.create_task(self._cancel_unless_wanted())
-        _KILLS_UNDER_WAY.add(work)
-        work.add_done_callback(_KILLS_UNDER_WAY.discard)
+        # Until the trigger has ended, Airflow 3.3 cancels it again with each pass of its loop, about once a second,
+        # which would interrupt this. So the work is a task of its own, and those cancellations are ignored.
+        work = asyncio.create_task(self._cancel_unless_kept())
+        _cancellations.add(work)
+        work.add_done_callback(_cancellations.discard)
         while not work.done():
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.shield(work)
 
-    async def _cancel_unless_wanted(self) -> None:
+    async def _cancel_unless_kept(self) -> None:
         try:
-            async with asyncio.timeout(KILL_PATIENCE):
-                state = await self._state_of_task()
+            async with asyncio.timeout(CANCEL_TIMEOUT):
+                state = await self._get_task_state()
                 if keeps_job(state):
-                    self.log.info("%s is left alone: its task is %s", self.resource, state or "to run again")
+                    self.log.info("%s is not cancelled: the task's state is %s", self.resource, state or "no_status")
                 else:
-                    await self._cancel(f"its task is {state}")
+                    await self._cancel(state)
         except Exception:
-            self.log.exception("%s may go on costing money: it could not be cancelled", self.resource)
+            self.log.exception("Could not cancel %s; it may continue to run and cost money", self.resource)
 
-    async def _state_of_task(self) -> str | None:
+    async def _get_task_state(self) -> str | None:
         task: TaskInstanceKey | None = self.task_instance
         if task is None:
-            raise RuntimeError("the trigger knows no task")
+            raise GeminiTuningError("The trigger has no task instance.", resource=self.resource, code="no_task")
         # In Airflow's triggerer, synchronous calls to Airflow work from this kind of thread only.
         return task_state(await sync_to_async(get_task_states)(task.dag_id, [task.task_id], task.run_id), task)
 
-    async def _cancel(self, why: str) -> None:
+    async def _cancel(self, state: str | None) -> None:
         module = await asyncio.to_thread(importlib.import_module, "gemini_tuning.hooks.gemini_tuning")
         hook = await module.GeminiTuningHook.acreate(self.gcp_conn_id, self.impersonation_chain)
         try:
             job = await hook.aget_tuning_job(self.resource)
             if job.is_stopping:
-                self.log.info("%s is %s already", self.resource, job.state)
+                self.log.info("%s is already %s", self.resource, job.state)
                 return
             await hook.acancel_tuning_job(self.resource)
-            self.log.warning("Cancelled tuning job %s, which nobody waits for: %s", self.resource, why)
+            self.log.warning("Cancelled tuning job %s: the task's state is %s", self.resource, state or "no_status")
         finally:
             await hook.aclose()

@@ -1,7 +1,7 @@
-"""Triggers that wait without a worker: for a tuning job, for a copy operation.
+"""The base class of the triggers that wait for a resource.
 
-Their arguments are kept in Airflow's database: names and numbers, never a secret. Their events say only that the
-wait is over; the operator reads the resource again.
+Trigger arguments are stored in Airflow's database: they are names and numbers, never a secret. Events say only how the
+wait ended; the operator reads the resource again.
 """
 
 from __future__ import annotations
@@ -17,40 +17,33 @@ from airflow.sdk import conf
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from gemini_tuning.core.exceptions import PermanentServiceError, TransientServiceError
-from gemini_tuning.triggers.shared_poller.shared import waiting_for
-from gemini_tuning.triggers.shared_poller.watcher import Watcher
+from gemini_tuning.triggers.shared_poller.poller import Poller, Subscription
 
 if TYPE_CHECKING:
     from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
 
-# Airflow fails a task whose trigger fires before the scheduler has heard that the deferring process ended, which can
-# take one such interval (https://github.com/apache/airflow/issues/72716). So no event before that, and some.
-SETTLE_SECONDS = conf.getfloat("workers", "min_heartbeat_interval", fallback=5.0) + 2.0
+# Airflow fails a task whose trigger fires before the scheduler knows that the deferring process has ended, which can
+# take one heartbeat (https://github.com/apache/airflow/issues/72716). So no event is sent before that.
+MIN_SECONDS_TO_EVENT = conf.getfloat("workers", "min_heartbeat_interval", fallback=5.0) + 2.0
 
-EVENT_MESSAGE_LIMIT = 700  # bytes as JSON; Airflow keeps events in its database, ours stay below 1 KB
-
-
-def _shortened(text: str) -> str:
-    while (size := len(json.dumps(text))) > EVENT_MESSAGE_LIMIT:
-        text = text[: len(text) * EVENT_MESSAGE_LIMIT // size]
-    return text
+EVENT_MESSAGE_LIMIT = 700  # bytes as JSON; events are stored in Airflow's database and stay below 1 KB
 
 
 class WaitingTrigger(BaseTrigger):
-    """Wait until one resource is over or the deadline has passed; all that wait share one look-out.
+    """Fires when a resource has finished, or when the deadline has passed.
 
-    Events: ``{"status": "ended", "resource"}``, ``{"status": "deadline", "resource"}``, or ``{"status": "error",
-    "resource", "message", "code"}`` when the service refuses for good. A service that does not answer, or asks for
-    patience, is asked again until the deadline, less and less often.
+    Events: ``{"status": "ended", "resource"}``; ``{"status": "deadline", "resource"}``; ``{"status": "error",
+    "resource", "message", "code"}`` when the service refuses the request. While the service is unavailable the trigger
+    polls at growing intervals until the deadline.
 
-    :param resource: full name of what is waited for.
-    :param poll_interval: seconds between two looks while nothing is known of the pace; up to four times as long far
-        from the end, down to a twelfth near it (:mod:`gemini_tuning.triggers.shared_poller.cadence`).
-    :param deadline: when to give up, in seconds since 1970 (UTC).
-    :param looked_at: when the task looked last and found it under way, in seconds since 1970 (UTC).
+    :param resource: full name of the resource.
+    :param poll_interval: seconds; up to five times as long far from the end, down to a twelfth near it
+        (:mod:`gemini_tuning.triggers.shared_poller.adaptive_interval`).
+    :param deadline: in seconds since 1970 (UTC).
+    :param last_polled_at: when the task itself read the resource, in seconds since 1970 (UTC).
     """
 
-    watcher: ClassVar[type[Watcher[Any]]]
+    poller: ClassVar[type[Poller]]
 
     def __init__(
         self,
@@ -60,7 +53,7 @@ class WaitingTrigger(BaseTrigger):
         impersonation_chain: str | Sequence[str] | None,
         poll_interval: float,
         deadline: float,
-        looked_at: float | None = None,
+        last_polled_at: float | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.resource = resource
@@ -68,8 +61,8 @@ class WaitingTrigger(BaseTrigger):
         self.impersonation_chain = impersonation_chain
         self.poll_interval = poll_interval
         self.deadline = deadline
-        self.looked_at = looked_at
-        self._shown = ""
+        self.last_polled_at = last_polled_at
+        self._logged = ""
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments."""
@@ -81,46 +74,56 @@ class WaitingTrigger(BaseTrigger):
                 "impersonation_chain": self.impersonation_chain,
                 "poll_interval": self.poll_interval,
                 "deadline": self.deadline,
-                "looked_at": self.looked_at,
+                "last_polled_at": self.last_polled_at,
             },
         )
 
     @abc.abstractmethod
-    def seen(self, hook: GeminiTuningHook, resource: Any) -> None:
-        """Take note of what was seen."""
+    def on_update(self, hook: GeminiTuningHook, resource: Any) -> bool:
+        """Process a resource that was read, and return whether it has finished; must not block."""
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Wait, logging what changes, and yield one event."""
-        settled = time.monotonic() + SETTLE_SECONDS
+        """Wait, log what changes, and yield one event."""
+        earliest = time.monotonic() + MIN_SECONDS_TO_EVENT
         self.log.info("Waiting for %s", self.resource)
-        event = await self._event()
-        await asyncio.sleep(settled - time.monotonic())
+        event = await self._wait()
+        await asyncio.sleep(earliest - time.monotonic())
         yield TriggerEvent({"resource": self.resource, **event})
 
-    async def _event(self) -> dict[str, Any]:
-        waiting = waiting_for(
-            self.watcher,
+    async def _wait(self) -> dict[str, Any]:
+        subscription = Subscription(
+            self.poller,
             self.resource,
-            gcp_conn_id=self.gcp_conn_id,
-            impersonation_chain=self.impersonation_chain,
+            (self.gcp_conn_id, self.impersonation_chain),
             poll_interval=self.poll_interval,
-            looked_ago=None if self.looked_at is None else time.time() - self.looked_at,
-            seen=self.seen,
-            unanswered=self._unanswered,
+            polled_ago=time.time() - (self.last_polled_at or 0.0),
         )
         try:
-            async with waiting as end, asyncio.timeout(self.deadline - time.time()):
-                await end
+            async with subscription, asyncio.timeout(self.deadline - time.time()):
+                while not await self._poll(subscription):
+                    pass
         except TimeoutError:
             return {"status": "deadline"}
         except PermanentServiceError as error:
             return {"status": "error", "message": _shortened(str(error)), "code": error.code}
         return {"status": "ended"}
 
-    def _unanswered(self, error: TransientServiceError) -> None:
-        self._show(f"the service does not answer, asking again: {error}")
+    async def _poll(self, subscription: Subscription) -> bool:
+        try:
+            resource = await subscription.next_update()
+        except TransientServiceError as error:
+            self.log_change(f"No usable response, retrying: {error}")
+            return False
+        return self.on_update(await subscription.poller.hook(), resource)
 
-    def _show(self, line: str) -> None:
-        if line != self._shown:
+    def log_change(self, line: str) -> None:
+        """Log a line unless it was the last one logged."""
+        if line != self._logged:
             self.log.info("%s", line)
-            self._shown = line
+            self._logged = line
+
+
+def _shortened(text: str) -> str:
+    while (size := len(json.dumps(text))) > EVENT_MESSAGE_LIMIT:
+        text = text[: len(text) * EVENT_MESSAGE_LIMIT // size]
+    return text

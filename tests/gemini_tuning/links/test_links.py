@@ -1,4 +1,4 @@
-"""The buttons on the tasks: the right page of the console, also after a deferral or a failure; the run's page."""
+"""Extra links: the page of the console, also after a deferral or a failure, and the run's page."""
 
 from types import SimpleNamespace
 
@@ -14,27 +14,27 @@ KEY = SimpleNamespace(dag_id="dag", task_id="task", run_id="run", map_index=-1)
 
 
 @pytest.fixture
-def pushed(monkeypatch):
-    """What the task has pushed, instead of Airflow."""
+def xcoms(monkeypatch):
+    """The task's XComs."""
     found = {}
-    monkeypatch.setattr(links, "_pushed", lambda _, key: found.get(key))
+    monkeypatch.setattr(links, "_get_xcom", lambda _, key: found.get(key))
     return found
 
 
-def test_a_resource_that_the_task_was_given(pushed):
+def test_console_link_of_a_field(xcoms):
     link = links.TUNING_JOB.get_link(SimpleNamespace(tuning_job=JOB), ti_key=KEY)
     assert link.startswith("https://console.cloud.google.com/vertex-ai/")
     assert "tuningJob/7" in link
     assert "project=p" in link
 
 
-def test_a_resource_that_the_task_made(pushed):
-    pushed["return_value"] = JOB
+def test_console_link_of_an_xcom(xcoms):
+    xcoms["return_value"] = JOB
     assert "tuningJob/7" in links.TUNING_JOB.get_link(SimpleNamespace(), ti_key=KEY)
 
 
-def test_a_part_of_what_the_task_pushed_or_was_given(pushed):
-    pushed["return_value"] = {"model": MODEL}
+def test_console_link_of_an_item_in_an_xcom_or_field(xcoms):
+    xcoms["return_value"] = {"model": MODEL}
     assert "models/9/versions/2" in links.COPY.get_link(SimpleNamespace(), ti_key=KEY)
     mapped = SimpleNamespace(checkpoint={"endpoint": ENDPOINT})
     assert "endpoints/5" in links.ENDPOINT.get_link(mapped, ti_key=KEY)
@@ -42,13 +42,13 @@ def test_a_part_of_what_the_task_pushed_or_was_given(pushed):
 
 @pytest.mark.parametrize("given", [None, "", "not a name", {"endpoint": None}, 7, SimpleNamespace()])
 @pytest.mark.parametrize("link", [links.TUNING_JOB, links.ENDPOINT, links.COPY])
-def test_where_there_is_no_resource_there_is_no_link(pushed, link, given):
-    pushed["return_value"] = given
+def test_console_link_without_a_resource_is_empty(xcoms, link, given):
+    xcoms["return_value"] = given
     fields = dict.fromkeys(("tuning_job", "checkpoint"), given)
     assert link.get_link(SimpleNamespace(**fields), ti_key=KEY) == ""
 
 
-def test_the_runs_page_is_quoted_and_below_airflows_own_path(monkeypatch):
+def test_run_page_is_quoted_and_below_airflows_own_path(monkeypatch):
     page = "/dags/my.dag/runs/manual__2026-01-01T00%3A00%3A00%2B00%3A00%2Fx/plugin/gemini-tuning-run"
     assert run_page("my.dag", "manual__2026-01-01T00:00:00+00:00/x") == page
     monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://example.com/team/airflow/")
@@ -58,11 +58,11 @@ def test_the_runs_page_is_quoted_and_below_airflows_own_path(monkeypatch):
 WITHOUT_A_PAGE = {  # at that time, or at all
     "GeminiValidateTuningOperator", "GeminiCancelTuningJobOperator", "GeminiPlanCleanupOperator",
     "GeminiApproveCleanupOperator", "GeminiCleanupOperator", "GeminiPlanRetrainingOperator",
-    "GeminiWaitForTuningRunOperator",
+    "GeminiWaitForTuningRunOperator", "GeminiRouteOperator",
 }  # fmt: skip
 
 
-def test_a_retraining_leads_to_the_page_of_its_tuning_run():
+def test_tuning_run_link_is_the_page_of_the_triggered_run():
     operator = SimpleNamespace(tuning_dag_id="gemini_checkpoint_tuning", tuning_run_id="weekly__1")
     page = "/dags/gemini_checkpoint_tuning/runs/weekly__1/plugin/gemini-tuning-run"
     assert links.TUNING_RUN.get_link(operator, ti_key=KEY) == page
@@ -70,7 +70,7 @@ def test_a_retraining_leads_to_the_page_of_its_tuning_run():
     assert links.TUNING_RUN.get_link(operator, ti_key=KEY) == ""
 
 
-def test_each_link_of_a_task_has_a_name_and_a_place_of_its_own():
+def test_links_of_a_task_have_distinct_names_and_xcom_keys():
     from gemini_tuning import operators
     from gemini_tuning.sensors import tuning_job as sensors
 
@@ -82,4 +82,4 @@ def test_each_link_of_a_task_has_a_name_and_a_place_of_its_own():
             assert links.RUN_PAGE in found, kind
         for link in found:
             if isinstance(link, ConsoleLink) and link.field:
-                assert link.field in kind.template_fields or link.pushed, (kind, link)
+                assert link.field in kind.template_fields or link.xcom, (kind, link)

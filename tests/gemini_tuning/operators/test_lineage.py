@@ -1,6 +1,6 @@
-"""Dataset to model: what Airflow's own lineage collector gets from the task that knows both, and OpenLineage."""
+"""What Airflow's lineage collector gets from the task that lists the checkpoints."""
 
-import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -11,7 +11,7 @@ from support import SPEC, context, finished_job
 
 from gemini_tuning.core.resources import TuningJob
 from gemini_tuning.operators import GeminiListCheckpointsOperator
-from gemini_tuning.operators.lineage import Lineage
+from gemini_tuning.operators.lineage import collect_lineage
 from gemini_tuning.registry.assets import model_uri
 
 PARENT = "projects/123/locations/us-central1"
@@ -21,6 +21,7 @@ JOB = TuningJob(
     model=f"{PARENT}/models/7@2",
     training_dataset_uri="gs://bucket/a/train.jsonl",
 )
+HOOK = SimpleNamespace(gcp_conn_id="google_cloud_default")
 
 
 @pytest.fixture
@@ -61,32 +62,21 @@ def test_a_collector_that_fails_is_no_reason_to_fail(vertex, reader, monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("job", "datasets"),
+    ("job", "inputs"),
     [
-        (JOB, ("gs://bucket/a/train.jsonl",)),
-        (TuningJob("j", "SUCCEEDED", model="m@1", training_dataset_uri="projects/p/datasets/1"), ()),
-        (TuningJob("j", "SUCCEEDED", model="m@1"), ()),
+        (JOB, ["gs://bucket/a/train.jsonl"]),
+        (replace(JOB, training_dataset_uri="projects/p/datasets/1"), []),
+        (replace(JOB, training_dataset_uri=None), []),
     ],
 )
-def test_datasets_are_files_in_cloud_storage(job, datasets):
-    assert Lineage.of(job).datasets == datasets
+def test_inputs_are_objects_in_cloud_storage(reader, job, inputs):
+    collect_lineage(job, HOOK)
+    found = reader.retrieve_hook_lineage()
+    assert [each.asset.uri for each in found.inputs] == inputs
+    assert [each.asset.uri for each in found.outputs] == [model_uri(job.model)]
 
 
-def test_a_job_without_a_model_has_no_lineage():
-    assert Lineage.of(TuningJob("j", "FAILED", training_dataset_uri="gs://bucket/train.jsonl")) is None
-
-
-def test_openlineage_is_told_in_its_own_words(monkeypatch):
-    """The provider is not installed here: its two classes are stood in for by plain objects."""
-    import airflow.providers.common.compat.openlineage.facet as facet
-
-    monkeypatch.setattr(facet, "Dataset", SimpleNamespace)
-    provider = SimpleNamespace(OperatorLineage=SimpleNamespace)
-    monkeypatch.setitem(sys.modules, "airflow.providers.openlineage.extractors", provider)
-    operator = GeminiListCheckpointsOperator(task_id="list", tuning_job="j")
-    assert vars(operator.get_openlineage_facets_on_complete(None)) == {}
-    operator._lineage = Lineage.of(JOB)
-    found = operator.get_openlineage_facets_on_complete(None)
-    assert found.inputs == [SimpleNamespace(namespace="gs://bucket", name="a/train.jsonl")]
-    (model,) = found.outputs
-    assert f"{model.namespace}/{model.name}" == model_uri(JOB.model)
+def test_a_job_without_a_model_has_no_lineage(reader):
+    collect_lineage(replace(JOB, model=None), HOOK)
+    found = reader.retrieve_hook_lineage()
+    assert (found.inputs, found.outputs) == ([], [])

@@ -1,4 +1,4 @@
-"""What the run's page is told of a job under way: how far it is, its losses, why it failed."""
+"""The XCom progress: epoch and step of a job, its losses, why it failed."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ TASK = SimpleNamespace(dag_id="dag", run_id="run", task_id="wait", map_index=-1)
 
 @pytest.fixture
 def kept(monkeypatch):
-    """What goes to Airflow, instead of Airflow."""
+    """What is pushed, in place of Airflow."""
     found = []
     monkeypatch.setattr(progress, "_push", lambda task, what: found.append((task, what)))
     return found
@@ -32,7 +32,7 @@ def new_job():
 
 
 async def keep(vertex, name, *seconds, task=TASK):
-    """Look at a job each time so many seconds of its time have passed; wait for its losses between the looks."""
+    """Poll a job each time a number of seconds has passed, and wait for its losses."""
     hook = await GeminiTuningHook.acreate("google_cloud_default")
     keeper = ProgressKeeper(task)
     try:
@@ -71,22 +71,22 @@ def test_the_losses_are_read_once_for_each_epoch(vertex, kept):
     assert len([r for r in vertex.requests() if "batchRead" in r["path"]]) == 1
 
 
-def test_losses_that_cannot_be_read_are_said_once_and_disturb_nothing(vertex, kept, caplog):
+def test_losses_that_cannot_be_read_are_logged_once(vertex, kept, caplog):
     name = new_job()
     vertex.faults([{"path": "/metadataStores/", "status": 403, "message": "no metadata for you"}])
     asyncio.run(keep(vertex, name, 9, 3, 3, LONG))
     assert [what["state"] for _, what in kept][-1] == "SUCCEEDED"
-    assert caplog.text.count("The losses are not shown while the job runs") == 1
+    assert caplog.text.count("Could not read the losses") == 1
     assert "no metadata for you" in caplog.text
 
 
-def test_an_airflow_that_does_not_take_it_disturbs_nothing(vertex, monkeypatch, caplog):
+def test_a_push_that_fails_is_logged_once(vertex, monkeypatch, caplog):
     def refuse(task, what):
-        raise RuntimeError("the API server is away")
+        raise RuntimeError("the API server is unavailable")
 
     monkeypatch.setattr(progress, "_push", refuse)
     asyncio.run(keep(vertex, new_job(), 9, 3, LONG))
-    assert caplog.text.count("the API server is away") == 1
+    assert caplog.text.count("the API server is unavailable") == 1
 
 
 def test_without_a_task_nothing_is_read_or_kept(vertex, kept):
@@ -125,7 +125,7 @@ def test_a_trigger_keeps_the_progress_of_its_task(vertex, kept):
 
 
 def test_an_airflow_that_hangs_holds_up_neither_the_wait_nor_a_cancellation(vertex, monkeypatch):
-    """Airflow tells by the cancellation's message whether somebody has given the task up."""
+    """The cancellation's message says whether a user has ended the task."""
     pushing, over = threading.Event(), threading.Event()
 
     def hang(task, what):
@@ -153,10 +153,10 @@ def test_an_airflow_that_hangs_holds_up_neither_the_wait_nor_a_cancellation(vert
 
 
 def test_losses_that_take_long_leave_the_loops_threads_to_others(vertex, kept, monkeypatch):
-    asked, over = [], threading.Event()
+    calls, over = [], threading.Event()
 
     def hang(self, *_):
-        asked.append(1)
+        calls.append(1)
         over.wait()
         return {}
 
@@ -177,10 +177,10 @@ def test_losses_that_take_long_leave_the_loops_threads_to_others(vertex, kept, m
     vertex.advance(9)
     monkeypatch.setattr(GeminiTuningHook, "read_curves", hang)
     assert asyncio.run(many(name)) == "free"
-    assert len(asked) <= progress.READERS
+    assert len(calls) <= progress.MAX_READERS
 
 
-def test_the_sensor_does_not_fail_for_want_of_a_place_for_progress(vertex, caplog):
+def test_the_sensor_ignores_a_progress_that_cannot_be_pushed(vertex, caplog):
     name = new_job()
     vertex.advance(LONG)
     running = context()
@@ -216,5 +216,5 @@ def test_the_sensor_keeps_why_a_job_failed(vertex):
 
 
 @pytest.mark.parametrize("kept", [None, "text", [], {"train_loss": [[1, 2.0]]}])
-def test_losses_kept_before_are_taken_over_where_there_are_any(kept):
+def test_losses_of_an_earlier_xcom_are_kept(kept):
     assert progress.losses_of(kept) == (kept if isinstance(kept, dict) else {})

@@ -1,1 +1,1 @@
-"""All waits of a process share one look-out; see :mod:`gemini_tuning.triggers.shared_poller.watcher`."""
+"""One poller for all deferred tasks of a triggerer; see :mod:`gemini_tuning.triggers.shared_poller.poller`."""

@@ -1,164 +1,121 @@
-"""Looks for tuning jobs: one by one, or with a list that answers for many."""
+"""Polls tuning jobs: one by one, or with a list that serves many subscriptions."""
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
 import logging
 import time
-from collections.abc import Coroutine, Generator, Sequence
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from gemini_tuning.core.exceptions import ServiceError, TransientServiceError
+from gemini_tuning.core.exceptions import ServiceError
 from gemini_tuning.core.names import ResourceName
-from gemini_tuning.core.resources import ListedJob, Share, TuningJob
-from gemini_tuning.triggers.shared_poller.cadence import NEAREST, NEAREST_TOGETHER
-from gemini_tuning.triggers.shared_poller.watcher import Wait, Watcher
+from gemini_tuning.core.resources import ListedJob, TuningJob
+from gemini_tuning.triggers.shared_poller.adaptive_interval import MIN_LISTED_INTERVAL_FACTOR, AdaptiveInterval
+from gemini_tuning.triggers.shared_poller.poller import Poller, Subscription, now, start_task
 
 if TYPE_CHECKING:
     from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
 
-MANY = 10  # waits
-PAGE = 100  # jobs, the most that a page of a list has
-LIST_TIMEOUT = 20.0  # seconds for a page
-LIST_PATIENCE = 3.0  # seconds that a page may take before others stop waiting for it
-LIST_PAUSE = 60.0  # seconds without a list after one that was not answered
+MANY = 10  # jobs
+PAGE_SIZE = 100  # the service's maximum
+PAGE_TIMEOUT = 10.0  # seconds
+LIST_RETRY_DELAY = 60.0  # seconds after a list that failed; until then each job is read by its own request
 
-News = TuningJob | ServiceError | None
-
+_threads = ThreadPoolExecutor(4, thread_name_prefix="list_tuning_jobs")  # the event loop's are needed to cancel jobs
 log = logging.getLogger(__name__)
 
 
-class TuningJobWatcher(Watcher[TuningJob]):
-    """Looks for tuning jobs."""
+class TuningJobPoller(Poller):
+    """Polls tuning jobs."""
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._pages = 0  # that the last list took; 0: not known yet
-        self._no_list_before = float("-inf")
-        self._page_asked_at: float | None = None  # while a list is being read
+    _pages = 0  # that the last list took; 0: unknown
+    _no_list_before = float("-inf")
 
-    @classmethod
-    def place(cls, name: str) -> tuple[str, str]:
-        """Return project and location of a tuning job."""
+    @staticmethod
+    def identify(name: str) -> tuple[str, str, str]:
+        """Return project, location and id of a job."""
         resource = ResourceName.parse(name, "tuningJobs")
-        return resource.project, resource.location
+        return resource.project, resource.location, resource.id
 
-    @classmethod
-    def key(cls, name: str) -> str:
-        """Return the job's id: in a list the project is always its number."""
-        return ResourceName.parse(name, "tuningJobs").id
-
-    async def ask(self, hook: GeminiTuningHook, name: str) -> TuningJob:
-        """Ask for one job once."""
+    async def get(self, hook: GeminiTuningHook, name: str) -> TuningJob:
+        """Read one job, with a single request."""
         return await hook.aget_tuning_job(name)
 
-    @staticmethod
-    def is_over(resource: TuningJob) -> bool:
-        """Return whether the job's state is final."""
-        return resource.has_ended
+    def next_pause(self, interval: AdaptiveInterval, resource: TuningJob) -> float:
+        """Return the pause after a job was read."""
+        if len(self.subscriptions) >= MANY:
+            interval.min_factor = MIN_LISTED_INTERVAL_FACTOR
+        began = datetime.fromisoformat(resource.start_time).timestamp() if resource.start_time else None
+        return interval.next_pause(resource.share, now(), None if began is None else time.time() - began)
 
-    @staticmethod
-    def share(resource: TuningJob) -> Share | None:
-        """Return how much of the tuning is done."""
-        return resource.share
+    async def poll(self, subscription: Subscription) -> None:
+        """Start a list where that takes fewer requests than reading each job that is due, or nearly so."""
+        due = self._due()
+        pages = self._pages or -(-len(self.subscriptions) // PAGE_SIZE)
+        if self.is_listing or len(due) <= pages or now() < self._no_list_before:
+            await super().poll(subscription)
+        else:
+            self.is_listing = True
+            start_task(self._list(subscription.name, due))
 
-    @staticmethod
-    def age(resource: TuningJob) -> float | None:
-        """Return for how long the job has been running."""
-        return _age(resource.start_time)
+    def _due(self) -> set[object]:
+        return {key for key, each in self.subscriptions.items() if each.is_listed and each.earliest <= now()}
 
-    def nearest(self) -> float:
-        """Look more closely where a page answers for many."""
-        return NEAREST_TOGETHER if len(self.waits) >= MANY else NEAREST
+    async def _list(self, name: str, due: set[object]) -> None:
+        try:
+            await self._read_pages(name, due)
+        except Exception as error:
+            log.info("Could not list tuning jobs: %r", error)
+            self._no_list_before = now() + LIST_RETRY_DELAY
+            if isinstance(error, ServiceError):
+                self.rate_limit.slow_down(error)
+        finally:
+            self.is_listing = False
+            for subscription in self.subscriptions.values():
+                if subscription.is_due():
+                    subscription.wake.set()
 
-    def may_ask(self, wait: Wait) -> bool:
-        """Leave to a list that is being read whoever is in it, unless the list hangs."""
-        return self._page_asked_at is None or not wait.is_listed or self.now() - self._page_asked_at > LIST_PATIENCE
+    async def _read_pages(self, name: str, due: set[object]) -> None:
+        """Read pages until all jobs that are due were on one, or as many as reading each would take requests.
 
-    def ask_many(self, due: Sequence[Wait]) -> Coroutine[Any, Any, None] | None:
-        """Return a list, when that takes fewer requests than asking for each job."""
-        wanted = {self.key(wait.name) for wait in due if wait.is_listed}
-        pages = self._pages or -(-len(self.waits) // PAGE)
-        if len(wanted) <= pages or self.now() < self._no_list_before:
-            return None
-        self._no_list_before, self._page_asked_at = float("inf"), self.now()  # one list at a time
-        return self._list(wanted)
-
-    async def _list(self, wanted: set[str]) -> None:
-        """Read pages until all that are due were seen, or as many as asking for each would have taken requests.
-
-        Jobs are never deleted, so a list gets ever longer and those that are due may stand far back; what a list takes
-        is learned from the last. Those that are not due but stand on a page get their answer too.
+        Jobs are never deleted, so the list grows and the jobs that are due may be far back; how many pages it takes is
+        learned from the last list.
         """
-        pause = LIST_PAUSE
-        try:
-            await self._read_pages(wanted)
-            pause = 0.0
-        except ServiceError as error:  # those that are due are asked for one by one then
-            self.give_way(error)
-            if await self.is_worth_another(error):
-                pause = 0.0
-            elif not isinstance(error, TransientServiceError):
-                pause = float("inf")
-            log.info("Tuning jobs are asked for one by one now: %s", error)
-        finally:
-            self._no_list_before, self._page_asked_at = self.now() + pause, None
-            self.news.set()
+        project, location, _ = self.identify(name)
+        source = (await self.hook()).tuning_job_pages(project, location, size=PAGE_SIZE, timeout=PAGE_TIMEOUT)
+        limit, read = len(due), 0
+        while due and read < limit and (read == 0 or await self.rate_limit.acquire(lambda: bool(self.subscriptions))):
+            async with asyncio.timeout(PAGE_TIMEOUT):
+                page = await asyncio.get_running_loop().run_in_executor(_threads, self._read_page, source, now())
+            if page is None:
+                for key in due & self._due():
+                    self.subscriptions[key].is_listed = False
+                break
+            read += 1
+            for subscription, result in page:
+                subscription.receive(result)
+            due &= self._due()
+        self._pages = read * 2 if due and read == limit else read
 
-    async def _read_pages(self, wanted: set[str]) -> None:
-        hook = await self.hook()
-        source = hook.tuning_job_pages(self.project, self.location, size=PAGE, timeout=LIST_TIMEOUT)
-        most, read = len(wanted), 0
-        try:
-            while wanted and read < most:
-                if read:
-                    await self.budget.take()
-                self._page_asked_at = self.now()
-                page = await self.in_thread(self._read_page, source, self.now())
-                if page is None:
-                    for wait in [wait for key in wanted for wait in self.waits.get(key, ())]:
-                        wait.is_listed = False
-                    break
-                read += 1
-                for listed, news in page:
-                    self._hand_on(listed, news, hook)
-                    wanted.discard(listed.id)
-                wanted &= self.waits.keys()  # some may have left
-        finally:
-            with contextlib.suppress(ValueError):  # its thread is still busy with it
-                await self.in_thread(source.close)
-        self._pages = read * 2 if wanted and read == most else read
+    def _read_page(
+        self, source: Iterator[list[ListedJob]], at: float
+    ) -> list[tuple[Subscription, TuningJob | ServiceError]] | None:
+        """Parse the jobs of the next page that are due, nearly due or have finished, in a thread; parsing takes long.
 
-    def _read_page(self, source: Generator[list[ListedJob]], now: float) -> list[tuple[ListedJob, News]] | None:
-        """Read a page in a thread; of jobs that nobody waits for or that are as before, only the state is read.
-
-        Reading a whole job takes longer than its part of the page, so epochs are told once in a ``poll_interval``.
+        Returns ``None`` after the last page.
         """
         page = next(source, None)
         if page is None:
             return None
-        return [(listed, self._news_of(listed, now)) for listed in page if listed.id in self.waits]
-
-    def _news_of(self, listed: ListedJob, now: float) -> News:
-        waits = list(self.waits.get(listed.id, ()))
-        if all(wait.facts == listed.facts and now - wait.told_at < wait.cadence.poll_interval for wait in waits):
-            return None
-        try:
-            return listed.read(waits[0].name)
-        except ServiceError as error:
-            return error
-
-    def _hand_on(self, listed: ListedJob, news: News, hook: GeminiTuningHook) -> None:
-        for wait in list(self.waits.get(listed.id, ())):
-            wait.facts = listed.facts
-            if news is None:
-                self.arrange_next(wait, listed.share, _age(listed.start_time))
-            elif isinstance(news, ServiceError):
-                self.tell_failure(wait, news)
-            else:
-                self.tell(wait, hook, news)
+        found = [(self.subscriptions.get(job.id), job) for job in page]
+        return [(one, _parse(job, one.name)) for one, job in found if one and (job.has_ended or one.earliest <= at)]
 
 
-def _age(start_time: str | None) -> float | None:
-    return None if start_time is None else time.time() - datetime.fromisoformat(start_time).timestamp()
+def _parse(job: ListedJob, name: str) -> TuningJob | ServiceError:
+    try:
+        return job.read(name)
+    except ServiceError as error:
+        return error

@@ -1,69 +1,78 @@
-"""How many requests leave, in virtual time."""
+"""How many requests are sent, in virtual time."""
 
 import asyncio
 
 from virtual_time import run
 
-from gemini_tuning.triggers.shared_poller.rate_limit import RequestBudget
+from gemini_tuning.core.exceptions import TransientServiceError
+from gemini_tuning.triggers.shared_poller.rate_limit import RateLimit
 
 
-async def taken(budget, seconds):
-    """Take as many as there are in a time."""
+def unavailable(code=503, **more):
+    return TransientServiceError("Later.", code=code, **more)
+
+
+async def sent(limit, seconds):
+    """Send as many requests as possible in a time."""
     loop, count = asyncio.get_running_loop(), 0
     end = loop.time() + seconds
     while True:
-        await budget.take()
+        await limit.acquire()
         if loop.time() > end:
             return count
         count += 1
 
 
-def requests_in(seconds, *, waits=0, before=None):
+def requests_in(seconds, *, subscriptions=0, before=None):
     async def main():
-        budget = RequestBudget()
-        for _ in range(waits):
-            budget.join(60.0)
+        limit = RateLimit()
+        limit.demand = subscriptions / 60.0
         if before:
-            before(budget)
-        return await taken(budget, seconds)
+            before(limit)
+        return await sent(limit, seconds)
 
     return run(main())
 
 
-def test_few_waits_may_send_two_requests_a_second():
-    assert 118 <= requests_in(60.0, waits=3) <= 126
+def test_few_subscriptions_may_send_two_requests_a_second():
+    assert 118 <= requests_in(60.0, subscriptions=3) <= 126
 
 
-def test_many_waits_send_a_twentieth_of_what_each_for_itself_would():
-    assert 3_000 <= requests_in(600.0, waits=6_000) <= 3_006
+def test_many_subscriptions_send_a_twentieth_of_what_independent_pollers_would():
+    assert 3_000 <= requests_in(600.0, subscriptions=6_000) <= 3_006
 
 
-def test_a_project_is_never_asked_more_than_its_quota_allows():
-    assert requests_in(60.0, waits=1_000_000) <= 500
+def test_rate_never_exceeds_the_projects_quota():
+    assert requests_in(60.0, subscriptions=1_000_000) <= 500
 
 
-def test_who_leaves_does_not_count_any_more():
-    def all_leave(budget):
-        for _ in range(6_000):
-            budget.leave(60.0)
-
-    assert requests_in(60.0, waits=6_000, before=all_leave) <= 126
+def test_retry_after_holds_back_all_requests():
+    assert requests_in(60.0, before=lambda limit: limit.slow_down(unavailable(retry_after=61.0))) == 0
 
 
-def test_nothing_leaves_while_the_service_wants_to_be_left_alone():
-    assert requests_in(60.0, before=lambda budget: budget.pause(61.0)) == 0
-
-
-def test_each_refusal_for_quota_halves_the_rate_for_a_minute():
+def test_each_429_halves_the_rate_for_a_minute():
     async def main():
-        budget = RequestBudget()
-        rates = [budget.rate]
+        limit = RateLimit()
+        rates = [limit.rate()]
         for _ in range(9):
-            budget.refused()
-            rates.append(budget.rate)
+            limit.slow_down(unavailable(429))
+            rates.append(limit.rate())
         await asyncio.sleep(61.0)
-        rates.append(budget.rate)
+        rates.append(limit.rate())
         await asyncio.sleep(600.0)
-        return [*rates, budget.rate]
+        return [*rates, limit.rate()]
 
     assert run(main()) == [2.0, 1.0, 0.5, 0.25, *[0.125] * 6, 0.25, 2.0]
+
+
+def test_a_request_that_is_no_longer_needed_is_not_counted():
+    async def main():
+        limit = RateLimit()
+        limit.slow_down(unavailable(retry_after=10.0))
+        needed = [True]
+        waiting = asyncio.create_task(limit.acquire(lambda: needed[0]))
+        await asyncio.sleep(5.0)
+        needed[0] = False
+        return await waiting, await sent(limit, 0.0)
+
+    assert run(main()) == (False, 1)

@@ -1,8 +1,10 @@
-"""An event loop whose clock jumps to the next thing to do: hours of waiting in milliseconds, the same every time."""
+"""An event loop whose clock jumps to the next event: hours of waiting in milliseconds, the same every time."""
 
 import asyncio
 import random
 import selectors
+
+THREAD_SECONDS = 0.1  # that a call in a thread takes
 
 
 class _Selector(selectors.DefaultSelector):
@@ -12,7 +14,7 @@ class _Selector(selectors.DefaultSelector):
         ready = super().select(0)
         if not ready:
             if timeout is None:
-                raise RuntimeError("nothing will ever happen any more")
+                raise RuntimeError("no event will ever happen")
             self.now += max(timeout, 0.0)
         return ready
 
@@ -25,9 +27,16 @@ class _Loop(asyncio.SelectorEventLoop):
     def time(self):
         return self._clock.now
 
+    def run_in_executor(self, _executor, call, *arguments):
+        async def called():
+            await asyncio.sleep(THREAD_SECONDS)
+            return call(*arguments)
+
+        return asyncio.ensure_future(called(), loop=self)
+
 
 def run(main, seed=1):
-    """Run a coroutine in virtual time, with its own random numbers."""
+    """Run a coroutine in virtual time, with a fixed seed."""
     random.seed(seed)
     with asyncio.Runner(loop_factory=_Loop) as runner:
         return runner.run(main)
