@@ -115,7 +115,7 @@ def test_a_worker_killed_after_the_answer_and_before_it_is_stored(stack):
     supervisor.resume()
     run.wait_for("the next try", lambda: run.task(CREATE)["try_number"] == 2)
     assert_one_job_and_success(stack, run)
-    assert "Attached to tuning job" in run.log(CREATE, 2)
+    assert "Reattached to tuning job" in run.log(CREATE, 2)
 
 
 def test_a_worker_killed_after_the_job_is_stored_and_before_the_deferral(stack):
@@ -214,7 +214,7 @@ def test_marking_failed_cancels_the_job_once(stack, whole_run):
     advance(stack)
     (job,) = jobs(stack)
     assert job["state"] == "JOB_STATE_CANCELLED"
-    assert f"Cancelled tuning job {job['name']}, which nobody waits for" in run.log(WAIT) + run.log(TEARDOWN)
+    assert f"Cancelled tuning job {job['name']}" in run.log(WAIT) + run.log(TEARDOWN)
 
 
 def test_marking_failed_before_a_trigger_runs_cancels_the_job(stack):
@@ -242,7 +242,7 @@ def test_a_run_that_times_out_cancels_its_job(stack, monkeypatch):
     assert run.finish() == "failed"
     assert run.state(WAIT) == "skipped"
     run.wait_for("the job to be cancelled", lambda: requests_to(stack, ":cancel"))
-    assert f"Cancelled tuning job {name}, which nobody waits for: its task is skipped" in run.log(WAIT)
+    assert f"Cancelled tuning job {name}" in run.log(WAIT)
 
 
 def test_marking_success_cancels_nothing(stack):
@@ -259,7 +259,7 @@ def test_clearing_while_it_tunes_attaches_to_the_same_job(stack):
     run.wait_for("the old trigger to be told", lambda: "is left alone: its task is" in run.logs(WAIT))
     run.wait_for("the next try", lambda: run.task(WAIT)["try_number"] == 2)
     assert_one_job_and_success(stack, run)
-    assert "Attached to tuning job" in run.log(CREATE, 2)
+    assert "Reattached to tuning job" in run.log(CREATE, 2)
 
 
 def test_clearing_after_success_makes_neither_a_second_job_nor_a_second_copy(stack):

@@ -2,7 +2,6 @@
 
 import json
 import math
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -444,7 +443,7 @@ def test_a_checkpoint_that_was_not_evaluated(vertex):
 
 
 def test_the_evaluation_of_the_only_checkpoint_may_not_name_it(vertex):
-    job = finished_job(vertex, replace(evaluated(EXACT), export_last_checkpoint_only=True))
+    job = finished_job(vertex, evaluated(EXACT).model_copy(update={"export_last_checkpoint_only": True}))
     raw = vertex.request("GET", f"/v1beta1/{job.name}").json()["evaluateDatasetRuns"]
     found = read(job)
     assert len(raw) == len(found["checkpoints"]) == 1

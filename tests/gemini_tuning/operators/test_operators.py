@@ -91,7 +91,8 @@ def test_preflight_refuses_a_folder_that_can_not_be_written_to(vertex):
     with pytest.raises(PermanentServiceError) as error:
         preflight().execute(context())
     assert "gs://bucket/gemini_tuning_results/" in str(error.value)
-    assert (error.value.code, error.value.service_message) == (403, "No objects for you.")
+    assert error.value.code == 403
+    assert "No objects for you." in error.value.service_message
 
 
 def test_preflight_refuses_a_champion_that_is_not_there(vertex):
