@@ -64,7 +64,13 @@ async def ask(endpoint: str, cases: int, concurrency: int) -> dict[str, Any]:
         results = ResultsFile(Files(), f"{folder}/results.jsonl")
         hook = GeminiTuningHook()
         session = Session(
-            hook, asked, endpoint, results, concurrency=concurrency, project_id=None, location="us-central1"
+            hook=hook,
+            suite=asked,
+            endpoint=endpoint,
+            results=results,
+            concurrency=concurrency,
+            project_id=None,
+            location="us-central1",
         )
         started = time.perf_counter()
         await session.run()

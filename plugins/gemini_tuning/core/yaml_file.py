@@ -59,16 +59,17 @@ class YamlModel(BaseModel):
         """List the known keys in the message, which pydantic's own does not."""
         if isinstance(data, cls):
             return data
-        known = {info.alias or name: None for name, info in cls.model_fields.items()}
-        context = {"known": ", ".join(known), "found": short_repr(data)}
+        known = [info.alias or name for name, info in cls.model_fields.items()]
         if not isinstance(data, Mapping):
+            context = {"known": ", ".join(known), "found": short_repr(data)}
             raise PydanticCustomError(
                 "mapping_expected", "expected a mapping with the keys {known}, not {found}", context
             )
         for key in data:
             if key not in known:
                 near = difflib.get_close_matches(str(key)[:MAX_KEY], known, n=1)
-                context.update(key=key, found=short_repr(key), hint=f"Did you mean {near[0]}?" if near else "")
+                hint = f"Did you mean {near[0]}?" if near else ""
+                context = {"known": ", ".join(known), "found": short_repr(key), "key": key, "hint": hint}
                 raise PydanticCustomError("unknown_key", "unknown key {found}; expected one of {known}.", context)
         return data
 

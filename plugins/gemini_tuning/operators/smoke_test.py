@@ -131,7 +131,7 @@ class SmokeTestBase(GeminiBaseOperator):
 
     def _run(self, suite: Suite, endpoint: str, results: ResultsFile, concurrency: int) -> None:
         session = Session(
-            self.hook, suite, endpoint, results,
+            hook=self.hook, suite=suite, endpoint=endpoint, results=results,
             concurrency=concurrency, project_id=optional_text(self.project_id), location=self.location,
         )  # fmt: skip
         asyncio.run(session.run(self._log_results(len(suite.cases))))

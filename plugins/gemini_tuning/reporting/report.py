@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
-from pydantic.json_schema import GenerateJsonSchema
 
 from gemini_tuning.core import xcom
 from gemini_tuning.core.console import console_link
 from gemini_tuning.core.exceptions import InvalidInputError
+from gemini_tuning.core.schema import json_schema
 from gemini_tuning.core.text import redact
 from gemini_tuning.core.xcom import (
     ApprovalXCom,
@@ -124,17 +124,9 @@ class Report(JsonModel):
         return text.encode("utf-8", "replace")
 
 
-class _WithoutTitles(GenerateJsonSchema):
-    """The titles of fields would only repeat their names."""
-
-    def field_title_should_be_set(self, schema: object) -> bool:
-        return False
-
-
 def report_schema() -> dict[str, Any]:
     """Return the JSON Schema of the report, which ``report.schema.json`` holds."""
-    schema = Report.model_json_schema(mode="serialization", schema_generator=_WithoutTitles)
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+    return json_schema(Report, mode="serialization")
 
 
 def build(

@@ -110,7 +110,7 @@ def _run_endpoint(
     total = sum(case.repeat for case in suite.cases)
     bar = progress.add_task(name.id, total=total)
     session = Session(
-        hook, suite, endpoint, results,
+        hook=hook, suite=suite, endpoint=endpoint, results=results,
         concurrency=options.concurrency, project_id=name.project, location=name.location,
     )  # fmt: skip
     error = None

@@ -25,7 +25,7 @@ from gemini_tuning.smoke.checks import (
     regex_timeout,
     response_metadata,
     similarity,
-    text,
+    texts,
 )
 from gemini_tuning.smoke.checks.result import CheckResult, UndecidedError, short
 from gemini_tuning.smoke.fields import Integer, Matching, Prompt, Score, SuiteModel, Text
@@ -212,15 +212,15 @@ _FINISH_REASON = Matching(r"^([A-Za-z_]+$|.*\{\{)", "a finish reason such as STO
 _FUNCTION = Matching(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$", "module.function")
 
 TYPES: Mapping[str, Kind] = {
-    "equals": Kind(text.equals),
-    "contains": Kind(text.contains(ignore_case=False, enough=all)),
-    "contains-any": Kind(text.contains(ignore_case=False, enough=any), **_TEXTS),
-    "contains-all": Kind(text.contains(ignore_case=False, enough=all), **_TEXTS),
-    "icontains": Kind(text.contains(ignore_case=True, enough=all)),
-    "icontains-any": Kind(text.contains(ignore_case=True, enough=any), **_TEXTS),
-    "icontains-all": Kind(text.contains(ignore_case=True, enough=all), **_TEXTS),
-    "starts-with": Kind(text.starts_with),
-    "regex": Kind(text.regex, problem=_regex_problem),
+    "equals": Kind(texts.equals),
+    "contains": Kind(texts.contains(ignore_case=False, enough=all)),
+    "contains-any": Kind(texts.contains(ignore_case=False, enough=any), **_TEXTS),
+    "contains-all": Kind(texts.contains(ignore_case=False, enough=all), **_TEXTS),
+    "icontains": Kind(texts.contains(ignore_case=True, enough=all)),
+    "icontains-any": Kind(texts.contains(ignore_case=True, enough=any), **_TEXTS),
+    "icontains-all": Kind(texts.contains(ignore_case=True, enough=all), **_TEXTS),
+    "starts-with": Kind(texts.starts_with),
+    "regex": Kind(texts.regex, problem=_regex_problem),
     "is-json": Kind(json_values.is_json, **_SCHEMA),
     "contains-json": Kind(json_values.contains_json, **_SCHEMA),
     "number-equals": Kind(

@@ -10,14 +10,16 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gemini_tuning.core.text import short_repr, shorten
 from gemini_tuning.smoke.assertions import PYTHON, Assertion
-from gemini_tuning.smoke.cases import Case, Part, Turn, single_turn
+from gemini_tuning.smoke.cases import MAX_ID, Case, Part, Turn, single_turn
 from gemini_tuning.smoke.checks import python_functions
-from gemini_tuning.smoke.fields import SuiteModel
-from gemini_tuning.smoke.suite_format import MAX_ID, Defaults
+
+if TYPE_CHECKING:
+    from gemini_tuning.smoke.fields import SuiteModel
+    from gemini_tuning.smoke.suite_format import Defaults
 
 MAX_NAMES = 200  # characters of names in a message
 GCS = "gs://"
@@ -157,7 +159,7 @@ def _contents(merged: dict[str, Any], path: Sequence[str | int]) -> tuple[Turn, 
 
 def _filled_turn(turn: Turn, variables: Mapping[str, str]) -> Turn:
     parts = [_filled_part(part, variables) for part in turn.parts]
-    return turn if parts == turn.parts else Turn(role=turn.role, parts=parts)
+    return Turn.model_construct({"role", "parts"}, role=turn.role, parts=parts)
 
 
 def _filled_part(part: Part, variables: Mapping[str, str]) -> Part:
@@ -165,7 +167,7 @@ def _filled_part(part: Part, variables: Mapping[str, str]) -> Part:
         text: str = _fill(part.text, variables, "prompt")
         if not text.strip():
             raise CaseError("the prompt is empty with these variables", "empty_prompt")
-        return part if text == part.text else Part(text=text)
+        return Part.model_construct({"text"}, text=text)  # without validation, for files with thousands of rows
     uri: str = _fill(part.file_uri, variables, "file_uri")
     bucket, _, name = uri.removeprefix(GCS).partition("/")
     if not uri.startswith(GCS) or not bucket or not name:

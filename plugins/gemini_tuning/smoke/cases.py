@@ -7,14 +7,17 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from gemini_tuning.smoke.assertions import Assertion, Verdict
 from gemini_tuning.smoke.fields import Matching, SuiteModel, Text, optional
 
+if TYPE_CHECKING:
+    from gemini_tuning.smoke.assertions import Assertion, Verdict
+
+MAX_ID = 200  # characters of a case id; ids appear in logs, XComs and the report
 _SLACK = 1e-9  # a sum of floats may fall this much short of a threshold that it reaches exactly
 
 

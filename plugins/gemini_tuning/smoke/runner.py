@@ -9,17 +9,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Container, Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from gemini_tuning.core.exceptions import GeminiTuningError
-from gemini_tuning.core.resources import ModelResponse
-from gemini_tuning.smoke.assertions import Assertion, Verdict
-from gemini_tuning.smoke.cases import Case, Grade
-from gemini_tuning.smoke.suite import Suite
+from gemini_tuning.smoke.cases import Grade
+
+if TYPE_CHECKING:
+    from gemini_tuning.core.resources import ModelResponse
+    from gemini_tuning.smoke.assertions import Assertion, Verdict
+    from gemini_tuning.smoke.cases import Case
+    from gemini_tuning.smoke.suite import Suite
 
 MAX_FAILED_FIRST = 50  # consecutive prompts without an answer, from the first: then the endpoint is unusable
 
-SendCase = Callable[[Case], Awaitable[ModelResponse]]
-JudgeAnswer = Callable[[Assertion, Case, ModelResponse], Awaitable[Verdict]]
+SendCase = Callable[["Case"], Awaitable["ModelResponse"]]
+JudgeAnswer = Callable[["Assertion", "Case", "ModelResponse"], Awaitable["Verdict"]]
 
 
 class NoAnswerError(GeminiTuningError):

@@ -6,25 +6,27 @@ import gc
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gemini_tuning.core.exceptions import ServiceError
-from gemini_tuning.core.resources import ModelResponse
 from gemini_tuning.smoke.adaptive_limit import AdaptiveLimit, request_with_retries
-from gemini_tuning.smoke.assertions import Assertion, Verdict
-from gemini_tuning.smoke.cases import Case
 from gemini_tuning.smoke.results import Key, ResultsFile, result_key, result_line
 from gemini_tuning.smoke.runner import CaseResult, EndpointUnusableError, NoAnswerError, run_suite
-from gemini_tuning.smoke.suite import Suite
 
 if TYPE_CHECKING:
+    from gemini_tuning.core.resources import ModelResponse
     from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
+    from gemini_tuning.smoke.assertions import Assertion, Verdict
+    from gemini_tuning.smoke.cases import Case
+    from gemini_tuning.smoke.suite import Suite
 
 NO_ACCESS, NOT_FOUND = (401, 403), 404
 
 log = logging.getLogger(__name__)
 
 
+@dataclass(kw_only=True)
 class Session:
     """Runs a suite against one endpoint.
 
@@ -36,24 +38,13 @@ class Session:
     :param location: region of the judge.
     """
 
-    def __init__(
-        self,
-        hook: GeminiTuningHook,
-        suite: Suite,
-        endpoint: str,
-        results: ResultsFile,
-        *,
-        concurrency: int,
-        project_id: str | None,
-        location: str,
-    ) -> None:
-        self.hook = hook
-        self.suite = suite
-        self.endpoint = endpoint
-        self.results = results
-        self.concurrency = concurrency
-        self.project_id = project_id
-        self.location = location
+    hook: GeminiTuningHook
+    suite: Suite
+    endpoint: str
+    results: ResultsFile
+    concurrency: int
+    project_id: str | None
+    location: str
 
     async def run(self, on_result: Callable[[CaseResult], None] = lambda _: None) -> None:
         """Send the prompts that have no answer yet.

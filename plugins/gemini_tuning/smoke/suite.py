@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gemini_tuning.core import yaml_file
 from gemini_tuning.core.exceptions import InvalidInputError
@@ -19,8 +19,10 @@ from gemini_tuning.smoke.assertions import RUBRIC
 from gemini_tuning.smoke.case_template import GCS, AssertionTemplates, CaseError, CaseTemplate
 from gemini_tuning.smoke.cases import Case, digest
 from gemini_tuning.smoke.checks import python_functions
-from gemini_tuning.smoke.judge import Judge
-from gemini_tuning.smoke.suite_format import CaseFields, CaseFile, Defaults, Prices, SuiteFile
+
+if TYPE_CHECKING:
+    from gemini_tuning.smoke.judge import Judge
+    from gemini_tuning.smoke.suite_format import CaseFields, CaseFile, Defaults, Prices, SuiteFile
 
 MAX_PATH = 1_000  # characters
 MAX_LISTED = 20  # suites that an error lists
@@ -117,6 +119,9 @@ def parse_suite(text: str, source: str, *, root: Path | None = None, read_lines:
     :param read_lines: opens the ``gs://`` addresses of ``cases_from``; its exceptions are passed on.
     :raises InvalidInputError: when it is not acceptable; ``resource`` is the file, ``field`` the path in it.
     """
+    # Imported here because building the models takes 20 ms, and every DAG file with our operators imports this module.
+    from gemini_tuning.smoke.suite_format import SuiteFile
+
     document = yaml_file.load(text, source=source)
     try:
         _check_scalars(document.value, ())
@@ -185,11 +190,11 @@ class _CaseReader:
         for index, fields in enumerate(self._suite.cases):
             self._add_case(fields, ("cases", index))
         files = self._suite.cases_from
-        if isinstance(files, CaseFile):
-            self._add_rows(files, ("cases_from",))
-        else:
+        if isinstance(files, list):
             for index, file in enumerate(files):
                 self._add_rows(file, ("cases_from", index))
+        else:
+            self._add_rows(files, ("cases_from",))
         return tuple(self._cases)
 
     def _template(self, fields: Defaults, path: YamlPath) -> CaseTemplate:
@@ -217,10 +222,10 @@ class _CaseReader:
         template = self._template(file, path)
         source = file.file if file.file.startswith(GCS) else str(self._file.parent / file.file)
         lines = self._lines(file.file, (*path, "file"))
-        row = None
+        row, stem = None, Path(file.file).stem
         for row in islice(case_files.rows(source, lines), file.limit):
             try:
-                case_id = row.field(file.id) if file.id else f"{Path(file.file).stem}-{row.line}"
+                case_id = row.field(file.id) if file.id else f"{stem}-{row.line}"
                 self._add(template.case(case_id, row.picked(file.vars)), f"{file.file}:{row.line}")
             except CaseError as error:
                 raise case_files.RowError(error.what, source, row.line, error.code, hint=error.hint) from error

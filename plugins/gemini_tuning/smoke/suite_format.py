@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, Union
 
 from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, create_model, model_validator
-from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import PydanticCustomError
 
+from gemini_tuning.core import schema
 from gemini_tuning.core.text import short_repr
 from gemini_tuning.smoke.assertions import NOT, TYPES, Kind
-from gemini_tuning.smoke.cases import Turn
+from gemini_tuning.smoke.cases import MAX_ID, Turn
 from gemini_tuning.smoke.fields import (
     Integer,
     Matching,
@@ -26,8 +26,6 @@ from gemini_tuning.smoke.fields import (
     optional,
 )
 from gemini_tuning.smoke.judge import Judge
-
-MAX_ID = 200  # characters; ids appear in logs, XComs and the report
 
 _ONE_PROMPT: dict[str, Any] = {"not": {"required": ["prompt", "contents"]}}
 
@@ -169,13 +167,6 @@ class SuiteFile(SuiteModel):
         return self
 
 
-class _WithoutTitles(GenerateJsonSchema):
-    def field_title_should_be_set(self, schema: Any) -> bool:
-        """Return False: a title such as "Max Output Tokens" only repeats the key."""
-        return False
-
-
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema of a suite file; ``suite.schema.json`` is a copy of it."""
-    schema = SuiteFile.model_json_schema(schema_generator=_WithoutTitles)
-    return {"$schema": GenerateJsonSchema.schema_dialect, **schema}
+    return schema.json_schema(SuiteFile)

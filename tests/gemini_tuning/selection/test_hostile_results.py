@@ -108,7 +108,7 @@ SUITE = parse_suite(
 CHECKPOINT = {"checkpoint_id": "1", "epoch": 1, "step": 10, "endpoint": None}
 
 
-def tested(text: str = "", error: str | None = None) -> tuple[dict, list[bytes]]:
+def run_smoke(text: str = "", error: str | None = None) -> tuple[dict, list[bytes]]:
     """Run the suite against a model with a constant response; return the XCom and the lines of the results file."""
 
     async def respond(case):
@@ -126,7 +126,7 @@ def tested(text: str = "", error: str | None = None) -> tuple[dict, list[bytes]]
 
 @given(texts | st.sampled_from([HTML, "{}", "[" * 20_000, "\ud800"]))
 def test_any_answer_gives_a_score_and_the_choice_reads_the_same(text):
-    pushed, lines = tested(text)
+    pushed, lines = run_smoke(text)
     assert 0 <= pushed["score"] <= 1
     assert len(json.dumps(pushed)) < 1_500
     found = candidate_from(json.loads(json.dumps(pushed)), outcomes_from_lines(lines, "f"))
@@ -134,7 +134,7 @@ def test_any_answer_gives_a_score_and_the_choice_reads_the_same(text):
 
 
 def test_a_huge_answer_is_cut_in_the_file_while_the_assertions_see_all_of_it():
-    pushed, lines = tested("x" * 5_000_000 + "THE END")
+    pushed, lines = run_smoke("x" * 5_000_000 + "THE END")
     results = {result["case_id"]: result for result in map(json.loads, lines)}
     assert {case: result["passed"] for case, result in results.items()} == {"a": True, "b": False}
     assert results["a"]["answer"] == "x" * MAX_ANSWER + "… (cut; 5000007 characters in all)"
@@ -142,7 +142,7 @@ def test_a_huge_answer_is_cut_in_the_file_while_the_assertions_see_all_of_it():
 
 
 def test_an_error_as_big_as_a_page_is_cut():
-    pushed, lines = tested(error="Error 502 " + "x" * 1_000_000)
+    pushed, lines = run_smoke(error="Error 502 " + "x" * 1_000_000)
     assert pushed["score"] is None
     assert pushed["error"].startswith("Error 502 x")
     assert all(json.loads(line)["error"].startswith("Error 502 x") for line in lines)
