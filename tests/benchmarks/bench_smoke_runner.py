@@ -1,9 +1,9 @@
-"""How well prompts are sent side by side
+"""Concurrent prompts of the smoke test runner
 
-One emulator process whose endpoints take 200 ms for each answer; suites are asked with several limits. For each:
-seconds, against the bound of 1.2 * n / k * 0.2 s + 1 s; the longest time that the event loop did not answer; the median
-time of an answer; and how many bytes each case has cost. With 32 prompts at once the process is busy half of the time:
-google-genai computes for some 2 ms on each.
+One emulator process whose endpoints take 200 ms for each answer; suites are run with several limits of concurrency. For
+each: seconds, against the bound of 1.2 * n / k * 0.2 s + 1 s; the longest block of the event loop; the median latency
+of an answer; and the bytes sent and received per case. With 32 concurrent prompts the process is busy half of the time:
+google-genai computes for about 2 ms on each.
 
 *10 checkpoints* is a whole step, one checkpoint after the other, against the ideal: 100 prompts are 13 rounds of 8, and
 a round is 200 ms. The peer is google-genai alone, with a semaphore of 8: no results, no assertions, nothing repeated.
@@ -36,7 +36,7 @@ CHECKPOINTS, CASES, AT_ONCE, MOST_OVER_IDEAL, REPETITIONS = 10, 100, 8, 1.2, 3
 
 
 def suite(cases: int) -> Suite:
-    """Return so many cases with one assertion each."""
+    """Return a suite of ``cases`` cases with two assertions each."""
     lines = [
         "defaults: {assert: [{type: not-contains, value: zebra}, {type: not-regex, value: '(?i)giraffe'}]}",
         "cases:",
@@ -56,16 +56,16 @@ async def longest_block(stop: asyncio.Event) -> float:
     return longest
 
 
-async def ask(endpoint: str, cases: int, concurrency: int) -> dict[str, Any]:
-    """Ask a suite once."""
-    asked, stop = suite(cases), asyncio.Event()
+async def run(endpoint: str, cases: int, concurrency: int) -> dict[str, Any]:
+    """Run a suite once."""
+    tested, stop = suite(cases), asyncio.Event()
     watch = asyncio.create_task(longest_block(stop))
     with tempfile.TemporaryDirectory() as folder:
         results = ResultsFile(Files(), f"{folder}/results.jsonl")
         hook = GeminiTuningHook()
         session = Session(
             hook=hook,
-            suite=asked,
+            suite=tested,
             endpoint=endpoint,
             results=results,
             concurrency=concurrency,
@@ -87,7 +87,7 @@ async def ask(endpoint: str, cases: int, concurrency: int) -> dict[str, Any]:
     }
 
 
-async def ask_plainly(endpoint: str, cases: int, concurrency: int) -> float:
+async def run_plainly(endpoint: str, cases: int, concurrency: int) -> float:
     """Do the same with nothing but google-genai; return the seconds."""
     project, location = endpoint.split("/")[1:4:2]
     client = GeminiTuningHook()._reading_client(project, location, "v1").aio
@@ -105,31 +105,31 @@ async def ask_plainly(endpoint: str, cases: int, concurrency: int) -> float:
 
 
 def whole_step(endpoint: str, *, small: bool) -> Row:
-    """Ask all checkpoints, ours and plainly in turns."""
+    """Run the suite against all checkpoints, with the runner and with google-genai alone in turns."""
     checkpoints, cases = (2, 16) if small else (CHECKPOINTS, CASES)
     ideal = checkpoints * math.ceil(cases / AT_ONCE) * ANSWER_SECONDS
     ours, peer = [], []
     for _ in range(1 if small else REPETITIONS):
-        ours.append(sum(asyncio.run(ask(endpoint, cases, AT_ONCE))["seconds"] for _ in range(checkpoints)) / ideal)
-        peer.append(sum(asyncio.run(ask_plainly(endpoint, cases, AT_ONCE)) for _ in range(checkpoints)) / ideal)
+        ours.append(sum(asyncio.run(run(endpoint, cases, AT_ONCE))["seconds"] for _ in range(checkpoints)) / ideal)
+        peer.append(sum(asyncio.run(run_plainly(endpoint, cases, AT_ONCE)) for _ in range(checkpoints)) / ideal)
     met = None if small else median(ours) <= MOST_OVER_IDEAL
     name = f"{checkpoints} checkpoints of {cases} prompts, {AT_ONCE} at once, over the ideal"
     return Row(name, "times", ours, peer, f"≤ {MOST_OVER_IDEAL}", met, f"the ideal is {ideal:.1f} s")
 
 
 def rows(small: bool) -> tuple[list[dict[str, Any]], Row]:
-    """Ask all suites."""
+    """Run all suites."""
     with Emulator(speed=1_000_000) as emulator:
         fill(emulator)
         os.environ["AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT"] = json.dumps(emulator.connection())
         endpoint = finished_job(emulator).endpoint
         emulator.faults([{"path": "generateContent", "delay": ANSWER_SECONDS}])
         plan = SMALL_PLAN if small else PLAN
-        return [asyncio.run(ask(endpoint, *step)) for step in plan], whole_step(endpoint, small=small)
+        return [asyncio.run(run(endpoint, *step)) for step in plan], whole_step(endpoint, small=small)
 
 
 def measure(*, small: bool) -> list[Row]:
-    """Ask all suites, and judge."""
+    """Run all suites and compare with the bars."""
     steps, whole = rows(small)
     found = [whole]
     for row in steps:

@@ -23,6 +23,25 @@ def run(job, tmp_path, *arguments, checkpoints=(0,)):
     return main(["run", SUITE, *endpoints, "--results", str(tmp_path), *arguments])
 
 
+def test_schema_prints_the_json_schema_in_the_repository(capsys):
+    assert main(["schema"]) == 0
+    committed = REPOSITORY / "plugins" / "gemini_tuning" / "smoke" / "suite.schema.json"
+    assert capsys.readouterr().out == committed.read_text()
+
+
+def test_validate_does_not_import_airflow_or_google_clients(tmp_path):
+    code = (
+        "import sys; from gemini_tuning.smoke.__main__ import main; code = main(sys.argv[1:]); "
+        "sys.exit(code or [m for m in sys.modules if m.partition('.')[0] == 'airflow' or m == 'google.genai'])"
+    )
+    env = {**os.environ, "PYTHONPATH": str(REPOSITORY / "plugins")}
+    done = subprocess.run(
+        [sys.executable, "-c", code, "validate", SUITE], env=env, capture_output=True, text=True, check=False
+    )
+    assert done.stderr in ("", "[]\n")
+    assert done.stdout.startswith("ferry_support: 24 cases")
+
+
 def test_a_suite_is_validated(capsys):
     assert main(["validate", SUITE]) == 0
     assert capsys.readouterr().out.startswith("ferry_support: 24 cases with ")
@@ -31,9 +50,9 @@ def test_a_suite_is_validated(capsys):
 def test_a_bad_suite_is_refused_with_its_place(tmp_path, capsys):
     (tmp_path / "bad.yaml").write_text("cases:\n- id: a\n  prompt: Hi\n  assert: [{type: contians, value: x}]\n")
     assert main(["validate", str(tmp_path / "bad.yaml")]) == REFUSED
-    said = capsys.readouterr().err
-    assert f"{tmp_path}/bad.yaml:4" in said
-    assert "contians" in said
+    error = capsys.readouterr().err
+    assert f"{tmp_path}/bad.yaml:4" in error
+    assert "contians" in error
 
 
 def test_endpoints_are_asked_and_compared(job, tmp_path, capsys):

@@ -68,7 +68,7 @@ def test_the_defaults_are_told():
         (row,) = (row for row in rows("Assertions") if code(row[0]) == kind)
         assert row[1].endswith(words)
     assert f"{suite.MAX_PROMPTS:,} prompts" in PAGE
-    assert f"a row {case_files.MAX_ROW:,} bytes" in PAGE
+    assert f"a row\n{case_files.MAX_ROW:,} bytes" in PAGE
 
 
 def test_the_suites_on_the_page_are_taken(tmp_path):
