@@ -5,6 +5,7 @@ Google's clients are imported inside functions, as in :mod:`gemini_tuning.hooks.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -145,8 +146,16 @@ def _api_error(error: Exception) -> tuple[int, str, str] | None:
         return int(error.code or 0), str(error.status or ""), str(error.message or error)
     if isinstance(error, GoogleAPICallError):
         status = error.grpc_status_code.name if error.grpc_status_code else str(getattr(error, "reason", None) or "")
-        return int(error.code or 0), status, _REQUEST.sub("", str(error.message))
+        return int(error.code or 0), status, _message(_REQUEST.sub("", str(error.message)))
     return None
+
+
+def _message(text: str) -> str:
+    """Return the service's message where Cloud Storage's client puts the whole body of the response into its error."""
+    try:
+        return str(json.JSONDecoder().raw_decode(text)[0]["error"]["message"])
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return text
 
 
 def _transport_error(error: Exception) -> tuple[int, str, str]:
