@@ -46,7 +46,7 @@ class GeminiValidateTuningOperator(CostEstimateMixin):
 
     XCom ``return_value``, with each key as an XCom of its own::
 
-        {"tuning_request": {"base_model": "gemini-2.5-flash", "epoch_count": 5, …},
+        {"tuning_request": {"base_model": "gemini-2.5-flash", …},
          "training": {"uri", "examples", "size_bytes", "sha256", "tokens", "found", "warnings"},
          "validation": {…} or None, "suite_cases": 24, "suite_fingerprint": "…" or None, "cost": {…} or None,
          "results_uri": "gs://…", "report_uri": "gs://…"}
