@@ -2,13 +2,13 @@
 
 A process runs the triggers as Airflow's triggerer does, with its own `TriggerRunner.run_trigger`, for as many tuning
 jobs at the local Vertex AI, at its real speed, for a little over two minutes. The jobs have been under way for some
-minutes, and end all over the next ten. Ours shares one look-out; the peer is one trigger for each job with a client of
-its own that looks every 60 s, as the provider's trigger for batch jobs does it, but with google-genai's async client,
+minutes, and end all over the next ten. Ours share one poller; the peer is one trigger for each job with a client of
+its own that polls every 60 s, as the provider's trigger for batch jobs does it, but with google-genai's async client,
 so that it does not block the event loop.
 
 Memory is what the process has grown by when all wait, over the number of waits: everything counts, Airflow's own share
-too. Lag is how late a timer of 10 ms fires. API calls are the service's count of what it is asked a minute after all
-have been asked once. From the job's end to the event counts for jobs that ended early enough for a fixed poll to see.
+too. Lag is how late a timer of 10 ms fires. API calls are the service's count of the requests per minute after all
+jobs have been read once. From the job's end to the event counts jobs that ended early enough for a fixed poll to see.
 The peer is not run with 10,000 waits, which would take it more memory than this machine has: its calls are one a minute
 and wait, as measured with fewer.
 """
@@ -111,7 +111,7 @@ def _p99(values: list[float]) -> float:
 
 
 def _run(side: str, waits: int, scale: Scale) -> Found:
-    """Make the jobs, have a process wait for them, and look at what the service saw."""
+    """Create the jobs, have a process wait for them, and read what the service received."""
     before = BEFORE * scale.epoch
     with (
         Emulator(speed=1, seconds_per_epoch=scale.epoch, clock_start=_ago(before)) as emulator,
@@ -148,7 +148,7 @@ def _ago(seconds: float) -> str:
 
 
 def _create(emulator: Emulator, count: int) -> None:
-    """Make jobs of different lengths."""
+    """Create jobs of different lengths."""
     dice = Random(7)
     bodies = [
         json.dumps(
