@@ -16,17 +16,15 @@ from pathlib import Path
 
 from airflow.sdk import DAG, Param, TriggerRule
 
-from gemini_tuning.operators import (
-    GeminiApproveCheckpointOperator,
-    GeminiCopyModelOperator,
-    GeminiGatePromotionOperator,
-    GeminiPublishModelOperator,
-    GeminiRouteOperator,
-    GeminiSetDefaultCheckpointOperator,
-    GeminiSmokeTestCheckpointOperator,
-    GeminiValidatePromotionOperator,
-    GeminiVerifyModelCopyOperator,
-)
+from gemini_tuning.operators.approve_checkpoint import GeminiApproveCheckpointOperator
+from gemini_tuning.operators.copy_model import GeminiCopyModelOperator
+from gemini_tuning.operators.gate_promotion import GeminiGatePromotionOperator
+from gemini_tuning.operators.publish_model import GeminiPublishModelOperator
+from gemini_tuning.operators.route import GeminiRouteOperator
+from gemini_tuning.operators.set_default_checkpoint import GeminiSetDefaultCheckpointOperator
+from gemini_tuning.operators.smoke_test_checkpoint import GeminiSmokeTestCheckpointOperator
+from gemini_tuning.operators.validate_promotion import GeminiValidatePromotionOperator
+from gemini_tuning.operators.verify_model_copy import GeminiVerifyModelCopyOperator
 from gemini_tuning.pipelines.params import JOB_NAME, MODEL_NAME, tuning_param
 from gemini_tuning.reporting.notifications import GeminiRunNotifier
 
@@ -122,7 +120,6 @@ with DAG(
     description="Set or roll back the default checkpoint of a tuned model, copy the model",
     doc_md=__doc__,
     schedule=None,
-    params=PARAMS,
     tags=["gemini", "tuning", "gemini-tuning-actions"],
     on_success_callback=notifier,
     on_failure_callback=notifier,
@@ -214,3 +211,6 @@ with DAG(
     validate >> route >> [smoke_test, gate, approve, set_default]
     approve >> [set_default, copy_model]
     set_default >> [publish, copy_model]
+
+# After the tasks: each operator would otherwise get copies of all Params, in every parse and in the serialized DAG.
+dag.params = PARAMS

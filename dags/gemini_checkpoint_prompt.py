@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from airflow.sdk import DAG, Param
 
-from gemini_tuning.operators import GeminiPromptCheckpointsOperator
+from gemini_tuning.operators.prompt_checkpoints import GeminiPromptCheckpointsOperator
 from gemini_tuning.pipelines.params import tuning_param
 
 with DAG(

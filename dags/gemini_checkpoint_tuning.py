@@ -23,23 +23,21 @@ from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, TaskGroup, TriggerRule
 
 from gemini_tuning.core.tuning_request import TuningRequest
-from gemini_tuning.operators import (
-    GeminiApproveCheckpointOperator,
-    GeminiCancelTuningJobOperator,
-    GeminiChooseCheckpointOperator,
-    GeminiCopyModelOperator,
-    GeminiCreateTuningJobOperator,
-    GeminiListCheckpointsOperator,
-    GeminiPublishModelOperator,
-    GeminiReadTuningMetricsOperator,
-    GeminiRouteOperator,
-    GeminiSetDefaultCheckpointOperator,
-    GeminiSmokeTestChampionOperator,
-    GeminiSmokeTestCheckpointOperator,
-    GeminiTuningReportOperator,
-    GeminiValidateTuningOperator,
-    GeminiVerifyModelCopyOperator,
-)
+from gemini_tuning.operators.approve_checkpoint import GeminiApproveCheckpointOperator
+from gemini_tuning.operators.cancel_tuning_job import GeminiCancelTuningJobOperator
+from gemini_tuning.operators.choose_checkpoint import GeminiChooseCheckpointOperator
+from gemini_tuning.operators.copy_model import GeminiCopyModelOperator
+from gemini_tuning.operators.create_tuning_job import GeminiCreateTuningJobOperator
+from gemini_tuning.operators.list_checkpoints import GeminiListCheckpointsOperator
+from gemini_tuning.operators.publish_model import GeminiPublishModelOperator
+from gemini_tuning.operators.read_tuning_metrics import GeminiReadTuningMetricsOperator
+from gemini_tuning.operators.route import GeminiRouteOperator
+from gemini_tuning.operators.set_default_checkpoint import GeminiSetDefaultCheckpointOperator
+from gemini_tuning.operators.smoke_test_champion import GeminiSmokeTestChampionOperator
+from gemini_tuning.operators.smoke_test_checkpoint import GeminiSmokeTestCheckpointOperator
+from gemini_tuning.operators.validate_tuning import GeminiValidateTuningOperator
+from gemini_tuning.operators.verify_model_copy import GeminiVerifyModelCopyOperator
+from gemini_tuning.operators.write_report import GeminiTuningReportOperator
 from gemini_tuning.pipelines.params import tuning_params
 from gemini_tuning.reporting.notifications import GeminiRunNotifier
 from gemini_tuning.sensors.tuning_job import GeminiTuningJobSensor
@@ -65,7 +63,6 @@ with DAG(
     description="Tune Gemini, smoke-test every checkpoint and promote the best",
     doc_md=__doc__,
     schedule=None,
-    params=tuning_params(SUITES),
     tags=["gemini", "tuning", "gemini-tuning"],
     on_success_callback=notifier,
     on_failure_callback=notifier,
@@ -245,3 +242,6 @@ with DAG(
     set_default >> [publish, copy_model]
     verify_copy >> copy_end >> report
     [publish, verify_copy, report] >> end
+
+# After the tasks: each operator would otherwise get copies of all Params, in every parse and in the serialized DAG.
+dag.params = tuning_params(SUITES)

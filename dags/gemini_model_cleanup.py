@@ -14,7 +14,9 @@ from __future__ import annotations
 
 from airflow.sdk import DAG, Param, TriggerRule
 
-from gemini_tuning.operators import GeminiApproveCleanupOperator, GeminiCleanupOperator, GeminiPlanCleanupOperator
+from gemini_tuning.operators.approve_cleanup import GeminiApproveCleanupOperator
+from gemini_tuning.operators.plan_cleanup import GeminiPlanCleanupOperator
+from gemini_tuning.operators.run_cleanup import GeminiCleanupOperator
 from gemini_tuning.pipelines.params import JOB_NAME, tuning_param
 
 MODEL_VERSION = r"^projects/[^/@]+/locations/[a-z0-9-]+/models/[A-Za-z0-9_-]+@[0-9]+$"
@@ -110,7 +112,6 @@ with DAG(
     description="Delete idle endpoints of losing checkpoints, and old copies, of a tuned model",
     doc_md=__doc__,
     schedule=None,
-    params=PARAMS,
     tags=["gemini", "tuning"],
     default_args={"retries": 3, **CLOUD},
 ) as dag:
@@ -142,3 +143,6 @@ with DAG(
         max_active_tis_per_dag=1,
         trigger_rule=TriggerRule.NONE_FAILED,  # skipped with its own reason
     )
+
+# After the tasks: each operator would otherwise get copies of all Params, in every parse and in the serialized DAG.
+dag.params = PARAMS

@@ -13,7 +13,8 @@ from pathlib import Path
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import DAG, Param, TriggerRule
 
-from gemini_tuning.operators import GeminiPlanRetrainingOperator, GeminiWaitForTuningRunOperator
+from gemini_tuning.operators.plan_retraining import GeminiPlanRetrainingOperator
+from gemini_tuning.operators.wait_for_tuning_run import GeminiWaitForTuningRunOperator
 from gemini_tuning.pipelines.params import tuning_params
 from gemini_tuning.pipelines.retraining_schedules import RejectedProfile, check_params, memory_of, schedule_of
 from gemini_tuning.retraining.profiles import load_profiles

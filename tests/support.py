@@ -1,6 +1,8 @@
 """What several tests need: the demo's data in a bucket, a connection, a task's context, a job that is over."""
 
+import importlib
 import json
+import pkgutil
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,6 +11,7 @@ from typing import Any
 import pytest
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
+from gemini_tuning import operators
 from gemini_tuning.core.resources import TuningJob
 from gemini_tuning.core.tuning_request import TuningRequest
 from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
@@ -117,3 +120,16 @@ def without_callbacks(dag: Any) -> Any:
     dag.on_success_callback = dag.on_failure_callback = None
     dag.has_on_success_callback = dag.has_on_failure_callback = False
     return dag
+
+
+def operator_classes() -> dict[str, type[Any]]:
+    """Return the public operators of the package by name."""
+    found: dict[str, type[Any]] = {}
+    for info in pkgutil.iter_modules(operators.__path__, f"{operators.__name__}."):
+        module = importlib.import_module(info.name)
+        found |= {
+            name: value
+            for name, value in vars(module).items()
+            if name.startswith("Gemini") and name.endswith("Operator") and value.__module__ == info.name
+        }
+    return {name: value for name, value in sorted(found.items()) if name != "GeminiBaseOperator"}

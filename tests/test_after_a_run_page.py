@@ -23,7 +23,7 @@ FOLLOWER, PRODUCER = "serve_promoted_model", "promote"
 PROMOTE = """
 from airflow.sdk import DAG, Param
 
-from gemini_tuning.operators import GeminiPublishModelOperator
+from gemini_tuning.operators.publish_model import GeminiPublishModelOperator
 
 with DAG(dag_id="promote", schedule=None, params={"model": Param("", type="string")}) as dag:
     GeminiPublishModelOperator(

@@ -134,7 +134,7 @@ def _context() -> Any:
 
 
 def _create() -> str:
-    from gemini_tuning.operators import GeminiCreateTuningJobOperator
+    from gemini_tuning.operators.create_tuning_job import GeminiCreateTuningJobOperator
 
     operator = GeminiCreateTuningJobOperator(
         task_id="create",

@@ -3,7 +3,7 @@
 import pytest
 from support import SPEC, context, fill, finished_job, use_connection
 
-from gemini_tuning.operators import GeminiSmokeTestCheckpointOperator
+from gemini_tuning.operators.smoke_test_checkpoint import GeminiSmokeTestCheckpointOperator
 from vertex_emulator.process import Emulator
 
 

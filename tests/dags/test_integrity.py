@@ -128,12 +128,13 @@ def test_each_dag_has_params_of_its_own():
 
 
 def test_a_dag_says_otherwise_about_a_param_of_the_tuning_dag_and_changes_nothing_there():
+    title = tuning_param("copy_location").schema["title"]
     param = tuning_param("copy_location", default="us-central1", section=None, title="Copies in location")
     assert param.resolve() == "us-central1"
     assert "section" not in param.schema
     assert (param.schema["title"], tuning_param("copy_location").schema["title"]) == (
         "Copies in location",
-        "Copy to location",
+        title,
     )
     assert tuning_param("copy_location").value is None
     with pytest.raises(KeyError, match="depends on files"):

@@ -15,7 +15,7 @@ import yaml
 from support import REPOSITORY
 
 from gemini_tuning.core import labels
-from gemini_tuning.operators import GeminiCreateTuningJobOperator
+from gemini_tuning.operators.create_tuning_job import GeminiCreateTuningJobOperator
 from gemini_tuning.operators.idempotent_create import IdempotentCreateMixin
 from gemini_tuning.smoke.suite import load_suite
 from tests.live import findings, sample, trial

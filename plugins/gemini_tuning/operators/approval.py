@@ -11,7 +11,6 @@ from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
 from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.core.text import short_repr
-from gemini_tuning.core.xcom import text
 from gemini_tuning.operators.base import RETRY_POLICY, optional_seconds
 
 if TYPE_CHECKING:
@@ -79,6 +78,8 @@ class ApprovalBase(HITLOperator):
         :raises InvalidInputError: when what is to be approved has changed since the request, or the response has not
             exactly one option.
         """
+        from gemini_tuning.core.xcom import text
+
         if context["task_state_store"].get(self.request_key) != self._prepare():
             raise InvalidInputError(
                 f"The {self.shown} has changed since the approval was requested, so the response is not accepted. "

@@ -7,20 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.bases.skipmixin import SkipMixin
 
-from gemini_tuning.core.xcom import ValidationXCom, text
 from gemini_tuning.links import gemini_tuning as links
 from gemini_tuning.operators.approval import ApprovalBase
 from gemini_tuning.operators.base import as_list, flag, optional_text
-from gemini_tuning.reporting.approval_request import (
-    NOT_REQUIRED,
-    NOTHING,
-    REJECT,
-    TIMED_OUT,
-    Offer,
-    fingerprint,
-    question,
-    record,
-)
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -92,6 +81,8 @@ class GeminiApproveCheckpointOperator(ApprovalBase, SkipMixin):
         **kwargs: Any,
     ) -> None:
         # The other options are known only at run time.
+        from gemini_tuning.reporting.approval_request import REJECT
+
         super().__init__(subject=subject, options=[REJECT], defaults=REJECT, **kwargs)
         self.decision = decision
         self.results = results
@@ -106,6 +97,8 @@ class GeminiApproveCheckpointOperator(ApprovalBase, SkipMixin):
 
     def execute(self, context: Context) -> Any:
         """Request the approval, if one is required and there is a winner."""
+        from gemini_tuning.reporting.approval_request import NOT_REQUIRED, NOTHING, Offer, record
+
         offer, required = Offer.of(self.decision), flag(self.required, "required")
         if offer.proposed is None:
             return self._continue(context, record(offer, NOTHING, None, required=required))
@@ -115,6 +108,9 @@ class GeminiApproveCheckpointOperator(ApprovalBase, SkipMixin):
 
     def prepare(self) -> str:
         """Set the options and the comparison; return their fingerprint."""
+        from gemini_tuning.core.xcom import ValidationXCom
+        from gemini_tuning.reporting.approval_request import REJECT, Offer, fingerprint, question
+
         offer = Offer.of(self.decision)
         self.options, self.defaults = list(offer.options), [REJECT]
         self.body = question(
@@ -134,11 +130,15 @@ class GeminiApproveCheckpointOperator(ApprovalBase, SkipMixin):
 
     def complete(self, context: Context, answer: str | None, by: Mapping[str, Any] | None, at: str | None) -> Any:
         """Return who decided what, and when; skip the promotion after a rejection."""
+        from gemini_tuning.reporting.approval_request import TIMED_OUT, Offer, record
+
         offer = Offer.of(self.decision)
         outcome, chosen = (TIMED_OUT, None) if answer is None else (offer.outcome(answer), offer.options[answer])
         return self._continue(context, record(offer, outcome, chosen, by=by, at=at, timeout=self.timeout_seconds()))
 
     def _default(self) -> str | None:
+        from gemini_tuning.core.xcom import text
+
         return text(self.decision.get("default_checkpoint_id")) or optional_text(self.default_checkpoint_id)
 
     def _continue(self, context: Context, decided: dict[str, Any]) -> dict[str, Any]:

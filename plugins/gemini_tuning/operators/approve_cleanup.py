@@ -6,12 +6,8 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from gemini_tuning.core.text import replace_surrogates
-from gemini_tuning.core.xcom import text
 from gemini_tuning.operators.approval import ApprovalBase
 from gemini_tuning.operators.run_cleanup import items_to_delete, protects
-from gemini_tuning.registry.cleanup_plan import CleanupPlan
-from gemini_tuning.reporting.approval_request import APPROVED, NOT_REQUIRED, REJECT, REJECTED, TIMED_OUT
-from gemini_tuning.reporting.cleanup_table import plan_lines
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -28,7 +24,7 @@ class GeminiApproveCleanupOperator(ApprovalBase):
     XCom: ``{"required", "outcome", "plan", "by": {"id", "name"}, "at", "timeout"}``; ``outcome`` is ``approved``,
     ``rejected``, ``timed out`` or ``not required``; ``plan`` is the fingerprint of the plan.
 
-    :param plan: XCom of :class:`~gemini_tuning.operators.GeminiPlanCleanupOperator`. (templated)
+    :param plan: XCom of :class:`GeminiPlanCleanupOperator`. (templated)
     :param is_dry_run: whether nothing is to be deleted. (templated)
     :param required: whether an approval is required. (templated)
     :param timeout: seconds until a missing response counts as a rejection. (templated)
@@ -49,6 +45,8 @@ class GeminiApproveCleanupOperator(ApprovalBase):
         subject: str = "Delete these endpoints and copies?",
         **kwargs: Any,
     ) -> None:
+        from gemini_tuning.reporting.approval_request import REJECT
+
         super().__init__(subject=subject, options=[APPROVE, REJECT], defaults=REJECT, **kwargs)
         self.plan = plan
         self.is_dry_run = is_dry_run
@@ -56,6 +54,9 @@ class GeminiApproveCleanupOperator(ApprovalBase):
 
     def execute(self, context: Context) -> Any:
         """Request the approval, if one is required."""
+        from gemini_tuning.registry.cleanup_plan import CleanupPlan
+        from gemini_tuning.reporting.approval_request import NOT_REQUIRED
+
         items_to_delete(CleanupPlan.from_xcom(self.plan), self.is_dry_run)
         if not protects(self.required, "required"):
             return self._record(NOT_REQUIRED, required=False)
@@ -63,6 +64,9 @@ class GeminiApproveCleanupOperator(ApprovalBase):
 
     def prepare(self) -> str:
         """Set the plan as the body; return its fingerprint."""
+        from gemini_tuning.registry.cleanup_plan import CleanupPlan
+        from gemini_tuning.reporting.cleanup_table import plan_lines
+
         plan = CleanupPlan.from_xcom(self.plan)
         end = "Endpoints can be created again, with other names, and so can copies; nothing else can be restored."
         self.body = replace_surrogates("\n".join([*plan_lines(plan), "", f"{end} The first response is final."]))
@@ -70,12 +74,17 @@ class GeminiApproveCleanupOperator(ApprovalBase):
 
     def complete(self, context: Context, answer: str | None, by: Mapping[str, Any] | None, at: str | None) -> Any:
         """Return who decided what, and when."""
+        from gemini_tuning.reporting.approval_request import APPROVED, REJECTED, TIMED_OUT
+
         outcome = TIMED_OUT if answer is None else APPROVED if answer == APPROVE else REJECTED
         return self._record(outcome, by=by, at=at)
 
     def _record(
         self, outcome: str, *, required: bool = True, by: Mapping[str, Any] | None = None, at: str | None = None
     ) -> dict[str, Any]:
+        from gemini_tuning.core.xcom import text
+        from gemini_tuning.registry.cleanup_plan import CleanupPlan
+
         self.log.info("%s, by %s", outcome, by)
         return {
             "required": required,

@@ -23,7 +23,6 @@ from gemini_tuning.core.exceptions import (
 )
 from gemini_tuning.core.names import project_problem
 from gemini_tuning.core.text import redact, replace_surrogates, short_repr
-from gemini_tuning.core.xcom import ERROR_XCOM
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -68,6 +67,8 @@ def as_callbacks(given: Any) -> list[Any]:
 
 def keep_error(context: Context) -> None:
     """Push the error of a failed task as XCom ``error``, for the run's page: Airflow has it in the log only."""
+    from gemini_tuning.core.xcom import ERROR_XCOM
+
     if error := context.get("exception"):
         context["ti"].xcom_push(ERROR_XCOM, replace_surrogates(redact(str(error))))
 

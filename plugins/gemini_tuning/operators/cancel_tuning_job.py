@@ -45,7 +45,7 @@ class GeminiCancelTuningJobOperator(GeminiBaseOperator):
         create >> wait >> cancel.as_teardown(on_failure_fail_dagrun=True)
 
     :param create_task: the task that creates the job: a
-        :class:`~gemini_tuning.operators.GeminiCreateTuningJobOperator`.
+        :class:`GeminiCreateTuningJobOperator`.
     :param wait_task: the task that waits for it: a :class:`~gemini_tuning.sensors.tuning_job.GeminiTuningJobSensor`.
     :param grace: seconds for the sensor's trigger to cancel the job, and for a job whose create was interrupted to be
         listed.

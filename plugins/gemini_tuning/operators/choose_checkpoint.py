@@ -6,21 +6,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from gemini_tuning.core.case_outcomes import CaseOutcome, ResultError, outcomes_from_lines
 from gemini_tuning.core.exceptions import CheckpointError
 from gemini_tuning.core.files import Files
 from gemini_tuning.core.text import short_repr
 from gemini_tuning.links import gemini_tuning as links
 from gemini_tuning.operators.base import GCP_FIELDS, GeminiBaseOperator, as_list, flag, optional_float, optional_text
-from gemini_tuning.selection.candidate import Candidate
-from gemini_tuning.selection.decide import decide
-from gemini_tuning.selection.decision import Assessment, Decision
-from gemini_tuning.selection.gates import Policy
-from gemini_tuning.selection.overfitting import curves_from
-from gemini_tuning.selection.results_reader import candidate_from
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from gemini_tuning.core.case_outcomes import CaseOutcome
+    from gemini_tuning.selection.candidate import Candidate
+    from gemini_tuning.selection.decision import Assessment, Decision
+    from gemini_tuning.selection.gates import Policy
 
 
 class GeminiChooseCheckpointOperator(GeminiBaseOperator):
@@ -28,7 +26,7 @@ class GeminiChooseCheckpointOperator(GeminiBaseOperator):
 
     Reads the results files that the smoke tests name and applies the rules of
     :func:`gemini_tuning.selection.decide.decide`. It changes nothing and does not branch:
-    :class:`~gemini_tuning.operators.GeminiRouteOperator` does, on ``next_step``.
+    :class:`GeminiRouteOperator` does, on ``next_step``.
 
     XCom ``return_value``, and one XCom per key: ``{"decision", "winner", "next_step"}``. ``decision`` is
     :meth:`gemini_tuning.selection.decision.Decision.as_dict` with ``default_checkpoint_id`` and ``policy``, at most
@@ -39,7 +37,7 @@ class GeminiChooseCheckpointOperator(GeminiBaseOperator):
     :param champion: XCom of the champion's smoke test; ``None`` without a champion. (templated)
     :param champion_name: the champion's full name: when it is given and ``champion`` is missing, nothing is promoted.
         (templated)
-    :param metrics: what :class:`~gemini_tuning.operators.GeminiReadTuningMetricsOperator` pushed. (templated)
+    :param metrics: what :class:`GeminiReadTuningMetricsOperator` pushed. (templated)
     :param model: full name of the tuned model: its default is read, as it may have changed since. (templated)
     :param min_pass_rate: 0 to 1, weighted share of the cases; no checkpoint below it can win. (templated)
     :param max_latency_p95: milliseconds; no checkpoint whose 95th percentile is above it can win. (templated)
@@ -100,6 +98,9 @@ class GeminiChooseCheckpointOperator(GeminiBaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Decide and return the decision."""
+        from gemini_tuning.selection.decide import decide
+        from gemini_tuning.selection.overfitting import curves_from
+
         policy, approval = self.policy(), flag(self.require_approval, "require_approval")
         results = as_list(self.results, "results")
         candidates = [self._candidate(result, f"results, number {number}") for number, result in enumerate(results, 1)]
@@ -125,6 +126,8 @@ class GeminiChooseCheckpointOperator(GeminiBaseOperator):
 
         :raises ValueError: naming the parameter.
         """
+        from gemini_tuning.selection.gates import Policy
+
         min_pass_rate = optional_float(self.min_pass_rate, "min_pass_rate")
         if min_pass_rate is None:
             raise ValueError(f"min_pass_rate: {short_repr(self.min_pass_rate)} is not between 0 and 1")
@@ -138,6 +141,8 @@ class GeminiChooseCheckpointOperator(GeminiBaseOperator):
 
     def _champion(self) -> Candidate | None:
         """Return the champion; one that is given without a result is kept."""
+        from gemini_tuning.selection.candidate import Candidate
+
         if self.champion:
             return self._candidate(self.champion, "champion")
         if name := optional_text(self.champion_name):
@@ -146,6 +151,9 @@ class GeminiChooseCheckpointOperator(GeminiBaseOperator):
 
     def _candidate(self, result: Any, where: str) -> Candidate:
         """Read a smoke test's summary and its results file."""
+        from gemini_tuning.core.case_outcomes import ResultError
+        from gemini_tuning.selection.results_reader import candidate_from
+
         if not isinstance(result, Mapping):
             raise ResultError(f"{where}: expected what the smoke test pushed, not {short_repr(result)}")
         uri = result.get("results_uri")
@@ -159,6 +167,8 @@ class GeminiChooseCheckpointOperator(GeminiBaseOperator):
             ) from None
 
     def _outcomes(self, uri: str, where: str) -> dict[str, CaseOutcome]:
+        from gemini_tuning.core.case_outcomes import ResultError, outcomes_from_lines
+
         try:
             return outcomes_from_lines(Files(self.hook).read_lines(uri), uri)
         except FileNotFoundError as error:

@@ -5,27 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.core.text import short_repr
 from gemini_tuning.core.tuning_request import TuningRequest
-from gemini_tuning.core.xcom import CostXCom
-from gemini_tuning.cost.estimate import BilledModel, CostInputs, estimate_cost, has_files
-from gemini_tuning.cost.estimate_text import estimate_line
-from gemini_tuning.cost.prices import PriceTable, load_prices
-from gemini_tuning.datasets.dataset_check import DatasetReport
-from gemini_tuning.datasets.examples import read_example
-from gemini_tuning.datasets.token_sample import (
-    SAMPLE_SIZE,
-    TokenCount,
-    TokenPrompt,
-    TokenSample,
-    case_prompt,
-    example_prompt,
-)
 from gemini_tuning.operators.base import GeminiBaseOperator, flag, optional_float, optional_text
-from gemini_tuning.smoke.suite import Suite
+
+if TYPE_CHECKING:
+    from gemini_tuning.cost.estimate import BilledModel
+    from gemini_tuning.cost.prices import PriceTable
+    from gemini_tuning.datasets.dataset_check import DatasetReport
+    from gemini_tuning.datasets.token_sample import TokenCount, TokenPrompt, TokenSample
+    from gemini_tuning.smoke.suite import Suite
 
 MAX_CONCURRENT_COUNTS = 8
 NOTHING_CREATED = "No tuning job was created."
@@ -77,6 +69,9 @@ class CostEstimateMixin(GeminiBaseOperator):
         :raises YamlError: when the table is not acceptable.
         :raises PermanentServiceError: when the pre-tuned model does not exist.
         """
+        from gemini_tuning.cost.prices import load_prices
+        from gemini_tuning.datasets.token_sample import TokenSample
+
         budget = optional_float(self.budget, "budget")
         if budget is not None and budget < 0:
             raise InvalidInputError(
@@ -110,6 +105,10 @@ class CostEstimateMixin(GeminiBaseOperator):
         :param champion: full name.
         :raises InvalidInputError: when the cost is above the budget, or unknown although there is a budget.
         """
+        from gemini_tuning.core.xcom import CostXCom
+        from gemini_tuning.cost.estimate import CostInputs, estimate_cost
+        from gemini_tuning.cost.estimate_text import estimate_line
+
         if parameters is None:
             return None
         counted, counted_cases = self._count(parameters, suite)
@@ -133,10 +132,16 @@ class CostEstimateMixin(GeminiBaseOperator):
 
     def _billed(self, name: str) -> BilledModel:
         """Return a model with the base model whose prices apply to it."""
+        from gemini_tuning.cost.estimate import BilledModel
+
         return BilledModel(name, self.hook.get_base_model(name) if "/" in name else name)
 
     def _count(self, parameters: CostParameters, suite: Suite | None) -> tuple[TokenCount | None, dict[str, int]]:
         """Have the service count the tokens of the sample, and of the prompts with files."""
+        from gemini_tuning.cost.estimate import has_files
+        from gemini_tuning.datasets.examples import read_example
+        from gemini_tuning.datasets.token_sample import SAMPLE_SIZE, TokenCount, case_prompt, example_prompt
+
         if parameters.sample is None:
             return None, {}
         if (model := _countable(parameters)) is None:

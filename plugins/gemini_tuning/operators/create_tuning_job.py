@@ -42,7 +42,7 @@ class GeminiCreateTuningJobOperator(IdempotentCreateMixin):
 
     :param tuning_request: mapping with the fields of :class:`~gemini_tuning.core.tuning_request.TuningRequest`, for
         example ``{"base_model": "gemini-2.5-flash", "training_dataset_uri": "gs://bucket/train.jsonl"}``, or what
-        :class:`~gemini_tuning.operators.GeminiValidateTuningOperator` pushes under that key. (templated)
+        :class:`GeminiValidateTuningOperator` pushes under that key. (templated)
     :param force_new_job: create a new job when the task is cleared, even if the run has a usable one; a job that is
         under way is then cancelled. Automatic retries still reattach to the existing job. (templated)
     :param max_attempts: how many jobs a run creates at most, each in place of one that failed.

@@ -10,7 +10,6 @@ from gemini_tuning.core.resources import Checkpoint, Model, TuningJob
 from gemini_tuning.core.text import short_repr, shorten
 from gemini_tuning.operators.base import GeminiBaseOperator, flag, optional_text
 from gemini_tuning.operators.read_back import wait_until_visible
-from gemini_tuning.registry.rollback_labels import labels_with_record
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -37,6 +36,8 @@ class DefaultCheckpointBase(GeminiBaseOperator):
             may raise.
         :raises CheckpointError: when the model has no such checkpoint; nothing was changed.
         """
+        from gemini_tuning.registry.rollback_labels import labels_with_record
+
         refusal: Exception | str = "the model kept changing"
         for _ in range(MAX_ATTEMPTS):
             require_checkpoint(model, checkpoint_id)

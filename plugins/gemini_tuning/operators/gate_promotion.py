@@ -19,7 +19,7 @@ class GeminiGatePromotionOperator(GeminiChooseCheckpointOperator):
 
     The rules are those of the tuning run's choice, without a champion. Without results, because no suite is run, the
     named checkpoint is the winner. XComs, parameters and errors:
-    :class:`~gemini_tuning.operators.GeminiChooseCheckpointOperator`.
+    :class:`GeminiChooseCheckpointOperator`.
 
     :param promotion: XCom of :class:`GeminiValidatePromotionOperator`. (templated)
     :raises CheckpointError: when the checkpoint does not pass; nothing was changed.

@@ -17,11 +17,11 @@ from gemini_tuning.operators.base import (
     optional_int,
     optional_text,
 )
-from gemini_tuning.registry.cleanup_plan import CleanupPlanner, CleanupSettings
-from gemini_tuning.reporting.cleanup_table import plan_lines
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from gemini_tuning.registry.cleanup_plan import CleanupSettings
 
 PLAN_XCOM = "markdown"
 
@@ -88,6 +88,9 @@ class GeminiPlanCleanupOperator(GeminiBaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Read, apply the rules, return the plan."""
+        from gemini_tuning.registry.cleanup_plan import CleanupPlanner
+        from gemini_tuning.reporting.cleanup_table import plan_lines
+
         plan = CleanupPlanner(self.hook, self._settings()).plan()
         lines = plan_lines(plan)
         for line in lines:
@@ -96,6 +99,8 @@ class GeminiPlanCleanupOperator(GeminiBaseOperator):
         return plan.as_xcom()
 
     def _settings(self) -> CleanupSettings:
+        from gemini_tuning.registry.cleanup_plan import CleanupSettings
+
         idle_days = optional_float(self.idle_days, "idle_days")
         return CleanupSettings(
             model=self.model,

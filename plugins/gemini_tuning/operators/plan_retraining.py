@@ -9,11 +9,11 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from gemini_tuning.operators.base import GCP_FIELDS, GeminiBaseOperator, flag, optional_text
 from gemini_tuning.operators.tuning_runs import TuningRunsMixin
-from gemini_tuning.retraining.planning import Attempt, Memory, fingerprint, skip_reason, tuning_conf
-from gemini_tuning.retraining.profiles import ContinueFrom
 
 if TYPE_CHECKING:
     from airflow.sdk import Asset, Context
+
+    from gemini_tuning.retraining.planning import Memory
 
 DATASET_PARAMS = ("training_dataset_uri", "validation_dataset_uri")
 SKIPPED_XCOM = "skipped"
@@ -67,6 +67,9 @@ class GeminiPlanRetrainingOperator(TuningRunsMixin, GeminiBaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Decide, and record the run before it starts."""
+        from gemini_tuning.retraining.planning import Attempt, fingerprint, skip_reason, tuning_conf
+        from gemini_tuning.retraining.profiles import ContinueFrom
+
         memory = self._settled(context, self.read_memory(context))
         continue_from = ContinueFrom(self.continue_from)
         current = fingerprint(self.tuning_params, continue_from, self._checksums())

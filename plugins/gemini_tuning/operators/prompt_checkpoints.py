@@ -12,10 +12,11 @@ from gemini_tuning.core.resources import Checkpoint, ModelResponse
 from gemini_tuning.core.text import MAX_SAID, redact, replace_surrogates, short_repr, shorten
 from gemini_tuning.links import gemini_tuning as links
 from gemini_tuning.operators.base import GCP_FIELDS, GeminiBaseOperator, as_list, optional_text
-from gemini_tuning.smoke.adaptive_limit import AdaptiveLimit, request_with_retries
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from gemini_tuning.smoke.adaptive_limit import AdaptiveLimit
 
 MAX_PROMPT = 20_000  # characters
 MAX_CHECKPOINTS = 50
@@ -73,6 +74,8 @@ class GeminiPromptCheckpointsOperator(GeminiBaseOperator):
     async def _prompt_all(
         self, checkpoints: Sequence[Checkpoint], prompt: str, system_instruction: str | None
     ) -> list[ModelResponse | ServiceError]:
+        from gemini_tuning.smoke.adaptive_limit import AdaptiveLimit
+
         limit = AdaptiveLimit(CONCURRENCY)
         try:
             return await asyncio.gather(
@@ -84,6 +87,8 @@ class GeminiPromptCheckpointsOperator(GeminiBaseOperator):
     async def _prompt(
         self, checkpoint: Checkpoint, prompt: str, system_instruction: str | None, limit: AdaptiveLimit
     ) -> ModelResponse | ServiceError:
+        from gemini_tuning.smoke.adaptive_limit import request_with_retries
+
         async def request() -> ModelResponse:
             return await self.hook.agenerate(checkpoint.endpoint or "", prompt, system_instruction=system_instruction)
 

@@ -11,24 +11,16 @@ from gemini_tuning.core.exceptions import CheckpointError, PermanentServiceError
 from gemini_tuning.core.names import ResourceName
 from gemini_tuning.core.resources import Model
 from gemini_tuning.core.text import short_repr
-from gemini_tuning.core.xcom import AssessmentXCom, DecisionXCom
 from gemini_tuning.links import gemini_tuning as links
 from gemini_tuning.operators.base import GCP_FIELDS, GeminiBaseOperator, flag, optional_text
 from gemini_tuning.operators.default_checkpoint import approved_checkpoint
 from gemini_tuning.operators.read_back import wait_until_visible
 from gemini_tuning.registry.assets import PROMOTED_MODELS, promoted_model
-from gemini_tuning.registry.version_aliases import (
-    CHAMPION,
-    PREVIOUS,
-    AliasChange,
-    holder,
-    known_scores,
-    next_change,
-    scores_of,
-)
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from gemini_tuning.registry.version_aliases import AliasChange
 
 IN_USE = (400, 409)  # possible responses to setting an alias that another version has
 
@@ -52,7 +44,7 @@ class GeminiPublishModelOperator(GeminiBaseOperator):
     :param model: full name of the model with its version. (templated)
     :param checkpoint_id: the winner. (templated)
     :param require_approval: whether an approval is required. (templated)
-    :param approval: XCom of :class:`~gemini_tuning.operators.GeminiApproveCheckpointOperator`. (templated)
+    :param approval: XCom of :class:`GeminiApproveCheckpointOperator`. (templated)
     :param decision: XCom ``decision`` of the choice, with the scores; ``None`` without one. (templated)
     :param scores: instead of those in ``decision``. (templated)
     :param tuning_job: full name of the tuning job, for the event. (templated)
@@ -107,6 +99,9 @@ class GeminiPublishModelOperator(GeminiBaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Read the model back, set the aliases, emit the event."""
+        from gemini_tuning.core.xcom import AssessmentXCom, DecisionXCom
+        from gemini_tuning.registry.version_aliases import known_scores, scores_of
+
         set_aliases, tuning_job = flag(self.version_aliases, "version_aliases"), optional_text(self.tuning_job)
         decision, scores = (
             DecisionXCom.from_input(self.decision, "decision"),
@@ -162,6 +157,8 @@ class GeminiPublishModelOperator(GeminiBaseOperator):
 
     def _set_aliases(self, model: ResourceName) -> dict[str, str | None]:
         """Change one alias after the other, each read back, until all are set."""
+        from gemini_tuning.registry.version_aliases import CHAMPION, PREVIOUS, holder, next_change
+
         versions: Sequence[Model] = ()
         requested: AliasChange | None = None
 

@@ -17,14 +17,14 @@ from gemini_tuning.operators.base import (
     optional_text,
 )
 from gemini_tuning.operators.read_back import wait_until_visible
-from gemini_tuning.registry.cleanup_plan import CleanupPlan, CleanupPlanner
-from gemini_tuning.registry.cleanup_rules import DELETE, ENDPOINT, CleanupItem
-from gemini_tuning.reporting.approval_request import APPROVED, REJECTED, TIMED_OUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow.sdk import Context
+
+    from gemini_tuning.registry.cleanup_plan import CleanupPlan, CleanupPlanner
+    from gemini_tuning.registry.cleanup_rules import CleanupItem
 
 READ_BACK_TIMEOUT = 120.0  # seconds
 
@@ -68,6 +68,8 @@ class GeminiCleanupOperator(GeminiBaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Delete the resources and return the outcome of each."""
+        from gemini_tuning.registry.cleanup_plan import CleanupPlan
+
         plan = CleanupPlan.from_xcom(self.plan)
         items = items_to_delete(plan, self.is_dry_run)
         self._require_approval(plan)
@@ -85,6 +87,8 @@ class GeminiCleanupOperator(GeminiBaseOperator):
         return result
 
     def _require_approval(self, plan: CleanupPlan) -> None:
+        from gemini_tuning.reporting.approval_request import APPROVED, REJECTED, TIMED_OUT
+
         if not protects(self.require_approval, "require_approval"):
             return
         approval = self.approval if isinstance(self.approval, Mapping) else {}
@@ -100,6 +104,8 @@ class GeminiCleanupOperator(GeminiBaseOperator):
             raise AirflowSkipException(f"The plan was not approved ({outcome}): nothing was deleted")
 
     def _outcome(self, item: CleanupItem, plan: CleanupPlan) -> dict[str, Any]:
+        from gemini_tuning.registry.cleanup_plan import CleanupPlanner
+
         try:
             outcome, detail = self._delete(item, CleanupPlanner(self.hook, plan.settings, counted=plan.counted))
         except GeminiTuningError as error:
@@ -109,6 +115,8 @@ class GeminiCleanupOperator(GeminiBaseOperator):
         return {"kind": item.kind, "name": item.name, "outcome": outcome, "detail": replace_surrogates(detail)}
 
     def _delete(self, item: CleanupItem, planner: CleanupPlanner) -> tuple[str, str]:
+        from gemini_tuning.registry.cleanup_rules import DELETE, ENDPOINT
+
         now = planner.recheck(item)
         if now is None:
             return MISSING, "it does not exist"

@@ -17,7 +17,6 @@ from gemini_tuning.operators.default_checkpoint import (
     remember,
     require_expected,
 )
-from gemini_tuning.registry.rollback_labels import is_recorded
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -39,7 +38,7 @@ class GeminiSetDefaultCheckpointOperator(DefaultCheckpointBase):
     :param optional: skip the task when no checkpoint is given or it is already the default.
     :param tuning_job: full name of the tuning job; its endpoint is read back too. (templated)
     :param require_approval: whether an approval is required. (templated)
-    :param approval: XCom of :class:`~gemini_tuning.operators.GeminiApproveCheckpointOperator`; the approved checkpoint
+    :param approval: XCom of :class:`GeminiApproveCheckpointOperator`; the approved checkpoint
         is set. (templated)
     :param read_back_timeout: seconds until the change must be visible.
     :raises InvalidInputError: when a required approval is missing, or the default is not the expected one; nothing was
@@ -84,6 +83,8 @@ class GeminiSetDefaultCheckpointOperator(DefaultCheckpointBase):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Set the default, read it back, return the values before and after."""
+        from gemini_tuning.registry.rollback_labels import is_recorded
+
         if self.optional and optional_text(self.checkpoint_id) is None:
             raise AirflowSkipException(f"No checkpoint is given: the default of {self.model} is unchanged")
         tuning_job = optional_text(self.tuning_job)

@@ -10,14 +10,13 @@ from gemini_tuning.core.exceptions import InvalidInputError, TransientServiceErr
 from gemini_tuning.core.files import Files, folder_problem, joined
 from gemini_tuning.core.text import short_repr
 from gemini_tuning.operators.base import GCP_FIELDS, GeminiBaseOperator, optional_int, optional_text
-from gemini_tuning.smoke.results import ResultsFile
-from gemini_tuning.smoke.runner import CaseResult, EndpointUnusableError
-from gemini_tuning.smoke.session import Session
-from gemini_tuning.smoke.suite import Suite, load_suite
-from gemini_tuning.smoke.summary import summarize
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from gemini_tuning.smoke.results import ResultsFile
+    from gemini_tuning.smoke.runner import CaseResult
+    from gemini_tuning.smoke.suite import Suite
 
 CHAMPION = "champion"  # in place of a checkpoint id
 MAX_LOGGED = 100  # failed cases
@@ -75,6 +74,10 @@ class SmokeTestBase(GeminiBaseOperator):
 
         :param checkpoint: ``{"checkpoint_id", "epoch", "step", "endpoint"}``.
         """
+        from gemini_tuning.smoke.results import ResultsFile
+        from gemini_tuning.smoke.runner import EndpointUnusableError
+        from gemini_tuning.smoke.summary import summarize
+
         concurrency = self._concurrency()
         if problem := folder_problem("results_uri", self.results_uri):
             raise InvalidInputError(problem, field="results_uri", code="invalid_folder")
@@ -106,6 +109,8 @@ class SmokeTestBase(GeminiBaseOperator):
 
     def _load_suite(self) -> Suite:
         """Read the suite with its case files; refuse one that is not the suite that was validated and priced."""
+        from gemini_tuning.smoke.suite import load_suite
+
         suite = load_suite(self.suite, self.suite_folder, read_lines=self.hook.read_lines)
         validated = optional_text(self.suite_fingerprint)
         if validated is not None and validated != suite.fingerprint:
@@ -130,6 +135,8 @@ class SmokeTestBase(GeminiBaseOperator):
         return number or 1
 
     def _run(self, suite: Suite, endpoint: str, results: ResultsFile, concurrency: int) -> None:
+        from gemini_tuning.smoke.session import Session
+
         session = Session(
             hook=self.hook, suite=suite, endpoint=endpoint, results=results,
             concurrency=concurrency, project_id=optional_text(self.project_id), location=self.location,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from gemini_tuning.retraining.planning import Memory
-
 if TYPE_CHECKING:
     from airflow.sdk import Asset, Context
+
+    from gemini_tuning.retraining.planning import Memory
 
 MEMORY_KEY = "gemini_tuning_memory"  # in the asset's state
 TERMINAL_STATES = ("success", "failed")
@@ -28,6 +28,8 @@ class TuningRunsMixin:
 
     def read_memory(self, context: Context) -> Memory:
         """Read the memory."""
+        from gemini_tuning.retraining.planning import Memory
+
         return Memory.from_json(context["asset_state_store"][self.memory].get(MEMORY_KEY))
 
     def write_memory(self, context: Context, memory: Memory) -> Memory:

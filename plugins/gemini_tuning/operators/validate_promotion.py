@@ -19,7 +19,6 @@ from gemini_tuning.operators.base import (
 )
 from gemini_tuning.operators.default_checkpoint import require_checkpoint, require_expected
 from gemini_tuning.operators.validate_tuning import FOLDER_KEY, slug
-from gemini_tuning.registry.rollback_labels import RollbackError, earlier_default
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -51,8 +50,8 @@ class GeminiValidatePromotionOperator(GeminiBaseOperator):
     XCom ``return_value``, and one XCom per key: ``{"model", "checkpoint_id", "default_checkpoint_id",
     "expected_default", "checkpoint", "reason", "results_uri", "next_step"}``: the model with its version, the
     checkpoint to promote (``None``: none), the current default, the default that must still be set when the new one is
-    (``None``: any), the checkpoint as :class:`~gemini_tuning.operators.GeminiSmokeTestCheckpointOperator` takes it, why
-    this one, the run's own folder. ``next_step`` is for :class:`~gemini_tuning.operators.GeminiRouteOperator`:
+    (``None``: any), the checkpoint as :class:`GeminiSmokeTestCheckpointOperator` takes it, why
+    this one, the run's own folder. ``next_step`` is for :class:`GeminiRouteOperator`:
     ``smoke_test`` when a suite is given, ``gate`` when only an approval is required, else ``set_default``, also when
     the checkpoint is already the default or none is given.
 
@@ -152,6 +151,8 @@ class GeminiValidatePromotionOperator(GeminiBaseOperator):
     def _earlier(self, model: Model, context: Context) -> str:
         """Return the checkpoint to roll back to, the same at each try unless the default has changed."""
         from airflow.sdk.execution_time.context import NEVER_EXPIRE
+
+        from gemini_tuning.registry.rollback_labels import RollbackError, earlier_default
 
         found, default = context["task_state_store"].get(ROLL_BACK_KEY), model.default_checkpoint_id
         if isinstance(found, dict) and default in (found.get("from"), found.get("to")):

@@ -15,20 +15,14 @@ from gemini_tuning.core.files import JSON, Files, folder_problem, joined
 from gemini_tuning.core.names import serving_problem
 from gemini_tuning.core.text import short_repr
 from gemini_tuning.core.tuning_request import TuningRequest
-from gemini_tuning.datasets.dataset_check import (
-    MAX_FILES,
-    DatasetReport,
-    check_training_dataset,
-    check_validation_dataset,
-)
 from gemini_tuning.operators.base import GCP_FIELDS, optional_text, refuse_unknown_params
 from gemini_tuning.operators.cost_estimate import NOTHING_CREATED, CostEstimateMixin, CostParameters
-from gemini_tuning.reporting.notifications import check_notifications
-from gemini_tuning.smoke.judge import Judge
-from gemini_tuning.smoke.suite import load_suite
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from gemini_tuning.datasets.dataset_check import DatasetReport
+    from gemini_tuning.smoke.judge import Judge
 
 DEFAULT_FOLDER = "gemini_tuning_results"
 FOLDER_KEY = "run_folder"  # in the task state store
@@ -51,7 +45,7 @@ class GeminiValidateTuningOperator(CostEstimateMixin):
          "validation": {…} or None, "suite_cases": 24, "suite_fingerprint": "…" or None, "cost": {…} or None,
          "results_uri": "gs://…", "report_uri": "gs://…"}
 
-    ``tuning_request`` is the checked request, for :class:`~gemini_tuning.operators.GeminiCreateTuningJobOperator`;
+    ``tuning_request`` is the checked request, for :class:`GeminiCreateTuningJobOperator`;
     ``suite_fingerprint`` identifies the suite that was checked, for the smoke tests. ``results_uri`` and ``report_uri``
     are folders of this run. ``tokens`` are estimates: ``input`` and ``output`` in total, ``min``, ``median``, ``p95``
     and ``max`` of an example; ``found`` counts ``repeated``, ``leaked``, ``truncated``, ``few``, ``files_unseen`` and
@@ -59,7 +53,7 @@ class GeminiValidateTuningOperator(CostEstimateMixin):
 
     :param tuning_request: mapping with the fields of :class:`~gemini_tuning.core.tuning_request.TuningRequest`.
         (templated)
-    :param suite: smoke suite, see :class:`~gemini_tuning.operators.GeminiSmokeTestCheckpointOperator`. (templated)
+    :param suite: smoke suite, see :class:`GeminiSmokeTestCheckpointOperator`. (templated)
     :param suite_folder: folder that contains the suite. (templated)
     :param copy: the fields of :class:`~gemini_tuning.core.copy_spec.ModelCopySpec` for the copy at the end of the run,
         so that a mistake in them is found before the tuning is charged. (templated)
@@ -113,6 +107,9 @@ class GeminiValidateTuningOperator(CostEstimateMixin):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Check everything and push the checked values."""
+        from gemini_tuning.reporting.notifications import check_notifications
+        from gemini_tuning.smoke.suite import load_suite
+
         refuse_unknown_params(context)
         request = TuningRequest.parse(self.tuning_request)
         check_notifications(optional_text(self.notifications))
@@ -147,6 +144,8 @@ class GeminiValidateTuningOperator(CostEstimateMixin):
     def _check_datasets(
         self, request: TuningRequest, cost_parameters: CostParameters | None
     ) -> tuple[DatasetReport, DatasetReport | None]:
+        from gemini_tuning.datasets.dataset_check import check_training_dataset, check_validation_dataset
+
         uri, sample = request.training_dataset_uri, cost_parameters.sample if cost_parameters else None
         training = check_training_dataset(self.hook.read_blocks(uri), sample)
         self._report("training_dataset_uri", uri, training)
@@ -193,6 +192,8 @@ class GeminiValidateTuningOperator(CostEstimateMixin):
 
     def _check_files(self, report: DatasetReport) -> None:
         """Add the files that examples reference and that cannot be used to the problems of a dataset."""
+        from gemini_tuning.datasets.dataset_check import MAX_FILES
+
         if not report.files:
             return
         unusable, unchecked = self.hook.missing_objects(list(report.files), timeout=FILES_TIMEOUT)

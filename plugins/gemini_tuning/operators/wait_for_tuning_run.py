@@ -9,7 +9,6 @@ from airflow.sdk import BaseOperator
 
 from gemini_tuning.core.exceptions import TuningRunError
 from gemini_tuning.core.text import redact
-from gemini_tuning.core.xcom import ERROR_XCOM
 from gemini_tuning.links import gemini_tuning as links
 from gemini_tuning.operators.base import RETRY_POLICY
 from gemini_tuning.operators.tuning_runs import TERMINAL_STATES, TuningRunsMixin
@@ -102,6 +101,8 @@ class GeminiWaitForTuningRunOperator(TuningRunsMixin, BaseOperator):
         return outcome
 
     def _failures(self, context: Context) -> str:
+        from gemini_tuning.core.xcom import ERROR_XCOM
+
         ti: Any = context["ti"]
         states = ti.get_task_states(dag_id=self.tuning_dag_id, run_ids=[self.tuning_run_id]).get(self.tuning_run_id, {})
         failed = sorted(task for task, state in states.items() if state == "failed")

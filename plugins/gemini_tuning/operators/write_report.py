@@ -8,11 +8,8 @@ from typing import TYPE_CHECKING, Any
 from gemini_tuning.core.exceptions import InvalidInputError, ServiceError
 from gemini_tuning.core.files import GCS, JSON, MARKDOWN, Files, folder_problem, joined
 from gemini_tuning.core.text import redact, replace_surrogates
-from gemini_tuning.core.xcom import SUMMARY_XCOM
 from gemini_tuning.links import gemini_tuning as links
 from gemini_tuning.operators.base import GCP_FIELDS, GeminiBaseOperator, as_list, optional_json, optional_text
-from gemini_tuning.reporting.report import build
-from gemini_tuning.reporting.report_markdown import render, summary
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -99,6 +96,10 @@ class GeminiTuningReportOperator(GeminiBaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Write the report to the log and the files, and return their addresses."""
+        from gemini_tuning.core.xcom import SUMMARY_XCOM
+        from gemini_tuning.reporting.report import build
+        from gemini_tuning.reporting.report_markdown import render, summary
+
         folder = optional_text(self.report_uri)
         if folder is None or (problem := folder_problem("report_uri", folder)):
             raise InvalidInputError(

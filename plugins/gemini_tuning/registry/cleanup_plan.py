@@ -125,7 +125,7 @@ class CleanupPlan:
 
     @classmethod
     def from_xcom(cls, value: object) -> Self:
-        """Read the XCom of :class:`~gemini_tuning.operators.GeminiPlanCleanupOperator`.
+        """Read the XCom of :class:`GeminiPlanCleanupOperator`.
 
         :raises InvalidInputError: when it is anything else.
         """

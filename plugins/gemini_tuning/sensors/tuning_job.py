@@ -35,7 +35,7 @@ class GeminiTuningJobSensor(DeferrableMixin, BaseSensorOperator):
 
     When the task or its run is marked failed, times out or is deleted, the job is cancelled. When the task is cleared,
     its next try reattaches to the job; when it is marked success, the job continues. If Airflow ends the task without
-    ``on_kill``, :class:`~gemini_tuning.operators.GeminiCancelTuningJobOperator` cancels the job.
+    ``on_kill``, :class:`GeminiCancelTuningJobOperator` cancels the job.
 
     XCom: ``{"name", "state", "model", "endpoint", "experiment", "create_time", "start_time", "end_time"}``. XCom
     ``progress``, from the first poll on: see :func:`gemini_tuning.triggers.progress.progress`.

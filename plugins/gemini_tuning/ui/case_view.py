@@ -92,7 +92,7 @@ def prompt_view(conf: Mapping[str, Any], responses: Sequence[object]) -> CaseVie
     """Return a user's prompt with its responses.
 
     :param conf: of the run that sent it.
-    :param responses: return value of :class:`~gemini_tuning.operators.GeminiPromptCheckpointsOperator`.
+    :param responses: return value of :class:`GeminiPromptCheckpointsOperator`.
     """
     lines = {text(response.get("checkpoint_id")) or "unknown": [response] for response in _mappings(responses)}
     prompt, system = (text(conf.get(key), MAX_TEXT) for key in ("prompt", "system_instruction"))

@@ -7,11 +7,10 @@ forks every task process from its supervisor; with LocalExecutor the supervisor 
 from __future__ import annotations
 
 import importlib
+import pkgutil
+from collections.abc import Iterator
 
-MODULES = (
-    "gemini_tuning.hooks.gemini_tuning",
-    "gemini_tuning.operators",
-    "gemini_tuning.sensors.tuning_job",
+GOOGLE_MODULES = (
     "google.api_core.retry",
     "google.auth.transport.requests",
     "google.cloud.storage",
@@ -24,8 +23,8 @@ RESPONSE_TYPES = ("GenerateContentResponse", "ListTuningJobsResponse", "TuningJo
 
 def preload() -> None:
     """Import the modules and build the validators; opens no connection and starts no thread, so a fork is safe."""
-    for module in MODULES:
-        importlib.import_module(module)
+    for name in (*GOOGLE_MODULES, *_package_modules()):
+        importlib.import_module(name)
     from google.genai import types
 
     from gemini_tuning.hooks.base import tls
@@ -33,3 +32,12 @@ def preload() -> None:
     for name in RESPONSE_TYPES:
         getattr(types, name).model_rebuild()
     tls()
+
+
+def _package_modules() -> Iterator[str]:
+    """Yield the modules of the package that task processes import: all but the page and command lines."""
+    import gemini_tuning
+
+    for module in pkgutil.walk_packages(gemini_tuning.__path__, "gemini_tuning."):
+        if ".ui" not in module.name and not module.name.endswith("__main__"):
+            yield module.name

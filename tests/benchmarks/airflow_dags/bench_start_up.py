@@ -24,7 +24,7 @@ with DAG("bench_start_bare", schedule=None):
     Bare(task_id="create")
 
 with DAG("bench_start_ours", schedule=None):
-    from gemini_tuning.operators import GeminiCreateTuningJobOperator
+    from gemini_tuning.operators.create_tuning_job import GeminiCreateTuningJobOperator
 
     GeminiCreateTuningJobOperator(
         task_id="create", tuning_request={"base_model": "gemini-2.5-flash", "training_dataset_uri": TRAINING}

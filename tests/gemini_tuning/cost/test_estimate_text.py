@@ -10,11 +10,9 @@ from gemini_tuning.core.files import Files
 from gemini_tuning.core.xcom import BilledTokensXCom, CostXCom, ValidationXCom
 from gemini_tuning.cost.estimate_text import cost_report, estimate_line, estimate_markdown
 from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
-from gemini_tuning.operators import (
-    GeminiListCheckpointsOperator,
-    GeminiTuningReportOperator,
-    GeminiValidateTuningOperator,
-)
+from gemini_tuning.operators.list_checkpoints import GeminiListCheckpointsOperator
+from gemini_tuning.operators.validate_tuning import GeminiValidateTuningOperator
+from gemini_tuning.operators.write_report import GeminiTuningReportOperator
 from gemini_tuning.reporting.approval_request import Offer, question
 from gemini_tuning.reporting.report import SCHEMA, build
 from gemini_tuning.reporting.report_markdown import render

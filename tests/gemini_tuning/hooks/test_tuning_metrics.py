@@ -13,7 +13,8 @@ from gemini_tuning.core.curves import NO_VALIDATION, Curve, gaps_of_curves, gaps
 from gemini_tuning.core.exceptions import PermanentServiceError, TransientServiceError
 from gemini_tuning.core.resources import Checkpoint
 from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
-from gemini_tuning.operators import GeminiListCheckpointsOperator, GeminiReadTuningMetricsOperator
+from gemini_tuning.operators.list_checkpoints import GeminiListCheckpointsOperator
+from gemini_tuning.operators.read_tuning_metrics import GeminiReadTuningMetricsOperator
 from tests.gemini_tuning.hostile_server import hostile_server
 
 XCOM_LIMIT = 8_000  # bytes

@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
+from support import operator_classes
 
 from gemini_tuning.links import gemini_tuning as links
 from gemini_tuning.links.gemini_tuning import ConsoleLink, run_page
@@ -71,10 +72,9 @@ def test_tuning_run_link_is_the_page_of_the_triggered_run():
 
 
 def test_links_of_a_task_have_distinct_names_and_xcom_keys():
-    from gemini_tuning import operators
     from gemini_tuning.sensors import tuning_job as sensors
 
-    kinds = [getattr(operators, name) for name in operators.__all__] + [sensors.GeminiTuningJobSensor]
+    kinds = [*operator_classes().values(), sensors.GeminiTuningJobSensor]
     for kind in kinds:
         found = kind.operator_extra_links
         assert len({link.name for link in found}) == len({link.xcom_key for link in found}) == len(found), kind

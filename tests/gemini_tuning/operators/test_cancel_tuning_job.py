@@ -12,8 +12,9 @@ from support import LOCATION, LONG, SPEC, TaskStateStore, context, masked
 
 from gemini_tuning.core.exceptions import PermanentServiceError, TuningJobError
 from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
-from gemini_tuning.operators import GeminiCancelTuningJobOperator, GeminiCreateTuningJobOperator
 from gemini_tuning.operators import cancel_tuning_job as cancel
+from gemini_tuning.operators.cancel_tuning_job import GeminiCancelTuningJobOperator
+from gemini_tuning.operators.create_tuning_job import GeminiCreateTuningJobOperator
 from gemini_tuning.sensors import tuning_job as sensors
 from gemini_tuning.sensors.tuning_job import GeminiTuningJobSensor
 from gemini_tuning.triggers import tuning_job as triggers

@@ -9,7 +9,7 @@ from support import context
 from gemini_tuning.core.case_outcomes import ResultError
 from gemini_tuning.core.exceptions import CheckpointError
 from gemini_tuning.core.files import JSONL, Files
-from gemini_tuning.operators import GeminiChooseCheckpointOperator
+from gemini_tuning.operators.choose_checkpoint import GeminiChooseCheckpointOperator
 
 
 def results_file(folder, name, right, cases=20, critical=()):

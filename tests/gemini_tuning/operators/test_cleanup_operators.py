@@ -17,7 +17,9 @@ from gemini_tuning.core.copy_spec import ModelCopySpec
 from gemini_tuning.core.exceptions import CleanupError, InvalidInputError, TransientServiceError
 from gemini_tuning.hooks import endpoints as endpoints_module
 from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
-from gemini_tuning.operators import GeminiApproveCleanupOperator, GeminiCleanupOperator, GeminiPlanCleanupOperator
+from gemini_tuning.operators.approve_cleanup import GeminiApproveCleanupOperator
+from gemini_tuning.operators.plan_cleanup import GeminiPlanCleanupOperator
+from gemini_tuning.operators.run_cleanup import GeminiCleanupOperator
 from gemini_tuning.registry.cleanup_plan import CleanupPlan
 
 DAY = 24 * 3600

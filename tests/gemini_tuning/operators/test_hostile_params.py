@@ -19,22 +19,20 @@ from gemini_tuning.core.names import ResourceName
 from gemini_tuning.core.resources import Checkpoint, Model, ModelResponse, Operation, TuningJob
 from gemini_tuning.core.tuning_request import TuningRequest
 from gemini_tuning.hooks.converters import create_config
-from gemini_tuning.operators import (
-    GeminiChooseCheckpointOperator,
-    GeminiCopyModelOperator,
-    GeminiCreateTuningJobOperator,
-    GeminiGatePromotionOperator,
-    GeminiListCheckpointsOperator,
-    GeminiPublishModelOperator,
-    GeminiReadTuningMetricsOperator,
-    GeminiSetDefaultCheckpointOperator,
-    GeminiSmokeTestChampionOperator,
-    GeminiSmokeTestCheckpointOperator,
-    GeminiValidatePromotionOperator,
-    GeminiValidateTuningOperator,
-    GeminiVerifyModelCopyOperator,
-)
 from gemini_tuning.operators.base import GCP_FIELDS, optional_text
+from gemini_tuning.operators.choose_checkpoint import GeminiChooseCheckpointOperator
+from gemini_tuning.operators.copy_model import GeminiCopyModelOperator
+from gemini_tuning.operators.create_tuning_job import GeminiCreateTuningJobOperator
+from gemini_tuning.operators.gate_promotion import GeminiGatePromotionOperator
+from gemini_tuning.operators.list_checkpoints import GeminiListCheckpointsOperator
+from gemini_tuning.operators.publish_model import GeminiPublishModelOperator
+from gemini_tuning.operators.read_tuning_metrics import GeminiReadTuningMetricsOperator
+from gemini_tuning.operators.set_default_checkpoint import GeminiSetDefaultCheckpointOperator
+from gemini_tuning.operators.smoke_test_champion import GeminiSmokeTestChampionOperator
+from gemini_tuning.operators.smoke_test_checkpoint import GeminiSmokeTestCheckpointOperator
+from gemini_tuning.operators.validate_promotion import GeminiValidatePromotionOperator
+from gemini_tuning.operators.validate_tuning import GeminiValidateTuningOperator
+from gemini_tuning.operators.verify_model_copy import GeminiVerifyModelCopyOperator
 from gemini_tuning.sensors.tuning_job import GeminiTuningJobSensor
 from tests.gemini_tuning.strategies import HUGE_INT, json_values
 

@@ -19,8 +19,10 @@ from gemini_tuning.core.exceptions import (
     TuningJobError,
 )
 from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
-from gemini_tuning.operators import GeminiCopyModelOperator, GeminiCreateTuningJobOperator, create_tuning_job
+from gemini_tuning.operators import create_tuning_job
 from gemini_tuning.operators import idempotent_create as module
+from gemini_tuning.operators.copy_model import GeminiCopyModelOperator
+from gemini_tuning.operators.create_tuning_job import GeminiCreateTuningJobOperator
 from gemini_tuning.operators.idempotent_create import SEND_TIMEOUT, Submission
 from gemini_tuning.sensors.tuning_job import GeminiTuningJobSensor
 

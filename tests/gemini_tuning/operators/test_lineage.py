@@ -10,8 +10,8 @@ from airflow.sdk.lineage import HookLineageReader, NoOpCollector, get_hook_linea
 from support import SPEC, context, finished_job
 
 from gemini_tuning.core.resources import TuningJob
-from gemini_tuning.operators import GeminiListCheckpointsOperator
 from gemini_tuning.operators.lineage import collect_lineage
+from gemini_tuning.operators.list_checkpoints import GeminiListCheckpointsOperator
 from gemini_tuning.registry.assets import model_uri
 
 PARENT = "projects/123/locations/us-central1"

@@ -21,17 +21,14 @@ from gemini_tuning.core.exceptions import (
 from gemini_tuning.core.files import Files
 from gemini_tuning.core.resources import Checkpoint, Model, TuningJob
 from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
-from gemini_tuning.operators import (
-    GeminiCopyModelOperator,
-    GeminiCreateTuningJobOperator,
-    GeminiListCheckpointsOperator,
-    GeminiSetDefaultCheckpointOperator,
-    GeminiValidateTuningOperator,
-    GeminiVerifyModelCopyOperator,
-    read_back,
-)
 from gemini_tuning.operators import base as base_module
-from gemini_tuning.operators.list_checkpoints import merge_checkpoints
+from gemini_tuning.operators import read_back
+from gemini_tuning.operators.copy_model import GeminiCopyModelOperator
+from gemini_tuning.operators.create_tuning_job import GeminiCreateTuningJobOperator
+from gemini_tuning.operators.list_checkpoints import GeminiListCheckpointsOperator, merge_checkpoints
+from gemini_tuning.operators.set_default_checkpoint import GeminiSetDefaultCheckpointOperator
+from gemini_tuning.operators.validate_tuning import GeminiValidateTuningOperator
+from gemini_tuning.operators.verify_model_copy import GeminiVerifyModelCopyOperator
 from gemini_tuning.triggers.model_copy import CopyModelTrigger
 
 SUITES = "dags/config/smoke"

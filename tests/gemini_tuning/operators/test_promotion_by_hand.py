@@ -13,12 +13,10 @@ from gemini_tuning.core.exceptions import (
 )
 from gemini_tuning.core.labels import BEFORE, PROMOTED
 from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
-from gemini_tuning.operators import (
-    GeminiGatePromotionOperator,
-    GeminiSetDefaultCheckpointOperator,
-    GeminiValidatePromotionOperator,
-    GeminiVerifyModelCopyOperator,
-)
+from gemini_tuning.operators.gate_promotion import GeminiGatePromotionOperator
+from gemini_tuning.operators.set_default_checkpoint import GeminiSetDefaultCheckpointOperator
+from gemini_tuning.operators.validate_promotion import GeminiValidatePromotionOperator
+from gemini_tuning.operators.verify_model_copy import GeminiVerifyModelCopyOperator
 
 PATCH = {"method": "PATCH", "path": "/models/"}
 

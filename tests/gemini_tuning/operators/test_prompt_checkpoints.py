@@ -8,7 +8,7 @@ from support import LOCATION, context, finished_job
 
 from gemini_tuning.core.exceptions import InvalidInputError, PermanentServiceError
 from gemini_tuning.core.resources import ModelResponse
-from gemini_tuning.operators import GeminiPromptCheckpointsOperator
+from gemini_tuning.operators.prompt_checkpoints import GeminiPromptCheckpointsOperator
 from gemini_tuning.smoke import adaptive_limit
 
 GONE = {"checkpoint_id": "9", "endpoint": f"projects/demo-project/locations/{LOCATION}/endpoints/404"}

@@ -12,7 +12,8 @@ from gemini_tuning.core.exceptions import (
     VerificationError,
 )
 from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
-from gemini_tuning.operators import GeminiPublishModelOperator, read_back
+from gemini_tuning.operators import read_back
+from gemini_tuning.operators.publish_model import GeminiPublishModelOperator
 from gemini_tuning.registry.assets import PROMOTED_MODELS, model_uri
 
 DECISION = {"winner": "3", "checkpoints": [{"checkpoint_id": "3", "pass_rate": 0.9, "eval_loss": 0.4}]}

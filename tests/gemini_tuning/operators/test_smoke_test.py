@@ -12,7 +12,8 @@ from support import LOCATION, context, finished_job
 from gemini_tuning.core.exceptions import InvalidInputError, PermanentServiceError, TransientServiceError
 from gemini_tuning.core.files import Files
 from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
-from gemini_tuning.operators import GeminiSmokeTestChampionOperator, GeminiSmokeTestCheckpointOperator
+from gemini_tuning.operators.smoke_test_champion import GeminiSmokeTestChampionOperator
+from gemini_tuning.operators.smoke_test_checkpoint import GeminiSmokeTestCheckpointOperator
 from gemini_tuning.smoke import adaptive_limit
 
 SUITES = "dags/config/smoke"

@@ -9,8 +9,8 @@ from support import REPOSITORY, SPEC, context, finished_job, request_arguments
 from gemini_tuning.core.exceptions import InvalidInputError, PermanentServiceError
 from gemini_tuning.core.yaml_file import YamlError
 from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
-from gemini_tuning.operators import GeminiValidateTuningOperator
 from gemini_tuning.operators import validate_tuning as preflight_module
+from gemini_tuning.operators.validate_tuning import GeminiValidateTuningOperator
 
 PRICES = str(REPOSITORY / "dags" / "config" / "prices.yaml")
 SUITES = str(REPOSITORY / "dags" / "config" / "smoke")

@@ -14,7 +14,7 @@ from support import context
 from gemini_tuning.core.exceptions import CleanupError, InvalidInputError, PermanentServiceError
 from gemini_tuning.core.names import ResourceName
 from gemini_tuning.core.resources import Checkpoint, DeployedModel, Endpoint, Model, Traffic, TuningJob
-from gemini_tuning.operators import GeminiCleanupOperator
+from gemini_tuning.operators.run_cleanup import GeminiCleanupOperator
 from gemini_tuning.registry.cleanup_plan import CleanupPlan, CleanupPlanner, CleanupSettings
 from gemini_tuning.registry.cleanup_rules import (
     CleanupItem,

@@ -12,7 +12,7 @@ from airflow.sdk.execution_time.comms import HITLDetailRequestResult
 from support import TaskStateStore, context
 
 from gemini_tuning.core.exceptions import InvalidInputError
-from gemini_tuning.operators import GeminiApproveCheckpointOperator
+from gemini_tuning.operators.approve_checkpoint import GeminiApproveCheckpointOperator
 from gemini_tuning.operators.base import RETRY_POLICY
 from gemini_tuning.reporting.approval_request import Offer, fingerprint, question
 from tests.gemini_tuning.reporting.run_values import JOB, METRICS, MODEL, RESULTS, assessment, decision, summary

@@ -16,7 +16,7 @@ from tenacity import wait_none
 
 from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.core.xcom import PublicationXCom, ReportXCom
-from gemini_tuning.operators import GeminiApproveCheckpointOperator
+from gemini_tuning.operators.approve_checkpoint import GeminiApproveCheckpointOperator
 from gemini_tuning.reporting import notification_message as messages
 from gemini_tuning.reporting import notifications
 from gemini_tuning.reporting.notification_message import (

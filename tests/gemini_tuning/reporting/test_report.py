@@ -15,8 +15,7 @@ from gemini_tuning.cost.estimate import BilledModel, CostInputs, estimate_cost
 from gemini_tuning.cost.prices import PriceTable
 from gemini_tuning.datasets.dataset_check import DatasetReport
 from gemini_tuning.datasets.token_sample import TokenCount
-from gemini_tuning.operators import GeminiTuningReportOperator
-from gemini_tuning.operators.write_report import run_facts
+from gemini_tuning.operators.write_report import GeminiTuningReportOperator, run_facts
 from gemini_tuning.reporting.approval_request import Offer, record
 from gemini_tuning.reporting.comparison_table import compare, comparison
 from gemini_tuning.reporting.report import SCHEMA, build, read_results, report_schema

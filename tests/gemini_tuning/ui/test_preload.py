@@ -13,10 +13,10 @@ from airflow.jobs.job import Job
 import gemini_tuning_plugin
 sys.argv = {argv}
 Job()
-heavy = ("gemini_tuning.operators", "gemini_tuning.hooks.gemini_tuning", "google.genai")
+heavy = ("gemini_tuning.operators.create_tuning_job", "gemini_tuning.hooks.gemini_tuning", "google.genai")
 print([name for name in heavy if name in sys.modules])
 """
-ALL = ["gemini_tuning.operators", "gemini_tuning.hooks.gemini_tuning", "google.genai"]
+ALL = ["gemini_tuning.operators.create_tuning_job", "gemini_tuning.hooks.gemini_tuning", "google.genai"]
 
 
 def imported(argv, **settings):
