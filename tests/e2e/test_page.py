@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect, sync_playwright
-from runs import CONF, COPY, WAIT, Run, advance
+from runs import CONF, WAIT, Run, advance
 from support import DATA
 
 from demo.pictures import find_browser
@@ -267,7 +267,7 @@ def test_a_copy_is_followed_to_its_end(stack, admin, finished):
     frame.get_by_role("button", name="Confirm").click()
     expect(frame.locator("#action")).to_contain_text("running")
     copy = Run(stack, newest(stack, PROMOTION), PROMOTION)
-    copy.wait_for_state(COPY, "deferred")
+    copy.wait_for_state("copy_model", "deferred")
     advance(stack)
     expect(frame.locator("#action")).to_contain_text("locations/europe-west4/models/")
     expect(frame.locator("#live")).to_contain_text("verified: 6 checkpoints")
