@@ -23,6 +23,7 @@ from gemini_tuning.core.text import short_repr, shorten
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 50
+MAX_SOURCE = 300  # characters of a path in a message
 MAX_NODES = 100_000  # with aliases expanded
 MAX_KEY, MAX_FIELD = 100, 500  # characters, in a search and in a message
 # Raised by PyYAML's constructors for a malformed number, date or boolean.
@@ -151,9 +152,10 @@ def load(text: str, *, source: str = "") -> Document:
         raise YamlError(f"invalid YAML: malformed value: {error}", source=source, code="invalid_yaml") from error
 
 
-def load_file(path: str | Path) -> Document:
+def load_file(path: str | Path, field: str = "") -> Document:
     """Read and parse a YAML file.
 
+    :param field: the parameter that names the file, for the error when it cannot be read.
     :raises YamlError: when it cannot be read or parsed.
     """
     try:
@@ -161,7 +163,8 @@ def load_file(path: str | Path) -> Document:
     except YamlError:
         raise
     except (OSError, ValueError) as error:  # ValueError: a NUL or a lone surrogate in the name
-        raise YamlError(f"cannot be read: {error}", source=str(path), code="cannot_be_read") from error
+        what = f"cannot be read: {getattr(error, 'strerror', None) or error}"
+        raise YamlError(what, source=shorten(str(path), MAX_SOURCE), field=field, code="cannot_be_read") from error
 
 
 _M = TypeVar("_M", bound=BaseModel)

@@ -95,7 +95,7 @@ def load_prices(path: str) -> PriceTable:
     """
     if not isinstance(path, str) or not path.strip() or len(path) > MAX_PATH:
         raise YamlError(f"prices: {short_repr(path)} is not the path of a file", field="prices", code="invalid_path")
-    table = load_model(load_file(path), PriceTable, source=path)
+    table = load_model(load_file(path, "prices"), PriceTable, source=path)
     table._path = path
     return table
 

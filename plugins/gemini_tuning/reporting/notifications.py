@@ -81,9 +81,14 @@ def load_notifications(path: str | Path | None) -> list[Notification]:
 
     :raises InvalidInputError: when it is not acceptable, with file, line and field.
     """
-    if not path or not Path(path).exists():
+    if not path:
         return []
-    document = yaml_file.load_file(path)
+    try:
+        document = yaml_file.load_file(path, "notifications")
+    except yaml_file.YamlError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return []
+        raise
     if document.value is None:
         return []
     if isinstance(document.value, list):  # YAML 1.1 reads the key `on` as true

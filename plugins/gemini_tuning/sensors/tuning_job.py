@@ -57,6 +57,7 @@ class GeminiTuningJobSensor(DeferrableMixin, BaseSensorOperator):
 
     template_fields: Sequence[str] = (*GCP_FIELDS, "tuning_job", "poll_interval", "deadline")
     operator_extra_links = (links.TUNING_JOB, links.MODEL_OF_JOB, links.RUN_PAGE)
+    waits_for_tuning_job = True  # create_tuning_job upstream creates no job once this task has finished
 
     def __init__(
         self,

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import time
-from dataclasses import replace
 
 import pytest
 from support import LOCATION, LONG, SPEC, finished_job, use_connection
@@ -17,6 +16,7 @@ from gemini_tuning.core.exceptions import (
     TransientServiceError,
 )
 from gemini_tuning.core.names import ResourceNameError
+from gemini_tuning.core.tuning_request import TuningRequest
 from gemini_tuning.hooks import base, storage
 from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
 from vertex_emulator.process import Emulator
@@ -63,19 +63,21 @@ def test_a_look_up_of_google_auths_that_fails_is_not_warned_of(hook, caplog, pat
 
 
 def test_everything_the_guide_shows_reaches_the_service(hook, vertex):
-    spec = replace(
-        SPEC,
-        description="A test",
-        labels={"team": "ferry"},
-        adapter_size=8,
-        learning_rate_multiplier=0.5,
-        export_last_checkpoint_only=True,
-        evaluation_metrics=[{"name": "FLUENCY", "prompt_template": "Evaluate this {response}"}],
-        evaluation_output_uri="gs://bucket/evaluation",
-        kms_key_name="projects/p/locations/l/keyRings/r/cryptoKeys/k",
-        service_account="tuner@demo-project.iam.gserviceaccount.com",
+    request = TuningRequest.parse(
+        SPEC.model_dump()
+        | {
+            "description": "A test",
+            "labels": {"team": "ferry"},
+            "adapter_size": 8,
+            "learning_rate_multiplier": 0.5,
+            "export_last_checkpoint_only": True,
+            "evaluation_metrics": [{"name": "FLUENCY", "prompt_template": "Evaluate this {response}"}],
+            "evaluation_output_uri": "gs://bucket/evaluation",
+            "kms_key_name": "projects/p/locations/l/keyRings/r/cryptoKeys/k",
+            "service_account": "tuner@demo-project.iam.gserviceaccount.com",
+        }
     )
-    hook.create_tuning_job(spec, project_id="demo-project", location="europe-west4")
+    hook.create_tuning_job(request, project_id="demo-project", location="europe-west4")
     (request,) = posts(vertex, "/tuningJobs")
     assert request["path"] == "/v1beta1/projects/demo-project/locations/europe-west4/tuningJobs"
     body = request["body"]

@@ -178,7 +178,7 @@ def execute(kind, **change):
     except (GeminiTuningError, ValueError) as error:
         assert type(error).__module__.startswith(("gemini_tuning", "builtins"))
         assert len(str(error)) < MESSAGE_LIMIT
-        return str(error)
+        return f"{getattr(error, 'field', '')} {error}"
     return None
 
 
