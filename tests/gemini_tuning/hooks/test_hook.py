@@ -63,7 +63,7 @@ def test_a_look_up_of_google_auths_that_fails_is_not_warned_of(hook, caplog, pat
 
 
 def test_everything_the_guide_shows_reaches_the_service(hook, vertex):
-    request = TuningRequest.parse(
+    spec = TuningRequest.parse(
         SPEC.model_dump()
         | {
             "description": "A test",
@@ -77,7 +77,7 @@ def test_everything_the_guide_shows_reaches_the_service(hook, vertex):
             "service_account": "tuner@demo-project.iam.gserviceaccount.com",
         }
     )
-    hook.create_tuning_job(request, project_id="demo-project", location="europe-west4")
+    hook.create_tuning_job(spec, project_id="demo-project", location="europe-west4")
     (request,) = posts(vertex, "/tuningJobs")
     assert request["path"] == "/v1beta1/projects/demo-project/locations/europe-west4/tuningJobs"
     body = request["body"]
