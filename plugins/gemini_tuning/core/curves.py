@@ -12,10 +12,12 @@ import math
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gemini_tuning.core.resources import Checkpoint
 from gemini_tuning.core.text import shorten
+
+if TYPE_CHECKING:
+    from gemini_tuning.core.resources import Checkpoint
 
 SERIES: Mapping[str, str] = {
     "train_loss": "/train_total_loss",

@@ -11,7 +11,7 @@ from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
 from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.core.text import short_repr
-from gemini_tuning.operators.base import RETRY_POLICY, optional_seconds
+from gemini_tuning.operators.cloud_base import RETRY_POLICY, optional_seconds
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

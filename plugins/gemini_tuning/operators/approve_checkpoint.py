@@ -9,7 +9,7 @@ from airflow.sdk.bases.skipmixin import SkipMixin
 
 from gemini_tuning.links import gemini_tuning as links
 from gemini_tuning.operators.approval import ApprovalBase
-from gemini_tuning.operators.base import as_list, flag, optional_text
+from gemini_tuning.operators.cloud_base import as_list, flag, optional_text
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

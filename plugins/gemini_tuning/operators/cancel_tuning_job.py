@@ -11,9 +11,8 @@ from airflow.sdk.exceptions import AirflowFailException
 from gemini_tuning.core.exceptions import TuningJobError
 from gemini_tuning.core.labels import run_labels
 from gemini_tuning.core.resources import TuningJob
-from gemini_tuning.operators.base import GCP_FIELDS, GeminiBaseOperator, optional_text
-from gemini_tuning.operators.create_tuning_job import SUBMISSION_XCOM
-from gemini_tuning.operators.idempotent_create import SEARCH_TIMEOUT, SEND_TIMEOUT
+from gemini_tuning.operators.cloud_base import GCP_FIELDS, GeminiBaseOperator, optional_text
+from gemini_tuning.operators.idempotent_create import SEARCH_TIMEOUT, SEND_TIMEOUT, SUBMISSION_XCOM
 from gemini_tuning.triggers.task_states import MISSING, get_task_states, keeps_job
 
 if TYPE_CHECKING:

@@ -10,7 +10,14 @@ from gemini_tuning.core.exceptions import CheckpointError
 from gemini_tuning.core.files import Files
 from gemini_tuning.core.text import short_repr
 from gemini_tuning.links import gemini_tuning as links
-from gemini_tuning.operators.base import GCP_FIELDS, GeminiBaseOperator, as_list, flag, optional_float, optional_text
+from gemini_tuning.operators.cloud_base import (
+    GCP_FIELDS,
+    GeminiBaseOperator,
+    as_list,
+    flag,
+    optional_float,
+    optional_text,
+)
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -21,7 +21,7 @@ from gemini_tuning.core.exceptions import (
 from gemini_tuning.core.names import ResourceName
 from gemini_tuning.core.resources import Model, Operation
 from gemini_tuning.links import gemini_tuning as links
-from gemini_tuning.operators.base import GCP_FIELDS, optional_seconds, optional_text
+from gemini_tuning.operators.cloud_base import GCP_FIELDS, optional_seconds, optional_text
 from gemini_tuning.operators.deferrable import DeferrableMixin
 from gemini_tuning.operators.idempotent_create import (
     IdempotentCreateMixin,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.core.text import short_repr
 from gemini_tuning.core.tuning_request import TuningRequest
-from gemini_tuning.operators.base import GeminiBaseOperator, flag, optional_float, optional_text
+from gemini_tuning.operators.cloud_base import GeminiBaseOperator, flag, optional_float, optional_text
 
 if TYPE_CHECKING:
     from gemini_tuning.cost.estimate import BilledModel

@@ -10,8 +10,9 @@ from gemini_tuning.core.labels import REQUEST, run_labels
 from gemini_tuning.core.resources import FAILED_STATES, TuningJob
 from gemini_tuning.core.tuning_request import TuningRequest
 from gemini_tuning.links import gemini_tuning as links
-from gemini_tuning.operators.base import GCP_FIELDS, flag, optional_text
+from gemini_tuning.operators.cloud_base import GCP_FIELDS, flag, optional_text
 from gemini_tuning.operators.idempotent_create import (
+    SUBMISSION_XCOM,
     IdempotentCreateMixin,
     Submission,
     SubmissionStore,
@@ -22,7 +23,6 @@ from gemini_tuning.triggers.task_states import FINISHED_STATES, get_task_states
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-SUBMISSION_XCOM = "submission"
 UNUSABLE_STATES = FAILED_STATES | {"CANCELLING"}
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from gemini_tuning.core.exceptions import CheckpointError, InvalidInputError, PermanentServiceError
 from gemini_tuning.core.resources import Checkpoint, Model, TuningJob
 from gemini_tuning.core.text import short_repr, shorten
-from gemini_tuning.operators.base import GeminiBaseOperator, flag, optional_text
+from gemini_tuning.operators.cloud_base import GeminiBaseOperator, flag, optional_text
 from gemini_tuning.operators.read_back import wait_until_visible
 
 if TYPE_CHECKING:

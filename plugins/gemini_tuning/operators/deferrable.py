@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from gemini_tuning.core.exceptions import PermanentServiceError
-from gemini_tuning.operators.base import MAX_SECONDS, GeminiBaseOperator
+from gemini_tuning.operators.cloud_base import MAX_SECONDS, GeminiBaseOperator
 
 if TYPE_CHECKING:
     from gemini_tuning.triggers.waiting import WaitingTrigger

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from gemini_tuning.core.exceptions import CheckpointError, InvalidInputError
 from gemini_tuning.core.text import short_repr
-from gemini_tuning.operators.base import as_list
 from gemini_tuning.operators.choose_checkpoint import GeminiChooseCheckpointOperator
+from gemini_tuning.operators.cloud_base import as_list
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

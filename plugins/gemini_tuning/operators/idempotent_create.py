@@ -31,7 +31,7 @@ from gemini_tuning.core.exceptions import (
     TransientServiceError,
 )
 from gemini_tuning.core.text import short_repr
-from gemini_tuning.operators.base import GeminiBaseOperator
+from gemini_tuning.operators.cloud_base import GeminiBaseOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -42,6 +42,7 @@ SEARCH_INTERVAL = 3.0  # seconds
 FIRST_QUOTA_DELAY = 30.0  # seconds; doubled with each refusal, up to
 MAX_QUOTA_DELAY = 600.0
 QUOTA_XCOM = "quota_wait"
+SUBMISSION_XCOM = "submission"  # of a create task: what the teardown finds the resource by
 
 
 class NamedResource(Protocol):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from gemini_tuning.core.exceptions import CheckpointError
 from gemini_tuning.core.resources import Checkpoint, Model, TuningJob
 from gemini_tuning.links import gemini_tuning as links
-from gemini_tuning.operators.base import GCP_FIELDS, GeminiBaseOperator
+from gemini_tuning.operators.cloud_base import GCP_FIELDS, GeminiBaseOperator
 from gemini_tuning.operators.lineage import collect_lineage
 
 if TYPE_CHECKING:

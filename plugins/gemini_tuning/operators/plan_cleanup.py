@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from gemini_tuning.core.resources import checkpoint_id
 from gemini_tuning.core.text import replace_surrogates
 from gemini_tuning.links import gemini_tuning as links
-from gemini_tuning.operators.base import (
+from gemini_tuning.operators.cloud_base import (
     GCP_FIELDS,
     GeminiBaseOperator,
     as_list,

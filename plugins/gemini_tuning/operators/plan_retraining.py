@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk.exceptions import AirflowSkipException
 
-from gemini_tuning.operators.base import GCP_FIELDS, GeminiBaseOperator, flag, optional_text
+from gemini_tuning.operators.cloud_base import GCP_FIELDS, GeminiBaseOperator, flag, optional_text
 from gemini_tuning.operators.tuning_runs import TuningRunsMixin
 
 if TYPE_CHECKING:

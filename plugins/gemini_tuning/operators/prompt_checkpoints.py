@@ -11,7 +11,7 @@ from gemini_tuning.core.names import ResourceName
 from gemini_tuning.core.resources import Checkpoint, ModelResponse
 from gemini_tuning.core.text import MAX_SAID, redact, replace_surrogates, short_repr, shorten
 from gemini_tuning.links import gemini_tuning as links
-from gemini_tuning.operators.base import GCP_FIELDS, GeminiBaseOperator, as_list, optional_text
+from gemini_tuning.operators.cloud_base import GCP_FIELDS, GeminiBaseOperator, as_list, optional_text
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -12,7 +12,7 @@ from gemini_tuning.core.names import ResourceName
 from gemini_tuning.core.resources import Model
 from gemini_tuning.core.text import short_repr
 from gemini_tuning.links import gemini_tuning as links
-from gemini_tuning.operators.base import GCP_FIELDS, GeminiBaseOperator, flag, optional_text
+from gemini_tuning.operators.cloud_base import GCP_FIELDS, GeminiBaseOperator, flag, optional_text
 from gemini_tuning.operators.default_checkpoint import approved_checkpoint
 from gemini_tuning.operators.read_back import wait_until_visible
 from gemini_tuning.registry.assets import PROMOTED_MODELS, promoted_model

@@ -9,7 +9,7 @@ from gemini_tuning.core.exceptions import PermanentServiceError
 from gemini_tuning.core.names import ResourceNameError
 from gemini_tuning.core.resources import Checkpoint, EvaluationRun, TuningJob
 from gemini_tuning.links import gemini_tuning as links
-from gemini_tuning.operators.base import GCP_FIELDS, GeminiBaseOperator, as_list, flag
+from gemini_tuning.operators.cloud_base import GCP_FIELDS, GeminiBaseOperator, as_list, flag
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

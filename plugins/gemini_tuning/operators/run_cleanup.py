@@ -10,7 +10,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from gemini_tuning.core.exceptions import CleanupError, GeminiTuningError, InvalidInputError
 from gemini_tuning.core.text import redact, replace_surrogates
-from gemini_tuning.operators.base import (
+from gemini_tuning.operators.cloud_base import (
     GCP_FIELDS,
     GeminiBaseOperator,
     flag,

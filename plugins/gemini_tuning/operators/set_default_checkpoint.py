@@ -9,7 +9,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from gemini_tuning.core.resources import Model
 from gemini_tuning.links import gemini_tuning as links
-from gemini_tuning.operators.base import GCP_FIELDS, optional_text
+from gemini_tuning.operators.cloud_base import GCP_FIELDS, optional_text
 from gemini_tuning.operators.default_checkpoint import (
     DefaultCheckpointBase,
     approved_checkpoint,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gemini_tuning.core.exceptions import InvalidInputError, TransientServiceError
 from gemini_tuning.core.files import Files, folder_problem, joined
 from gemini_tuning.core.text import short_repr
-from gemini_tuning.operators.base import GCP_FIELDS, GeminiBaseOperator, optional_int, optional_text
+from gemini_tuning.operators.cloud_base import GCP_FIELDS, GeminiBaseOperator, optional_int, optional_text
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -10,7 +10,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.core.names import serving_problem
 from gemini_tuning.links import gemini_tuning as links
-from gemini_tuning.operators.base import optional_text
+from gemini_tuning.operators.cloud_base import optional_text
 from gemini_tuning.operators.smoke_test import CHAMPION, SmokeTestBase
 
 if TYPE_CHECKING:

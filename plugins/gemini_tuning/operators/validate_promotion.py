@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from gemini_tuning.core.exceptions import InvalidInputError
-from gemini_tuning.core.files import folder_problem, joined
+from gemini_tuning.core.files import folder_problem
 from gemini_tuning.core.text import short_repr
 from gemini_tuning.links import gemini_tuning as links
-from gemini_tuning.operators.base import (
+from gemini_tuning.operators.cloud_base import (
     GCP_FIELDS,
     GeminiBaseOperator,
     flag,
     optional_text,
     refuse_unknown_params,
+    run_folder,
 )
 from gemini_tuning.operators.default_checkpoint import require_checkpoint, require_expected
-from gemini_tuning.operators.validate_tuning import FOLDER_KEY, slug
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -128,7 +127,7 @@ class GeminiValidatePromotionOperator(GeminiBaseOperator):
             "expected_default": expected,
             "checkpoint": checkpoint.as_dict(),
             "reason": BY_ROLL_BACK if roll_back else BY_HAND,
-            "results_uri": self._folder(context) if suite else None,
+            "results_uri": run_folder(context, str(self.results_uri)) if suite else None,
             "next_step": _next_step(default == target, suite, approval=approval),
         }
 
@@ -165,16 +164,6 @@ class GeminiValidatePromotionOperator(GeminiBaseOperator):
             ) from error
         context["task_state_store"].set(ROLL_BACK_KEY, {"from": default, "to": target}, retention=NEVER_EXPIRE)
         return target
-
-    def _folder(self, context: Context) -> str:
-        """Return the run's own folder, the same at each try, so that no results of another run are read."""
-        from airflow.sdk.execution_time.context import NEVER_EXPIRE
-
-        store, ti = context["task_state_store"], context["ti"]
-        if (suffix := store.get(FOLDER_KEY)) is None:
-            suffix = uuid.uuid4().hex[:8]
-            store.set(FOLDER_KEY, suffix, retention=NEVER_EXPIRE)
-        return joined(str(self.results_uri), slug(ti.dag_id), f"{slug(ti.run_id)}-{suffix}")
 
 
 def _next_step(is_default: bool, suite: str | None, *, approval: bool) -> str:

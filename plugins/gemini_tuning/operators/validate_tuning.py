@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,7 +13,7 @@ from gemini_tuning.core.files import JSON, Files, folder_problem, joined
 from gemini_tuning.core.names import serving_problem
 from gemini_tuning.core.text import short_repr
 from gemini_tuning.core.tuning_request import TuningRequest
-from gemini_tuning.operators.base import GCP_FIELDS, optional_text, refuse_unknown_params
+from gemini_tuning.operators.cloud_base import GCP_FIELDS, optional_text, refuse_unknown_params, run_folder
 from gemini_tuning.operators.cost_estimate import NOTHING_CREATED, CostEstimateMixin, CostParameters
 
 if TYPE_CHECKING:
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
     from gemini_tuning.smoke.judge import Judge
 
 DEFAULT_FOLDER = "gemini_tuning_results"
-FOLDER_KEY = "run_folder"  # in the task state store
 FILES_TIMEOUT = 120.0  # seconds for all files that the examples of a dataset reference
 
 
@@ -156,16 +153,10 @@ class GeminiValidateTuningOperator(CostEstimateMixin):
         return training, validation
 
     def _create_folders(self, context: Context, folders: Mapping[str, str]) -> dict[str, str]:
-        """Return folders for this run, the same at each try; the random suffix is for Airflows that share a bucket."""
-        from airflow.sdk.execution_time.context import NEVER_EXPIRE
-
-        store, ti = context["task_state_store"], context["ti"]
-        if (suffix := store.get(FOLDER_KEY)) is None:
-            suffix = uuid.uuid4().hex[:8]
-            store.set(FOLDER_KEY, suffix, retention=NEVER_EXPIRE)
+        """Return this run's folders, each with a file that names the run."""
+        ti = context["ti"]
         run = {"dag_id": ti.dag_id, "run_id": ti.run_id}
-        name = f"{slug(run['run_id'])}-{suffix}"
-        created = {key: joined(folder, slug(run["dag_id"]), name) for key, folder in folders.items()}
+        created = {key: run_folder(context, folder) for key, folder in folders.items()}
         for folder in sorted(set(created.values())):
             Files(self.hook).write(joined(folder, "run.json"), json.dumps(run).encode(), JSON)
         return created
@@ -236,8 +227,3 @@ def run_folders(training_dataset_uri: str, results_uri: str | None, report_uri: 
         if problem := folder_problem(name, uri):
             raise InvalidInputError(f"{problem}. {NOTHING_CREATED}", field=name, code="invalid_folder")
     return folders
-
-
-def slug(name: str) -> str:
-    """Return a name as a path segment."""
-    return re.sub(r"[^A-Za-z0-9_.+-]", "_", name).lstrip(".") or "_"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from gemini_tuning.core.exceptions import VerificationError
 from gemini_tuning.core.resources import compare_checkpoints
 from gemini_tuning.links import gemini_tuning as links
-from gemini_tuning.operators.base import GCP_FIELDS, optional_text
+from gemini_tuning.operators.cloud_base import GCP_FIELDS, optional_text
 from gemini_tuning.operators.default_checkpoint import DefaultCheckpointBase
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from airflow.sdk import BaseOperator
 from gemini_tuning.core.exceptions import TuningRunError
 from gemini_tuning.core.text import redact
 from gemini_tuning.links import gemini_tuning as links
-from gemini_tuning.operators.base import RETRY_POLICY
+from gemini_tuning.operators.cloud_base import RETRY_POLICY
 from gemini_tuning.operators.tuning_runs import TERMINAL_STATES, TuningRunsMixin
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from gemini_tuning.core.exceptions import InvalidInputError, ServiceError
 from gemini_tuning.core.files import GCS, JSON, MARKDOWN, Files, folder_problem, joined
 from gemini_tuning.core.text import redact, replace_surrogates
 from gemini_tuning.links import gemini_tuning as links
-from gemini_tuning.operators.base import GCP_FIELDS, GeminiBaseOperator, as_list, optional_json, optional_text
+from gemini_tuning.operators.cloud_base import GCP_FIELDS, GeminiBaseOperator, as_list, optional_json, optional_text
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -14,7 +14,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from gemini_tuning.core.exceptions import GeminiTuningError, ServiceError, TransientServiceError, TuningJobError
 from gemini_tuning.core.resources import TuningJob
 from gemini_tuning.links import gemini_tuning as links
-from gemini_tuning.operators.base import GCP_FIELDS, optional_seconds
+from gemini_tuning.operators.cloud_base import GCP_FIELDS, optional_seconds
 from gemini_tuning.operators.deferrable import DEFERRAL_TIMEOUT_MARGIN, DeferrableMixin
 from gemini_tuning.triggers import progress
 from gemini_tuning.triggers.task_states import TaskInstanceKey, get_task_states, keeps_job, task_state

@@ -19,8 +19,8 @@ from gemini_tuning.core.names import ResourceName
 from gemini_tuning.core.resources import Checkpoint, Model, ModelResponse, Operation, TuningJob
 from gemini_tuning.core.tuning_request import TuningRequest
 from gemini_tuning.hooks.converters import create_config
-from gemini_tuning.operators.base import GCP_FIELDS, optional_text
 from gemini_tuning.operators.choose_checkpoint import GeminiChooseCheckpointOperator
+from gemini_tuning.operators.cloud_base import GCP_FIELDS, optional_text
 from gemini_tuning.operators.copy_model import GeminiCopyModelOperator
 from gemini_tuning.operators.create_tuning_job import GeminiCreateTuningJobOperator
 from gemini_tuning.operators.gate_promotion import GeminiGatePromotionOperator

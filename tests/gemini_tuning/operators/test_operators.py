@@ -21,7 +21,7 @@ from gemini_tuning.core.exceptions import (
 from gemini_tuning.core.files import Files
 from gemini_tuning.core.resources import Checkpoint, Model, TuningJob
 from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
-from gemini_tuning.operators import base as base_module
+from gemini_tuning.operators import cloud_base as base_module
 from gemini_tuning.operators import read_back
 from gemini_tuning.operators.copy_model import GeminiCopyModelOperator
 from gemini_tuning.operators.create_tuning_job import GeminiCreateTuningJobOperator

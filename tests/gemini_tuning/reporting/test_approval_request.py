@@ -13,7 +13,7 @@ from support import TaskStateStore, context
 
 from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.operators.approve_checkpoint import GeminiApproveCheckpointOperator
-from gemini_tuning.operators.base import RETRY_POLICY
+from gemini_tuning.operators.cloud_base import RETRY_POLICY
 from gemini_tuning.reporting.approval_request import Offer, fingerprint, question
 from tests.gemini_tuning.reporting.run_values import JOB, METRICS, MODEL, RESULTS, assessment, decision, summary
 

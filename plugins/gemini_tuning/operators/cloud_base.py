@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -21,6 +23,7 @@ from gemini_tuning.core.exceptions import (
     TuningRunError,
     VerificationError,
 )
+from gemini_tuning.core.files import joined
 from gemini_tuning.core.names import project_problem
 from gemini_tuning.core.text import redact, replace_surrogates, short_repr
 
@@ -57,6 +60,7 @@ RETRY_POLICY = ExceptionRetryPolicy(
 )
 
 
+RUN_FOLDER_KEY = "run_folder"  # in the task state store
 ADDED_BY_AIRFLOW = frozenset({"openlineage"})  # the parent run, when another DAG triggered this one
 
 
@@ -236,3 +240,21 @@ def refuse_unknown_params(context: Context) -> None:
             code="unknown_param",
             hint=f"Parameters of this DAG: {', '.join(sorted(known))}.",
         )
+
+
+def run_folder(context: Context, folder: str) -> str:
+    """Return the address of this run's folder in a folder, the same at each try of the task.
+
+    A random suffix, kept in the task state store, separates Airflow deployments that share a bucket.
+    """
+    from airflow.sdk.execution_time.context import NEVER_EXPIRE
+
+    store, ti = context["task_state_store"], context["ti"]
+    if (suffix := store.get(RUN_FOLDER_KEY)) is None:
+        suffix = uuid.uuid4().hex[:8]
+        store.set(RUN_FOLDER_KEY, suffix, retention=NEVER_EXPIRE)
+    return joined(folder, _path_segment(ti.dag_id), f"{_path_segment(ti.run_id)}-{suffix}")
+
+
+def _path_segment(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.+-]", "_", name).lstrip(".") or "_"
