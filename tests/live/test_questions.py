@@ -223,7 +223,7 @@ def test_a_promise_that_does_not_hold_is_named(vertex, wire):
     good = Outcome("success", [], {"winner": "2"}, report_there=True)
     assert broken(evidence, good) == []
     assert broken(evidence, replace(good, state="failed", failed_tasks=["copy.copy_model"])) == [
-        "The run ends well: it is failed, failed: copy_model."
+        "The run ends well: it is failed, failed: copy.copy_model."
     ]
     assert "The winner is the default: 1 won, 2 is." in broken(evidence, replace(good, report={"winner": "1"}))
     evidence.jobs = [*evidence.jobs, {**evidence.jobs[0], "name": "projects/1/x", "state": "JOB_STATE_RUNNING"}]
