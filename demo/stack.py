@@ -1,6 +1,6 @@
-"""Airflow and the local Vertex AI on loopback ports: LocalExecutor, SQLite, everything they write in one folder.
+"""Airflow and the Vertex AI emulator on loopback ports: LocalExecutor, SQLite, everything they write in one folder.
 
-The local Vertex AI can be left out, and a real project of Google Cloud taken in its place: ``Stack.google_cloud``.
+The emulator can be replaced by a real project of Google Cloud: ``Stack.google_cloud``.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ CONF = {
     "epoch_count": 6,
     "poll_interval": 1,
 }
-EVENTS = ["promoted", "rejected", "nobody", "failed", "waiting_for_approval"]
+EVENTS = ["promoted", "rejected", "no_winner", "failed", "waiting_for_approval"]
 
 
 @pytest.fixture
@@ -105,13 +105,13 @@ def test_the_default_already_is_an_event_as_well(airflow_db, vertex, tmp_path, t
     assert [m["gemini"]["outcome"] for m in kept(told)] == ["already default"]
 
 
-def test_nobody_is_no_event_and_a_message_to_those_who_want_it(airflow_db, vertex, tmp_path, told):
-    entries = [keeper(told, ["nobody"]), keeper(tmp_path / "other", ["promoted", "failed"])]
+def test_no_winner_emits_no_event_and_notifies_subscribers(airflow_db, vertex, tmp_path, told):
+    entries = [keeper(told, ["no_winner"]), keeper(tmp_path / "other", ["promoted", "failed"])]
     state, tasks, pushed = run(tmp_path, entries, min_pass_rate=1.0, epoch_count=2)
     assert (state, tasks["promote.publish"]) == ("success", "skipped")
     assert events(pushed["run_id"]) == []
     (message,) = kept(told)
-    assert (message["gemini"]["event"], message["gemini"]["outcome"]) == ("nobody", "no winner")
+    assert (message["gemini"]["event"], message["gemini"]["outcome"]) == ("no_winner", "no winner")
     assert "below the minimum 100.0%" in message["gemini"]["reason"]
     assert kept(tmp_path / "other") == []
 

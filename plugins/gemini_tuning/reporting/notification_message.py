@@ -10,16 +10,16 @@ from gemini_tuning.core.markdown import place, plain
 from gemini_tuning.core.text import redact, shorten
 from gemini_tuning.core.xcom import PublicationXCom, ReportXCom
 
-PROMOTED, REJECTED, NOBODY, FAILED, WAITING = "promoted", "rejected", "nobody", "failed", "waiting_for_approval"
-EVENTS = (PROMOTED, REJECTED, NOBODY, FAILED, WAITING)
+PROMOTED, REJECTED, NO_WINNER, FAILED, WAITING = "promoted", "rejected", "no_winner", "failed", "waiting_for_approval"
+EVENTS = (PROMOTED, REJECTED, NO_WINNER, FAILED, WAITING)
 # By the outcome in the report.
 EVENT_OF = {
     "promoted": PROMOTED,
     "already default": PROMOTED,
     "rejected": REJECTED,
     "timed out": REJECTED,
-    "champion kept": NOBODY,
-    "no winner": NOBODY,
+    "champion kept": NO_WINNER,
+    "no winner": NO_WINNER,
     "not promoted": FAILED,
 }
 TITLES = {

@@ -59,7 +59,7 @@ class Notification(YamlModel):
     """
 
     on: Annotated[
-        list[Literal["promoted", "rejected", "nobody", "failed", "waiting_for_approval"]], Field(min_length=1)
+        list[Literal["promoted", "rejected", "no_winner", "failed", "waiting_for_approval"]], Field(min_length=1)
     ]
     notifier: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$")]
     arguments: dict[str, Any] | None = None

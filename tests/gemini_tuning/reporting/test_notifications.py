@@ -79,7 +79,7 @@ def test_the_file_that_comes_with_the_project_tells_nobody_and_its_example_is_go
     example = re.sub(r"^# ?", "", ours.read_text("utf-8").partition("Example:\n")[2], flags=re.MULTILINE)
     file.write_text(example)
     slack, mail = load_notifications(file)
-    assert set(slack.on) == {"promoted", "nobody", "failed", "waiting_for_approval"}
+    assert set(slack.on) == {"promoted", "no_winner", "failed", "waiting_for_approval"}
     assert set(mail.on) == {"failed", "rejected"}
     file.write_text(example[example.index("- on: [failed, rejected]") :])
     check_notifications(file)  # the other provider is not installed here
@@ -107,7 +107,7 @@ def test_no_file_and_an_empty_one_tell_nobody(tmp_path, file):
         ("- {on: [failed], notifier: 'a.B()'}", 1, "0.notifier", "string_pattern_mismatch"),
         ("- {on: [failed], notifier: a.B, arguments: [x]}", 1, "0.arguments", "dict_type"),
         ("- {on: [failed], notifier: a.B, arguments: {1: x}}", 1, "0.arguments.1", "string_type"),
-        ("- {on: [failed], on: [nobody], notifier: a.B}", 1, "", "duplicate_key"),
+        ("- {on: [failed], on: [no_winner], notifier: a.B}", 1, "", "duplicate_key"),
         ("- [", 1, "", "invalid_yaml"),
         ("- {on: [failed], notifier: a.B}\n" * 51, 1, "", "too_long"),
     ],
