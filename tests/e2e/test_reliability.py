@@ -239,10 +239,11 @@ def test_a_run_that_times_out_cancels_its_job(stack, monkeypatch):
     )
     name = GeminiTuningHook().create_tuning_job(spec, project_id=None, location=LOCATION).name
     run = Run.start(stack, {"tuning_job": name}, "timed_out")
+    wait = WAIT.rpartition(".")[2]  # this DAG has no task groups
     assert run.finish() == "failed"
-    assert run.state(WAIT) == "skipped"
+    assert run.state(wait) == "skipped"
     run.wait_for("the job to be cancelled", lambda: requests_to(stack, ":cancel"))
-    assert f"Cancelled tuning job {name}" in run.log(WAIT)
+    assert f"Cancelled tuning job {name}" in run.log(wait)
 
 
 def test_marking_success_cancels_nothing(stack):
