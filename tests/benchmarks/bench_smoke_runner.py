@@ -21,6 +21,7 @@ from typing import Any
 from support import fill, finished_job
 
 from gemini_tuning.core.files import Files
+from gemini_tuning.hooks.base import ClientOptions
 from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
 from gemini_tuning.smoke.results import ResultsFile
 from gemini_tuning.smoke.session import Session
@@ -90,7 +91,7 @@ async def run(endpoint: str, cases: int, concurrency: int) -> dict[str, Any]:
 async def run_plainly(endpoint: str, cases: int, concurrency: int) -> float:
     """Do the same with nothing but google-genai; return the seconds."""
     project, location = endpoint.split("/")[1:4:2]
-    client = GeminiTuningHook()._reading_client(project, location, "v1").aio
+    client = GeminiTuningHook()._client(ClientOptions(project, location)).aio
     free = asyncio.Semaphore(concurrency)
 
     async def one(number: int) -> None:
