@@ -106,4 +106,4 @@ def test_scheduled_retraining_waits_for_the_pipeline_without_a_slot_and_fails_wi
     tuning.mark("failed", WAIT)
     assert tuning.finish() == "failed"
     assert retraining.finish() == "failed"
-    assert f"The run {tuning.run_id} of {DAG_ID} failed: {WAIT}" in retraining.log("wait_for_tuning_run")
+    assert f"Run {tuning.run_id} of {DAG_ID} failed: {WAIT}" in retraining.log("wait_for_tuning_run")
