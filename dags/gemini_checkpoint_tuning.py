@@ -224,9 +224,10 @@ with DAG(
         champion=smoke_test_champion.output,
         metrics=read_metrics.output,
         decision=choose.output["decision"],
-        approval=approve.output,
+        # Templates and not XComArgs: a rejection skips the tasks directly downstream of approve, and the report is
+        # written after a copy that failed as well.
+        approval="{{ ti.xcom_pull(task_ids='promote.approve') | tojson }}",
         promotion=set_default.output,
-        # A template and not an XComArg: the report waits for the end of the copy, not for its success.
         copy="{{ ti.xcom_pull(task_ids='copy.verify_copy') | tojson }}",
         billed=list_checkpoints.output["billed"],
         trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,

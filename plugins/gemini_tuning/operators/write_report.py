@@ -117,7 +117,7 @@ class GeminiTuningReportOperator(GeminiBaseOperator):
             datasets=self.datasets,
             champion=self.champion,
             metrics=self.metrics,
-            approval=self.approval,
+            approval=optional_json(self.approval, dict, "approval") or None,
             promotion=self.promotion,
             copy=optional_json(self.copy, dict, "copy") or None,
             billed=optional_json(self.billed, dict, "billed"),
