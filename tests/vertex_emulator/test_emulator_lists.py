@@ -59,7 +59,7 @@ class TestMask:
 
 @pytest.fixture
 def endpoints(emulator):
-    """NamedResource in this order."""
+    """Created in this order."""
     for name in ("b", "a", "c"):
         emulator.request("POST", f"/v1/{PARENT}/endpoints", json={"displayName": name}).raise_for_status()
         emulator.advance(60)
