@@ -79,7 +79,7 @@ def test_a_bad_value_is_refused_by_the_api_with_its_name(stack, name, bad):
 def test_a_param_that_does_not_exist_stops_the_run_before_anything_is_paid(stack):
     run = Run.start(stack, epochs=3)
     assert run.finish() == "failed"
-    assert "Unknown parameter epochs" in run.log("validate")
+    assert "Unknown parameter epochs. Nothing was created" in run.log("validate")
     assert run.xcom(CREATE) is None
     assert jobs(stack) == []
 

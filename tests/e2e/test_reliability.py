@@ -72,6 +72,7 @@ def test_at_the_deadline_the_job_is_cancelled(stack):
     advance(stack)
     assert states(stack) == ["CANCELLED"]
     assert f"{jobs(stack)[0]['name']} had not finished at its deadline" in run.log(WAIT)
+    assert "Its cancellation was requested." in run.log(WAIT)
 
 
 # ------------------------------------------------------------------------- a worker dies while it creates the job
@@ -243,7 +244,7 @@ def test_a_run_that_times_out_cancels_its_job(stack, monkeypatch):
     assert run.finish() == "failed"
     assert run.state(wait) == "skipped"
     run.wait_for("the job to be cancelled", lambda: requests_to(stack, ":cancel"))
-    assert f"Cancelled tuning job {name}" in run.log(wait)
+    assert f"Cancelled tuning job {name}: the task's state is skipped" in run.log(wait)
 
 
 def test_marking_success_cancels_nothing(stack):
