@@ -16,7 +16,7 @@ from support import REPOSITORY, finished_job
 from gemini_tuning.registry.assets import PROMOTED_MODELS
 from gemini_tuning.registry.version_aliases import SCORES
 from gemini_tuning.reporting.notification_message import EVENTS, SAMPLES
-from gemini_tuning.reporting.notifications import load_notifications
+from gemini_tuning.reporting.notification_sender import load_notifications
 
 PAGE = (REPOSITORY / "docs" / "after_a_run.md").read_text(encoding="utf-8")
 FOLLOWER, PRODUCER = "serve_promoted_model", "promote"

@@ -28,7 +28,13 @@ INDEPENDENT = {("smoke", "selection"), ("selection", "smoke")}  # what both need
 WITHOUT_AIRFLOW = ORDER[: ORDER.index("hooks")]
 COMMANDS = {"smoke/__main__.py"}  # a command line puts folders together, as a DAG does
 PRELOAD = "ui/preload.py"  # imports Google's clients for the tasks that the scheduler forks
-AIRFLOW_GLUE = {*COMMANDS, "registry/assets.py", "reporting/notifications.py"}  # assets and notifiers are Airflow's
+# Assets and notifiers are Airflow's.
+AIRFLOW_GLUE = {
+    *COMMANDS,
+    "registry/assets.py",
+    "reporting/notifications.py",
+    "reporting/notification_sender.py",
+}
 
 
 def modules(folder):

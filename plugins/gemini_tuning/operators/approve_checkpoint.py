@@ -80,10 +80,8 @@ class GeminiApproveCheckpointOperator(ApprovalBase, SkipMixin):
         subject: str = "Which checkpoint is to be promoted?",
         **kwargs: Any,
     ) -> None:
-        # The other options are known only at run time.
-        from gemini_tuning.reporting.approval_request import REJECT
-
-        super().__init__(subject=subject, options=[REJECT], defaults=REJECT, **kwargs)
+        # prepare() sets the options, which are known only at run time.
+        super().__init__(subject=subject, options=["Reject"], defaults="Reject", **kwargs)
         self.decision = decision
         self.results = results
         self.default_checkpoint_id = default_checkpoint_id

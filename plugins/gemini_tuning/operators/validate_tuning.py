@@ -104,7 +104,7 @@ class GeminiValidateTuningOperator(CostEstimateMixin):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Check everything and push the checked values."""
-        from gemini_tuning.reporting.notifications import check_notifications
+        from gemini_tuning.reporting.notification_sender import check_notifications
         from gemini_tuning.smoke.suite import load_suite
 
         refuse_unknown_params(context)

@@ -18,7 +18,7 @@ from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.core.xcom import PublicationXCom, ReportXCom
 from gemini_tuning.operators.approve_checkpoint import GeminiApproveCheckpointOperator
 from gemini_tuning.reporting import notification_message as messages
-from gemini_tuning.reporting import notifications
+from gemini_tuning.reporting import notification_sender
 from gemini_tuning.reporting.notification_message import (
     EVENTS,
     RunLink,
@@ -27,13 +27,13 @@ from gemini_tuning.reporting.notification_message import (
     message_of_report,
     message_of_request,
 )
-from gemini_tuning.reporting.notifications import (
+from gemini_tuning.reporting.notification_sender import (
     MAX_ATTEMPTS,
-    GeminiRunNotifier,
     NotificationError,
     check_notifications,
     load_notifications,
 )
+from gemini_tuning.reporting.notifications import GeminiRunNotifier
 from gemini_tuning.reporting.report_markdown import OUTCOMES
 from tests.gemini_tuning.keeping_notifier import FAILING, KEEPER, kept
 from tests.gemini_tuning.reporting.run_values import JOB, MODEL, decision, summary
@@ -52,7 +52,7 @@ REPORT = ReportXCom.from_xcom(PUSHED)
 @pytest.fixture(autouse=True)
 def no_wait(monkeypatch):
     """Do not wait between the attempts to send."""
-    monkeypatch.setattr(notifications, "WAIT", wait_none())
+    monkeypatch.setattr(notification_sender, "WAIT", wait_none())
 
 
 @pytest.fixture
