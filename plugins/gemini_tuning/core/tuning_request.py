@@ -157,7 +157,7 @@ class TuningRequest(BaseModel):
     :param service_account: the account the job runs as.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
     training_dataset_uri: Annotated[str, BeforeValidator(_id_to_text), AfterValidator(_gcs_object)]
     base_model: Annotated[Text, _when_given(_model_id)] = None

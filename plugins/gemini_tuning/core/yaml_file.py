@@ -52,7 +52,7 @@ class YamlError(InvalidInputError):
 class YamlModel(BaseModel):
     """Base class of what a mapping in a YAML file is read into: immutable, and without unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     @model_validator(mode="before")
     @classmethod

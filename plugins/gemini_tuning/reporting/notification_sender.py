@@ -9,7 +9,6 @@ import functools
 import importlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from logging import Logger
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import quote
@@ -167,10 +166,11 @@ def send_notifications(run_notifier: GeminiRunNotifier, context: Context) -> Non
         return
     for notification in notifications:
         if message.event in notification.on:
-            _send(notification, message, context, log)
+            _send(run_notifier, notification, message, context)
 
 
-def _send(notification: Notification, message: Message, context: Context, log: Logger) -> None:
+def _send(run_notifier: GeminiRunNotifier, notification: Notification, message: Message, context: Context) -> None:
+    log = run_notifier.log
     try:
         for attempt in Retrying(
             stop=stop_after_attempt(MAX_ATTEMPTS),
