@@ -129,12 +129,12 @@ def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _mapping_or_none(value: object) -> Mapping[str, Any] | None:
-    return value if isinstance(value, Mapping) and value else None
+def _mapping_or_none(value: object) -> Mapping[str, Any] | XCom | None:
+    return value if isinstance(value, Mapping | XCom) and value else None
 
 
-def _mappings(value: object) -> list[Mapping[str, Any]]:
-    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list | tuple) else []
+def _mappings(value: object) -> list[Mapping[str, Any] | XCom]:
+    return [item for item in value if isinstance(item, Mapping | XCom)] if isinstance(value, list | tuple) else []
 
 
 def _mappings_by_name(value: object) -> dict[str, Mapping[str, Any]]:

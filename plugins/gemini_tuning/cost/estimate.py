@@ -8,18 +8,16 @@ not included. What is unknown is listed and never counted as 0.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from math import ceil
-from typing import Any
 
 from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.core.resources import ModelResponse
 from gemini_tuning.core.text import MAX_SHOWN, money, shorten
+from gemini_tuning.core.xcom import CostItemXCom, CostXCom, CountedTokensXCom
 from gemini_tuning.cost.prices import PriceTable
 from gemini_tuning.datasets.dataset_check import MAX_EXAMPLE_TOKENS, DatasetReport
 from gemini_tuning.datasets.examples import BYTES_PER_TOKEN
-from gemini_tuning.datasets.token_sample import TokenCount
-from gemini_tuning.smoke.assertions import Assertion
 from gemini_tuning.smoke.cases import Case
 from gemini_tuning.smoke.judge import MAX_JUDGED, judge_prompt
 from gemini_tuning.smoke.suite import Suite
@@ -66,7 +64,7 @@ class CostInputs:
     champion: BilledModel | None = None
     judge: BilledModel | None = None
     is_evaluated: bool = False
-    counted: TokenCount | None = None
+    counted: CountedTokensXCom | None = None
     counted_cases: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -77,113 +75,52 @@ class CostInputs:
         return self.epochs and min(self.epochs, CHECKPOINTS_OF_MANY_EPOCHS)
 
 
-@dataclass(frozen=True)
-class CostItem:
-    """A part of the cost.
+def estimate_cost(inputs: CostInputs, prices: PriceTable, budget: float | None = None) -> CostXCom:
+    """Estimate the cost of a run. Its parts and its total are ``None`` where something is unknown.
 
-    :param what: ``tuning``, ``smoke_test``, ``champion``, ``judge`` or ``evaluation``.
-    :param model: base model whose prices apply.
-    :param tokens: ``training``, or ``input`` and ``output``.
-    :param prices: of a million of these tokens; ``None`` where unknown.
-    :param unknown: what is missing, and how to provide it.
-    """
-
-    what: str
-    model: str
-    tokens: Mapping[str, int]
-    prices: Mapping[str, float | None]
-    unknown: Sequence[str]
-    prompts: int | None = None
-
-    @property
-    def at_least(self) -> float:
-        """The amount without what is unknown."""
-        return round(sum(count * (self.prices[kind] or 0.0) for kind, count in self.tokens.items()) / MILLION, DIGITS)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the form for XCom."""
-        return {**asdict(self), "amount": None if self.unknown else self.at_least, "at_least": self.at_least}
-
-
-@dataclass(frozen=True)
-class CostEstimate:
-    """The estimated cost of a run.
-
-    :param price_date: date of the price table.
     :param budget: in the currency of the table; ``None``: unlimited.
     """
-
-    currency: str
-    price_date: str
-    items: Sequence[CostItem]
-    budget: float | None = None
-    epochs: int | None = None
-    counted: TokenCount | None = None
-
-    @property
-    def unknown(self) -> list[str]:
-        """What is missing, by item."""
-        found = (f"{item.what.replace('_', ' ')}: {what}" for item in self.items for what in item.unknown)
-        return list(dict.fromkeys(found))
-
-    @property
-    def at_least(self) -> float:
-        """The sum of what is known, with one epoch and one checkpoint where Google chooses their number."""
-        return round(sum(item.at_least for item in self.items), DIGITS)
-
-    def check_budget(self) -> None:
-        """Compare the estimate with the budget.
-
-        :raises InvalidInputError: when the cost is above the budget, or unknown although there is a budget.
-        """
-        if self.budget is None:
-            return
-        budget, least = (f"{money(amount)} {self.currency}" for amount in (self.budget, self.at_least))
-        if self.at_least > self.budget:
-            more = "at least " if self.unknown else ""
-            raise InvalidInputError(
-                f"budget: the estimate of {more}{least} is above the budget of {budget}. No tuning job was created.",
-                field="budget",
-                code="over_budget",
-                hint="Use fewer epochs, a smaller dataset or suite, or a cheaper model; or raise the budget.",
-            )
-        if self.unknown:
-            raise InvalidInputError(
-                f"budget: the cost is at least {least} but otherwise unknown, so it cannot be compared with the budget "
-                f"of {budget}. Unknown: {'; '.join(self.unknown)}. No tuning job was created.",
-                field="budget",
-                code="unknown_cost",
-                hint="Provide what is unknown, or run without a budget.",
-            )
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the form for XCom.
-
-        ``{"currency", "price_date", "total", "at_least", "unknown": ["tuning: …"], "budget", "epochs", "counted":
-        {"model", "examples", "counted", "estimated", "ratio"} or None, "items": [{"what", "model", "prompts", "tokens",
-        "prices", "amount", "at_least", "unknown": […]}]}``; ``total`` and ``amount`` are ``None`` where something is
-        unknown.
-        """
-        return {
-            "currency": self.currency,
-            "price_date": self.price_date,
-            "total": None if self.unknown else self.at_least,
-            "at_least": self.at_least,
-            "unknown": self.unknown,
-            "budget": self.budget,
-            "epochs": self.epochs,
-            "counted": self.counted.as_dict() if self.counted else None,
-            "items": [item.as_dict() for item in self.items],
-        }
+    items = list(_items(inputs, prices))
+    unknown = [f"{str(item.what).replace('_', ' ')}: {what}" for item in items for what in item.unknown]
+    at_least = round(sum(item.at_least or 0 for item in items), DIGITS)
+    return CostXCom(
+        currency=prices.currency,
+        price_date=prices.date.isoformat(),
+        total=None if unknown else at_least,
+        at_least=at_least,
+        budget=budget,
+        epochs=inputs.epochs,
+        unknown=list(dict.fromkeys(unknown)),
+        counted=inputs.counted,
+        items=items,
+    )
 
 
-def estimate_cost(inputs: CostInputs, prices: PriceTable, budget: float | None = None) -> CostEstimate:
-    """Estimate the cost of a run.
+def check_budget(estimate: CostXCom) -> None:
+    """Compare an estimate with its budget.
 
-    :param budget: in the currency of the table.
+    :raises InvalidInputError: when the cost is above the budget, or unknown although there is a budget.
     """
-    items = tuple(_items(inputs, prices))
-    return CostEstimate(prices.currency, prices.date.isoformat(), items, budget, inputs.epochs, inputs.counted)
+    if estimate.budget is None:
+        return
+    at_least = estimate.at_least or 0
+    budget, least = (f"{money(amount)} {estimate.currency}" for amount in (estimate.budget, at_least))
+    if at_least > estimate.budget:
+        more = "at least " if estimate.unknown else ""
+        raise InvalidInputError(
+            f"budget: the estimate of {more}{least} is above the budget of {budget}. No tuning job was created.",
+            field="budget",
+            code="over_budget",
+            hint="Use fewer epochs, a smaller dataset or suite, or a cheaper model; or raise the budget.",
+        )
+    if estimate.unknown:
+        raise InvalidInputError(
+            f"budget: the cost is at least {least} but otherwise unknown, so it cannot be compared with the budget "
+            f"of {budget}. Unknown: {'; '.join(estimate.unknown)}. No tuning job was created.",
+            field="budget",
+            code="unknown_cost",
+            hint="Provide what is unknown, or run without a budget.",
+        )
 
 
 def training_tokens(lengths: Mapping[int, int], ratio: float = 1.0) -> int:
@@ -200,7 +137,7 @@ def has_files(case: Case) -> bool:
     return any(part.file_uri for turn in case.contents for part in turn.parts)
 
 
-def _items(inputs: CostInputs, prices: PriceTable) -> Iterator[CostItem]:
+def _items(inputs: CostInputs, prices: PriceTable) -> Iterator[CostItemXCom]:
     yield _tuning(inputs, prices)
     if suite := inputs.suite:
         unknown = []
@@ -210,14 +147,14 @@ def _items(inputs: CostInputs, prices: PriceTable) -> Iterator[CostItem]:
         yield _prompts("smoke_test", inputs, inputs.model, prices, unknown, times=checkpoints)
         if inputs.champion:
             yield _prompts("champion", inputs, inputs.champion, prices, [], times=1)
-        if inputs.judge and any(_judged(case) for case in suite.cases):
+        if inputs.judge and any(assertion.needs_judge for case in suite.cases for assertion in case.assertions):
             yield _judge(suite, inputs.judge, prices, unknown, times=checkpoints + bool(inputs.champion))
     if inputs.is_evaluated:
         unknown = ["the price of Google's evaluation: omit evaluation_metrics"]
-        yield CostItem("evaluation", _shown(inputs.model), {}, {}, unknown)
+        yield CostItemXCom(what="evaluation", model=_shown(inputs.model), at_least=0.0, unknown=unknown)
 
 
-def _tuning(inputs: CostInputs, prices: PriceTable) -> CostItem:
+def _tuning(inputs: CostInputs, prices: PriceTable) -> CostItemXCom:
     unknown = []
     if inputs.epochs is None:
         unknown.append("Google chooses the number of epochs: set epoch_count")
@@ -230,29 +167,31 @@ def _tuning(inputs: CostInputs, prices: PriceTable) -> CostItem:
 
 def _prompts(
     what: str, inputs: CostInputs, model: BilledModel, prices: PriceTable, unknown: Sequence[str], *, times: int
-) -> CostItem:
+) -> CostItemXCom:
     cases = inputs.suite.cases if inputs.suite else ()
-    input_tokens = sum((inputs.counted_cases.get(case.id) or _tokens(_text(case))) * case.repeat for case in cases)
-    output_tokens = sum(_output_tokens(case) * case.repeat for case in cases)
-    tokens = {"input": input_tokens * times, "output": output_tokens * times}
+    tokens = {
+        "input": sum((inputs.counted_cases.get(case.id) or _prompt_tokens(case)) * case.repeat for case in cases),
+        "output": sum(_output_tokens(case) * case.repeat for case in cases),
+    }
     if uncounted := sum(has_files(case) and case.id not in inputs.counted_cases for case in cases):
         unknown = [*unknown, f"tokens of the files in {uncounted} cases: set count_tokens"]
-    return _item(what, model, prices, tokens, unknown, prompts=sum(case.repeat for case in cases) * times)
+    return _item(what, model, prices, tokens, unknown, prompts=sum(case.repeat for case in cases), times=times)
 
 
-def _judge(suite: Suite, judge: BilledModel, prices: PriceTable, unknown: Sequence[str], *, times: int) -> CostItem:
+def _judge(suite: Suite, judge: BilledModel, prices: PriceTable, unknown: Sequence[str], *, times: int) -> CostItemXCom:
     """Assume all samples, although the first two votes often decide."""
     samples = suite.judge.samples if suite.judge else 1
     tokens, prompts = {"input": 0, "output": 0}, 0
     for case in suite.cases:
-        for assertion in _judged(case):
-            votes = case.repeat * samples * times
-            response = min(_output_tokens(case), MAX_JUDGED // BYTES_PER_TOKEN)
-            prompt = _tokens(judge_prompt(str(assertion.value), case, ModelResponse("", 0.0)))
-            tokens["input"] += (prompt + response) * votes
-            tokens["output"] += ASSUMED_OUTPUT_TOKENS * votes
-            prompts += votes
-    return _item("judge", judge, prices, tokens, unknown, prompts=prompts)
+        for assertion in case.assertions:
+            if assertion.needs_judge:
+                votes = case.repeat * samples
+                response = min(_output_tokens(case), MAX_JUDGED // BYTES_PER_TOKEN)
+                prompt = _tokens(judge_prompt(str(assertion.value), case, ModelResponse("", 0.0)))
+                tokens["input"] += (prompt + response) * votes
+                tokens["output"] += ASSUMED_OUTPUT_TOKENS * votes
+                prompts += votes
+    return _item("judge", judge, prices, tokens, unknown, prompts=prompts, times=times)
 
 
 def _item(
@@ -263,7 +202,13 @@ def _item(
     unknown: Sequence[str],
     *,
     prompts: int | None = None,
-) -> CostItem:
+    times: int = 1,
+) -> CostItemXCom:
+    """Return the tokens with their prices.
+
+    :param unknown: what is missing, and how to provide it.
+    :param times: how often the prompts are sent.
+    """
     known = table.prices_of(model.base_model)
     prices = {kind: {"training": known.tuning, "input": known.input, "output": known.output}[kind] for kind in tokens}
     if model.base_model is None:
@@ -271,24 +216,30 @@ def _item(
     else:
         missing = [kind.replace("training", "tuning") for kind, price in prices.items() if price is None]
         unknown = [*unknown, *(f"no {kind} price for {_shown(model)}: add it to {table.path}" for kind in missing)]
-    return CostItem(what, _shown(model), tokens, prices, unknown, prompts)
+    counts = {kind: count * times for kind, count in tokens.items()}
+    at_least = round(sum(count * (prices[kind] or 0.0) for kind, count in counts.items()) / MILLION, DIGITS)
+    return CostItemXCom(
+        what=what,
+        model=_shown(model),
+        prompts=None if prompts is None else prompts * times,
+        tokens=counts,
+        prices={kind: price for kind, price in prices.items() if price is not None},
+        amount=None if unknown else at_least,
+        at_least=at_least,
+        unknown=list(unknown),
+    )
 
 
 def _shown(model: BilledModel) -> str:
     return shorten(model.base_model or model.name, MAX_SHOWN)
 
 
-def _judged(case: Case) -> list[Assertion]:
-    return [assertion for assertion in case.assertions if assertion.needs_judge]
-
-
 def _output_tokens(case: Case) -> int:
     return case.max_output_tokens or ASSUMED_OUTPUT_TOKENS
 
 
-def _text(case: Case) -> str:
-    turns = [part.text or "" for turn in case.contents for part in turn.parts]
-    return "".join([case.system_instruction or "", *turns])
+def _prompt_tokens(case: Case) -> int:
+    return _tokens("".join([case.system_instruction or "", *(p.text or "" for t in case.contents for p in t.parts)]))
 
 
 def _tokens(text: str) -> int:

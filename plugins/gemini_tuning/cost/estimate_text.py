@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from math import log
 
 from pydantic import Field
@@ -53,24 +52,22 @@ def estimate_line(cost: CostXCom | None) -> str:
     """Return the estimate in one line of plain text."""
     if not cost:
         return "not estimated"
-    items = [
-        f"{_name(item)} of {item.model or '-'} {_amount(item.amount, item.at_least)} ({_size(item)})"
-        for item in cost.items
-        if item.tokens
-    ]
+    items = []
+    for item in (item for item in cost.items if item.tokens):
+        size = (
+            _count(item.tokens.get("training"), "tokens") if item.prompts is None else _count(item.prompts, "prompts")
+        )
+        items.append(f"{_name(item)} of {item.model or '-'} {_amount(item.amount, item.at_least)} ({size})")
     unknown = [f"unknown: {what}" for what in cost.unknown]
     budget = [] if cost.budget is None else [f"budget {money(cost.budget)}"]
     parts = [", ".join(items), *unknown, *budget, f"prices of {cost.price_date or '-'}"]
-    total = _amount(cost.total, cost.at_least)
-    return f"{total} {cost.currency or ''}: {'; '.join(filter(None, parts))}"
+    return f"{_amount(cost.total, cost.at_least)} {cost.currency or ''}: {'; '.join(filter(None, parts))}"
 
 
 def estimate_markdown(cost: CostReport | None) -> list[str]:
     """Return the estimate as lines of Markdown; none without an estimate."""
-    return list(_markdown(cost)) if cost else []
-
-
-def _markdown(cost: CostReport) -> Iterator[str]:
+    if not cost:
+        return []
     currency = or_dash(cost.currency)
     rows = [("for", "model", "prompts", "tokens", currency)]
     for item in cost.items:
@@ -78,30 +75,29 @@ def _markdown(cost: CostReport) -> Iterator[str]:
         amount = _amount(item.amount, item.at_least)
         rows.append((plain(_name(item)), or_dash(item.model), _count(item.prompts), tokens, amount))
     rows.append(("**all**", "", "", "", f"**{_amount(cost.total, cost.at_least)}**"))
-    yield from table(rows)
-    yield ""
-    yield f"- Estimated before the job, with prices of {or_dash(cost.price_date)}"
-    yield from (f"- Unknown: {plain(what)}" for what in cost.unknown)
+    lines = [f"Estimated before the job, with prices of {or_dash(cost.price_date)}"]
+    lines += [f"Unknown: {plain(what)}" for what in cost.unknown]
     if cost.budget is not None:
-        yield f"- Budget: {money(cost.budget)} {currency}"
+        lines.append(f"Budget: {money(cost.budget)} {currency}")
     if counted := cost.counted:
-        yield (
-            f"- Counted by {or_dash(counted.model)}: {_count(counted.counted)} tokens in "
-            f"{_count(counted.examples)} examples; the estimate was {_count(counted.estimated)}"
+        lines.append(
+            f"Counted by {or_dash(counted.model)}: {_count(counted.counted, 'tokens')} in "
+            f"{_count(counted.examples, 'examples')}; the estimate was {_count(counted.estimated)}"
         )
-    yield f"- Billed: {_billed(cost.billed, currency)}"
+    lines.append(f"Billed: {_billed(cost.billed, currency)}")
+    return [*table(rows), "", *(f"- {line}" for line in lines)]
 
 
 def _billed(billed: Billing | None, currency: str) -> str:
     if not billed:
         return "the service does not report billable training tokens"
-    text = f"{_count(billed.tokens)} training tokens"
+    text = _count(billed.tokens, "training tokens")
     if billed.counted:
         text += f" (the service counts {_count(billed.reported_tokens)}, each example {billed.counted})"
     if billed.amount is not None:
         text += f", {money(billed.amount)} {currency}"
     if billed.ratio is not None:
-        text += f"; {billed.ratio:.3g} times the estimate of {_count(billed.estimated_tokens)} tokens"
+        text += f"; {billed.ratio:.3g} times the estimate of {_count(billed.estimated_tokens, 'tokens')}"
         if billed.estimated_amount is not None:
             text += f", {money(billed.estimated_amount)} {currency}"
     return text
@@ -118,13 +114,17 @@ def _billing(cost: CostXCom, billed: BilledTokensXCom) -> Billing | None:
     estimated, price = item.tokens.get("training"), item.prices.get("training")
     if estimated and epochs and cost.epochs is None:
         estimated *= epochs  # the service chose the number of epochs; the estimate is for one
+    amount, estimated_amount = (
+        None if count is None or price is None else round(count * price / MILLION, DIGITS)
+        for count in (tokens, estimated)
+    )
     return Billing(
         reported_tokens=reported,
         counted=counted,
         tokens=tokens,
-        amount=_product(tokens, price),
+        amount=amount,
         estimated_tokens=estimated,
-        estimated_amount=_product(estimated, price),
+        estimated_amount=estimated_amount,
         ratio=round(tokens / estimated, 6) if estimated else None,
     )
 
@@ -139,25 +139,15 @@ def _how_counted(reported: int, once: int | None, epochs: int | None) -> str | N
     return ONCE if abs(log(reported / once)) < abs(log(reported / (once * epochs))) else EACH_EPOCH
 
 
-def _product(tokens: int | None, price: float | None) -> float | None:
-    return None if tokens is None or price is None else round(tokens * price / MILLION, DIGITS)
-
-
 def _name(item: CostItemXCom) -> str:
     return (item.what or "-").replace("_", " ")
 
 
-def _count(value: int | None) -> str:
-    return "-" if value is None else f"{value:,}"
+def _count(value: int | None, unit: str = "") -> str:
+    return f"{'-' if value is None else f'{value:,}'} {unit}".strip()
 
 
 def _amount(amount: float | None, at_least: float | None) -> str:
     if amount is not None:
         return money(amount)
     return f"at least {money(at_least)}" if at_least else "unknown"
-
-
-def _size(item: CostItemXCom) -> str:
-    if item.prompts is not None:
-        return f"{item.prompts:,} prompts"
-    return f"{_count(item.tokens.get('training'))} tokens"

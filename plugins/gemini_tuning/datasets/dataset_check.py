@@ -85,11 +85,8 @@ class DatasetReport:
     def tokens(self) -> dict[str, int]:
         """Return estimates: sums, and the smallest, median, 95th percentile and largest example."""
         ranks = {"min": 0.0, "median": 0.5, "p95": 0.95, "max": 1.0}
-        return {
-            "input": self.input_tokens,
-            "output": self.output_tokens,
-            **{name: self._length_at(rank) for name, rank in ranks.items()},
-        }
+        lengths = {name: self._length_at(rank) for name, rank in ranks.items()}
+        return {"input": self.input_tokens, "output": self.output_tokens, **lengths}
 
     def _length_at(self, rank: float) -> int:
         """Return the length that the given share of the acceptable examples do not exceed."""
@@ -108,14 +105,13 @@ def check_training_dataset(blocks: Iterable[bytes], sample: TokenSample | None =
     :param sample: collects some of the lines.
     """
     report = _check(blocks, sample)
-    if report.size_bytes > MAX_TRAINING_BYTES:
-        problem = f"{report.size_bytes} bytes; a training file may have at most {MAX_TRAINING_BYTES}"
-        report.add_problem("too_large", problem)
-    if report.examples > MAX_EXAMPLES:
-        report.add_problem("too_many", f"{report.examples} training examples; at most {MAX_EXAMPLES}")
-    if 0 < report.examples < RECOMMENDED_EXAMPLES:
-        advice = f"{report.examples} training examples; Google recommends {RECOMMENDED_EXAMPLES} or more"
-        report.warn("few", 1, advice)
+    size, count = report.size_bytes, report.examples
+    if size > MAX_TRAINING_BYTES:
+        report.add_problem("too_large", f"{size} bytes; a training file may have at most {MAX_TRAINING_BYTES}")
+    if count > MAX_EXAMPLES:
+        report.add_problem("too_many", f"{count} training examples; at most {MAX_EXAMPLES}")
+    if 0 < count < RECOMMENDED_EXAMPLES:
+        report.warn("few", 1, f"{count} training examples; Google recommends {RECOMMENDED_EXAMPLES} or more")
     return report
 
 

@@ -7,52 +7,28 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from gemini_tuning.core.xcom import CountedTokensXCom
+
 SAMPLE_SIZE = 50  # examples
 MAX_SAMPLED_BYTES = 1 << 20  # longer lines are left out
-_PART_KINDS = (  # with both spellings of JSON
-    ("text", "text"),
-    ("fileData", "file_data"),
-    ("inlineData", "inline_data"),
-    ("functionCall", "function_call"),
-    ("functionResponse", "function_response"),
-)
+_PART = {  # both spellings of JSON
+    "text": "text",
+    "fileData": "file_data",
+    "inlineData": "inline_data",
+    "functionCall": "function_call",
+    "functionResponse": "function_response",
+}
+_FILE = {"fileUri": "file_uri", "mimeType": "mime_type"}
 
 
 class TokenPrompt(NamedTuple):
-    """Contents of a ``countTokens`` request.
+    """Contents of a ``countTokens`` request, in the API's JSON.
 
     https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/count-tokens
-
-    :param contents: turns in the API's JSON.
-    :param system_instruction: the same.
     """
 
     contents: list[dict[str, Any]]
     system_instruction: dict[str, Any] | None
-
-
-class TokenCount(NamedTuple):
-    """Tokens of a sample.
-
-    :param model: that counted.
-    :param examples: in the sample.
-    :param counted: their tokens as the service counts them.
-    :param estimated: their tokens by our estimate.
-    """
-
-    model: str
-    examples: int
-    counted: int
-    estimated: int
-
-    @property
-    def ratio(self) -> float | None:
-        """Counted by estimated tokens; ``None`` when one of them is 0."""
-        return round(self.counted / self.estimated, 6) if self.counted and self.estimated else None
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the form for XCom."""
-        return {**self._asdict(), "ratio": self.ratio}
 
 
 @dataclass
@@ -85,6 +61,16 @@ class TokenSample:
             self._next += self._step
 
 
+def counted_tokens(model: str, examples: int, counted: int, estimated: int) -> CountedTokensXCom:
+    """Return the tokens of a sample, with the ratio by which to correct an estimate.
+
+    :param counted: by the model.
+    :param estimated: by :func:`~gemini_tuning.datasets.examples.read_example`.
+    """
+    ratio = round(counted / estimated, 6) if counted and estimated else None
+    return CountedTokensXCom(model=model, examples=examples, counted=counted, estimated=estimated, ratio=ratio)
+
+
 def example_prompt(line: bytes) -> TokenPrompt:
     """Return an acceptable example with all its turns, without the fields that the service does not know."""
     example = json.loads(line)
@@ -99,10 +85,7 @@ def case_prompt(turns: Iterable[Mapping[str, Any]], system_instruction: str | No
     :param turns: as :meth:`~gemini_tuning.smoke.cases.Turn.as_dict` returns them.
     """
     contents = [
-        {
-            "role": turn["role"],
-            "parts": [_part(part if "text" in part else {"fileData": part}) for part in turn["parts"]],
-        }
+        _content({**turn, "parts": [part if "text" in part else {"fileData": part} for part in turn["parts"]]})
         for turn in turns
     ]
     return TokenPrompt(contents, {"parts": [{"text": system_instruction}]} if system_instruction else None)
@@ -114,15 +97,9 @@ def _content(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _part(raw: Mapping[str, Any]) -> dict[str, Any]:
-    for name, other in _PART_KINDS:
-        value = raw.get(name, raw.get(other))
-        if value is not None:
-            return {name: _file(value) if name == "fileData" else value}
-    return {"text": ""}
+    (kind, value), *_ = _known(raw, _PART).items()
+    return {kind: _known(value, _FILE) if kind == "fileData" else value}
 
 
-def _file(raw: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "fileUri": raw.get("fileUri") or raw.get("file_uri"),
-        "mimeType": raw.get("mimeType") or raw.get("mime_type"),
-    }
+def _known(raw: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    return {name: value for name, other in names.items() if (value := raw.get(name, raw.get(other))) is not None}

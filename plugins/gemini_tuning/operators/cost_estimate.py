@@ -13,10 +13,11 @@ from gemini_tuning.core.tuning_request import TuningRequest
 from gemini_tuning.operators.cloud_base import GeminiBaseOperator, flag, optional_float, optional_text
 
 if TYPE_CHECKING:
+    from gemini_tuning.core.xcom import CountedTokensXCom
     from gemini_tuning.cost.estimate import BilledModel
     from gemini_tuning.cost.prices import PriceTable
     from gemini_tuning.datasets.dataset_check import DatasetReport
-    from gemini_tuning.datasets.token_sample import TokenCount, TokenPrompt, TokenSample
+    from gemini_tuning.datasets.token_sample import TokenPrompt, TokenSample
     from gemini_tuning.smoke.suite import Suite
 
 MAX_CONCURRENT_COUNTS = 8
@@ -105,8 +106,7 @@ class CostEstimateMixin(GeminiBaseOperator):
         :param champion: full name.
         :raises InvalidInputError: when the cost is above the budget, or unknown although there is a budget.
         """
-        from gemini_tuning.core.xcom import CostXCom
-        from gemini_tuning.cost.estimate import CostInputs, estimate_cost
+        from gemini_tuning.cost.estimate import CostInputs, check_budget, estimate_cost
         from gemini_tuning.cost.estimate_text import estimate_line
 
         if parameters is None:
@@ -125,10 +125,9 @@ class CostEstimateMixin(GeminiBaseOperator):
             counted_cases=counted_cases,
         )
         estimate = estimate_cost(cost_inputs, parameters.prices, parameters.budget)
-        cost = estimate.as_dict()
-        self.log.info("Estimated cost: %s", estimate_line(CostXCom.from_xcom(cost)))
-        estimate.check_budget()
-        return cost
+        self.log.info("Estimated cost: %s", estimate_line(estimate))
+        check_budget(estimate)
+        return estimate.model_dump()
 
     def _billed(self, name: str) -> BilledModel:
         """Return a model with the base model whose prices apply to it."""
@@ -136,11 +135,13 @@ class CostEstimateMixin(GeminiBaseOperator):
 
         return BilledModel(name, self.hook.get_base_model(name) if "/" in name else name)
 
-    def _count(self, parameters: CostParameters, suite: Suite | None) -> tuple[TokenCount | None, dict[str, int]]:
+    def _count(
+        self, parameters: CostParameters, suite: Suite | None
+    ) -> tuple[CountedTokensXCom | None, dict[str, int]]:
         """Have the service count the tokens of the sample, and of the prompts with files."""
         from gemini_tuning.cost.estimate import has_files
         from gemini_tuning.datasets.examples import read_example
-        from gemini_tuning.datasets.token_sample import SAMPLE_SIZE, TokenCount, case_prompt, example_prompt
+        from gemini_tuning.datasets.token_sample import SAMPLE_SIZE, case_prompt, counted_tokens, example_prompt
 
         if parameters.sample is None:
             return None, {}
@@ -158,7 +159,7 @@ class CostEstimateMixin(GeminiBaseOperator):
         found = asyncio.run(self._counts(model, prompts))
         estimated = sum(example.input_tokens + example.output_tokens for example in map(read_example, lines.values()))
         counted = sum(found[f"line {number}"] for number in lines)
-        return TokenCount(model, len(lines), counted, estimated), {
+        return counted_tokens(model, len(lines), counted, estimated), {
             name: found[f"case {name}"] for name in counted_cases
         }
 

@@ -46,7 +46,7 @@ class GeminiValidateTuningOperator(CostEstimateMixin):
     ``suite_fingerprint`` identifies the suite that was checked, for the smoke tests. ``results_uri`` and ``report_uri``
     are folders of this run. ``tokens`` are estimates: ``input`` and ``output`` in total, ``min``, ``median``, ``p95``
     and ``max`` of an example; ``found`` counts ``repeated``, ``leaked``, ``truncated``, ``few``, ``files_unseen`` and
-    ``byte_order_mark``. ``cost`` is :meth:`gemini_tuning.cost.estimate.CostEstimate.as_dict`.
+    ``byte_order_mark``. ``cost`` is :class:`gemini_tuning.core.xcom.CostXCom`.
 
     :param tuning_request: mapping with the fields of :class:`~gemini_tuning.core.tuning_request.TuningRequest`.
         (templated)

@@ -10,12 +10,13 @@ from gemini_tuning.cost.estimate import (
     ASSUMED_OUTPUT_TOKENS,
     BilledModel,
     CostInputs,
+    check_budget,
     estimate_cost,
     training_tokens,
 )
 from gemini_tuning.cost.prices import load_prices
 from gemini_tuning.datasets.dataset_check import MAX_EXAMPLE_TOKENS, DatasetReport
-from gemini_tuning.datasets.token_sample import TokenCount
+from gemini_tuning.datasets.token_sample import counted_tokens
 from gemini_tuning.smoke.suite import parse_suite
 
 FLASH = BilledModel("gemini-2.5-flash", "gemini-2.5-flash")
@@ -59,7 +60,7 @@ def estimator(prices):
 @pytest.fixture
 def estimated(estimator):
     def estimate(**change):
-        found = estimator(**change).as_dict()
+        found = estimator(**change).model_dump()
         assert json.loads(json.dumps(found, allow_nan=False)) == found
         return found, {item["what"]: item for item in found["items"]}
 
@@ -163,7 +164,7 @@ def test_tokens_of_files_are_not_known_until_they_are_counted(estimated):
     training = DatasetReport(lengths=TRAINING.lengths, files={"gs://b/i.png": 1})
     found, _ = estimated(training=training)
     assert [what.rpartition(": ")[2] for what in found["unknown"]] == ["set count_tokens"]
-    assert estimated(training=training, counted=TokenCount("m", 50, 110, 100))[0]["total"] == pytest.approx(13.2)
+    assert estimated(training=training, counted=counted_tokens("m", 50, 110, 100))[0]["total"] == pytest.approx(13.2)
 
 
 def test_tokens_of_a_suites_files(estimated):
@@ -179,7 +180,7 @@ def test_tokens_of_a_suites_files(estimated):
 
 
 def test_counted_tokens_correct_the_training_tokens(estimated):
-    found, items = estimated(counted=TokenCount("gemini-2.5-flash", 50, 3_000, 2_000), suite=SUITE)
+    found, items = estimated(counted=counted_tokens("gemini-2.5-flash", 50, 3_000, 2_000), suite=SUITE)
     assert items["tuning"]["tokens"]["training"] == 3_600_000
     assert items["smoke_test"]["tokens"]["input"] == 24
     assert found["counted"] == {
@@ -209,10 +210,10 @@ def test_googles_evaluation_has_no_price(estimated):
 def test_check_budget(estimator, budget, change, code, snapshot):
     estimate = estimator(budget, **change)
     if code is None:
-        estimate.check_budget()
+        check_budget(estimate)
         return
     with pytest.raises(InvalidInputError) as caught:
-        estimate.check_budget()
+        check_budget(estimate)
     assert (caught.value.field, caught.value.code) == ("budget", code)
     assert caught.value.hint
     assert str(caught.value) == snapshot

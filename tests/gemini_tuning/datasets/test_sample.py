@@ -8,9 +8,9 @@ import pytest
 from gemini_tuning.datasets.dataset_check import check_training_dataset
 from gemini_tuning.datasets.token_sample import (
     MAX_SAMPLED_BYTES,
-    TokenCount,
     TokenSample,
     case_prompt,
+    counted_tokens,
     example_prompt,
 )
 
@@ -83,6 +83,6 @@ def test_a_prompt_of_a_suite_is_sent_alike():
 
 
 def test_the_ratio():
-    assert TokenCount("m", 2, 150, 100).ratio == 1.5
-    assert TokenCount("m", 0, 0, 0).ratio is None
-    assert TokenCount("m", 1, 0, 5).ratio is None
+    assert counted_tokens("m", 2, 150, 100).ratio == 1.5
+    assert counted_tokens("m", 0, 0, 0).ratio is None
+    assert counted_tokens("m", 1, 0, 5).ratio is None

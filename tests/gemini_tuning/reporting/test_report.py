@@ -14,7 +14,7 @@ from gemini_tuning.core.xcom import ApprovalXCom, DecisionXCom, MetricsXCom
 from gemini_tuning.cost.estimate import BilledModel, CostInputs, estimate_cost
 from gemini_tuning.cost.prices import PriceTable
 from gemini_tuning.datasets.dataset_check import DatasetReport
-from gemini_tuning.datasets.token_sample import TokenCount
+from gemini_tuning.datasets.token_sample import counted_tokens
 from gemini_tuning.operators.write_report import GeminiTuningReportOperator, run_facts
 from gemini_tuning.reporting.approval_request import Offer, record
 from gemini_tuning.reporting.comparison_table import compare, comparison
@@ -64,9 +64,9 @@ def test_the_examples_have_the_fields_that_the_steps_push():
     assert set(measured["checkpoints"]["1"]) == set(METRICS["checkpoints"]["1"])
     assert set(DatasetReport().as_dict()) | {"uri"} == set(run_values.DATASETS["training"])
     table = PriceTable(currency="USD", date="2026-11-23", models={"m": {"tuning": 5}})
-    counted = TokenCount("gemini-2.5-flash", 50, 110, 100)
+    counted = counted_tokens("gemini-2.5-flash", 50, 110, 100)
     inputs = CostInputs(BilledModel("m", "m"), DatasetReport(), suite=suite, counted=counted)
-    cost = estimate_cost(inputs, table).as_dict()
+    cost = estimate_cost(inputs, table).model_dump()
     assert set(cost) == set(run_values.COST)
     assert set(cost["counted"]) == set(run_values.COST["counted"])
     assert {frozenset(item) for item in cost["items"]} == {frozenset(item) for item in run_values.COST["items"]}
