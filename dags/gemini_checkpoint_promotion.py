@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from airflow.sdk import DAG, Param, TriggerRule
+from airflow.sdk import DAG, TriggerRule
 
 from gemini_tuning.operators.approve_checkpoint import GeminiApproveCheckpointOperator
 from gemini_tuning.operators.copy_model import GeminiCopyModelOperator
@@ -25,86 +25,11 @@ from gemini_tuning.operators.set_default_checkpoint import GeminiSetDefaultCheck
 from gemini_tuning.operators.smoke_test_checkpoint import GeminiSmokeTestCheckpointOperator
 from gemini_tuning.operators.validate_promotion import GeminiValidatePromotionOperator
 from gemini_tuning.operators.verify_model_copy import GeminiVerifyModelCopyOperator
-from gemini_tuning.pipelines.params import JOB_NAME, MODEL_NAME, tuning_param
+from gemini_tuning.pipelines.params import dag_params
 from gemini_tuning.reporting.notifications import GeminiRunNotifier
 
 CONFIG = Path(__file__).parent / "config"
 SUITES, NOTIFICATIONS = CONFIG / "smoke", str(CONFIG / "notifications.yaml")
-SUITE_NAMES = sorted(path.stem for path in SUITES.glob("*.yaml"))
-CHECKS = "Smoke test and approval"
-
-PARAMS = {
-    "model": Param(
-        type="string",
-        pattern=MODEL_NAME,
-        title="Tuned model",
-        description="Full name, projects/P/locations/L/models/ID@VERSION.",
-    ),
-    "checkpoint_id": Param(
-        None,
-        type=["null", "string"],
-        maxLength=64,
-        title="Checkpoint",
-        description="Id of the checkpoint to set as the default. Empty: the default is unchanged.",
-    ),
-    "roll_back": Param(
-        False,
-        type="boolean",
-        title="Roll back",
-        description="Set the checkpoint that was the default before the last promotion, by the model's labels. "
-        "A second rollback reverts the first. Leave the checkpoint empty.",
-    ),
-    "expected_default": Param(
-        None,
-        type=["null", "string"],
-        maxLength=64,
-        title="Expected current default",
-        description="Checkpoint id. If another checkpoint is the default by then, nothing is changed. Empty: any.",
-    ),
-    "tuning_job": Param(
-        None,
-        type=["null", "string"],
-        pattern=JOB_NAME,
-        title="Tuning job",
-        description="Full name of the job that created the model; its endpoint is read back too.",
-    ),
-    "version_aliases": tuning_param(
-        "version_aliases",
-        section=None,
-        description="The model's version gets the alias champion, the one that had it gets previous.",
-    ),
-    "suite": Param(
-        None,
-        type=["null", "string"],
-        enum=[None, *SUITE_NAMES],
-        section=CHECKS,
-        title="Smoke suite",
-        description="The checkpoint must pass it first: a file of dags/config/smoke. Empty: none.",
-    ),
-    "min_pass_rate": tuning_param(
-        "min_pass_rate",
-        section=CHECKS,
-        description="Weighted share of cases that it must pass, 0 to 1. It must pass all critical ones.",
-    ),
-    "results_uri": tuning_param(
-        "results_uri",
-        section=CHECKS,
-        description="gs://bucket/folder, or a path that all workers see. Required with a suite. Each run creates a "
-        "folder in it.",
-    ),
-    "require_approval": tuning_param(
-        "require_approval",
-        section=CHECKS,
-        description="The run waits under Required Actions until a user approves or rejects.",
-    ),
-    "approval_timeout_seconds": tuning_param("approval_timeout_seconds", section=CHECKS),
-    "copy_location": tuning_param(
-        "copy_location", description="Region that gets a copy of the model with all checkpoints. Empty: no copy."
-    ),
-    "copy_project_id": tuning_param("copy_project_id", description="Empty: the model's own."),
-    "gcp_conn_id": tuning_param("gcp_conn_id"),
-    "impersonation_chain": tuning_param("impersonation_chain"),
-}
 
 CLOUD = {
     "gcp_conn_id": "{{ params.gcp_conn_id }}",
@@ -127,18 +52,13 @@ with DAG(
 ) as dag:
     validate = GeminiValidatePromotionOperator(
         task_id="validate",
-        **{
-            name: dag.param(name)
-            for name in (
-                "model",
-                "checkpoint_id",
-                "roll_back",
-                "expected_default",
-                "suite",
-                "results_uri",
-                "require_approval",
-            )
-        },
+        model=dag.param("model"),
+        checkpoint_id=dag.param("checkpoint_id"),
+        roll_back=dag.param("roll_back"),
+        expected_default=dag.param("expected_default"),
+        suite=dag.param("suite"),
+        results_uri=dag.param("results_uri"),
+        require_approval=dag.param("require_approval"),
     )
     route = GeminiRouteOperator(
         task_id="route",
@@ -213,4 +133,4 @@ with DAG(
     set_default >> [publish, copy_model]
 
 # After the tasks: each operator would otherwise get copies of all Params, in every parse and in the serialized DAG.
-dag.params = PARAMS
+dag.params = dag_params("gemini_checkpoint_promotion", SUITES)

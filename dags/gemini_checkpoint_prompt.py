@@ -6,33 +6,17 @@ of the task. Each checkpoint's response is billed like any other prompt.
 
 from __future__ import annotations
 
-from airflow.sdk import DAG, Param
+from airflow.sdk import DAG
 
 from gemini_tuning.operators.prompt_checkpoints import GeminiPromptCheckpointsOperator
-from gemini_tuning.pipelines.params import tuning_param
+from gemini_tuning.pipelines.params import dag_params
 
 with DAG(
     dag_id="gemini_checkpoint_prompt",
     description="Send one prompt to every checkpoint of a tuned model",
     doc_md=__doc__,
     schedule=None,
-    params={
-        "prompt": Param(type="string", minLength=1, maxLength=20_000, format="multiline", title="Prompt"),
-        "system_instruction": Param(
-            None, type=["null", "string"], maxLength=20_000, format="multiline", title="System instruction"
-        ),
-        "checkpoints": Param(
-            [],
-            type="array",
-            maxItems=50,
-            items={"type": "object", "required": ["checkpoint_id", "endpoint"]},
-            title="Checkpoints",
-            description='[{"checkpoint_id": "2", "endpoint": "projects/P/locations/L/endpoints/ID"}], as '
-            "list_checkpoints pushes them.",
-        ),
-        "gcp_conn_id": tuning_param("gcp_conn_id"),
-        "impersonation_chain": tuning_param("impersonation_chain"),
-    },
+    params=dag_params("gemini_checkpoint_prompt"),
     tags=["gemini", "tuning", "gemini-tuning-actions"],
     default_args={"retries": 1},
 ) as dag:

@@ -38,7 +38,7 @@ from gemini_tuning.operators.smoke_test_checkpoint import GeminiSmokeTestCheckpo
 from gemini_tuning.operators.validate_tuning import GeminiValidateTuningOperator
 from gemini_tuning.operators.verify_model_copy import GeminiVerifyModelCopyOperator
 from gemini_tuning.operators.write_report import GeminiTuningReportOperator
-from gemini_tuning.pipelines.params import tuning_params
+from gemini_tuning.pipelines.params import dag_params
 from gemini_tuning.reporting.notifications import GeminiRunNotifier
 from gemini_tuning.sensors.tuning_job import GeminiTuningJobSensor
 
@@ -245,4 +245,4 @@ with DAG(
     [publish, verify_copy, report] >> end
 
 # After the tasks: each operator would otherwise get copies of all Params, in every parse and in the serialized DAG.
-dag.params = tuning_params(SUITES)
+dag.params = dag_params("gemini_checkpoint_tuning", SUITES)

@@ -11,25 +11,19 @@ from functools import partial
 from pathlib import Path
 
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
-from airflow.sdk import DAG, Param, TriggerRule
+from airflow.sdk import DAG, TriggerRule
 
 from gemini_tuning.operators.plan_retraining import GeminiPlanRetrainingOperator
 from gemini_tuning.operators.wait_for_tuning_run import GeminiWaitForTuningRunOperator
-from gemini_tuning.pipelines.params import tuning_params
+from gemini_tuning.pipelines.params import dag_params
 from gemini_tuning.pipelines.retraining_schedules import RejectedProfile, check_params, memory_of, schedule_of
 from gemini_tuning.retraining.profiles import load_profiles
 
 CONFIG = Path(__file__).parent / "config"
 TUNING_DAG_ID, REPORT_TASK_ID = "gemini_checkpoint_tuning", "report"
-FORCE = Param(
-    False,
-    type="boolean",
-    title="Force run",
-    description="Start a tuning run even if data and parameters are unchanged since the last successful one.",
-)
 
 profiles, errors = load_profiles(
-    CONFIG / "retraining", check=partial(check_params, params=tuning_params(CONFIG / "smoke"))
+    CONFIG / "retraining", check=partial(check_params, params=dag_params(TUNING_DAG_ID, CONFIG / "smoke"))
 )
 
 for error in errors:
@@ -46,7 +40,7 @@ for profile in profiles:
         catchup=False,
         max_active_runs=1,
         is_paused_upon_creation=True,
-        params={"force": FORCE},
+        params=dag_params("gemini_scheduled_retraining"),
         tags=["gemini", "tuning", "retraining"],
         default_args={"retries": 3},
     ):

@@ -11,7 +11,7 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.serialization.serialized_objects import DagSerialization
 
-from gemini_tuning.pipelines.params import tuning_param, tuning_params
+from gemini_tuning.pipelines.params import dag_params
 from gemini_tuning.ui import queries
 
 REPOSITORY = Path(__file__).parents[2]
@@ -122,23 +122,26 @@ def test_who_checks_and_who_tells_read_the_same_file(dags):
 
 
 def test_each_dag_has_params_of_its_own():
-    first, second = tuning_params(REPOSITORY / "none"), tuning_params(REPOSITORY / "none")
+    first, second = dag_params("gemini_checkpoint_tuning"), dag_params("gemini_checkpoint_tuning")
     first["epoch_count"].resolve(7)
     assert second["epoch_count"].value is None
 
 
 def test_a_dag_says_otherwise_about_a_param_of_the_tuning_dag_and_changes_nothing_there():
-    title = tuning_param("copy_location").schema["title"]
-    param = tuning_param("copy_location", default="us-central1", section=None, title="Copies in location")
-    assert param.resolve() == "us-central1"
-    assert "section" not in param.schema
-    assert (param.schema["title"], tuning_param("copy_location").schema["title"]) == (
-        "Copies in location",
-        title,
+    here, there = (dag_params(form)["copy_location"] for form in ("gemini_model_cleanup", "gemini_checkpoint_tuning"))
+    assert (here.schema["title"], there.schema["title"]) == ("Copies in location", "Destination location")
+    assert (here.schema["section"], there.schema["section"]) == ("Copies", "Copy")
+    assert here.schema["pattern"] == there.schema["pattern"]
+
+
+def test_the_forms_offer_the_suites_that_there_are(tmp_path):
+    for name in ("b.yaml", "a.yaml", "notes.txt"):
+        (tmp_path / name).touch()
+    tuning, promotion = (
+        dag_params(form, tmp_path)["suite"] for form in ("gemini_checkpoint_tuning", "gemini_checkpoint_promotion")
     )
-    assert tuning_param("copy_location").value is None
-    with pytest.raises(KeyError, match="depends on files"):
-        tuning_param("suite")
+    assert (tuning.value, tuning.schema["enum"]) == ("a", ["a", "b"])
+    assert (promotion.value, promotion.schema["enum"]) == (None, [None, "a", "b"])
 
 
 def test_the_retraining_dag_starts_paused_and_starts_a_tuning_run_once(dags):

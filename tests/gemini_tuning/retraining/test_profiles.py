@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from gemini_tuning.core.yaml_file import YamlError
-from gemini_tuning.pipelines.params import tuning_params
+from gemini_tuning.pipelines.params import dag_params
 from gemini_tuning.pipelines.retraining_schedules import check_params, schedule_of
 from gemini_tuning.retraining.profiles import ContinueFrom, Schedule, load_profile, load_profiles
 
@@ -22,7 +22,7 @@ def written(folder, text, name="weekly"):
 
 
 def check(profile):
-    check_params(profile, tuning_params(SUITES))
+    check_params(profile, dag_params("gemini_checkpoint_tuning", SUITES))
     schedule_of(profile)
 
 
