@@ -48,8 +48,3 @@ def table(rows: Sequence[Sequence[str]]) -> list[str]:
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
     ]
     return [lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]]
-
-
-def section(title: str, lines: Sequence[str]) -> list[str]:
-    """Return the lines of a section; none without content."""
-    return ["", f"## {title}", "", *lines] if lines else []

@@ -65,11 +65,11 @@ class GeminiApproveCleanupOperator(ApprovalBase):
     def prepare(self) -> str:
         """Set the plan as the body; return its fingerprint."""
         from gemini_tuning.registry.cleanup_plan import CleanupPlan
-        from gemini_tuning.reporting.cleanup_table import plan_lines
+        from gemini_tuning.reporting.markdown_templates import render
 
         plan = CleanupPlan.from_xcom(self.plan)
         end = "Endpoints can be created again, with other names, and so can copies; nothing else can be restored."
-        self.body = replace_surrogates("\n".join([*plan_lines(plan), "", f"{end} The first response is final."]))
+        self.body = replace_surrogates(f"{render('cleanup.md.j2', plan=plan)}\n{end} The first response is final.")
         return plan.fingerprint
 
     def complete(self, context: Context, answer: str | None, by: Mapping[str, Any] | None, at: str | None) -> Any:

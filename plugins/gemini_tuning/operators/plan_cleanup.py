@@ -89,10 +89,10 @@ class GeminiPlanCleanupOperator(GeminiBaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Read, apply the rules, return the plan."""
         from gemini_tuning.registry.cleanup_plan import CleanupPlanner
-        from gemini_tuning.reporting.cleanup_table import plan_lines
+        from gemini_tuning.reporting.markdown_templates import render
 
         plan = CleanupPlanner(self.hook, self._settings()).plan()
-        lines = plan_lines(plan)
+        lines = render("cleanup.md.j2", plan=plan).splitlines()
         for line in lines:
             self.log.info("%s", line)
         context["ti"].xcom_push(key=PLAN_XCOM, value=replace_surrogates("\n".join(lines)))

@@ -9,12 +9,12 @@ from typing import Any
 
 from gemini_tuning.core import xcom
 from gemini_tuning.core.exceptions import InvalidInputError
-from gemini_tuning.core.markdown import or_dash, place, plain
 from gemini_tuning.core.resources import checkpoint_id
 from gemini_tuning.core.text import replace_surrogates, short_repr
 from gemini_tuning.core.xcom import ApproverXCom, MetricsXCom, SmokeTestXCom, ValidationXCom
 from gemini_tuning.cost.estimate_text import estimate_line
-from gemini_tuning.reporting.comparison_table import compare, compare_champion, comparison, named, result_links
+from gemini_tuning.reporting.comparison import compare, compare_champion
+from gemini_tuning.reporting.markdown_templates import render
 from gemini_tuning.reporting.report import read_results, require_decision
 
 REJECT = "Reject"
@@ -118,27 +118,21 @@ def question(
     :raises InvalidInputError: naming the parameter that is not a mapping.
     """
     chosen, measured = require_decision(decision), MetricsXCom.from_input(metrics, "metrics")
-    checkpoints = compare(read_results(results), chosen, measured)
-    in_production = compare_champion(SmokeTestXCom.from_input(champion, "champion"), chosen)
-    missing = xcom.joined([measured.missing if measured else [], chosen.missing])
-    estimate = validation.cost if validation else None
-    marks = {"**proposed**": offer.proposed, "default now": xcom.text(default_checkpoint_id)}
-    lines = [
-        f"**Proposed: checkpoint {plain(offer.proposed)}.** {or_dash(chosen.reason)}",
-        "",
-        *comparison(checkpoints, in_production, marks=marks),
-        "",
-        *([f"- Overfitting: {plain(chosen.overfitting)}"] if chosen.overfitting else []),
-        *(f"- Missing evidence: {plain(gap)}" for gap in missing),
-        f"- Tuning job: {place(tuning_job)}",
-        f"- Tuned model: {place(model)}",
-        *([f"- Cost, estimated before the job: {plain(estimate_line(estimate))}"] if estimate else []),
-        f"- Report, at the end of the run: {place(report_uri)}",
-        *result_links(named(checkpoints, in_production)),
-        "",
-        f"The first response is final. No response within {_span(timeout)} counts as a rejection.",
-    ]
-    return replace_surrogates("\n".join(lines))  # Airflow's API accepts only valid UTF-8
+    body = render(
+        "approval_request.md.j2",
+        proposed=offer.proposed,
+        default_checkpoint_id=xcom.text(default_checkpoint_id),
+        decision=chosen,
+        checkpoints=compare(read_results(results), chosen, measured),
+        champion=compare_champion(SmokeTestXCom.from_input(champion, "champion"), chosen),
+        missing=xcom.joined([measured.missing if measured else [], chosen.missing]),
+        tuning_job=tuning_job,
+        model=model,
+        estimate=estimate_line(validation.cost) if validation and validation.cost else None,
+        report_uri=report_uri,
+        span=_span(timeout),
+    )
+    return replace_surrogates(body.rstrip())  # Airflow's API accepts only valid UTF-8
 
 
 def fingerprint(body: str, offer: Offer) -> str:

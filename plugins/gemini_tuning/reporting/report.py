@@ -30,7 +30,7 @@ from gemini_tuning.core.xcom import (
     ValidationXCom,
 )
 from gemini_tuning.cost.estimate_text import CostReport, cost_report
-from gemini_tuning.reporting.comparison_table import CheckpointReport, compare, compare_champion
+from gemini_tuning.reporting.comparison import CheckpointReport, compare, compare_champion
 
 SCHEMA_VERSION = 3
 SCHEMA = Path(__file__).with_name("report.schema.json")

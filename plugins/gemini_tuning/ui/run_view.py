@@ -24,7 +24,7 @@ from gemini_tuning.core.xcom import (
     ValidationXCom,
 )
 from gemini_tuning.cost.estimate_text import estimate_line, estimate_total
-from gemini_tuning.reporting.comparison_table import CheckpointReport, compare, compare_champion
+from gemini_tuning.reporting.comparison import CheckpointReport, compare, compare_champion
 from gemini_tuning.selection.candidate import Candidate
 from gemini_tuning.selection.overfitting import LossCurves, find_turning_point
 from gemini_tuning.ui import queries

@@ -24,7 +24,7 @@ from gemini_tuning.registry.cleanup_rules import (
     decide_copies,
     decide_endpoint,
 )
-from gemini_tuning.reporting.cleanup_table import plan_lines
+from gemini_tuning.reporting.markdown_templates import render
 
 DAY = 24 * 3600.0
 PARENT, EUROPE = "projects/123/locations/us-central1", "projects/123/locations/europe-west4"
@@ -196,6 +196,10 @@ ITEM = asdict(CleanupItem("copy", MODEL, "delete", ""))
 
 def plan(*items):
     return CleanupPlan(CleanupSettings(MODEL), MODEL, "3", counted=True, items=items)
+
+
+def plan_lines(made):
+    return render("cleanup.md.j2", plan=made).splitlines()
 
 
 def test_plan_is_read_back_and_shown(snapshot):

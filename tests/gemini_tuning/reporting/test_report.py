@@ -17,9 +17,10 @@ from gemini_tuning.datasets.dataset_check import DatasetReport
 from gemini_tuning.datasets.token_sample import counted_tokens
 from gemini_tuning.operators.write_report import GeminiTuningReportOperator, run_facts
 from gemini_tuning.reporting.approval_request import Offer, record
-from gemini_tuning.reporting.comparison_table import compare, comparison
+from gemini_tuning.reporting.comparison import compare
+from gemini_tuning.reporting.markdown_templates import template
 from gemini_tuning.reporting.report import SCHEMA, build, read_results, report_schema
-from gemini_tuning.reporting.report_markdown import approval, render, summary
+from gemini_tuning.reporting.report_markdown import render, summary
 from gemini_tuning.selection.decision import Assessment, Decision
 from gemini_tuning.smoke.suite import parse_suite
 from gemini_tuning.smoke.summary import summarize
@@ -207,14 +208,15 @@ def test_secrets_in_parameters_are_removed_by_name_and_by_look():
 
 def test_the_table_of_the_checkpoints():
     checkpoints = compare(read_results(RESULTS), DecisionXCom.from_xcom(decision()), MetricsXCom.from_xcom(METRICS))
-    table = cells(comparison(checkpoints, None, marks={"winner": "2", "default before": "3"}))
+    comparison = template("checkpoints.md.j2").module.comparison
+    table = cells(comparison(checkpoints, None, {"winner": "2", "default before": "3"}).splitlines())
     assert table[1] == [
         "2", "2", "20", "91.7% (81.7% to 91.7%)", "0.917", "0", "101 ms / 321 ms", "0.45", "winner",
         "answers all critical cases", "-",
     ]  # fmt: skip
     assert [row[8] for row in table[1:]] == ["winner", "default before", "-"]
     assert table[3][9:] == ["-", "pass rate 41.7% is below 80.0%"]
-    assert len(cells(comparison(checkpoints, None, marks={}, reasons=False))[0]) == 9
+    assert len(cells(comparison(checkpoints, None, {}, reasons=False).splitlines())[0]) == 9
 
 
 def test_checkpoint_that_could_not_be_tested_and_champion_are_in_the_table(snapshot):
@@ -253,7 +255,7 @@ def test_summary_of_a_rejection(snapshot):
     ids=["none", "approved", "another", "rejected", "timed out", "not required", "nothing"],
 )
 def test_approval_as_text(record, snapshot):
-    assert approval(ApprovalXCom.from_xcom(record)) == snapshot
+    assert str(template("approval.md.j2").module.approval(ApprovalXCom.from_xcom(record))) == snapshot
 
 
 @pytest.mark.parametrize(

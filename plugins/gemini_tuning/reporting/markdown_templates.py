@@ -1,0 +1,82 @@
+"""Renders the Markdown templates in ``templates/``.
+
+Every value of a template is shown as plain text and without secrets, ``None`` as a dash, unless a filter of this module
+has made Markdown of it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from markupsafe import Markup
+
+from gemini_tuning.core import markdown
+from gemini_tuning.core.formatting import capitalize, percent
+from gemini_tuning.core.xcom import AssessmentXCom, SmokeTestXCom
+from gemini_tuning.reporting.comparison import CheckpointReport
+
+MAX_ERROR = 300  # characters of why a checkpoint could not be tested
+
+
+class Markdown(Markup):
+    """Text that is Markdown already, so that templates do not escape it."""
+
+
+def render(name: str, **values: Any) -> str:
+    """Return the Markdown of a template."""
+    return template(name).render(values)
+
+
+def template(name: str) -> Template:
+    """Return a template."""
+    return _ENVIRONMENT.get_template(name)
+
+
+def _escape(value: object) -> Markup:
+    return value if isinstance(value, Markup) else Markdown(markdown.or_dash(value))
+
+
+def _link(address: object, text: object = None) -> Markdown:
+    """Return an address with a link to the Google Cloud console."""
+    return Markdown(markdown.place(address) if text is None else markdown.linked(text, address))
+
+
+def _number(value: float | None, form: str) -> str | None:
+    return None if value is None else form % value
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _remarks(entry: CheckpointReport, marks: Mapping[str, str | None]) -> Markdown | None:
+    """Return the marks that a checkpoint has, and why it could not be tested."""
+    found = [mark for mark, checkpoint_id in marks.items() if checkpoint_id == entry.checkpoint_id]
+    if entry.smoke_test and entry.smoke_test.error and not entry.assessment:
+        found.append(markdown.plain(entry.smoke_test.error, MAX_ERROR))
+    return Markdown(", ".join(found)) if found else None
+
+
+def _table(rows: str) -> Markdown:
+    """Align the columns of a table, so that it is also readable in a log; an escaped cell contains no `` | ``."""
+    cells = [row.removeprefix("| ").removesuffix(" |").split(" | ") for row in rows.splitlines()]
+    return Markdown("\n".join(markdown.table(cells)) + "\n")
+
+
+_ENVIRONMENT = Environment(
+    loader=FileSystemLoader(Path(__file__).with_name("templates")),
+    autoescape=True,  # by `finalize` for Markdown: what it returns is not escaped for HTML
+    finalize=_escape,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+)
+_ENVIRONMENT.filters |= {
+    "capital": capitalize, "json": _json, "link": _link, "number": _number, "percent": percent, "table": _table
+}  # fmt: skip
+_ENVIRONMENT.globals |= {"SmokeTestXCom": SmokeTestXCom, "AssessmentXCom": AssessmentXCom, "remarks": _remarks}
