@@ -105,8 +105,8 @@ class GeminiChooseCheckpointOperator(GeminiBaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Decide and return the decision."""
+        from gemini_tuning.core.xcom import MetricsXCom
         from gemini_tuning.selection.decide import decide
-        from gemini_tuning.selection.overfitting import curves_from
 
         policy, approval = self.policy(), flag(self.require_approval, "require_approval")
         results = as_list(self.results, "results")
@@ -119,7 +119,7 @@ class GeminiChooseCheckpointOperator(GeminiBaseOperator):
                 hint="Clear the smoke tests and their downstream tasks.",
             )
         champion = self._champion()
-        decision = decide(candidates, policy, champion, curves_from(self.metrics) if self.metrics else None)
+        decision = decide(candidates, policy, champion, MetricsXCom.from_xcom(self.metrics))
         self._log(decision)
         default = self.hook.get_model(self.model).default_checkpoint_id
         return {
@@ -159,15 +159,17 @@ class GeminiChooseCheckpointOperator(GeminiBaseOperator):
     def _candidate(self, result: Any, where: str) -> Candidate:
         """Read a smoke test's summary and its results file."""
         from gemini_tuning.core.case_outcomes import ResultError
-        from gemini_tuning.selection.results_reader import candidate_from
+        from gemini_tuning.core.xcom import MetricsXCom, SmokeTestXCom
+        from gemini_tuning.selection.candidate import Candidate
 
         if not isinstance(result, Mapping):
             raise ResultError(f"{where}: expected what the smoke test pushed, not {short_repr(result)}")
+        summary = SmokeTestXCom.from_xcom(result) or SmokeTestXCom()
+        metrics = MetricsXCom.from_xcom(self.metrics) or MetricsXCom()
         uri = result.get("results_uri")
         outcomes = self._outcomes(str(uri), where) if uri else {}
-        losses = self._losses(result.get("checkpoint_id"))
         try:
-            return candidate_from(result, outcomes, losses)
+            return Candidate.from_smoke_test(summary, outcomes, metrics.checkpoints.get(summary.checkpoint_id))
         except ResultError as error:
             raise ResultError(
                 f"{where}: {error}", field=error.field, resource=error.resource, code=error.code
@@ -183,11 +185,6 @@ class GeminiChooseCheckpointOperator(GeminiBaseOperator):
                 f"{where}: {uri} does not exist. A path must be one that all workers see; set results_uri to "
                 "gs://bucket/folder and run again."
             ) from error
-
-    def _losses(self, checkpoint_id: Any) -> Mapping[str, Any] | None:
-        checkpoints = self.metrics.get("checkpoints") if isinstance(self.metrics, Mapping) else None
-        found = checkpoints.get(checkpoint_id) if isinstance(checkpoints, Mapping) else None
-        return found if isinstance(found, Mapping) else None
 
     def _log(self, decision: Decision) -> None:
         for assessment in decision.assessments:

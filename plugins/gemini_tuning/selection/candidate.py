@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Self
 
-from gemini_tuning.core.case_outcomes import CaseOutcomes, ResultError
+from gemini_tuning.core.case_outcomes import CaseOutcome, CaseOutcomes, ResultError
 from gemini_tuning.core.formatting import name
-from gemini_tuning.core.text import redact, short_repr
+from gemini_tuning.core.text import redact
+from gemini_tuning.core.xcom import LossesXCom, SmokeTestXCom
 
 MAX_REASON = 200  # characters
 
@@ -23,7 +25,6 @@ class Candidate(CaseOutcomes):
     :param error: why it could not be tested; its outcomes are then ignored.
     :param suite_fingerprint: of the suite that was run, where known.
     :param outcomes: by case id; empty when it could not be tested.
-    :raises ResultError: when a loss or the latency is not a finite number.
     """
 
     checkpoint_id: str
@@ -35,15 +36,30 @@ class Candidate(CaseOutcomes):
     error: str | None = None
     suite_fingerprint: str | None = None
 
-    def __post_init__(self) -> None:
-        for field in ("latency_p95_ms", "train_loss", "eval_loss"):
-            value = getattr(self, field)
-            if value is not None and not math.isfinite(value):
-                raise ResultError(
-                    f"checkpoint {short_repr(self.checkpoint_id)}: {field}: expected a finite number, not {value}",
-                    field=field,
-                    code="out_of_range",
-                )
+    @classmethod
+    def from_smoke_test(
+        cls, summary: SmokeTestXCom, outcomes: Mapping[str, CaseOutcome], losses: LossesXCom | None = None
+    ) -> Self:
+        """Return the candidate of a smoke test.
+
+        :param outcomes: of its results file; ignored when the summary has an error.
+        :param losses: at its step, where known.
+        :raises ResultError: when the results file was truncated or belongs to another smoke test.
+        """
+        if summary.error is None and (not outcomes or summary.cases != len(outcomes)):
+            message = f"cases: {summary.cases} in the XCom, but {len(outcomes)} in the results file"
+            raise ResultError(message, field="cases", code="incomplete_results")
+        return cls(
+            checkpoint_id=summary.checkpoint_id,
+            epoch=summary.epoch,
+            step=summary.step,
+            outcomes=outcomes if summary.error is None else {},
+            latency_p95_ms=summary.latency_ms.p95,
+            train_loss=losses.train_loss if losses else None,
+            eval_loss=losses.eval_loss if losses else None,
+            error=summary.error,
+            suite_fingerprint=summary.suite_fingerprint,
+        )
 
     @property
     def was_tested(self) -> bool:

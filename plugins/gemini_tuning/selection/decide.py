@@ -32,12 +32,13 @@ from dataclasses import dataclass
 from gemini_tuning.core.case_outcomes import ResultError
 from gemini_tuning.core.formatting import name, names
 from gemini_tuning.core.text import short_repr
+from gemini_tuning.core.xcom import MetricsXCom
 from gemini_tuning.selection import explanations
 from gemini_tuning.selection.candidate import Candidate
-from gemini_tuning.selection.decision import Assessment, Decision, Outcome
+from gemini_tuning.selection.decision import Assessment, Decision
 from gemini_tuning.selection.explanations import Choice, Rule
 from gemini_tuning.selection.gates import GateFinding, Policy, champion_gates, own_gates
-from gemini_tuning.selection.overfitting import LossCurves, find_turning_point
+from gemini_tuning.selection.overfitting import find_turning_point
 from gemini_tuning.selection.paired_test import Comparison, compare
 
 
@@ -45,12 +46,12 @@ def decide(
     candidates: Iterable[Candidate],
     policy: Policy,
     champion: Candidate | None = None,
-    curves: LossCurves | None = None,
+    metrics: MetricsXCom | None = None,
 ) -> Decision:
     """Choose a checkpoint.
 
     :param champion: the model in production, tested with the same suite.
-    :param curves: losses over all steps, used where those of the checkpoints are unknown.
+    :param metrics: losses over all steps, used where those of the checkpoints are unknown; and which are missing.
     :raises ResultError: when a checkpoint occurs twice, or two were tested with different suites.
     """
     field = sorted(candidates, key=lambda candidate: candidate.order)
@@ -59,18 +60,18 @@ def decide(
     entries = [_assess(candidate, policy, champion) for candidate in field]
     eligible = [entry.candidate for entry in entries if entry.is_eligible]
     choice = choose(eligible, policy.significance) if eligible else None
-    turning_point = find_turning_point(field, curves)
+    turning_point = find_turning_point(field, metrics)
     ranking = sorted(entries, key=lambda entry: _rank(entry, choice))
     return Decision(
         winner=choice.winner.checkpoint_id if choice else None,
-        outcome=_outcome(choice, champion),
+        outcome="promote" if choice else "keep_champion" if champion else "no_winner",
         reason=_reason(ranking, choice, champion),
         assessments=tuple(
             _assessment(entry, explanations.remarks(entry.candidate, field, choice, turning_point)) for entry in ranking
         ),
         champion=_assessment(_Entry(champion, tuple(own_gates(champion, policy)))) if champion else None,
         overfitting=turning_point.explanation if turning_point else None,
-        missing=explanations.missing(field, policy, curves),
+        missing=explanations.missing(field, policy, metrics),
     )
 
 
@@ -98,9 +99,6 @@ def _assess(candidate: Candidate, policy: Policy, champion: Candidate | None) ->
     return _Entry(candidate, (*findings, *champion_gates(champion, policy, versus)), versus)
 
 
-# ---------------------------------------------------------------------------------------------- score and ties
-
-
 def choose(eligible: Sequence[Candidate], significance: float) -> Choice:
     """Choose by score, then by the rules for ties.
 
@@ -126,20 +124,11 @@ def _break_tie(tied: Sequence[Candidate]) -> tuple[Candidate, Rule]:
     return lowest[0], "eval loss" if len(lowest) == 1 else "earliest"
 
 
-# ---------------------------------------------------------------------------------------------------- the result
-
-
 def _rank(entry: _Entry, choice: Choice | None) -> tuple[object, ...]:
     """Sort the winner first, then the other eligible ones, then the rejected ones, those without results last."""
     candidate = entry.candidate
     won = choice is not None and candidate is choice.winner
     return not won, not entry.is_eligible, not candidate.was_tested, -candidate.score, candidate.order
-
-
-def _outcome(choice: Choice | None, champion: Candidate | None) -> Outcome:
-    if choice is not None:
-        return "promote"
-    return "keep_champion" if champion is not None else "no_winner"
 
 
 def _reason(ranking: Sequence[_Entry], choice: Choice | None, champion: Candidate | None) -> str:
@@ -167,9 +156,6 @@ def _assessment(entry: _Entry, remarks: Sequence[GateFinding] = ()) -> Assessmen
         speaks_for=tuple(finding.text for finding in findings if finding.is_favorable),
         speaks_against=tuple(finding.text for finding in findings if not finding.is_favorable),
     )
-
-
-# ------------------------------------------------------------------------------------------------------ one suite
 
 
 def _require_unique(candidates: Iterable[Candidate]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from gemini_tuning.core.text import shorten
@@ -18,6 +18,16 @@ _SIZES = (
     (12, 400, 1_500), (8, 240, 1_000), (8, 160, 800), (8, 120, 600), (7, 100, 500), (7, 80, 400), (6, 70, 350),
     (5, 60, 300), (3, 50, 250), (2, 40, 200), (0, 0, 80),
 )  # fmt: skip
+
+_DIGITS = {  # in the XCom
+    "pass_rate": 4,
+    "pass_rate_interval": 4,
+    "score": 4,
+    "score_interval": 4,
+    "latency_p95_ms": 1,
+    "train_loss": 5,
+    "eval_loss": 5,
+}
 
 
 @dataclass(frozen=True)
@@ -50,17 +60,8 @@ class Assessment:
     def as_dict(self, sentences: int, characters: int) -> dict[str, Any]:
         """Return the XCom; the id is never cut, because later tasks need it."""
         return {
-            "checkpoint_id": self.checkpoint_id,
-            "epoch": self.epoch,
-            "step": self.step,
-            "pass_rate": _rounded(self.pass_rate, 4),
-            "pass_rate_interval": _interval(self.pass_rate_interval),
-            "score": _rounded(self.score, 4),
-            "score_interval": _interval(self.score_interval),
-            "latency_p95_ms": _rounded(self.latency_p95_ms, 1),
-            "train_loss": _rounded(self.train_loss),
-            "eval_loss": _rounded(self.eval_loss),
-            "passed_gates": self.passed_gates,
+            **asdict(self),
+            **{field: _rounded(getattr(self, field), digits) for field, digits in _DIGITS.items()},
             "speaks_for": _first(self.speaks_for, sentences, characters),
             "speaks_against": _first(self.speaks_against, sentences, characters),
         }
@@ -130,9 +131,7 @@ def _first(texts: tuple[str, ...], sentences: int, characters: int) -> list[str]
     return [text if len(text) <= characters else f"{text[: characters - 1]}…" for text in texts[:sentences]]
 
 
-def _rounded(value: float | None, digits: int = 5) -> float | None:
+def _rounded(value: float | tuple[float, ...] | None, digits: int) -> float | list[float] | None:
+    if isinstance(value, tuple):
+        return [round(bound, digits) for bound in value]
     return None if value is None else round(value, digits)
-
-
-def _interval(interval: tuple[float, float] | None) -> list[float] | None:
-    return None if interval is None else [round(bound, 4) for bound in interval]

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gemini_tuning.core.formatting import capitalize, counted, name, names, percent, points
+from gemini_tuning.core.xcom import MetricsXCom
 from gemini_tuning.selection.candidate import Candidate
 from gemini_tuning.selection.gates import GateFinding, Policy, favorable, unfavorable
-from gemini_tuning.selection.overfitting import LossCurves, TurningPoint
+from gemini_tuning.selection.overfitting import TurningPoint
 from gemini_tuning.selection.paired_test import Comparison
 
 Rule = Literal["only one", "score", "eval loss", "earliest"]
@@ -70,12 +71,12 @@ def no_winner(ranking: Sequence[Candidate], problems: Sequence[str], champion: C
     return f"{begin}: no checkpoint passed all gates. The best, {best.label_with_epoch}, {'; '.join(problems)}."
 
 
-def missing(field: Sequence[Candidate], policy: Policy, curves: LossCurves | None) -> tuple[str, ...]:
+def missing(field: Sequence[Candidate], policy: Policy, metrics: MetricsXCom | None) -> tuple[str, ...]:
     """Return the evidence that was missing, a sentence each.
 
     :param field: all checkpoints; those that could not be tested are reported elsewhere.
     """
-    return (*_too_few_cases(field, policy), *_unknown(field), *(curves.missing if curves else ()))
+    return (*_too_few_cases(field, policy), *_unknown(field), *(metrics.missing if metrics else ()))
 
 
 def _too_few_cases(field: Sequence[Candidate], policy: Policy) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.core.formatting import counted, distinct, milliseconds, names, percent, points
@@ -62,20 +63,15 @@ class GateFinding:
     is_disqualifying: bool = False
 
 
-def favorable(text: str) -> GateFinding:
-    """Return a finding that speaks for a checkpoint."""
-    return GateFinding(text, is_favorable=True)
-
-
-def unfavorable(text: str, *, is_disqualifying: bool = False) -> GateFinding:
-    """Return a finding that speaks against a checkpoint."""
-    return GateFinding(text, is_favorable=False, is_disqualifying=is_disqualifying)
+favorable = partial(GateFinding, is_favorable=True)
+unfavorable = partial(GateFinding, is_favorable=False)
+disqualifying = partial(GateFinding, is_favorable=False, is_disqualifying=True)
 
 
 def own_gates(candidate: Candidate, policy: Policy) -> list[GateFinding]:
     """Check a checkpoint, or the champion, against the policy."""
     if not candidate.was_tested:
-        return [_disqualifying(f"could not be tested: {candidate.failure}")]
+        return [disqualifying(f"could not be tested: {candidate.failure}")]
     found = (
         _pass_rate(candidate, policy),
         _critical(candidate),
@@ -91,25 +87,21 @@ def champion_gates(champion: Candidate, policy: Policy, versus: Comparison | Non
     :param versus: the checkpoint compared with the champion; ``None`` when one of them could not be tested.
     """
     if not champion.was_tested:
-        return [_disqualifying("cannot be shown to be better than the champion, which could not be tested")]
+        return [disqualifying("cannot be shown to be better than the champion, which could not be tested")]
     if versus is None:
         return []  # the checkpoint could not be tested and is rejected already
     found = [_score(versus, policy)]
     if versus.lost_critical:
         cases = names(versus.lost_critical)
-        found.append(_disqualifying(f"fails critical {_cases(versus.lost_critical)} that the champion passes: {cases}"))
+        found.append(disqualifying(f"fails critical {_cases(versus.lost_critical)} that the champion passes: {cases}"))
     if versus.difference > 0 and versus.passes_fewer(policy.significance):
         found.append(
-            _disqualifying(
+            disqualifying(
                 f"passes significantly fewer cases than the champion: loses {versus.lost:,}, gains {versus.gained:,} "
                 f"({versus.passes_test})"
             )
         )
     return found
-
-
-def _disqualifying(text: str) -> GateFinding:
-    return unfavorable(text, is_disqualifying=True)
 
 
 def _pass_rate(candidate: Candidate, policy: Policy) -> GateFinding:
@@ -119,13 +111,13 @@ def _pass_rate(candidate: Candidate, policy: Policy) -> GateFinding:
     text = f"passes {rate} (95%: {percent(low)} to {percent(high)}){score}; "
     if candidate.pass_rate >= policy.min_pass_rate:
         return favorable(f"{text}minimum {minimum}")
-    return _disqualifying(f"{text}below the minimum {minimum}")
+    return disqualifying(f"{text}below the minimum {minimum}")
 
 
 def _critical(candidate: Candidate) -> GateFinding | None:
     failed = candidate.failed_critical
     if failed:
-        return _disqualifying(f"fails critical {_cases(failed)}: {names(failed)}")
+        return disqualifying(f"fails critical {_cases(failed)}: {names(failed)}")
     critical = sum(outcome.critical for outcome in candidate.outcomes.values())
     return favorable(f"passes all critical cases ({critical:,})") if critical else None
 
@@ -135,10 +127,10 @@ def _latency(candidate: Candidate, policy: Policy) -> GateFinding | None:
     if limit is None:
         return None if latency is None else favorable(f"p95 latency {milliseconds(latency)}")
     if latency is None:
-        return _disqualifying(f"p95 latency unknown; the limit is {milliseconds(limit)}")
+        return disqualifying(f"p95 latency unknown; the limit is {milliseconds(limit)}")
     measured, allowed = distinct(latency, limit, milliseconds, 0)
     if latency > limit:
-        return _disqualifying(f"p95 latency {measured}, above the limit {allowed}")
+        return disqualifying(f"p95 latency {measured}, above the limit {allowed}")
     return favorable(f"p95 latency {measured}, limit {allowed}")
 
 
@@ -154,15 +146,15 @@ def _blocked(candidate: Candidate, policy: Policy) -> GateFinding | None:
 def _score(versus: Comparison, policy: Policy) -> GateFinding:
     difference, test = points(versus.difference), versus.test
     if versus.difference == 0:
-        return _disqualifying("scores the same as the champion, which wins ties")
+        return disqualifying("scores the same as the champion, which wins ties")
     if versus.difference < 0:
         significantly = "significantly " if versus.p < policy.significance else ""
-        return _disqualifying(f"scores {significantly}less than the champion, by {difference} ({test})")
+        return disqualifying(f"scores {significantly}less than the champion, by {difference} ({test})")
     if versus.p < policy.significance:
         return favorable(f"beats the champion significantly, by {difference} ({test})")
     text = f"beats the champion by {difference}, but not significantly ({test})"
     if policy.require_improvement:
-        return _disqualifying(f"{text}, as is required")
+        return disqualifying(f"{text}, as is required")
     return favorable(text)
 
 

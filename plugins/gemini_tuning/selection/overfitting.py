@@ -5,33 +5,15 @@ Reported, but never a gate: the loss is an average over tokens, and a checkpoint
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
-from gemini_tuning.core.case_outcomes import wrong_type
-from gemini_tuning.core.text import redact
+from gemini_tuning.core.xcom import MetricsXCom
 from gemini_tuning.selection.candidate import Candidate
 
 TOLERANCE = 0.01  # a rise of the eval loss by less than this share of it is noise
-MAX_MISSING = 8
-MAX_SENTENCE = 200  # characters
-
-
-@dataclass(frozen=True)
-class LossCurves:
-    """Losses over the steps of a job, in any order.
-
-    :param train: (step, loss).
-    :param eval: (step, loss) on the validation dataset.
-    :param missing: what could not be read and why, a sentence each.
-    """
-
-    train: tuple[tuple[int, float], ...] = ()
-    eval: tuple[tuple[int, float], ...] = ()
-    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -46,32 +28,13 @@ class TurningPoint:
     explanation: str
 
 
-@dataclass(frozen=True)
-class _Point:
+class _Point(NamedTuple):
     step: int
     train: float
     eval: float
 
 
-def curves_from(metrics: Mapping[str, Any]) -> LossCurves:
-    """Read the XCom of ``read_tuning_metrics``; losses that are not finite are left out.
-
-    :param metrics: ``train_loss`` and ``eval_loss``: ``[[step, loss], …]``; ``missing``: sentences. All are optional.
-    :raises ResultError: naming the field.
-    """
-    if not isinstance(metrics, Mapping):
-        raise wrong_type("metrics", metrics, "train_loss and eval_loss")
-    missing = metrics.get("missing") or []
-    if not isinstance(missing, list | tuple):
-        raise wrong_type("metrics.missing", missing, "a list")
-    return LossCurves(
-        train=_curve(metrics, "train_loss"),
-        eval=_curve(metrics, "eval_loss"),
-        missing=tuple(redact(sentence, MAX_SENTENCE) for sentence in missing[:MAX_MISSING]),
-    )
-
-
-def find_turning_point(checkpoints: Sequence[Candidate], curves: LossCurves | None = None) -> TurningPoint | None:
+def find_turning_point(checkpoints: Sequence[Candidate], curves: MetricsXCom | None = None) -> TurningPoint | None:
     """Find where overfitting began.
 
     By the losses at the checkpoints; by the curves when fewer than two checkpoints have both losses.
@@ -103,11 +66,11 @@ def _at_checkpoints(checkpoints: Iterable[Candidate]) -> list[_Point]:
     return sorted(points, key=lambda point: (point.step, point.eval))
 
 
-def _at_evaluations(curves: LossCurves) -> list[_Point]:
+def _at_evaluations(curves: MetricsXCom) -> list[_Point]:
     """Pair each eval loss with the train loss last known at its step."""
-    train = sorted(curves.train)
+    train = sorted(curves.train_loss)
     steps = [step for step, _ in train]
-    known = [(step, loss, bisect_right(steps, step)) for step, loss in sorted(curves.eval)]
+    known = [(int(step), loss, bisect_right(steps, step)) for step, loss in sorted(curves.eval_loss)]
     return [_Point(step, train[before - 1][1], loss) for step, loss, before in known if before]
 
 
@@ -119,21 +82,3 @@ def _where(step: int, checkpoints: Iterable[Candidate]) -> str:
     if last.step == step:
         return f"{last.label} (step {step})"
     return f"step {step}, past {last.label} (step {last.step})"
-
-
-def _curve(metrics: Mapping[str, Any], name: str) -> tuple[tuple[int, float], ...]:
-    points = metrics.get(name) or []
-    if not isinstance(points, list | tuple):
-        raise wrong_type(f"metrics.{name}", points, "a list of [step, loss]")
-    found = (_point(point, name) for point in points)
-    return tuple((step, loss) for step, loss in found if math.isfinite(loss))
-
-
-def _point(point: object, name: str) -> tuple[int, float]:
-    match point:
-        case [int() as step, int() | float() as loss] if not isinstance(step, bool) and not isinstance(loss, bool):
-            try:
-                return step, float(loss)
-            except OverflowError:
-                return step, math.inf
-    raise wrong_type(f"metrics.{name}", point, "[step, loss]")

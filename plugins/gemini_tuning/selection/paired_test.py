@@ -7,15 +7,14 @@ The score decides, so the score is tested:
   weights and partial credit, so it could find a significant difference in the opposite direction of the score.
 
 Passes are tested too, by McNemar, because a checkpoint may gain partial credit in many cases and lose whole ones. The
-stricter result counts: *better* requires a significantly higher score without significantly fewer passes; for *worse*
-either is enough. Anything else is a tie.
+stricter result counts: *better* requires a significantly higher score without significantly fewer passes. Anything else
+is a tie.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gemini_tuning.core.case_outcomes import CaseOutcome
 from gemini_tuning.core.formatting import p_value
 from gemini_tuning.core.stats import mcnemar_exact, paired_bootstrap
 from gemini_tuning.selection.candidate import Candidate
@@ -49,10 +48,6 @@ class Comparison:
         """Whether the first is significantly better."""
         return self.difference > 0 and self.p < significance and not self.passes_fewer(significance)
 
-    def is_worse(self, significance: float) -> bool:
-        """Whether the first is significantly worse, by score or by passes."""
-        return (self.difference < 0 and self.p < significance) or self.passes_fewer(significance)
-
     def passes_fewer(self, significance: float) -> bool:
         """Whether the first passes significantly fewer cases, regardless of their weight."""
         return self.lost > self.gained and self.passes_p < significance
@@ -71,7 +66,7 @@ class Comparison:
 def compare(one: Candidate, other: Candidate) -> Comparison:
     """Compare two candidates that were tested with the same cases."""
     pairs = [(one.outcomes[case], other.outcomes[case]) for case in one.cases]
-    p, method = _test([_difference(*pair) for pair in pairs])
+    p, method = _test([round(a.score - b.score, _DIGITS) * a.weight for a, b in pairs])
     gained = sum(a.passed and not b.passed for a, b in pairs)
     lost = [case for case in one.cases if other.outcomes[case].passed and not one.outcomes[case].passed]
     return Comparison(
@@ -83,10 +78,6 @@ def compare(one: Candidate, other: Candidate) -> Comparison:
         lost_critical=tuple(case for case in lost if one.outcomes[case].critical),
         passes_p=mcnemar_exact(gained, len(lost)),
     )
-
-
-def _difference(one: CaseOutcome, other: CaseOutcome) -> float:
-    return round(one.score - other.score, _DIGITS) * one.weight
 
 
 def _test(differences: list[float]) -> tuple[float, str]:

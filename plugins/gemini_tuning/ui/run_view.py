@@ -26,7 +26,7 @@ from gemini_tuning.core.xcom import (
 from gemini_tuning.cost.estimate_text import estimate_line, estimate_total
 from gemini_tuning.reporting.comparison import CheckpointReport, compare, compare_champion
 from gemini_tuning.selection.candidate import Candidate
-from gemini_tuning.selection.overfitting import LossCurves, find_turning_point
+from gemini_tuning.selection.overfitting import find_turning_point
 from gemini_tuning.ui import queries
 from gemini_tuning.ui.overview import (
     DefaultCheckpoint,
@@ -264,7 +264,7 @@ def _losses(run: RunRecord, metrics: MetricsXCom, checkpoints: Sequence[Checkpoi
     )
     turn = find_turning_point(
         [_candidate(checkpoint) for checkpoint in checkpoints],
-        LossCurves(train=tuple((int(s), v) for s, v in train), eval=tuple((int(s), v) for s, v in evals)),
+        MetricsXCom(train_loss=train, eval_loss=evals),
     )
     marked = [
         checkpoint.model_dump(include={"checkpoint_id", "epoch", "step", "badges"})

@@ -11,15 +11,21 @@ from gemini_tuning.core.case_outcomes import CaseOutcome, ResultError, outcomes_
 from gemini_tuning.core.files import Files
 from gemini_tuning.core.resources import ModelResponse
 from gemini_tuning.core.text import MAX_SAID, redact, short_repr, shorten
+from gemini_tuning.core.xcom import LossesXCom, SmokeTestXCom
 from gemini_tuning.selection.candidate import Candidate
 from gemini_tuning.selection.decide import decide
 from gemini_tuning.selection.gates import Policy
-from gemini_tuning.selection.results_reader import candidate_from
 from gemini_tuning.smoke.results import MAX_ANSWER, ResultsFile, result_line
 from gemini_tuning.smoke.runner import EndpointUnusableError, NoAnswerError, run_suite
 from gemini_tuning.smoke.suite import parse_suite
 from gemini_tuning.smoke.summary import summarize
 from tests.gemini_tuning.strategies import DEEP, HTML, HUGE_INT, json_values, spoiled, texts
+
+
+def candidate_from(summary, outcomes, losses=None) -> Candidate:
+    summary = SmokeTestXCom.from_xcom(summary) or SmokeTestXCom()
+    return Candidate.from_smoke_test(summary, outcomes, LossesXCom.from_xcom(losses))
+
 
 # ---------------------------------------------------------------------------- summaries, results files
 
@@ -48,7 +54,7 @@ OUTCOMES = {"a": CaseOutcome(True, 1.0), "b": CaseOutcome(False, 0.5, critical=T
 @example({**SUMMARY, "cases": HUGE_INT}, OUTCOMES, None)
 @example({**SUMMARY, "latency_ms": {"p95": HUGE_INT}}, OUTCOMES, {"eval_loss": HUGE_INT})
 @example({**SUMMARY, "cases": True}, {"a": OUTCOMES["a"]}, None)
-def test_any_summary_is_a_contender_or_names_its_field(summary, outcomes, losses):
+def test_any_summary_is_a_candidate_or_names_its_field(summary, outcomes, losses):
     try:
         found = candidate_from(summary, outcomes, losses)
     except ResultError as error:

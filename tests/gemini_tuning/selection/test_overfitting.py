@@ -1,13 +1,11 @@
-import math
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gemini_tuning.core.case_outcomes import ResultError
-from gemini_tuning.selection.overfitting import LossCurves, curves_from, find_turning_point
+from gemini_tuning.core.xcom import MetricsXCom
+from gemini_tuning.selection.overfitting import find_turning_point
 from tests.gemini_tuning.selection.policy_examples import checkpoint
-from tests.gemini_tuning.strategies import HUGE_INT, json_values, spoiled
+from tests.gemini_tuning.strategies import json_values, spoiled
 
 GOOD = {"train_loss": [[10, 0.5], [20, 0.25]], "eval_loss": [[10, 0.75]], "missing": ["no accuracy"]}
 
@@ -55,66 +53,26 @@ def test_steps_not_the_list_say_what_comes_after():
 
 
 def test_checkpoints_go_before_curves():
-    curves = LossCurves(train=((1, 0.9), (99, 0.1)), eval=((1, 0.1), (99, 0.9)))
+    curves = MetricsXCom(train_loss=((1, 0.9), (99, 0.1)), eval_loss=((1, 0.1), (99, 0.9)))
     assert turn((0.9, 0.8), (0.6, 0.5), curves=curves) is None
     assert turn((0.9, None), (0.6, None), curves=curves) == 1
 
 
 @pytest.mark.parametrize("low", [20, 25, 5], ids=["at a checkpoint", "after a checkpoint", "before the first"])
 def test_the_place_is_named_by_the_checkpoints(low, snapshot):
-    curves = LossCurves(train=((1, 0.9), (50, 0.1)), eval=((low, 0.1), (60, 0.9)))
+    curves = MetricsXCom(train_loss=((1, 0.9), (50, 0.1)), eval_loss=((low, 0.1), (60, 0.9)))
     found = find_turning_point(checkpoints((None, None), (None, None)), curves)
     assert found.explanation == snapshot
 
 
 def test_an_evaluation_before_the_first_train_loss_says_nothing():
-    curves = LossCurves(train=((10, 0.9), (30, 0.1)), eval=((5, 0.01), (10, 0.2), (30, 0.9)))
+    curves = MetricsXCom(train_loss=((10, 0.9), (30, 0.1)), eval_loss=((5, 0.01), (10, 0.2), (30, 0.9)))
     assert find_turning_point([], curves).step == 10
-
-
-def test_reading_what_the_metrics_task_pushed():
-    assert curves_from(GOOD) == LossCurves(((10, 0.5), (20, 0.25)), ((10, 0.75),), ("no accuracy",))
-    assert curves_from({}) == curves_from({"train_loss": None, "eval_loss": None, "missing": None}) == LossCurves()
-
-
-def test_a_loss_that_is_no_number_any_more_is_left_out():
-    assert curves_from({"train_loss": [[1, math.nan], [2, math.inf], [3, HUGE_INT], [4, 1]]}).train == ((4, 1.0),)
-
-
-def test_words_of_others_are_few():
-    found = curves_from({"missing": ["x" * 10_000] * 100}).missing
-    assert len(found) == 8
-    assert all(len(sentence) < 300 for sentence in found)
-
-
-@pytest.mark.parametrize(
-    ("bad", "field"),
-    [
-        (None, "metrics"),
-        ({"train_loss": 5}, "metrics.train_loss"),
-        ({"eval_loss": [[1, "2"]]}, "metrics.eval_loss"),
-        ({"eval_loss": [[1.5, 2]]}, "metrics.eval_loss"),
-        ({"eval_loss": [[True, 2]]}, "metrics.eval_loss"),
-        ({"eval_loss": ["12"]}, "metrics.eval_loss"),
-        ({"missing": "all"}, "metrics.missing"),
-    ],
-)
-def test_curves_from_of_invalid_metrics_names_the_field(bad, field, snapshot):
-    with pytest.raises(ResultError) as error:
-        curves_from(bad)
-    assert (error.value.field, error.value.code) == (field, "wrong_type")
-    assert str(error.value) == snapshot
 
 
 @given(spoiled(GOOD) | json_values)
 def test_any_metrics(value):
-    try:
-        curves = curves_from(value)
-    except ResultError as error:
-        assert error.field.startswith("metrics")
-        assert len(str(error)) < 1_000
-        return
-    find_turning_point(checkpoints((None, None)), curves)
+    find_turning_point(checkpoints((None, None)), MetricsXCom.from_xcom(value))
 
 
 losses = st.floats(-1e300, 1e300) | st.sampled_from([0.0, -0.0, 1e-300, 1e308])

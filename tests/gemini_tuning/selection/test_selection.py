@@ -16,10 +16,10 @@ from scipy import stats
 
 from gemini_tuning.core.case_outcomes import CaseOutcome, ResultError
 from gemini_tuning.core.exceptions import InvalidInputError
+from gemini_tuning.core.xcom import MetricsXCom
 from gemini_tuning.selection.candidate import Candidate
 from gemini_tuning.selection.decide import decide
 from gemini_tuning.selection.gates import Policy
-from gemini_tuning.selection.overfitting import LossCurves
 from tests.gemini_tuning.selection.policy_examples import checkpoint, unusable
 
 ANY = Policy(min_pass_rate=0)
@@ -433,14 +433,14 @@ def test_overfitting_is_named_and_bars_nobody(snapshot):
 
 
 def test_the_curves_speak_where_the_checkpoints_do_not(snapshot):
-    curves = LossCurves(train=((5, 0.9), (15, 0.5), (25, 0.1)), eval=((10, 0.8), (20, 0.6), (30, 0.9)))
-    decision = decide([checkpoint("1", "1"), checkpoint("2", "1"), checkpoint("3", "1")], ANY, curves=curves)
+    curves = MetricsXCom(train_loss=((5, 0.9), (15, 0.5), (25, 0.1)), eval_loss=((10, 0.8), (20, 0.6), (30, 0.9)))
+    decision = decide([checkpoint("1", "1"), checkpoint("2", "1"), checkpoint("3", "1")], ANY, metrics=curves)
     assert decision.overfitting == snapshot
 
 
 def test_missing_evidence_is_named(snapshot):
     field = [checkpoint("1", "1" * 9, train_loss=0.5), checkpoint("2", "1" * 9, latency_p95_ms=1.0), unusable("3")]
-    decision = decide(field, ANY, curves=LossCurves(missing=("The experiment is gone.",)))
+    decision = decide(field, ANY, metrics=MetricsXCom(missing=("The experiment is gone.",)))
     assert decision.missing == snapshot
 
 
@@ -668,7 +668,7 @@ def test_a_decision_stays_small(ids, cases, errors, blocked):
         return Candidate(identifier, 2**62, 2**62 + number, 1e300, 1e-300, 1e300 / (number + 1), why, outcomes=failed)
 
     candidates = [one(identifier, number) for number, identifier in enumerate(ids)]
-    curves = LossCurves(missing=tuple(errors))
+    curves = MetricsXCom(missing=tuple(errors))
     decision = decide(candidates, Policy(max_latency_p95_ms=1.0), one("p" * 100, 9), curves)
     text = json.dumps(decision.as_dict(), allow_nan=False)
     assert len(text) < 7_700
