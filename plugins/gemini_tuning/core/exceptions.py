@@ -37,6 +37,11 @@ class GeminiTuningError(Exception):
         self.code = code
         self.hint = hint
 
+    def add_hint(self, hint: str) -> None:
+        """Add the next step to the message."""
+        self.hint = hint
+        self.args = (f"{self} {hint}",)
+
 
 class ServiceError(GeminiTuningError):
     """A request to a Google API failed.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from airflow.sdk import BaseOperator, Context
 from airflow.sdk.exceptions import AirflowFailException
 
 from gemini_tuning.core.exceptions import TuningJobError
@@ -14,9 +15,6 @@ from gemini_tuning.core.resources import TuningJob
 from gemini_tuning.operators.cloud_base import GCP_FIELDS, GeminiBaseOperator, optional_text
 from gemini_tuning.operators.idempotent_create import SEARCH_TIMEOUT, SEND_TIMEOUT, SUBMISSION_XCOM
 from gemini_tuning.triggers.task_states import MISSING, get_task_states, keeps_job
-
-if TYPE_CHECKING:
-    from airflow.sdk import BaseOperator, Context
 
 POLL_INTERVAL = 2.0  # seconds
 
@@ -62,38 +60,35 @@ class GeminiCancelTuningJobOperator(GeminiBaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Cancel the job unless the run still waits for it."""
-        states = self._states(context)
+        states, job = self._states(context), None
+        if not keeps_job(states.get(self.wait_task_id, MISSING)):
+            job = self._find_job(context, states.get(self.create_task_id))
+            states = self._states(context)  # the tasks may have been cleared since
         if keeps_job(states.get(self.wait_task_id, MISSING)):
-            return self._keep_job(context, states)
-        job = self._find_job(context, states.get(self.create_task_id))
-        states = self._states(context)  # the tasks may have been cleared since
-        if keeps_job(states.get(self.wait_task_id, MISSING)):
-            return self._keep_job(context, states)
-        cancelled = self._cancel(job)
+            self.log.info("Nothing to do: %s is %s", self.wait_task_id, states.get(self.wait_task_id) or "cleared")
+            if self._failed_by_user_after_wait(context, states):
+                raise AirflowFailException(
+                    "A user marked the run failed. Its tuning job has finished; none is running."
+                )
+            return {"tuning_job": None, "state": None, "cancelled": False}
+        cancelled = job is not None and not job.is_stopping
+        if job is None:
+            outcome = "It had no tuning job; none is running."
+            self.log.info("The run has no tuning job")
+        elif cancelled:
+            outcome = f"Its tuning job {job.name} has been cancelled."
+            self.hook.cancel_tuning_job(job.name)
+            self.log.warning("Cancelled tuning job %s: no task waits for it", job.name)
+        else:
+            outcome = f"Its tuning job {job.name} is {job.state}."
+            self.log.info("Tuning job %s is %s", job.name, job.state)
         if self._ended_by_user(context, states):
-            raise AirflowFailException(f"A user ended the run. {_outcome(job, cancelled)}")
+            raise AirflowFailException(f"A user ended the run. {outcome}")
         return {"tuning_job": job.name if job else None, "state": job.state if job else None, "cancelled": cancelled}
 
     def _states(self, context: Context) -> Mapping[str, Any]:
         ti = context["ti"]
         return get_task_states(ti.dag_id, list(context["dag"].task_dict), ti.run_id).get(ti.run_id, {})
-
-    def _keep_job(self, context: Context, states: Mapping[str, Any]) -> dict[str, Any]:
-        self.log.info("Nothing to do: %s is %s", self.wait_task_id, states.get(self.wait_task_id) or "cleared")
-        if self._failed_by_user_after_wait(context, states):
-            raise AirflowFailException("A user marked the run failed. Its tuning job has finished; none is running.")
-        return {"tuning_job": None, "state": None, "cancelled": False}
-
-    def _cancel(self, job: TuningJob | None) -> bool:
-        if job is None:
-            self.log.info("The run has no tuning job")
-            return False
-        if job.is_stopping:
-            self.log.info("Tuning job %s is %s", job.name, job.state)
-            return False
-        self.hook.cancel_tuning_job(job.name)
-        self.log.warning("Cancelled tuning job %s: no task waits for it", job.name)
-        return True
 
     def _find_job(self, context: Context, create_state: str | None) -> TuningJob | None:
         """Return the run's job; poll until ``grace`` has passed for it to be listed, and to stop.
@@ -118,21 +113,21 @@ class GeminiCancelTuningJobOperator(GeminiBaseOperator):
 
         The second value is how long to search for the job of such a request, in seconds since 1970 (UTC).
         """
-        ti = context["ti"]
-        if name := optional_text(ti.xcom_pull(task_ids=self.create_task_id)):
+        if name := self._created_job(context):
             return self.hook.get_tuning_job(name), 0.0
-        submission: Mapping[str, Any] = ti.xcom_pull(task_ids=self.create_task_id, key=SUBMISSION_XCOM) or {}
+        submission = self._submission(context)
         if not submission.get("labels"):
             return None, 0.0
-        sent_at = submission.get("sent_at")
-        jobs = self._list_jobs(submission["labels"])
+        jobs = self.hook.find_tuning_jobs(submission["labels"], thorough=True, **self.project_and_location)
         job = next((job for job in jobs if not job.is_stopping), jobs[-1] if jobs else None)
+        sent_at = submission.get("sent_at")
         return job, sent_at + SEND_TIMEOUT + SEARCH_TIMEOUT if sent_at else 0.0
 
-    def _list_jobs(self, labels: Mapping[str, str]) -> list[TuningJob]:
-        return self.hook.find_tuning_jobs(
-            labels, project_id=optional_text(self.project_id), location=self.location, thorough=True
-        )
+    def _created_job(self, context: Context) -> str | None:
+        return optional_text(context["ti"].xcom_pull(task_ids=self.create_task_id))
+
+    def _submission(self, context: Context) -> Mapping[str, Any]:
+        return context["ti"].xcom_pull(task_ids=self.create_task_id, key=SUBMISSION_XCOM) or {}
 
     def _refuse_unknown_jobs(self, context: Context) -> None:
         """Fail when jobs with the run's labels are under way although it has pushed no request.
@@ -140,11 +135,11 @@ class GeminiCancelTuningJobOperator(GeminiBaseOperator):
         Either the task state store was emptied, or another Airflow deployment has a run of the same names; then the
         jobs are not ours to cancel.
         """
-        ti = context["ti"]
-        if ti.xcom_pull(task_ids=self.create_task_id, key=SUBMISSION_XCOM):
+        if self._submission(context):
             return
-        labels = run_labels(ti.dag_id, ti.run_id, self.create_task_id)
-        if found := [job.name for job in self._list_jobs(labels) if not job.is_stopping]:
+        labels = run_labels(context["ti"].dag_id, context["ti"].run_id, self.create_task_id)
+        jobs = self.hook.find_tuning_jobs(labels, thorough=True, **self.project_and_location)
+        if found := [job.name for job in jobs if not job.is_stopping]:
             raise TuningJobError(
                 "The run has pushed no create request, but tuning jobs with its labels are under way: "
                 f"{', '.join(found[:5])}. They may belong to another Airflow deployment, so none was cancelled.",
@@ -154,28 +149,19 @@ class GeminiCancelTuningJobOperator(GeminiBaseOperator):
             )
 
     def _ended_by_user(self, context: Context, states: Mapping[str, Any]) -> bool:
-        """Return whether a user ended the run: that skips tasks which would otherwise run or fail."""
-        wait = context["dag"].get_task(self.wait_task_id)
-        if states.get(self.wait_task_id) == "skipped":
-            return not getattr(wait, "soft_fail", False) and not self._marked_success(context, states)
-        return any(states.get(task_id) == "skipped" for task_id in wait.downstream_task_ids)
+        """Return whether a user ended the run: that skips tasks which would otherwise run or fail.
 
-    def _marked_success(self, context: Context, states: Mapping[str, Any]) -> bool:
-        """Return whether the run was marked success while the job was being created: then no name was pushed.
-
-        If no task was running, success and failure leave the same traces; this counts as a failure.
+        A run that was marked success while its job was being created has pushed no name. If no task was running,
+        success and failure leave the same traces; this counts as a failure.
         """
-        name = optional_text(context["ti"].xcom_pull(task_ids=self.create_task_id))
-        return states.get(self.create_task_id) == "success" and not name
+        wait = context["dag"].get_task(self.wait_task_id)
+        if states.get(self.wait_task_id) != "skipped":
+            return any(states.get(task_id) == "skipped" for task_id in wait.downstream_task_ids)
+        marked_success = states.get(self.create_task_id) == "success" and not self._created_job(context)
+        return not getattr(wait, "soft_fail", False) and not marked_success
 
     def _failed_by_user_after_wait(self, context: Context, states: Mapping[str, Any]) -> bool:
         """Return whether a user marked the run failed before this teardown ran: no failure skips the tasks after it."""
         dag = context["dag"]
         failed = [t for t in dag.get_task(self.wait_task_id).downstream_task_ids if states.get(t) == "failed"]
         return any(states.get(after) == "skipped" for t in failed for after in dag.get_task(t).downstream_task_ids)
-
-
-def _outcome(job: TuningJob | None, cancelled: bool) -> str:
-    if job is None:
-        return "It had no tuning job; none is running."
-    return f"Its tuning job {job.name} {'has been cancelled' if cancelled else f'is {job.state}'}."

@@ -1,17 +1,23 @@
-"""Base class of the operators and sensors of this package, and readers of templated values."""
+"""Base classes of the operators and sensors of this package, and what they share.
+
+The readers of templated values raise :class:`InvalidInputError` with the parameter as its field.
+"""
 
 from __future__ import annotations
 
 import json
 import math
 import re
+import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import BaseOperator, Context
 from airflow.sdk.definitions.retry_policy import ExceptionRetryPolicy, RetryAction, RetryRule
+from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
 from gemini_tuning.core.exceptions import (
     CheckpointError,
@@ -28,16 +34,20 @@ from gemini_tuning.core.names import project_problem
 from gemini_tuning.core.text import redact, replace_surrogates, short_repr
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
-
     from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
+    from gemini_tuning.triggers.waiting import WaitingTrigger
 
-T = TypeVar("T", dict[str, Any], list[Any])
+N = TypeVar("N", int, float)
 
 GCP_FIELDS: tuple[str, ...] = ("gcp_conn_id", "impersonation_chain", "project_id", "location")
 
 MAX_SECONDS = 10 * 366 * 24 * 3600.0  # far below the overflow of Python's dates
 TRUE, FALSE = frozenset({"true", "1", "yes"}), frozenset({"false", "0", "no"})
+RUN_FOLDER_KEY = "run_folder"  # in the task state store
+ADDED_BY_AIRFLOW = frozenset({"openlineage"})  # the parent run, when another DAG triggered this one
+READ_BACK_INTERVAL = 2.0  # seconds
+# At its own deferral timeout Airflow fails the task without a call to it, so the trigger's deadline comes first.
+DEFERRAL_TIMEOUT_MARGIN = timedelta(minutes=10)
 
 # How often a task is retried is up to Airflow's `retries`; these errors end it at once.
 RETRY_POLICY = ExceptionRetryPolicy(
@@ -58,15 +68,6 @@ RETRY_POLICY = ExceptionRetryPolicy(
         )
     ]
 )
-
-
-RUN_FOLDER_KEY = "run_folder"  # in the task state store
-ADDED_BY_AIRFLOW = frozenset({"openlineage"})  # the parent run, when another DAG triggered this one
-
-
-def as_callbacks(given: Any) -> list[Any]:
-    """Return callbacks as a list: Airflow accepts none, one or several."""
-    return list(given) if isinstance(given, Iterable) else [given] if given else []
 
 
 def keep_error(context: Context) -> None:
@@ -97,8 +98,10 @@ class GeminiBaseOperator(BaseOperator):
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("retry_policy", RETRY_POLICY)
-        dag_callbacks = (kwargs.get("default_args") or {}).get("on_failure_callback")  # those of the DAG
-        kwargs["on_failure_callback"] = [*as_callbacks(kwargs.get("on_failure_callback", dag_callbacks)), keep_error]
+        dag_callbacks = (kwargs.get("default_args") or {}).get("on_failure_callback")
+        given = kwargs.get("on_failure_callback", dag_callbacks)  # none, one or several
+        callbacks = given if isinstance(given, Iterable) else [given] if given else []
+        kwargs["on_failure_callback"] = [*callbacks, keep_error]
         super().__init__(**kwargs)
         self.gcp_conn_id = gcp_conn_id
         self.impersonation_chain = impersonation_chain
@@ -113,8 +116,12 @@ class GeminiBaseOperator(BaseOperator):
         self._check_cloud_fields()
         return GeminiTuningHook(self.gcp_conn_id, self.impersonation_chain)
 
+    @property
+    def project_and_location(self) -> dict[str, Any]:
+        """The rendered parameters, as the hook's methods take them."""
+        return {"project_id": optional_text(self.project_id), "location": self.location}
+
     def _check_cloud_fields(self) -> None:
-        """Refuse invalid values here, where the parameter's name is known."""
         if not isinstance(self.gcp_conn_id, str) or not self.gcp_conn_id.strip():
             raise _invalid("gcp_conn_id", "the id of a connection", self.gcp_conn_id)
         chain = self.impersonation_chain
@@ -124,6 +131,69 @@ class GeminiBaseOperator(BaseOperator):
         project = optional_text(self.project_id)
         if project is not None and (problem := project_problem("project_id", project)):
             raise InvalidInputError(problem, field="project_id", code="invalid_name")
+
+
+class DeferrableMixin(GeminiBaseOperator):
+    """An operator that defers to a :class:`~gemini_tuning.triggers.waiting.WaitingTrigger`."""
+
+    def defer_to_trigger(
+        self, trigger: type[WaitingTrigger], resource: str, *, poll_interval: float, deadline: float, **more: Any
+    ) -> NoReturn:
+        """Defer until the resource has finished; the task resumes in ``execute_complete(context, event)``.
+
+        The event names the resource: arguments of the deferral get lost in ``dag.test()``.
+
+        :param resource: full name of the resource.
+        :param poll_interval: seconds.
+        :param deadline: in seconds since 1970 (UTC).
+        :param more: further arguments of the trigger.
+        """
+        self.defer(
+            trigger=trigger(
+                resource,
+                gcp_conn_id=self.gcp_conn_id,
+                impersonation_chain=self.impersonation_chain,
+                poll_interval=poll_interval,
+                deadline=deadline,
+                **more,
+            ),
+            method_name="execute_complete",
+            timeout=timedelta(seconds=min(max(deadline - time.time(), 0), MAX_SECONDS)) + DEFERRAL_TIMEOUT_MARGIN,
+        )
+
+    def event_matches(self, resource: str, event: Mapping[str, Any]) -> bool:
+        """Return whether an event is about the resource that this task waits for; if not, the task must defer again.
+
+        SQLite reuses the ids of deleted triggers, so a late event of an old trigger may resume another task.
+
+        :raises PermanentServiceError: when the event is an error that ended the wait, with the service's message.
+        """
+        found = event["resource"]
+        if found != resource:
+            self.log.warning("Received the event of another trigger, for %s; still waiting for %s", found, resource)
+            return False
+        if event["status"] == "error":
+            hint = f"{found} may still be running; check it in the Google Cloud console."
+            raise PermanentServiceError(event["message"], resource=found, code=event["code"], hint=hint)
+        return True
+
+
+def wait_until_visible(
+    missing: Callable[[], str | None], timeout: float, change: str, *, resource: str, hint: str
+) -> None:
+    """Poll until a change is visible: what was not read back is not reported.
+
+    :param missing: reads the resource and returns what is not visible yet, or ``None``.
+    :param timeout: seconds.
+    :param change: the change, for the message.
+    :raises VerificationError: when it is not visible in time.
+    """
+    end = time.monotonic() + timeout
+    while (found := missing()) is not None:
+        if time.monotonic() >= end:
+            problem = f"{change}, but after {timeout:g} s {found}."
+            raise VerificationError(problem, resource=resource, code="not_visible", hint=hint)
+        time.sleep(READ_BACK_INTERVAL)
 
 
 def optional_text(value: Any) -> str | None:
@@ -141,81 +211,58 @@ def optional_text(value: Any) -> str | None:
 
 
 def optional_int(value: Any, name: str) -> int | None:
-    """Return a templated integer; also from 3.0, which JSON does not distinguish from 3.
-
-    :raises InvalidInputError: with the parameter as its field.
-    """
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    text = optional_text(value)
-    try:
-        return None if text is None else int(text)
-    except (ValueError, TypeError):
-        raise _invalid(name, "an integer", value) from None
+    """Return a templated integer; also from 3.0, which JSON does not distinguish from 3."""
+    whole = int(value) if isinstance(value, float) and value.is_integer() else value
+    return _number(whole, name, "an integer", int)
 
 
 def optional_float(value: Any, name: str) -> float | None:
-    """Return a templated number.
-
-    :raises InvalidInputError: with the parameter as its field; also for infinity and NaN.
-    """
-    text = optional_text(value)
-    if text is None:
-        return None
-    try:
-        number = float(text)
-    except (ValueError, TypeError):
-        number = math.nan
-    if not math.isfinite(number):
-        raise _invalid(name, "a number", value)
-    return number
+    """Return a templated number, which is finite."""
+    return _number(value, name, "a number", float, math.isfinite)
 
 
 def optional_seconds(value: Any, name: str) -> float | None:
-    """Return a templated number of seconds.
-
-    :raises InvalidInputError: with the parameter as its field; also when it is not above 0, or more than ten years.
-    """
-    seconds = optional_float(value, name)
-    if seconds is not None and not 0 < seconds <= MAX_SECONDS:
-        raise _invalid(name, "a number of seconds above 0 and at most ten years", value)
-    return seconds
+    """Return a templated number of seconds."""
+    expected = "a number of seconds above 0 and at most ten years"
+    return _number(value, name, expected, float, lambda seconds: 0 < seconds <= MAX_SECONDS)
 
 
-def optional_json(value: Any, kind: type[T], name: str) -> T:
-    """Return a mapping or a list, which may have been templated into JSON; an empty one for nothing.
+def _number(
+    value: Any, name: str, expected: str, convert: Callable[[str], N], accepts: Callable[[N], bool] = lambda _: True
+) -> N | None:
+    text = optional_text(value)
+    try:
+        number = None if text is None else convert(text)
+    except (ValueError, TypeError):
+        raise _invalid(name, expected, value) from None
+    if number is not None and not accepts(number):
+        raise _invalid(name, expected, value)
+    return number
 
-    :raises InvalidInputError: with the parameter as its field.
-    """
+
+def optional_mapping(value: Any, name: str) -> dict[str, Any]:
+    """Return a mapping, which may have been templated into JSON; an empty one for nothing."""
     if isinstance(value, str) and optional_text(value):
         try:
             value = json.loads(value)
         except (ValueError, RecursionError):
             raise _invalid(name, "JSON", value) from None
     if value in (None, "", "None"):
-        return kind()
-    if not isinstance(value, kind):
-        raise _invalid(name, f"a {kind.__name__}", value)
+        return {}
+    if not isinstance(value, dict):
+        raise _invalid(name, "a dict", value)
     return value
 
 
 def as_list(value: Any, name: str) -> list[Any]:
-    """Return a list, also from the lazy sequence of the XComs of mapped tasks.
-
-    :raises InvalidInputError: with the parameter as its field.
-    """
+    """Return a list, also from the lazy sequence of the XComs of mapped tasks."""
     if not isinstance(value, Iterable) or isinstance(value, str | bytes | Mapping):
         raise _invalid(name, "a list", value)
     return list(value)
 
 
 def flag(value: Any, name: str) -> bool:
-    """Return a templated boolean; ``False`` for nothing.
-
-    :raises InvalidInputError: with the parameter as its field.
-    """
-    if isinstance(value, bool):
-        return value
+    """Return a templated boolean; ``False`` for nothing."""
     word = str(optional_text(value) or "false").strip().lower()
     if word not in TRUE | FALSE:
         raise _invalid(name, "true or false", value)
@@ -247,14 +294,9 @@ def run_folder(context: Context, folder: str) -> str:
 
     A random suffix, kept in the task state store, separates Airflow deployments that share a bucket.
     """
-    from airflow.sdk.execution_time.context import NEVER_EXPIRE
-
     store, ti = context["task_state_store"], context["ti"]
     if (suffix := store.get(RUN_FOLDER_KEY)) is None:
         suffix = uuid.uuid4().hex[:8]
         store.set(RUN_FOLDER_KEY, suffix, retention=NEVER_EXPIRE)
-    return joined(folder, _path_segment(ti.dag_id), f"{_path_segment(ti.run_id)}-{suffix}")
-
-
-def _path_segment(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_.+-]", "_", name).lstrip(".") or "_"
+    dag, run = (re.sub(r"[^A-Za-z0-9_.+-]", "_", name).lstrip(".") or "_" for name in (ti.dag_id, ti.run_id))
+    return joined(folder, dag, f"{run}-{suffix}")

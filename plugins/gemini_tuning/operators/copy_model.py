@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from airflow.sdk import conf
+from airflow.sdk import Context, conf
 from airflow.sdk.exceptions import AirflowSkipException
 
 from gemini_tuning.core.copy_spec import ModelCopySpec
@@ -19,19 +20,10 @@ from gemini_tuning.core.exceptions import (
     TransientServiceError,
 )
 from gemini_tuning.core.names import ResourceName
-from gemini_tuning.core.resources import Model, Operation
+from gemini_tuning.core.resources import Operation
 from gemini_tuning.links import gemini_tuning as links
-from gemini_tuning.operators.cloud_base import GCP_FIELDS, optional_seconds, optional_text
-from gemini_tuning.operators.deferrable import DeferrableMixin
-from gemini_tuning.operators.idempotent_create import (
-    IdempotentCreateMixin,
-    Submission,
-    SubmissionStore,
-    generation,
-)
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
+from gemini_tuning.operators.cloud_base import GCP_FIELDS, DeferrableMixin, optional_seconds, optional_text
+from gemini_tuning.operators.idempotent_create import IdempotentCreateMixin, Submission, generation
 
 NOT_FOUND = (404, 501)  # the resource does not exist, or the service does not implement the list method
 MAX_CLOCK_SKEW = 60.0  # seconds between the clocks of the worker and the service
@@ -126,21 +118,21 @@ class GeminiCopyModelOperator(DeferrableMixin, IdempotentCreateMixin):
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Read the operation that the trigger waited for, and return the copy."""
-        operation = context["ti"].xcom_pull(key="operation")
-        if operation and not self.event_matches(operation, event):
+        name = context["ti"].xcom_pull(key="operation") or event["resource"]
+        if not self.event_matches(name, event):
             return self.execute(context)
-        return self._result(self.hook.get_operation(self.resource_from_event(event)))
+        return self._result(self.hook.get_operation(name))
 
     def get_resource(self, name: str) -> Operation:
         """Return the operation; a finished one for a copy that was found without its operation."""
         return self.hook.get_operation(name) if "/operations/" in name else Operation(name, done=True, model=name)
 
-    def load_or_start(self, context: Context, store: SubmissionStore) -> Submission:
+    def load_or_start(self, context: Context) -> Submission:
         """Return this run's submission, or a new one: also when the run has another model now."""
-        stored = store.load()
+        stored = self.load(context)
         if stored is not None and stored.source in (None, self.model):
-            return self.resume(context, store, stored) or stored
-        return store.save(Submission.new(generation=generation(context), source=self.model))
+            return self.resume(context, stored)
+        return self.save(context, Submission(generation=generation(context), source=self.model))
 
     def find_existing(self, submission: Submission) -> Operation | None:
         """Return the copy of an earlier try. The service deletes old operations, so the model itself counts too."""
@@ -158,11 +150,12 @@ class GeminiCopyModelOperator(DeferrableMixin, IdempotentCreateMixin):
         target, since = self._target(submission), (submission.sent_at or 0.0) - MAX_CLOCK_SKEW
         undecided = None
         for operation in self._operations_on(target):
-            if _seconds(operation.create_time) < since or (operation.done and not operation.model):
+            created = datetime.fromisoformat(operation.create_time).timestamp() if operation.create_time else math.inf
+            if created < since or (operation.done and not operation.model):
                 continue
             if not operation.done and self.spec().parent_model:
                 undecided = operation
-            elif not operation.model or self._is_copy_of_ours(self.hook.get_model(operation.model)) is not False:
+            elif not operation.model or self._is_our_copy(operation.model) is not False:
                 return operation
         if undecided is not None:
             raise TransientServiceError(
@@ -187,10 +180,11 @@ class GeminiCopyModelOperator(DeferrableMixin, IdempotentCreateMixin):
 
     def unusable_reason(self, resource: Operation) -> str | None:
         """Return why a copy cannot be used; ``None`` when it can."""
-        if resource.done and not resource.model:
-            return self._failure(resource)
-        if resource.model and self._is_copy_of_ours(self.hook.get_model(resource.model)) is False:
+        if resource.model and self._is_our_copy(resource.model) is False:
             return f"{resource.model} ({resource.name}) is not a copy of {self.model}."
+        if resource.done and not resource.model:
+            reason = resource.error or "no model in the response"
+            return f"The copy of {self.model} failed: {reason} ({resource.name})."
         return None
 
     def _target(self, submission: Submission) -> str:
@@ -211,23 +205,17 @@ class GeminiCopyModelOperator(DeferrableMixin, IdempotentCreateMixin):
             return []
 
     def _finished(self, target: str) -> Operation | None:
-        try:
-            model = self.hook.get_model(target)
-        except PermanentServiceError as error:
-            if error.code not in NOT_FOUND:
-                raise
-            return None
-        has_our_id = self.spec().model_id is None
-        ours = has_our_id or self._is_copy_of_ours(model)
-        return Operation(model.name, done=True, model=model.name) if ours else None
+        """Return a finished operation for the copy itself, if it exists."""
+        model = self.hook.find_model(target)
+        if model is None or (self.spec().model_id and not self._is_our_copy(model.name)):
+            return None  # an id that we generated is no other model's
+        return Operation(model.name, done=True, model=model.name)
 
-    def _is_copy_of_ours(self, model: Model) -> bool | None:
+    def _is_our_copy(self, name: str) -> bool | None:
         """Return whether a model is a copy of the given one; ``None`` when the service does not return its original."""
-        if model.original_model is None:
-            return None
-        return ResourceName.parse(self.model, "models").is_same_version(
-            ResourceName.parse(model.original_model, "models")
-        )
+        original = self.hook.get_model(name).original_model
+        source = ResourceName.parse(self.model, "models")
+        return None if original is None else source.is_same_version(ResourceName.parse(original, "models"))
 
     def spec(self) -> ModelCopySpec:
         """Return the rendered destination as one value."""
@@ -247,9 +235,6 @@ class GeminiCopyModelOperator(DeferrableMixin, IdempotentCreateMixin):
             time.sleep(max(min(poll_interval, end - time.monotonic()), 0))
         return operation
 
-    def _failure(self, operation: Operation) -> str:
-        return f"The copy of {self.model} failed: {operation.error or 'no model in the response'} ({operation.name})."
-
     def _result(self, operation: Operation) -> dict[str, Any]:
         if not operation.done:
             raise CopyModelError(
@@ -259,23 +244,10 @@ class GeminiCopyModelOperator(DeferrableMixin, IdempotentCreateMixin):
                 code="deadline_exceeded",
                 hint="The operation continues; clear this task to wait for it again.",
             )
-        if not operation.model:
-            raise CopyModelError(
-                self._failure(operation),
-                resource=operation.name,
-                code="copy_failed",
-                hint="Clear this task to create another copy.",
-            )
-        if self._is_copy_of_ours(self.hook.get_model(operation.model)) is False:
-            raise CopyModelError(
-                f"{operation.model} ({operation.name}) is not a copy of {self.model}.",
-                resource=operation.model,
-                code="not_a_copy",
-            )
+        if reason := self.unusable_reason(operation):
+            if operation.model:
+                raise CopyModelError(reason, resource=operation.model, code="not_a_copy")
+            hint = "Clear this task to create another copy."
+            raise CopyModelError(reason, resource=operation.name, code="copy_failed", hint=hint)
         self.log.info("Copied to %s", operation.model)
         return {"source_model": self.model, "model": operation.model, "operation": operation.name}
-
-
-def _seconds(time_of_day: str | None) -> float:
-    """Return an ISO time as seconds since 1970 (UTC); infinity for ``None``."""
-    return datetime.fromisoformat(time_of_day).timestamp() if time_of_day else float("inf")

@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
+
+from airflow.sdk import Context
 
 from gemini_tuning.core.exceptions import CreateOutcomeUnknownError, InvalidInputError
 from gemini_tuning.core.labels import REQUEST, run_labels
 from gemini_tuning.core.resources import FAILED_STATES, TuningJob
 from gemini_tuning.core.tuning_request import TuningRequest
 from gemini_tuning.links import gemini_tuning as links
-from gemini_tuning.operators.cloud_base import GCP_FIELDS, flag, optional_text
-from gemini_tuning.operators.idempotent_create import (
-    SUBMISSION_XCOM,
-    IdempotentCreateMixin,
-    Submission,
-    SubmissionStore,
-    generation,
-)
+from gemini_tuning.operators.cloud_base import GCP_FIELDS, flag
+from gemini_tuning.operators.idempotent_create import SUBMISSION_XCOM, IdempotentCreateMixin, Submission, generation
 from gemini_tuning.triggers.task_states import FINISHED_STATES, get_task_states
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
 
 UNUSABLE_STATES = FAILED_STATES | {"CANCELLING"}
 
@@ -69,31 +62,29 @@ class GeminiCreateTuningJobOperator(IdempotentCreateMixin):
         TuningRequest.parse(self.tuning_request)
         return str(self.find_or_create(context).name)
 
-    def load_or_start(self, context: Context, store: SubmissionStore) -> Submission:
+    def load_or_start(self, context: Context) -> Submission:
         """Return this run's submission, or a new one: also when the task was cleared with ``force_new_job``."""
-        self._run = _labels(context)
-        stored, forced = store.load(), flag(self.force_new_job, "force_new_job")
+        ti = context["ti"]
+        self._run = run_labels(ti.dag_id, ti.run_id, ti.task_id, ti.map_index)
+        stored, forced = self.load(context), flag(self.force_new_job, "force_new_job")
         if stored is None:
-            return self._first(context, store, first_try=forced or context["ti"].try_number == 1)
+            return self._first(context, first_try=forced or ti.try_number == 1)
         if not forced or stored.generation == generation(context):
-            return self.resume(context, store, stored) or stored
+            return self.resume(context, stored)
         self.publish_request(context, stored)
         self._cancel_superseded(self.find_existing(stored))
-        return store.save(Submission.new(generation=generation(context)))
+        return self.save(context, Submission(generation=generation(context)))
 
-    def _first(self, context: Context, store: SubmissionStore, *, first_try: bool) -> Submission:
-        submission = Submission.new(generation=generation(context))
-        if first_try:
-            store.save(submission)  # if the search fails, the next try must not conclude that its submission was lost
-        self._search_for_lost_jobs(first_try=first_try)
-        return store.save(submission)
-
-    def _search_for_lost_jobs(self, *, first_try: bool) -> None:
+    def _first(self, context: Context, *, first_try: bool) -> Submission:
         """Search for jobs with this run's labels although the task state store holds no submission.
 
         At the first try they belong to another Airflow deployment or to a deleted run. Later they may be this run's.
         """
-        found = [job.name for job in self._jobs(self._run, thorough=not first_try)]
+        submission = Submission(generation=generation(context))
+        if first_try:
+            self.save(context, submission)  # if the search fails, the next try must not conclude that it was lost
+        jobs = self.hook.find_tuning_jobs(self._run, thorough=not first_try, **self.project_and_location)
+        found = [job.name for job in jobs]
         if found and not first_try:
             raise CreateOutcomeUnknownError(
                 "The task state store no longer holds this run's submission (is [state_store] clear_on_success set?), "
@@ -104,6 +95,7 @@ class GeminiCreateTuningJobOperator(IdempotentCreateMixin):
             )
         for name in found:
             self.log.warning("%s has this run's labels but is not its job; it is left unchanged", name)
+        return self.save(context, submission)
 
     def get_resource(self, name: str) -> TuningJob:
         """Return the job."""
@@ -111,7 +103,8 @@ class GeminiCreateTuningJobOperator(IdempotentCreateMixin):
 
     def find_submitted(self, submission: Submission, *, last: bool) -> TuningJob | None:
         """Search for the job of a request. If the request created several, the oldest is kept, the rest cancelled."""
-        jobs = self._jobs({**self._run, REQUEST: submission.request_id}, thorough=last)
+        labels = {**self._run, REQUEST: submission.request_id}
+        jobs = self.hook.find_tuning_jobs(labels, thorough=last, **self.project_and_location)
         kept = next((job for job in jobs if job.state not in UNUSABLE_STATES), jobs[-1] if jobs else None)
         for job in jobs:
             if job is not kept:
@@ -122,10 +115,8 @@ class GeminiCreateTuningJobOperator(IdempotentCreateMixin):
         """Refuse to create a job when the sensor downstream has already finished, since no one would wait for it."""
         downstream = [self.dag.get_task(task_id) for task_id in self.downstream_task_ids]
         waiting = [task.task_id for task in downstream if getattr(task, "waits_for_tuning_job", False)]
-        if not waiting:
-            return
         ti = context["ti"]
-        states = get_task_states(ti.dag_id, waiting, ti.run_id).get(ti.run_id, {})
+        states = get_task_states(ti.dag_id, waiting, ti.run_id).get(ti.run_id, {}) if waiting else {}
         for task_id in waiting:
             if (state := states.get(task_id)) in FINISHED_STATES:
                 raise InvalidInputError(
@@ -144,28 +135,14 @@ class GeminiCreateTuningJobOperator(IdempotentCreateMixin):
         """Create the job, with the labels by which later tries and the teardown find it."""
         request = TuningRequest.parse(self.tuning_request)
         labels = {**request.labels, **self._run, REQUEST: submission.request_id}
-        return self.hook.create_tuning_job(
-            request.model_copy(update={"labels": labels}),
-            project_id=optional_text(self.project_id),
-            location=self.location,
-            not_after=submission.send_before,
-        )
+        request = request.model_copy(update={"labels": labels})
+        return self.hook.create_tuning_job(request, not_after=submission.send_before, **self.project_and_location)
 
     def unusable_reason(self, resource: TuningJob) -> str | None:
         """Return how a job failed; ``None`` for one that is under way or has succeeded."""
         return resource.describe_failure() if resource.state in UNUSABLE_STATES else None
 
-    def _jobs(self, labels: Mapping[str, str], *, thorough: bool) -> list[TuningJob]:
-        return self.hook.find_tuning_jobs(
-            labels, project_id=optional_text(self.project_id), location=self.location, thorough=thorough
-        )
-
     def _cancel_superseded(self, job: TuningJob | None) -> None:
         if job is not None and not job.is_stopping:
             self.log.warning("Cancelling tuning job %s: this run uses another one", job.name)
             self.hook.cancel_tuning_job(job.name)
-
-
-def _labels(context: Context) -> dict[str, str]:
-    ti = context["ti"]
-    return run_labels(ti.dag_id, ti.run_id, ti.task_id, ti.map_index)

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gemini_tuning.core.exceptions import CheckpointError, InvalidInputError, PermanentServiceError
 from gemini_tuning.core.resources import Checkpoint, Model, TuningJob
 from gemini_tuning.core.text import short_repr, shorten
-from gemini_tuning.operators.cloud_base import GeminiBaseOperator, flag, optional_text
-from gemini_tuning.operators.read_back import wait_until_visible
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
+from gemini_tuning.operators.cloud_base import GeminiBaseOperator, flag, optional_text, wait_until_visible
 
 MAX_ATTEMPTS = 3  # while others change the model concurrently
-
-PROMOTION_KEY = "promotion"  # in the task state store: the change that this task is about to request
 
 
 class DefaultCheckpointBase(GeminiBaseOperator):
@@ -46,16 +40,15 @@ class DefaultCheckpointBase(GeminiBaseOperator):
                 return
             before_change(model)
             self.log.info("Default of %s: checkpoint %s -> %s", model.name, model.default_checkpoint_id, checkpoint_id)
+            labels = labels_with_record(model, checkpoint_id)
             try:
-                changed = self.hook.set_default_checkpoint(
-                    model, checkpoint_id, labels_with_record(model, checkpoint_id)
-                )
+                changed = self.hook.set_default_checkpoint(model, checkpoint_id, labels)
             except PermanentServiceError as error:
-                refusal, now = error, self.hook.get_model(model.name)
-                if now == model:
+                refusal, read = error, self.hook.get_model(model.name)
+                if read == model:
                     break
                 self.log.info("%s has been changed concurrently; trying again. %s", model.name, error)
-                model = now
+                model = read
                 continue
             if changed.default_checkpoint_id == checkpoint_id:
                 return
@@ -74,34 +67,23 @@ class DefaultCheckpointBase(GeminiBaseOperator):
         :returns: both as they were read last.
         :raises VerificationError: when the change is not visible in time.
         """
-        found: tuple[Model, TuningJob | None]
+        found: Model
+        job: TuningJob | None = None
 
         def missing() -> str | None:
-            nonlocal found
-            found = self.hook.get_model(model), self.hook.get_tuning_job(tuning_job) if tuning_job else None
-            return _missing(found[0].default_checkpoint_id, found[1], checkpoint_id)
+            nonlocal found, job
+            found, job = self.hook.get_model(model), self.hook.get_tuning_job(tuning_job) if tuning_job else None
+            if found.default_checkpoint_id != checkpoint_id:
+                return f"the default of the model is {found.default_checkpoint_id}"
+            endpoints = {each.checkpoint_id: each.endpoint for each in job.checkpoints} if job else {}
+            expected = endpoints.get(checkpoint_id)
+            if job and expected and job.endpoint != expected:
+                return f"the tuning job's endpoint is {job.endpoint or 'empty'}, not {expected}"
+            return None
 
         change = f"Checkpoint {checkpoint_id} was set as default of {model}"
         wait_until_visible(missing, limit, change, resource=model, hint="Check the model before you use it.")
-        return found
-
-
-def remember(context: Context, change: dict[str, Any]) -> None:
-    """Store the change that a task is about to request: a later try finds it applied and reports what was before."""
-    from airflow.sdk.execution_time.context import NEVER_EXPIRE
-
-    context["task_state_store"].set(PROMOTION_KEY, change, retention=NEVER_EXPIRE)
-
-
-def recall(context: Context, requested: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the change that this or an earlier try of the task requested; ``None`` when none did.
-
-    :param requested: with the same ``model`` and ``checkpoint_id``.
-    """
-    change = context["task_state_store"].get(PROMOTION_KEY)
-    if not isinstance(change, dict) or any(change.get(key) != requested[key] for key in ("model", "checkpoint_id")):
-        return None
-    return change
+        return found, job
 
 
 def require_checkpoint(model: Model, checkpoint_id: str) -> Checkpoint:
@@ -112,9 +94,8 @@ def require_checkpoint(model: Model, checkpoint_id: str) -> Checkpoint:
     try:
         return model.require_checkpoint(checkpoint_id)
     except CheckpointError as error:
-        raise CheckpointError(
-            f"{error} Nothing was changed.", field="checkpoint_id", resource=model.name, code="not_found_in_model"
-        ) from error
+        error.add_hint("Nothing was changed.")
+        raise
 
 
 def require_expected(model: Model, expected: str | None, checkpoint_id: str) -> None:
@@ -156,15 +137,3 @@ def approved_checkpoint(checkpoint_id: Any, require_approval: Any, approval: Any
             hint="Clear the approval task and its downstream tasks.",
         )
     return chosen
-
-
-def _missing(default: str | None, job: TuningJob | None, checkpoint_id: str) -> str | None:
-    """Return what does not show the new default yet, or ``None``."""
-    if default != checkpoint_id:
-        return f"the default of the model is {default}"
-    if job is None:
-        return None
-    expected = next((c.endpoint for c in job.checkpoints if c.checkpoint_id == checkpoint_id), None)
-    if expected and job.endpoint != expected:
-        return f"the tuning job's endpoint is {job.endpoint or 'empty'}, not {expected}"
-    return None

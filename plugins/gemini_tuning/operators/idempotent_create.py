@@ -18,9 +18,12 @@ import random
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Protocol, Self
+from typing import Any, ClassVar, NoReturn, Self
+
+from airflow.sdk import Context
+from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
 from gemini_tuning.core.exceptions import (
     CreateOutcomeUnknownError,
@@ -33,9 +36,6 @@ from gemini_tuning.core.exceptions import (
 from gemini_tuning.core.text import short_repr
 from gemini_tuning.operators.cloud_base import GeminiBaseOperator
 
-if TYPE_CHECKING:
-    from airflow.sdk import Context
-
 SEND_TIMEOUT = 15.0  # seconds after it was saved within which a request is sent, or not at all
 SEARCH_TIMEOUT = 75.0  # seconds after SEND_TIMEOUT within which the service lists the resource of a request
 SEARCH_INTERVAL = 3.0  # seconds
@@ -43,14 +43,6 @@ FIRST_QUOTA_DELAY = 30.0  # seconds; doubled with each refusal, up to
 MAX_QUOTA_DELAY = 600.0
 QUOTA_XCOM = "quota_wait"
 SUBMISSION_XCOM = "submission"  # of a create task: what the teardown finds the resource by
-
-
-class NamedResource(Protocol):
-    """A created resource: a tuning job or the operation of a copy."""
-
-    @property
-    def name(self) -> str:
-        """Full resource name."""
 
 
 @dataclass(frozen=True)
@@ -61,13 +53,14 @@ class Submission:
     :param attempt: 1, plus one for each resource of this run that became unusable.
     :param generation: the task's ``max_tries``, which Airflow raises only when the task is cleared.
     :param source: the model that is copied.
-    :param sent_at: when the request was about to be sent, in seconds since 1970 (UTC); ``None`` if it was not sent.
+    :param sent_at: when the request was about to be sent, in seconds since 1970 (UTC); ``None`` if it was not sent, or
+        refused: then nothing was created.
     :param resource: full name of the created resource, once known.
     :param queued_since: when the service first refused the request for lack of quota, in seconds since 1970 (UTC).
     :param refusals: how many times it refused for lack of quota.
     """
 
-    request_id: str
+    request_id: str = field(default_factory=lambda: uuid.uuid4().hex[:16])
     attempt: int = 1
     generation: int = 0
     source: str | None = None
@@ -77,13 +70,8 @@ class Submission:
     refusals: int = 0
 
     @classmethod
-    def new(cls, *, attempt: int = 1, generation: int = 0, source: str | None = None) -> Self:
-        """Return a submission with a new request id."""
-        return cls(uuid.uuid4().hex[:16], attempt, generation, source)
-
-    @classmethod
     def from_json(cls, stored: Any) -> Self | None:
-        """Return the submission that :meth:`as_json` wrote; ``None`` for ``None``.
+        """Return the submission that was stored as a mapping; ``None`` for ``None``.
 
         :raises InvalidInputError: for anything else, because a guess could create a second job.
         """
@@ -91,77 +79,14 @@ class Submission:
             return None
         known = {field.name for field in fields(cls)}
         if not isinstance(stored, Mapping) or not stored.get("request_id") or set(stored) - known:
-            raise InvalidInputError(
-                f"The task state store does not hold a submission: {short_repr(stored)}.",
-                code="invalid_submission",
-                hint="Start a new run.",
-            )
+            problem = f"The task state store does not hold a submission: {short_repr(stored)}."
+            raise InvalidInputError(problem, code="invalid_submission", hint="Start a new run.")
         return cls(**stored)
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the value for the task state store."""
-        return asdict(self)
-
-    def sending(self, now: float) -> Self:
-        """Return the submission right before its request is sent."""
-        return replace(self, sent_at=now)
-
-    def created(self, resource: str) -> Self:
-        """Return the submission with the name of its resource."""
-        return replace(self, resource=resource)
-
-    def over_quota(self, now: float) -> Self:
-        """Return the submission after a 429: nothing was created, and the same request may be sent again."""
-        return replace(self, sent_at=None, queued_since=self.queued_since or now, refusals=self.refusals + 1)
-
-    def refused(self) -> Self:
-        """Return the submission after the service refused it or it was not sent: nothing was created."""
-        return replace(self, sent_at=None)
-
-    def next_attempt(self) -> Self:
-        """Return the submission that replaces one whose resource is unusable."""
-        return type(self).new(attempt=self.attempt + 1, generation=self.generation, source=self.source)
-
-    def after_clear(self, generation: int) -> Self:
-        """Return the submission for a cleared task: its time-out for quota starts over."""
-        return replace(self, generation=generation, queued_since=None, refusals=0)
-
-    @property
-    def may_exist(self) -> bool:
-        """Whether the request was, or may have been, sent and its resource is not known."""
-        return self.sent_at is not None and self.resource is None
 
     @property
     def send_before(self) -> float | None:
         """When the request must have been sent, in seconds since 1970 (UTC)."""
         return None if self.sent_at is None else self.sent_at + SEND_TIMEOUT
-
-    def search_until(self, timeout: float = SEARCH_TIMEOUT) -> float:
-        """Return how long to search for the resource of a lost response, in seconds since 1970 (UTC)."""
-        return (self.sent_at or 0.0) + SEND_TIMEOUT + timeout
-
-
-class SubmissionStore:
-    """A task's submission in Airflow's task state store, which keeps it through retries and clears.
-
-    Airflow accepts writes from the current try only. A process of an earlier try that was considered lost and resumes
-    fails here, before it can send a request.
-    """
-
-    def __init__(self, context: Context, key: str) -> None:
-        self._store = context["task_state_store"]
-        self._key = key
-
-    def load(self) -> Submission | None:
-        """Return the submission of an earlier try, or of this one before it was deferred."""
-        return Submission.from_json(self._store.get(self._key))
-
-    def save(self, submission: Submission) -> Submission:
-        """Save a submission for as long as the run exists, and return it."""
-        from airflow.sdk.execution_time.context import NEVER_EXPIRE
-
-        self._store.set(self._key, submission.as_json(), retention=NEVER_EXPIRE)
-        return submission
 
 
 class IdempotentCreateMixin(GeminiBaseOperator):
@@ -194,6 +119,10 @@ class IdempotentCreateMixin(GeminiBaseOperator):
     # ------------------------------------------------------------------------------ for each kind of resource
 
     @abc.abstractmethod
+    def load_or_start(self, context: Context) -> Submission:
+        """Return the submission of an earlier try, or a new one."""
+
+    @abc.abstractmethod
     def get_resource(self, name: str) -> Any:
         """Return the created resource by its full name."""
 
@@ -219,46 +148,52 @@ class IdempotentCreateMixin(GeminiBaseOperator):
     def unusable_reason(self, resource: Any) -> str | None:
         """Return why a resource cannot be used any more; ``None`` when it can."""
 
-    def load_or_start(self, context: Context, store: SubmissionStore) -> Submission:
-        """Return the submission of an earlier try, or a new one."""
-        return self.resume(context, store, store.load()) or store.save(Submission.new(generation=generation(context)))
-
-    def resume(self, context: Context, store: SubmissionStore, stored: Submission | None) -> Submission | None:
-        """Return the stored submission; its time-out for quota starts over if the task was cleared."""
-        if stored is not None and stored.generation != generation(context):
-            return store.save(stored.after_clear(generation(context)))
-        return stored
-
     # ---------------------------------------------------------------------------------------- for all of them
+
+    def load(self, context: Context) -> Submission | None:
+        """Return the submission of an earlier try, or of this one before it was deferred."""
+        return Submission.from_json(context["task_state_store"].get(self.submission_key))
+
+    def save(self, context: Context, submission: Submission) -> Submission:
+        """Save a submission for as long as the run exists, through retries and clears, and return it.
+
+        Airflow accepts writes from the current try only. A process of an earlier try that was considered lost and
+        resumes fails here, before it can send a request.
+        """
+        context["task_state_store"].set(self.submission_key, asdict(submission), retention=NEVER_EXPIRE)
+        return submission
+
+    def resume(self, context: Context, stored: Submission) -> Submission:
+        """Return the stored submission; its time-out for quota starts over if the task was cleared."""
+        if stored.generation == generation(context):
+            return stored
+        return self.save(context, replace(stored, generation=generation(context), queued_since=None, refusals=0))
 
     def find_or_create(self, context: Context) -> Any:
         """Return this run's resource: the one of an earlier try, or a created one; and save its name."""
-        store = SubmissionStore(context, self.submission_key)
-        submission = self.load_or_start(context, store)
+        submission = self.load_or_start(context)
         self.publish_request(context, submission)  # again: Airflow deletes the XComs of an earlier try
         resource = self.find_existing(submission)
         if resource is not None and (reason := self.unusable_reason(resource)):
-            submission = store.save(self._next_attempt(submission, reason))
+            submission = self.save(context, self._next_attempt(submission, reason))
             resource = None
         if resource is None:
-            resource = self._create(context, store, submission)
+            resource = self._create(context, submission)
             self.log.info("Created %s %s", self.kind, resource.name)
         else:
             self.log.info("Reattached to %s %s of an earlier try", self.kind, resource.name)
-        store.save((store.load() or submission).created(resource.name))
+        self.save(context, replace(self.load(context) or submission, resource=resource.name))
         return resource
 
     def find_existing(self, submission: Submission) -> Any | None:
         """Return the resource of a submission; search for it until ``lookup_timeout`` if its response was lost."""
         if submission.resource:
             return self.get_resource(submission.resource)
-        if not submission.may_exist:
+        if submission.sent_at is None:
             return None
-        end = submission.search_until(self.lookup_timeout)
-        self.log.info(
-            "The response of a create request was lost; searching for its %s for %.0f s",
-            self.kind, max(end - time.time(), 0),
-        )  # fmt: skip
+        end = submission.sent_at + SEND_TIMEOUT + self.lookup_timeout
+        left = max(end - time.time(), 0)
+        self.log.info("The response of a create request was lost; searching for its %s for %.0f s", self.kind, left)
         while True:
             last = time.time() >= end
             try:
@@ -271,43 +206,44 @@ class IdempotentCreateMixin(GeminiBaseOperator):
             time.sleep(SEARCH_INTERVAL)
 
     def _next_attempt(self, submission: Submission, reason: str) -> Submission:
-        if submission.attempt >= self.max_attempts:
+        number, limit = submission.attempt, self.max_attempts
+        if number >= limit:
             raise RetryLimitExceededError(
-                f"{submission.attempt} of {self.max_attempts} attempts at a {self.kind} failed. {reason}",
+                f"{number} of {limit} attempts at a {self.kind} failed. {reason}",
                 field="max_attempts",
                 resource=submission.resource or "",
                 code="max_attempts_reached",
                 hint="Fix the cause and start a new run.",
             )
-        self.log.warning(
-            "%s Creating a new %s: attempt %d of %d",
-            reason, self.kind, submission.attempt + 1, self.max_attempts,
-        )  # fmt: skip
-        return submission.next_attempt()
+        self.log.warning("%s Creating a new %s: attempt %d of %d", reason, self.kind, number + 1, limit)
+        return Submission(attempt=number + 1, generation=submission.generation, source=submission.source)
 
-    def _create(self, context: Context, store: SubmissionStore, submission: Submission) -> Any:
+    def _create(self, context: Context, submission: Submission) -> Any:
         self.check_needed(context)
-        self.publish_request(context, submission.sending(time.time()))
-        submission = store.save(submission.sending(time.time()))
+        submission = replace(submission, sent_at=time.time())
+        self.publish_request(context, submission)
+        self.save(context, submission)
         try:
             return self.send(context, submission)
         except CreateOutcomeUnknownError as error:
             self.log.warning("%s", error)
-            if (resource := self.find_existing(submission)) is None:
-                raise _not_found(error) from error
-            return resource
+            if (resource := self.find_existing(submission)) is not None:
+                return resource
+            error.add_hint("The next try searches once more, then sends the request again.")
+            raise
         except (PermanentServiceError, NotSentError):
-            self.publish_request(context, store.save(submission.refused()))
+            self.publish_request(context, self.save(context, replace(submission, sent_at=None)))
             raise
         except TransientServiceError as error:  # 429; every other transient error has an unknown outcome
-            self._wait_for_quota(context, store.save(submission.over_quota(time.time())), error)
+            self._wait_for_quota(context, submission, error)
 
     def _wait_for_quota(self, context: Context, submission: Submission, error: TransientServiceError) -> NoReturn:
         """Defer until the next try; the task holds no worker slot in between."""
         from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
 
         now = time.time()
-        since = submission.queued_since or now
+        since, refusals = submission.queued_since or now, submission.refusals + 1
+        self.save(context, replace(submission, sent_at=None, queued_since=since, refusals=refusals))
         if now - since >= self.quota_timeout:
             raise RetryLimitExceededError(
                 f"No quota for another {self.kind} within {now - since:.0f} s, so none was created. {error}",
@@ -315,16 +251,15 @@ class IdempotentCreateMixin(GeminiBaseOperator):
                 code="quota_timeout",
                 hint="Clear the task to wait again, or request a higher quota.",
             )
-        delay = min(FIRST_QUOTA_DELAY * 2.0 ** min(submission.refusals - 1, 10), MAX_QUOTA_DELAY)
+        delay = min(FIRST_QUOTA_DELAY * 2.0 ** min(refusals - 1, 10), MAX_QUOTA_DELAY)
         delay = max(error.retry_after or 0.0, delay * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
         delay = min(delay, self.quota_timeout - (now - since))
         self.log.warning("No quota for another %s; retrying in %.0f s. %s", self.kind, delay, error)
-        wait = {
-            "since": _iso(since),
-            "next_try": _iso(now + delay),
-            "refusals": submission.refusals,
-            "message": error.service_message or str(error),
+        times = {
+            name: datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+            for name, seconds in (("since", since), ("next_try", now + delay))
         }
+        wait = {**times, "refusals": refusals, "message": error.service_message or str(error)}
         context["ti"].xcom_push(key=QUOTA_XCOM, value=wait)
         self.defer(trigger=TimeDeltaTrigger(timedelta(seconds=delay)), method_name="execute_after_quota_wait")
 
@@ -336,18 +271,3 @@ class IdempotentCreateMixin(GeminiBaseOperator):
 def generation(context: Context) -> int:
     """Return a number that changes when the task is cleared and stays the same when Airflow retries it."""
     return int(context["ti"].max_tries or 0)
-
-
-def _iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
-
-
-def _not_found(error: CreateOutcomeUnknownError) -> CreateOutcomeUnknownError:
-    return CreateOutcomeUnknownError(
-        f"{error} No resource of this request was found.",
-        resource=error.resource,
-        code=error.code,
-        status=error.status,
-        service_message=error.service_message,
-        hint="The next try searches once more, then sends the request again.",
-    )

@@ -5,21 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import AssetAlias
+from airflow.sdk import AssetAlias, Context
 
 from gemini_tuning.core.exceptions import CheckpointError, PermanentServiceError, VerificationError
 from gemini_tuning.core.names import ResourceName
 from gemini_tuning.core.resources import Model
 from gemini_tuning.core.text import short_repr
 from gemini_tuning.links import gemini_tuning as links
-from gemini_tuning.operators.cloud_base import GCP_FIELDS, GeminiBaseOperator, flag, optional_text
+from gemini_tuning.operators.cloud_base import GCP_FIELDS, GeminiBaseOperator, flag, optional_text, wait_until_visible
 from gemini_tuning.operators.default_checkpoint import approved_checkpoint
-from gemini_tuning.operators.read_back import wait_until_visible
 from gemini_tuning.registry.assets import PROMOTED_MODELS, promoted_model
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
-
     from gemini_tuning.registry.version_aliases import AliasChange
 
 IN_USE = (400, 409)  # possible responses to setting an alias that another version has
@@ -103,37 +100,26 @@ class GeminiPublishModelOperator(GeminiBaseOperator):
         from gemini_tuning.registry.version_aliases import known_scores, scores_of
 
         set_aliases, tuning_job = flag(self.version_aliases, "version_aliases"), optional_text(self.tuning_job)
-        decision, scores = (
-            DecisionXCom.from_input(self.decision, "decision"),
-            AssessmentXCom.from_input(self.scores, "scores"),
-        )
+        decision = DecisionXCom.from_input(self.decision, "decision")
+        scores = AssessmentXCom.from_input(self.scores, "scores")
         if tuning_job:
             ResourceName.parse(tuning_job, "tuningJobs")
         checkpoint_id = approved_checkpoint(self.checkpoint_id, self.require_approval, self.approval)
         model = self._promoted(checkpoint_id)
         name, asset = ResourceName.parse(model.name, "models"), promoted_model(model.name)
         aliases = self._set_aliases(name) if set_aliases else {}
-        context["outlet_events"][self.asset_alias].add(
-            asset,
-            extra={
-                "model": name.unversioned,
-                "version": name.version,
-                "checkpoint_id": checkpoint_id,
-                "endpoint": model.require_checkpoint(checkpoint_id).endpoint,
-                "scores": {**(known_scores(scores) or scores_of(checkpoint_id, decision))},
-                "tuning_job": tuning_job,
-                "dag_id": context["ti"].dag_id,
-                "run_id": context["ti"].run_id,
-            },
-        )
-        self.log.info("Event for %s: version %s, checkpoint %s", asset.uri, name.version, checkpoint_id)
-        return {
-            "model": name.unversioned,
-            "version": name.version,
-            "checkpoint_id": checkpoint_id,
-            "aliases": aliases,
-            "asset": asset.uri,
+        promoted = {"model": name.unversioned, "version": name.version, "checkpoint_id": checkpoint_id}
+        extra: dict[str, Any] = {
+            **promoted,
+            "endpoint": model.require_checkpoint(checkpoint_id).endpoint,
+            "scores": {**(known_scores(scores) or scores_of(checkpoint_id, decision))},
+            "tuning_job": tuning_job,
+            "dag_id": context["ti"].dag_id,
+            "run_id": context["ti"].run_id,
         }
+        context["outlet_events"][self.asset_alias].add(asset, extra=extra)
+        self.log.info("Event for %s: version %s, checkpoint %s", asset.uri, name.version, checkpoint_id)
+        return {**promoted, "aliases": aliases, "asset": asset.uri}
 
     def _promoted(self, checkpoint_id: str) -> Model:
         """Read the model back: its default may have changed since."""
@@ -150,9 +136,8 @@ class GeminiPublishModelOperator(GeminiBaseOperator):
         try:
             model.require_checkpoint(checkpoint_id)
         except CheckpointError as error:
-            raise VerificationError(
-                f"{error} No event was emitted.", resource=model.name, code="not_found_in_model"
-            ) from error
+            problem = f"{error} No event was emitted."
+            raise VerificationError(problem, resource=model.name, code="not_found_in_model") from error
         return model
 
     def _set_aliases(self, model: ResourceName) -> dict[str, str | None]:

@@ -10,13 +10,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from gemini_tuning.core.exceptions import CleanupError, GeminiTuningError, InvalidInputError
 from gemini_tuning.core.text import redact, replace_surrogates
-from gemini_tuning.operators.cloud_base import (
-    GCP_FIELDS,
-    GeminiBaseOperator,
-    flag,
-    optional_text,
-)
-from gemini_tuning.operators.read_back import wait_until_visible
+from gemini_tuning.operators.cloud_base import GCP_FIELDS, GeminiBaseOperator, flag, optional_text, wait_until_visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
 from gemini_tuning.core.resources import Model
 from gemini_tuning.links import gemini_tuning as links
 from gemini_tuning.operators.cloud_base import GCP_FIELDS, optional_text
-from gemini_tuning.operators.default_checkpoint import (
-    DefaultCheckpointBase,
-    approved_checkpoint,
-    recall,
-    remember,
-    require_expected,
-)
+from gemini_tuning.operators.default_checkpoint import DefaultCheckpointBase, approved_checkpoint, require_expected
 
-if TYPE_CHECKING:
-    from airflow.sdk import Context
+PROMOTION_KEY = "promotion"  # in the task state store: the change that this task is about to request
 
 
 class GeminiSetDefaultCheckpointOperator(DefaultCheckpointBase):
@@ -89,29 +84,35 @@ class GeminiSetDefaultCheckpointOperator(DefaultCheckpointBase):
             raise AirflowSkipException(f"No checkpoint is given: the default of {self.model} is unchanged")
         tuning_job = optional_text(self.tuning_job)
         job_before = self.hook.get_tuning_job(tuning_job) if tuning_job else None
-        model = self.hook.get_model(self.model)
+        model, store = self.hook.get_model(self.model), context["task_state_store"]
         checkpoint_id = self._approved(model)
-        found = {"model": self.model, "checkpoint_id": checkpoint_id, "default_before": model.default_checkpoint_id,
-                 "endpoint_before": job_before.endpoint if job_before else None}  # fmt: skip
+        change = {"model": self.model, "checkpoint_id": checkpoint_id}
+        before: dict[str, Any] = {
+            "default_before": model.default_checkpoint_id,
+            "endpoint_before": job_before.endpoint if job_before else None,
+        }
 
         def before_change(now: Model) -> None:
             require_expected(now, optional_text(self.expected_default), checkpoint_id)
-            remember(context, {**found, "default_before": now.default_checkpoint_id})
+            found = {**change, **before, "default_before": now.default_checkpoint_id}
+            store.set(PROMOTION_KEY, found, retention=NEVER_EXPIRE)
 
         self.set_default(model, checkpoint_id, before_change)
-        before = recall(context, found)
+        stored: Any = store.get(PROMOTION_KEY)  # of this try, or of an earlier one that was killed after its request
+        changed = isinstance(stored, dict) and change.items() <= stored.items()
         read, job_after = self.read_back(self.model, checkpoint_id, tuning_job, self.read_back_timeout)
         self.log.info("Read back: checkpoint %s is the default of %s", checkpoint_id, self.model)
+        before = stored if changed else before
         pushed = {
             "model": self.model,
-            "default_before": (before or found)["default_before"],
+            "default_before": before["default_before"],
             "default_after": checkpoint_id,
-            "endpoint_before": (before or found)["endpoint_before"],
+            "endpoint_before": before["endpoint_before"],
             "endpoint_after": job_after.endpoint if job_after else None,
-            "changed": before is not None,
+            "changed": changed,
             "recorded": is_recorded(read),
         }
-        if self.optional and before is None:
+        if self.optional and not changed:
             context["ti"].xcom_push(key="return_value", value=pushed)  # the skip below loses a return value
             raise AirflowSkipException(
                 f"Nothing to do: checkpoint {checkpoint_id} was already the default of {self.model}"

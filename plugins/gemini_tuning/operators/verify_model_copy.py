@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from airflow.sdk import Context
 
 from gemini_tuning.core.exceptions import VerificationError
 from gemini_tuning.core.resources import compare_checkpoints
 from gemini_tuning.links import gemini_tuning as links
 from gemini_tuning.operators.cloud_base import GCP_FIELDS, optional_text
 from gemini_tuning.operators.default_checkpoint import DefaultCheckpointBase
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
 
 
 class GeminiVerifyModelCopyOperator(DefaultCheckpointBase):
@@ -58,11 +57,8 @@ class GeminiVerifyModelCopyOperator(DefaultCheckpointBase):
                 f"{source.default_checkpoint_id} in the source"
             )
         if differences:
-            raise VerificationError(
-                f"{copy.name} differs from {source.name}: {'; '.join(differences)}.",
-                resource=copy.name,
-                code="copy_differs",
-            )
+            problem = f"{copy.name} differs from {source.name}: {'; '.join(differences)}."
+            raise VerificationError(problem, resource=copy.name, code="copy_differs")
         self.log.info("%s has the same %d checkpoints and default", copy.name, len(copy.checkpoints))
         if other:
             self.set_default(self.hook.get_model(copy.name), other)

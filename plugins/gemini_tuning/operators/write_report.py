@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from airflow.sdk import Context
 
 from gemini_tuning.core.exceptions import InvalidInputError, ServiceError
 from gemini_tuning.core.files import GCS, JSON, MARKDOWN, Files, folder_problem, joined
 from gemini_tuning.core.text import redact, replace_surrogates
 from gemini_tuning.links import gemini_tuning as links
-from gemini_tuning.operators.cloud_base import GCP_FIELDS, GeminiBaseOperator, as_list, optional_json, optional_text
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
+from gemini_tuning.operators.cloud_base import GCP_FIELDS, GeminiBaseOperator, as_list, optional_mapping, optional_text
 
 NEXT_STEP = "Only the report of the run is missing: make the folder writable, then clear this task."
 
@@ -101,13 +100,8 @@ class GeminiTuningReportOperator(GeminiBaseOperator):
         from gemini_tuning.reporting.report_markdown import render, summary
 
         folder = optional_text(self.report_uri)
-        if folder is None or (problem := folder_problem("report_uri", folder)):
-            raise InvalidInputError(
-                f"{problem if folder else 'report_uri: required'}.",
-                field="report_uri",
-                code="no_folder",
-                hint=NEXT_STEP,
-            )
+        if problem := folder_problem("report_uri", folder) if folder else "report_uri: required":
+            raise InvalidInputError(f"{problem}.", field="report_uri", code="no_folder", hint=NEXT_STEP)
         report = build(
             run=run_facts(context),
             tuning_job=self.tuning_job,
@@ -117,22 +111,19 @@ class GeminiTuningReportOperator(GeminiBaseOperator):
             datasets=self.datasets,
             champion=self.champion,
             metrics=self.metrics,
-            approval=optional_json(self.approval, dict, "approval") or None,
+            approval=optional_mapping(self.approval, "approval") or None,
             promotion=self.promotion,
-            copy=optional_json(self.copy, dict, "copy") or None,
-            billed=optional_json(self.billed, dict, "billed"),
+            copy=optional_mapping(self.copy, "copy") or None,
+            billed=optional_mapping(self.billed, "billed"),
             mask=_masked,
         )
         lines = summary(report)
         for line in lines:
             self.log.info("%s", line)
         context["ti"].xcom_push(key=SUMMARY_XCOM, value=replace_surrogates("\n".join(lines)))
-        written = {
-            "report_json": self._write(joined(folder, "report.json"), report.as_bytes(), JSON),
-            "report_markdown": self._write(
-                joined(folder, "report.md"), render(report).encode("utf-8", "replace"), MARKDOWN
-            ),
-        }
+        json_uri, markdown_uri = (joined(str(folder), name) for name in ("report.json", "report.md"))
+        self._write(json_uri, report.as_bytes(), JSON)
+        self._write(markdown_uri, render(report).encode("utf-8", "replace"), MARKDOWN)
         return {
             "winner": report.promotion.winner,
             "outcome": report.outcome,
@@ -141,25 +132,19 @@ class GeminiTuningReportOperator(GeminiBaseOperator):
             "default_before": report.promotion.default_before,
             "default_after": report.promotion.default_after,
             "copy": report.copied_model.model if report.copied_model else None,
-            **written,
+            "report_json": json_uri,
+            "report_markdown": markdown_uri,
         }
 
-    def _write(self, uri: str, content: bytes, content_type: str) -> str:
+    def _write(self, uri: str, content: bytes, content_type: str) -> None:
         try:
             Files(self.hook if uri.startswith(GCS) else None).write(uri, content, content_type)
         except ServiceError as error:
-            raise type(error)(
-                f"{error} {NEXT_STEP}",
-                resource=error.resource,
-                code=error.code,
-                status=error.status,
-                service_message=error.service_message,
-                retry_after=error.retry_after,
-            ) from error
+            error.add_hint(NEXT_STEP)
+            raise
         except OSError as error:
             raise OSError(f"Could not write {uri}: {error}. {NEXT_STEP}") from error
         self.log.info("Written: %s", uri)
-        return uri
 
 
 def run_facts(context: Context) -> dict[str, Any]:

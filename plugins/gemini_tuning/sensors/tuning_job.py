@@ -8,21 +8,18 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow.sdk import BaseSensorOperator, PokeReturnValue, conf
+from airflow.sdk import BaseSensorOperator, Context, PokeReturnValue, conf
 from airflow.sdk.exceptions import AirflowSkipException
 
 from gemini_tuning.core.exceptions import GeminiTuningError, ServiceError, TransientServiceError, TuningJobError
 from gemini_tuning.core.resources import TuningJob
 from gemini_tuning.links import gemini_tuning as links
-from gemini_tuning.operators.cloud_base import GCP_FIELDS, optional_seconds
-from gemini_tuning.operators.deferrable import DEFERRAL_TIMEOUT_MARGIN, DeferrableMixin
+from gemini_tuning.operators.cloud_base import DEFERRAL_TIMEOUT_MARGIN, GCP_FIELDS, DeferrableMixin, optional_seconds
 from gemini_tuning.triggers import progress
 from gemini_tuning.triggers.task_states import TaskInstanceKey, get_task_states, keeps_job, task_state
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
     from airflow.sdk.types import RuntimeTaskInstanceProtocol
-
 
 CANCEL_TIMEOUT = 4.0  # seconds; a second later Airflow kills the process
 
@@ -81,9 +78,7 @@ class GeminiTuningJobSensor(DeferrableMixin, BaseSensorOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Wait for the job and push its result."""
-        self._task = context["ti"]
-        self.poke_interval = optional_seconds(self.poll_interval, "poll_interval") or self.poke_interval
-        self.deadline_seconds = optional_seconds(self.deadline, "deadline") or self.timeout
+        self._start(context)
         # poke() checks the deadline, and cancels.
         self.timeout = self.deadline_seconds + DEFERRAL_TIMEOUT_MARGIN.total_seconds()
         try:
@@ -96,24 +91,36 @@ class GeminiTuningJobSensor(DeferrableMixin, BaseSensorOperator):
                 raise AirflowSkipException(str(error)) from error
             raise
 
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
+        """Resume with the event of the trigger."""
+        self._start(context)
+        if self.event_matches(self.tuning_job, event) and event["status"] == "deadline":
+            return self._cancel_and_fail(self.tuning_job)
+        return self._poll_or_defer()  # the list that the trigger read may be ahead of the job itself
+
+    def _start(self, context: Context) -> None:
+        self._task = context["ti"]
+        self.poke_interval = optional_seconds(self.poll_interval, "poll_interval") or self.poke_interval
+        self.deadline_seconds = optional_seconds(self.deadline, "deadline") or self.timeout
+
     def _poll_or_defer(self) -> dict[str, Any]:
         try:
             job = self.hook.get_tuning_job(self.tuning_job)
         except TransientServiceError as error:
             self.log.warning("Could not read the tuning job, deferring: %s", error)
-            self._defer(self.tuning_job, time.time() + self.deadline_seconds)
+            self._defer(time.time() + self.deadline_seconds)
         if not job.has_ended:
             self._push_progress(job)
-            self._defer(self.tuning_job, self._deadline_of(job), last_polled_at=time.time())
+            self._defer(self._deadline_of(job), last_polled_at=time.time())
         return self._result(job)
 
-    def _defer(self, name: str, deadline: float, *, last_polled_at: float | None = None) -> NoReturn:
+    def _defer(self, deadline: float, *, last_polled_at: float | None = None) -> NoReturn:
         from gemini_tuning.triggers.tuning_job import TuningJobTrigger
 
         self.defer_to_trigger(
             TuningJobTrigger,
-            name,
-            poll_interval=optional_seconds(self.poll_interval, "poll_interval") or self.poke_interval,
+            self.tuning_job,
+            poll_interval=self.poke_interval,
             deadline=deadline,
             last_polled_at=last_polled_at,
             cancel_on_kill=self.cancel_on_kill,
@@ -123,24 +130,6 @@ class GeminiTuningJobSensor(DeferrableMixin, BaseSensorOperator):
         """Return the deadline, counted from the job's creation, so that it is the same in each try."""
         created = datetime.fromisoformat(job.create_time).timestamp() if job.create_time else time.time()
         return created + self.deadline_seconds
-
-    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
-        """Resume with the event of the trigger."""
-        self._task = context["ti"]
-        self.deadline_seconds = optional_seconds(self.deadline, "deadline") or self.timeout
-        if not self.event_matches(self.tuning_job, event):
-            return self._poll_or_defer()
-        name = self.resource_from_event(event)
-        if event["status"] == "deadline":
-            return self._cancel_and_fail(name)
-        try:
-            job = self.hook.get_tuning_job(name)
-        except TransientServiceError as error:
-            self.log.warning("Could not read the tuning job, deferring again: %s", error)
-            self._defer(name, time.time() + self.deadline_seconds)
-        if not job.has_ended:  # the list that the trigger read was ahead of the job itself
-            self._defer(name, self._deadline_of(job), last_polled_at=time.time())
-        return self._result(job)
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Poll once, for a sensor that is not deferrable."""
@@ -208,25 +197,14 @@ class GeminiTuningJobSensor(DeferrableMixin, BaseSensorOperator):
         message = f"Tuning job {name} had not finished at its deadline; its state is {job.state}."
         if failure is None:
             raise TuningJobError(f"{message} Its cancellation was requested.", resource=name, code="deadline_exceeded")
-        raise TuningJobError(
-            f"{message} It could not be cancelled: {failure}",
-            resource=name,
-            code="cancel_failed",
-            hint="It may continue to run and cost money: cancel it in the Google Cloud console.",
-        ) from failure
+        problem = f"{message} It could not be cancelled: {failure}"
+        hint = "It may continue to run and cost money: cancel it in the Google Cloud console."
+        raise TuningJobError(problem, resource=name, code="cancel_failed", hint=hint) from failure
 
     def _result(self, job: TuningJob) -> dict[str, Any]:
         self._push_progress(job)
         if not job.has_succeeded:
             raise TuningJobError(job.describe_failure(), resource=job.name, code=f"job_{job.state.lower()}")
         self.log.info("Tuning job %s: %s; tuned model %s", job.name, job.progress(), job.model)
-        return {
-            "name": job.name,
-            "state": job.state,
-            "model": job.model,
-            "endpoint": job.endpoint,
-            "experiment": job.experiment,
-            "create_time": job.create_time,
-            "start_time": job.start_time,
-            "end_time": job.end_time,
-        }
+        times = ("create_time", "start_time", "end_time")
+        return {name: getattr(job, name) for name in ("name", "state", "model", "endpoint", "experiment", *times)}

@@ -1,6 +1,7 @@
 """One run, one job: what a later try does with what an earlier one has asked for."""
 
 import json
+from dataclasses import asdict
 
 import pytest
 from airflow.sdk import DAG
@@ -216,7 +217,7 @@ def test_had_one_request_made_two_jobs_the_oldest_is_kept(vertex):
         hook.create_tuning_job(SPEC.model_copy(update={"labels": labels}), project_id=None, location=LOCATION).name
         for _ in range(2)
     )
-    store = TaskStateStore(tuning_job=Submission("0123456789abcdef", sent_at=1.0).as_json())
+    store = TaskStateStore(tuning_job=asdict(Submission("0123456789abcdef", sent_at=1.0)))
     assert create().execute(context(store=store, try_number=2)) == first
     vertex.advance(LONG)
     assert {job["name"]: job["state"] for job in jobs(vertex)} == {
@@ -300,7 +301,7 @@ def test_a_first_try_that_could_not_look_around_has_forgotten_nothing(vertex):
 
 def test_clearing_gives_the_wait_for_quota_new_patience(vertex):
     vertex.faults([{"method": "POST", "path": "tuningJobs$", "status": 429}])
-    store = TaskStateStore(tuning_job=Submission("0" * 16, queued_since=1.0, refusals=9).as_json())
+    store = TaskStateStore(tuning_job=asdict(Submission("0" * 16, queued_since=1.0, refusals=9)))
     with pytest.raises(RetryLimitExceededError):
         create().execute(context(store=store))
     with pytest.raises(TaskDeferred):
@@ -355,10 +356,10 @@ def test_what_is_stored_is_small_and_holds_no_secret(vertex):
 
 def test_the_submission_survives_the_store():
     for submission in (
-        Submission.new(),
-        Submission.new(attempt=2, generation=3).sending(5.0).created("x").over_quota(7.0),
+        Submission(),
+        Submission(attempt=2, generation=3, sent_at=5.0, resource="x", queued_since=7.0, refusals=1),
     ):
-        assert Submission.from_json(json.loads(json.dumps(submission.as_json()))) == submission
+        assert Submission.from_json(json.loads(json.dumps(asdict(submission)))) == submission
     assert Submission.from_json(None) is None
 
 

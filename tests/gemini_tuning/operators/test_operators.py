@@ -22,7 +22,6 @@ from gemini_tuning.core.files import Files
 from gemini_tuning.core.resources import Checkpoint, Model, TuningJob
 from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
 from gemini_tuning.operators import cloud_base as base_module
-from gemini_tuning.operators import read_back
 from gemini_tuning.operators.copy_model import GeminiCopyModelOperator
 from gemini_tuning.operators.create_tuning_job import GeminiCreateTuningJobOperator
 from gemini_tuning.operators.list_checkpoints import GeminiListCheckpointsOperator, merge_checkpoints
@@ -325,7 +324,7 @@ def test_set_default_refuses_an_unknown_checkpoint(vertex):
 
 
 def test_set_default_does_not_claim_what_it_did_not_read_back(vertex, monkeypatch):
-    monkeypatch.setattr(read_back, "INTERVAL", 0.01)
+    monkeypatch.setattr(base_module, "READ_BACK_INTERVAL", 0.01)
 
     def says_yes(_, model, checkpoint_id, *__):
         return replace(model, default_checkpoint_id=checkpoint_id)

@@ -12,7 +12,7 @@ from gemini_tuning.core.exceptions import (
     VerificationError,
 )
 from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
-from gemini_tuning.operators import read_back
+from gemini_tuning.operators import cloud_base as base_module
 from gemini_tuning.operators.publish_model import GeminiPublishModelOperator
 from gemini_tuning.registry.assets import PROMOTED_MODELS, model_uri
 
@@ -161,7 +161,7 @@ def test_a_service_that_does_not_move_an_alias_by_itself(vertex):
 
 
 def test_an_alias_that_does_not_show_is_not_claimed(vertex, monkeypatch):
-    monkeypatch.setattr(read_back, "INTERVAL", 0.0)
+    monkeypatch.setattr(base_module, "READ_BACK_INTERVAL", 0.0)
     job = finished_job(vertex)
     monkeypatch.setattr(GeminiTuningHook, "merge_version_aliases", lambda *_: None)
     with pytest.raises(VerificationError, match=r"not visible: add alias 'champion' to .*@1"):
