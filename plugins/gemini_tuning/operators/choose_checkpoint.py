@@ -163,7 +163,11 @@ class GeminiChooseCheckpointOperator(GeminiBaseOperator):
         from gemini_tuning.selection.candidate import Candidate
 
         if not isinstance(result, Mapping):
-            raise ResultError(f"{where}: expected what the smoke test pushed, not {short_repr(result)}")
+            raise ResultError(
+                f"{where}: expected the XCom of a smoke test, not {short_repr(result)}",
+                field="results",
+                code="wrong_type",
+            )
         summary = SmokeTestXCom.from_xcom(result) or SmokeTestXCom()
         metrics = MetricsXCom.from_xcom(self.metrics) or MetricsXCom()
         uri = result.get("results_uri")
@@ -182,8 +186,10 @@ class GeminiChooseCheckpointOperator(GeminiBaseOperator):
             return outcomes_from_lines(Files(self.hook).read_lines(uri), uri)
         except FileNotFoundError as error:
             raise ResultError(
-                f"{where}: {uri} does not exist. A path must be one that all workers see; set results_uri to "
-                "gs://bucket/folder and run again."
+                f"{where}: {uri} does not exist.",
+                resource=uri,
+                code="not_found",
+                hint="A path must be one that all workers see; set results_uri to gs://bucket/folder and run again.",
             ) from error
 
     def _log(self, decision: Decision) -> None:

@@ -103,7 +103,7 @@ class GeminiCopyModelOperator(DeferrableMixin, IdempotentCreateMixin):
         deadline = optional_seconds(self.deadline, "deadline") or 3600.0
         ResourceName.parse(self.model, "models")
         if problems := spec.problems():
-            raise InvalidInputError("Nothing was copied. " + "; ".join(problems) + ".")
+            raise InvalidInputError(f"Nothing was copied. {'; '.join(problems)}.", field="copy", code="invalid_copy")
         if spec.location is None:
             raise AirflowSkipException("No copy: destination_location is not set")
         operation: Operation = self.find_or_create(context)

@@ -120,7 +120,7 @@ def test_a_parameter_that_makes_no_sense_is_refused_with_its_name(choose, name, 
 
 def test_when_the_service_was_away_nothing_is_decided(choose, tmp_path):
     away = summary(tmp_path, "1", 10, results_uri=None, error="it did not answer in 4 tries", service_unavailable=True)
-    with pytest.raises(CheckpointError, match="No checkpoint could be tested") as caught:
+    with pytest.raises(CheckpointError) as caught:
         choose(results=[away])
     assert caught.value.code == "service_unavailable"
     assert choose(results=[away, summary(tmp_path, "2", 20)])[1]["winner"] == "2"
@@ -139,11 +139,13 @@ def test_what_is_no_result_is_refused(choose, bad):
 
 def test_results_of_another_suite_are_not_compared(choose, tmp_path):
     one, other = summary(tmp_path, "1", 10), summary(tmp_path, "2", 10, suite_fingerprint="g")
-    with pytest.raises(ResultError, match="suite"):
+    with pytest.raises(ResultError) as caught:
         choose(results=[one, other])
+    assert (caught.value.field, caught.value.code) == ("results", "different_suites")
 
 
 def test_a_results_file_that_is_gone_is_named(choose, tmp_path):
     gone = summary(tmp_path, "1", 10, results_uri=f"{tmp_path}/gone.jsonl")
-    with pytest.raises(ResultError, match=r"gone\.jsonl does not exist.*all workers see"):
+    with pytest.raises(ResultError) as caught:
         choose(results=[gone])
+    assert (caught.value.resource, caught.value.code) == (f"{tmp_path}/gone.jsonl", "not_found")

@@ -211,7 +211,7 @@ def test_the_champions_endpoint_stays(vertex, job, spelt):
     ],
 )
 def test_plan_with_an_invalid_parameter_names_it(vertex, job, change, field, code):
-    with pytest.raises(InvalidInputError, match="Nothing was planned") as error:
+    with pytest.raises(InvalidInputError) as error:
         plan(job, **change)
     assert (error.value.field, error.value.code) == (field, code)
 
@@ -282,8 +282,9 @@ def test_one_failure_does_not_stop_the_others_and_another_try_goes_on(vertex, jo
     vertex.faults([{"method": "DELETE", "path": first.rpartition("/")[2], "status": 403, "message": "no", "times": 1}])
     operator = GeminiCleanupOperator(task_id="cleanup", plan=made, is_dry_run=False, require_approval=False)
     found = context()
-    with pytest.raises(CleanupError, match=rf"1 of 2 could not be deleted: Could not delete {first}: 403.*no"):
+    with pytest.raises(CleanupError) as caught:
         operator.execute(found)
+    assert (caught.value.field, caught.value.code) == ("", "not_deleted")
     assert outcomes(found["ti"].xcoms["return_value"]) == {first: "failed", second: "deleted"}
     assert endpoints(vertex) == {first, default}
     before = seen(vertex)
@@ -508,7 +509,7 @@ def test_an_approval_counts_for_the_plan_that_was_shown(vertex, job, airflow):
     before = seen(vertex)
     for given in (approval, None, {}, "approved", {"outcome": "approved"}, {**approval, "outcome": "not required"}):
         change = {"plan": other} if given is approval else {"plan": made}
-        with pytest.raises(InvalidInputError, match="Nothing was deleted") as caught:
+        with pytest.raises(InvalidInputError) as caught:
             run_cleanup(change["plan"], require_approval=True, approval=given)
         assert (caught.value.field, caught.value.code) == ("approval", "not_approved")
     assert seen(vertex) == before
@@ -520,12 +521,12 @@ def test_a_plan_that_has_changed_since_it_was_shown(vertex, job, airflow):
     with pytest.raises(TaskAwaitingInput):
         airflow.execute(operator, store)
     changed = approver(plan(job, keep_checkpoints=["1"]))
-    with pytest.raises(
-        InvalidInputError, match=r"plan has changed since the approval was requested.*DELETE .*clear the plan"
-    ):
+    with pytest.raises(InvalidInputError) as caught:
         changed.execute_complete(run_context(changed, store), {"chosen_options": ["Delete"], "params_input": {}})
-    with pytest.raises(InvalidInputError, match=r"plan of an earlier try.*No approval was requested"):
+    assert (caught.value.field, caught.value.code) == ("", "request_changed")
+    with pytest.raises(InvalidInputError) as caught:
         airflow.execute(changed, store, try_number=2)
+    assert (caught.value.field, caught.value.code) == ("", "outdated_request")
 
 
 def test_nobody_is_asked_without_need(vertex, job):

@@ -130,7 +130,7 @@ def test_somebody_who_is_quicker_is_seen(vertex, job, monkeypatch):
         return set_default_checkpoint(hook, model, checkpoint_id, labels)
 
     monkeypatch.setattr(GeminiTuningHook, "set_default_checkpoint", late)
-    with pytest.raises(InvalidInputError, match="was checkpoint 3 and is now 2") as caught:
+    with pytest.raises(InvalidInputError) as caught:
         set_default(job, "1", expected_default="3")
     assert (caught.value.field, caught.value.code) == ("expected_default", "default_changed")
     assert state(job) == ("2", None, None)
@@ -206,8 +206,9 @@ def test_a_roll_back_that_is_tried_again_does_not_go_forth(job):
 
 
 def test_a_roll_back_without_a_record_is_refused(vertex, job):
-    with pytest.raises(InvalidInputError, match=f"roll_back: {job.model} has no label.*Nothing was changed"):
+    with pytest.raises(InvalidInputError) as caught:
         validate(job, roll_back=True)
+    assert (caught.value.field, caught.value.code) == ("roll_back", "no_record")
     assert patches(vertex) == []
 
 
@@ -224,8 +225,9 @@ def test_a_roll_back_is_about_the_default_that_it_saw(vertex, job):
     set_default(job, "1")
     found, _ = validate(job, roll_back=True)
     set_default(job, "2")
-    with pytest.raises(InvalidInputError, match="was checkpoint 1 and is now 2"):
+    with pytest.raises(InvalidInputError) as caught:
         set_default(job, found["checkpoint_id"], expected_default=found["expected_default"])
+    assert (caught.value.field, caught.value.code) == ("expected_default", "default_changed")
 
 
 # ------------------------------------------------------------------------------ what is checked before
@@ -250,8 +252,9 @@ def test_validate_contradicting_parameters_are_refused(vertex, job, snapshot, ch
 
 
 def test_a_checkpoint_that_does_not_exist_is_refused(job):
-    with pytest.raises(CheckpointError, match=r"no checkpoint '9'; it has: 1, 2, 3. Nothing was changed"):
+    with pytest.raises(CheckpointError) as caught:
         validate(job, checkpoint_id="9")
+    assert (caught.value.field, caught.value.code) == ("checkpoint_id", "not_found_in_model")
 
 
 def test_it_goes_on_with_what_comes_first(job):

@@ -345,8 +345,9 @@ def test_a_folder_that_is_a_file(tmp_path):
 
 @pytest.mark.parametrize("folder", ["", "None", "reports", "gs://", "s3://bucket/x"])
 def test_what_is_no_folder(folder):
-    with pytest.raises(InvalidInputError, match=r"report_uri: .*clear this task"):
+    with pytest.raises(InvalidInputError) as caught:
         operator(folder).execute(context())
+    assert (caught.value.field, caught.value.code) == ("report_uri", "no_folder")
 
 
 def test_what_airflow_knows_of_the_run():
