@@ -7,8 +7,8 @@ suite. Each type has a form with the prefix ``not-``.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, fields
+from functools import cached_property, partial
 from types import MappingProxyType
 from typing import Annotated, Any, Self
 
@@ -28,7 +28,7 @@ from gemini_tuning.smoke.checks import (
     texts,
 )
 from gemini_tuning.smoke.checks.result import CheckResult, UndecidedError, short
-from gemini_tuning.smoke.fields import Integer, Matching, Prompt, Score, SuiteModel, Text
+from gemini_tuning.smoke.fields import Integer, Matching, NotNegative, Positive, Prompt, Score, SuiteModel, Text
 
 NOT = "not-"
 MAX_REASON = 500  # characters
@@ -49,13 +49,6 @@ class Verdict:
     passed: bool
     score: float
     reason: str
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return ``{"type", "passed", "score", "reason"}``."""
-        return {**asdict(self), "score": round(self.score, 6)}
-
-    def __str__(self) -> str:
-        return f"{self.type}: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -78,34 +71,24 @@ class Assertion:
     function: python_functions.Function | None = field(default=None, compare=False, repr=False)
 
     @property
-    def kind(self) -> str:
+    def name(self) -> str:
         """The type without its ``not-``."""
         return self.type.removeprefix(NOT)
 
     @property
-    def negated(self) -> bool:
-        """Whether it is a ``not-`` form."""
-        return self.type.startswith(NOT)
-
-    @property
     def needs_judge(self) -> bool:
         """Whether a model decides, see :meth:`~gemini_tuning.smoke.judge.Judge.judge`."""
-        return self.kind == RUBRIC
-
-    @property
-    def sees_vars(self) -> bool:
-        """Whether its check receives the case's vars."""
-        return self.kind == PYTHON
+        return self.name == RUBRIC
 
     def check(self, answer: ModelResponse, variables: Mapping[str, str] = MappingProxyType({})) -> Verdict:
         """Return the verdict on an answer. Thread-safe; takes a few seconds at most for an answer of any size.
 
         :param variables: the case's vars.
         """
-        kind = TYPES[self.kind]
+        kind = TYPES[self.name]
         if kind.reads_text and not answer.text.strip():
             # Neither form passes: an empty answer is not evidence that the model avoids a text.
-            return self.verdict(False, 0.0, f"the answer has no text (finish reason {answer.finish_reason or 'none'})")
+            return self._verdict(False, 0.0, f"the answer has no text (finish reason {answer.finish_reason or 'none'})")
         try:
             return self.decided(kind.check(self, answer, variables))
         except UndecidedError as error:
@@ -114,19 +97,20 @@ class Assertion:
     def decided(self, result: CheckResult) -> Verdict:
         """Return the verdict for a check's result, inverted for a ``not-`` form."""
         score = float(result.holds) if result.score is None else result.score
-        return self.verdict(result.holds != self.negated, 1 - score if self.negated else score, result.reason)
+        if self.type.startswith(NOT):
+            return self._verdict(not result.holds, 1 - score, result.reason)
+        return self._verdict(result.holds, score, result.reason)
 
     def undecided(self, why: str) -> Verdict:
         """Return the verdict when the check cannot be decided: neither the assertion nor its ``not-`` form passes."""
-        return self.verdict(False, 0.0, f"cannot be decided: {why}")
+        return self._verdict(False, 0.0, f"cannot be decided: {why}")
 
-    def verdict(self, passed: bool, score: float, reason: str) -> Verdict:
-        """Return a verdict of this assertion, its reason cut."""
+    def _verdict(self, passed: bool, score: float, reason: str) -> Verdict:
         return Verdict(self.type, passed, score, redact(reason, MAX_REASON))
 
     def value_problem(self) -> str | None:
         """Return what is wrong with the value once its variables are filled in, or ``None``."""
-        kind = TYPES[self.kind]
+        kind = TYPES[self.name]
         try:
             kind.adapter.validate_python(self.value)
         except ValidationError:
@@ -135,13 +119,7 @@ class Assertion:
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything that decides the verdict."""
-        return {
-            "type": self.type,
-            "value": self.value,
-            "threshold": self.threshold,
-            "weight": self.weight,
-            "tolerance": self.tolerance,
-        }
+        return {each.name: getattr(self, each.name) for each in fields(self) if each.compare}
 
 
 @dataclass(frozen=True)
@@ -179,8 +157,8 @@ class Tolerance(SuiteModel):
 
     model_config = ConfigDict(json_schema_extra={"minProperties": 1})
 
-    absolute: Annotated[float, Field(ge=0)] = 0
-    relative: Annotated[float, Field(ge=0, description="A share of the expected number.")] = 0
+    absolute: NotNegative = 0
+    relative: Annotated[NotNegative, Field(description="A share of the expected number.")] = 0
 
     @model_validator(mode="after")
     def _not_empty(self) -> Self:
@@ -204,60 +182,48 @@ def _requires_judge(_: Assertion, __: ModelResponse, ___: object) -> CheckResult
 
 
 _Texts = Annotated[list[Text], Field(min_length=1)]
-_TEXTS: dict[str, Any] = {"value": _Texts, "expected": "a list of texts"}
-_SCHEMA: dict[str, Any] = {
-    "value": dict[str, Any], "expected": "a JSON Schema", "optional": True, "problem": _schema_problem,
-}  # fmt: skip
 _FINISH_REASON = Matching(r"^([A-Za-z_]+$|.*\{\{)", "a finish reason such as STOP or MAX_TOKENS")
 _FUNCTION = Matching(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$", "module.function")
+# Kinds that differ in their check alone.
+_texts = partial(Kind, value=_Texts, expected="a list of texts")
+_json = partial(Kind, value=dict[str, Any], expected="a JSON Schema", optional=True, problem=_schema_problem)
+_similar = partial(Kind, threshold=Score, problem=similarity.words_problem)
+_metadata = partial(Kind, reads_text=False)
 
 TYPES: Mapping[str, Kind] = {
     "equals": Kind(texts.equals),
     "contains": Kind(texts.contains(ignore_case=False, enough=all)),
-    "contains-any": Kind(texts.contains(ignore_case=False, enough=any), **_TEXTS),
-    "contains-all": Kind(texts.contains(ignore_case=False, enough=all), **_TEXTS),
+    "contains-any": _texts(texts.contains(ignore_case=False, enough=any)),
+    "contains-all": _texts(texts.contains(ignore_case=False, enough=all)),
     "icontains": Kind(texts.contains(ignore_case=True, enough=all)),
-    "icontains-any": Kind(texts.contains(ignore_case=True, enough=any), **_TEXTS),
-    "icontains-all": Kind(texts.contains(ignore_case=True, enough=all), **_TEXTS),
+    "icontains-any": _texts(texts.contains(ignore_case=True, enough=any)),
+    "icontains-all": _texts(texts.contains(ignore_case=True, enough=all)),
     "starts-with": Kind(texts.starts_with),
     "regex": Kind(texts.regex, problem=_regex_problem),
-    "is-json": Kind(json_values.is_json, **_SCHEMA),
-    "contains-json": Kind(json_values.contains_json, **_SCHEMA),
+    "is-json": _json(json_values.is_json),
+    "contains-json": _json(json_values.contains_json),
     "number-equals": Kind(
         numbers.number_equals,
         value=int | float | Text,
         expected="a number",
-        tolerance=Annotated[float, Field(ge=0)] | Tolerance,
+        tolerance=NotNegative | Tolerance,
         problem=numbers.number_problem,
     ),
     "levenshtein": Kind(similarity.levenshtein, threshold=Annotated[Integer, Field(ge=0, le=10_000)]),
-    "rouge-l": Kind(similarity.at_least(similarity.rouge_l), threshold=Score, problem=similarity.words_problem),
-    "f-score": Kind(similarity.at_least(similarity.token_f1), threshold=Score, problem=similarity.words_problem),
-    "max-latency": Kind(
-        response_metadata.max_latency,
-        value=Annotated[float, Field(gt=0)],
-        expected="milliseconds above 0",
-        reads_text=False,
+    "rouge-l": _similar(similarity.at_least(similarity.rouge_l)),
+    "f-score": _similar(similarity.at_least(similarity.token_f1)),
+    "max-latency": _metadata(
+        response_metadata.max_latency, value=Annotated[float, Field(gt=0)], expected="milliseconds above 0"
     ),
-    "max-output-tokens": Kind(
-        response_metadata.max_output_tokens,
-        value=Annotated[Integer, Field(ge=1)],
-        expected="a number of tokens above 0",
-        reads_text=False,
+    "max-output-tokens": _metadata(
+        response_metadata.max_output_tokens, value=Positive, expected="a number of tokens above 0"
     ),
-    "finish-reason": Kind(
-        response_metadata.finish_reason,
-        value=Annotated[str, _FINISH_REASON],
-        expected="a finish reason such as STOP",
-        reads_text=False,
+    "finish-reason": _metadata(
+        response_metadata.finish_reason, value=Annotated[str, _FINISH_REASON], expected="a finish reason such as STOP"
     ),
-    "safety-not-blocked": Kind(response_metadata.safety_not_blocked, value=None, reads_text=False),
+    "safety-not-blocked": _metadata(response_metadata.safety_not_blocked, value=None),
     RUBRIC: Kind(_requires_judge, value=Prompt, expected="a rubric", threshold=Score),
-    PYTHON: Kind(
-        python_functions.check,
-        value=Annotated[str, _FUNCTION],
-        expected="module.function",
-        threshold=Score,
-        reads_text=False,
+    PYTHON: _metadata(
+        python_functions.check, value=Annotated[str, _FUNCTION], expected="module.function", threshold=Score
     ),
 }

@@ -5,16 +5,16 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, NoReturn
 
 from gemini_tuning.core.exceptions import InvalidInputError
-from gemini_tuning.core.text import short_repr, shorten
+from gemini_tuning.core.text import short_repr
+from gemini_tuning.smoke.checks.json_values import refuse_constant
 
 MAX_ROW = 1_000_000  # bytes of one line
 MAX_BYTES = 500_000_000  # of one file
-MAX_NAMES = 200  # characters of field names in a message
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+Row = tuple[int, Mapping[str, str]]  # the line that it begins on, and its texts by field, without fields that are null
 
 
 class RowError(InvalidInputError):
@@ -28,43 +28,8 @@ class RowError(InvalidInputError):
         self.line = line
 
 
-@dataclass(frozen=True)
-class CaseRow:
-    """One row of a file.
-
-    :param source: the file.
-    :param line: where it begins; the first is 1.
-    :param fields: text by name, without fields that are null. A JSON value that is not a text is written as JSON.
-    """
-
-    source: str
-    line: int
-    fields: Mapping[str, str]
-
-    def picked(self, fields: Mapping[str, str] | None) -> Mapping[str, str]:
-        """Return the values of variables.
-
-        :param fields: field by variable; ``None``: every field under its own name.
-        :raises RowError: when a field does not exist in the row.
-        """
-        if fields is None:
-            return self.fields
-        return {variable: self.field(name) for variable, name in fields.items()}
-
-    def field(self, name: str) -> str:
-        """Return a field's text.
-
-        :raises RowError: when it does not exist in the row.
-        """
-        if name not in self.fields:
-            known = shorten(", ".join(self.fields), MAX_NAMES) or "none"
-            what = f"the field {shorten(name, MAX_NAMES)} does not exist; known: {known}"
-            raise RowError(what, self.source, self.line, "unknown_field")
-        return self.fields[name]
-
-
-def rows(source: str, lines: Iterable[bytes]) -> Iterator[CaseRow]:
-    """Yield the rows of a file.
+def rows(source: str, lines: Iterable[bytes]) -> Iterator[Row]:
+    """Yield the rows of a file. A JSON value that is not a text is written as JSON.
 
     :param source: the file: ends with ``.jsonl`` or ``.csv``. CSV is separated by commas, and its first row has the
         names of the fields.
@@ -88,60 +53,48 @@ def _texts(source: str, lines: Iterable[bytes]) -> Iterator[str]:
             raise RowError(f"not UTF-8: {error.reason}", source, number, "not_utf8") from None
 
 
-def _jsonl_rows(source: str, texts: Iterator[str]) -> Iterator[CaseRow]:
+def _jsonl_rows(source: str, texts: Iterator[str]) -> Iterator[Row]:
     for number, text in enumerate(texts, 1):
         if not text.strip():
             continue
         try:
-            value = json.loads(text, parse_constant=_refuse_constant)
-            fields = _fields(value)
+            value = json.loads(text, parse_constant=refuse_constant)
+            json.dumps(value, ensure_ascii=False).encode()  # fails for a lone surrogate, which JSON can express
         except (ValueError, RecursionError) as error:
             raise RowError(f"not JSON: {error}", source, number, "not_json") from None
-        if fields is None:
-            what = f"expected a JSON object, not {short_repr(value)}"
-            raise RowError(what, source, number, "object_expected")
-        yield CaseRow(source, number, fields)
+        if not isinstance(value, dict):
+            raise RowError(f"expected a JSON object, not {short_repr(value)}", source, number, "object_expected")
+        yield (
+            number,
+            {
+                name: child if isinstance(child, str) else json.dumps(child, ensure_ascii=False)
+                for name, child in value.items()
+                if child is not None
+            },
+        )
 
 
-def _fields(value: Any) -> Mapping[str, str] | None:
-    if not isinstance(value, Mapping):
-        return None
-    fields = {
-        name: child if isinstance(child, str) else json.dumps(child, ensure_ascii=False)
-        for name, child in value.items()
-        if child is not None
-    }
-    for text in fields.values():
-        text.encode("utf-8")  # raises UnicodeError for a lone surrogate, which JSON can express
-    return fields
+def _csv_rows(source: str, texts: Iterator[str]) -> Iterator[Row]:
+    reader, line = csv.reader(texts, strict=True), 1
+    names: list[str] | None = None
+    try:
+        for values in reader:
+            if names is None and values:
+                names = _checked_names(source, values)
+            elif names and values:  # not an empty line
+                if len(values) != len(names):
+                    what = f"expected {len(names)} columns as in the first row, not {len(values)}"
+                    raise RowError(what, source, line, "wrong_columns")
+                yield line, dict(zip(names, values, strict=True))
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise RowError(f"not CSV: {error}", source, line, "not_csv") from None
+    if names is None:
+        _checked_names(source, [])
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _csv_rows(source: str, texts: Iterator[str]) -> Iterator[CaseRow]:
-    records = _records(source, csv.reader(texts, strict=True))
-    names = next(records, (1, []))[1]
+def _checked_names(source: str, names: list[str]) -> list[str]:
     if not names or len(set(names)) < len(names) or not all(name.strip() for name in names):
         what = f"expected a first row with a unique name for each column, not {short_repr(names)}"
         raise RowError(what, source, 1, "invalid_header")
-    for line, values in records:
-        if len(values) != len(names):
-            what = f"expected {len(names)} columns as in the first row, not {len(values)}"
-            raise RowError(what, source, line, "wrong_columns")
-        yield CaseRow(source, line, dict(zip(names, values, strict=True)))
-
-
-def _records(source: str, reader: Any) -> Iterator[tuple[int, list[str]]]:
-    """Yield each record with the line that it begins on."""
-    while True:
-        line = reader.line_num + 1
-        try:
-            record = next(reader, None)
-        except csv.Error as error:
-            raise RowError(f"not CSV: {error}", source, line, "not_csv") from None
-        if record is None:
-            return
-        if record:  # not an empty line
-            yield line, record
+    return names

@@ -7,26 +7,27 @@ thousands of rows are cheap. ``{{ name }}`` inserts the text of a variable; noth
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from gemini_tuning.core.names import split_gcs_uri
 from gemini_tuning.core.text import short_repr, shorten
 from gemini_tuning.smoke.assertions import PYTHON, Assertion
 from gemini_tuning.smoke.cases import MAX_ID, Case, Part, Turn, single_turn
 from gemini_tuning.smoke.checks import python_functions
-
-if TYPE_CHECKING:
-    from gemini_tuning.smoke.fields import SuiteModel
-    from gemini_tuning.smoke.suite_format import Defaults
+from gemini_tuning.smoke.fields import SuiteModel
+from gemini_tuning.smoke.suite_format import Defaults
 
 MAX_NAMES = 200  # characters of names in a message
-GCS = "gs://"
 # Braces around something that is not a word, such as {{2}}, are text.
 _VARIABLE = re.compile(r"\{\{\s*([^\W\d][^{}]*?)\s*\}\}")
 _NAME = re.compile(r"[^\W\d][\w-]*")
-_OWN = ("id", "file", "limit", "vars", "assertions")  # not shared with the defaults
+_FIXED = ("weight", "temperature", "max_output_tokens", "threshold", "critical", "repeat")  # keys without variables
+
+YamlPath = tuple[str | int, ...]
 
 
 class CaseError(Exception):
@@ -36,56 +37,31 @@ class CaseError(Exception):
     :param path: keys and indexes in the suite's YAML; empty when the problem is in a row of a file.
     """
 
-    def __init__(self, what: str, code: str, path: Sequence[str | int] = (), *, hint: str = "") -> None:
+    def __init__(self, what: str, code: str, path: YamlPath = (), *, hint: str = "") -> None:
         super().__init__(what)
-        self.what, self.code, self.path, self.hint = what, code, tuple(path), hint
+        self.what, self.code, self.path, self.hint = what, code, path, hint
 
 
-class AssertionTemplates:
-    """The assertions of one list in a suite.
+def read_assertions(given: Sequence[SuiteModel], path: YamlPath, folders: Sequence[Path]) -> list[Assertion]:
+    """Return the assertions of one list in a suite, with variables still open.
 
     :param path: of the list, for errors.
     :param folders: whose modules a ``python`` assertion may name.
     :raises CaseError: when one cannot be valid, whatever the variables are.
     """
-
-    def __init__(self, given: Sequence[SuiteModel], path: Sequence[str | int], folders: Sequence[Path]) -> None:
-        self._assertions: list[tuple[Assertion, bool]] = []
-        for index, fields in enumerate(given):
-            here = (*path, index, "value") if "value" in fields.model_fields_set else (*path, index)
-            assertion = _assertion(fields, here, folders)
-            _check_template(assertion.value, here)
-            has_variables = _has_variables(assertion.value)
-            if not has_variables and (problem := assertion.value_problem()):
-                raise CaseError(problem, "invalid_value", here)
-            self._assertions.append((assertion, has_variables))
-
-    def __bool__(self) -> bool:
-        return bool(self._assertions)
-
-    def filled(self, variables: Mapping[str, str]) -> list[Assertion]:
-        """Return the assertions of one case.
-
-        :raises CaseError: when a value is not valid with these variables.
-        """
-        return [_filled(assertion, variables) if to_fill else assertion for assertion, to_fill in self._assertions]
-
-
-def _assertion(fields: SuiteModel, path: Sequence[str | int], folders: Sequence[Path]) -> Assertion:
-    assertion = Assertion(**fields.model_dump(exclude_unset=True))
-    if assertion.kind != PYTHON:
-        return assertion
-    try:
-        return replace(assertion, function=python_functions.load(assertion.value, folders))
-    except python_functions.FunctionUnusableError as error:
-        raise CaseError(str(error), "function_unusable", path) from error
-
-
-def _filled(assertion: Assertion, variables: Mapping[str, str]) -> Assertion:
-    filled = replace(assertion, value=_fill(assertion.value, variables, assertion.type))
-    if problem := filled.value_problem():
-        raise CaseError(f"{assertion.type}: {problem}", "invalid_value")
-    return filled
+    assertions = []
+    for index, fields in enumerate(given):
+        here = (*path, index, "value") if "value" in fields.model_fields_set else (*path, index)
+        assertion = Assertion(**fields.model_dump(exclude_unset=True))
+        if not _has_variables(assertion.value, here) and (problem := assertion.value_problem()):
+            raise CaseError(problem, "invalid_value", here)
+        if assertion.name == PYTHON:
+            try:
+                assertion = replace(assertion, function=python_functions.load(assertion.value, folders))
+            except python_functions.FunctionUnusableError as error:
+                raise CaseError(str(error), "function_unusable", here) from error
+        assertions.append(assertion)
+    return assertions
 
 
 class CaseTemplate:
@@ -93,37 +69,30 @@ class CaseTemplate:
 
     :param given: a case, or an entry of ``cases_from``.
     :param defaults: of the suite; the case's own keys override them.
-    :param default_assertions: of the suite; the case's own come after them.
+    :param assertions: those of the suite, then the case's own.
     :param path: of ``given``, for errors.
-    :param folders: whose modules a ``python`` assertion may name.
     :raises CaseError: when it cannot be valid, whatever the variables are.
     """
 
-    def __init__(
-        self,
-        given: Defaults,
-        defaults: Defaults,
-        default_assertions: AssertionTemplates,
-        *,
-        path: Sequence[str | int],
-        folders: Sequence[Path],
-    ) -> None:
-        self._default_assertions = default_assertions
-        self._assertions = AssertionTemplates(given.assertions, (*path, "assert"), folders)
-        if not self._assertions and not default_assertions:
+    def __init__(self, given: Defaults, defaults: Defaults, assertions: Sequence[Assertion], path: YamlPath) -> None:
+        if not assertions:
             raise CaseError("a case without an assertion cannot fail; expected the key assert", "no_assertion", path)
+        self._assertions = assertions
         self._variables = defaults.vars
-        merged = {**defaults.given(), **given.given()}
+        keys = {name: getattr(fields, name) for fields in (defaults, given) for name in fields.model_fields_set}
+        self._instruction: str | None = keys.get("system_instruction")
+        _has_variables(self._instruction, (*path, "system_instruction"))
+        self._fixed: dict[str, Any] = {name: keys[name] for name in _FIXED if name in keys}
         # A case's own prompt replaces the contents of the defaults, and the other way round.
-        for own, other in (("prompt", "contents"), ("contents", "prompt")):
-            if own in given.model_fields_set:
-                merged.pop(other, None)
-        for name in _OWN:
-            merged.pop(name, None)
-        self._contents = _contents(merged, path)
-        self._instruction: str | None = merged.pop("system_instruction", None)
-        _check_template(self._instruction, (*path, "system_instruction"))
-        self._fixed: dict[str, Any] = merged
+        source = given if given.model_fields_set & {"prompt", "contents"} else defaults
+        self._contents = single_turn(source.prompt) if source.prompt else tuple(source.contents)
+        if not self._contents:
+            raise CaseError("a case needs the key prompt or contents", "no_prompt", path)
+        path = (*path, "prompt" if source.prompt else "contents")
+        _has_variables([turn.as_dict() for turn in self._contents], path)
+        if self._contents[-1].role != "user":
+            what = "expected the last turn to be the user's"
+            raise CaseError(what, "last_turn", (*path, len(self._contents) - 1))
 
     def case(self, case_id: str, variables: Mapping[str, str]) -> Case:
         """Return the case with these variables, and with those of the defaults.
@@ -137,24 +106,20 @@ class CaseTemplate:
         return Case(
             id=case_id,
             contents=tuple(_filled_turn(turn, both) for turn in self._contents),
-            assertions=(*self._default_assertions.filled(both), *self._assertions.filled(both)),
+            assertions=tuple(_filled_assertion(assertion, both) for assertion in self._assertions),
             system_instruction=_fill(self._instruction, both, "system_instruction"),
             vars=both,
             **self._fixed,
         )
 
 
-def _contents(merged: dict[str, Any], path: Sequence[str | int]) -> tuple[Turn, ...]:
-    prompt, turns = merged.pop("prompt", None), merged.pop("contents", [])
-    if prompt is not None:
-        _check_template(prompt, (*path, "prompt"))
-        return single_turn(prompt)
-    if not turns:
-        raise CaseError("a case needs the key prompt or contents", "no_prompt", path)
-    _check_template([turn.as_dict() for turn in turns], (*path, "contents"))
-    if turns[-1].role != "user":
-        raise CaseError("expected the last turn to be the user's", "last_turn", (*path, "contents", len(turns) - 1))
-    return tuple(turns)
+def _filled_assertion(assertion: Assertion, variables: Mapping[str, str]) -> Assertion:
+    filled = replace(assertion, value=_fill(assertion.value, variables, assertion.type))
+    if filled == assertion:
+        return assertion
+    if problem := filled.value_problem():
+        raise CaseError(f"{assertion.type}: {problem}", "invalid_value")
+    return filled
 
 
 def _filled_turn(turn: Turn, variables: Mapping[str, str]) -> Turn:
@@ -163,31 +128,27 @@ def _filled_turn(turn: Turn, variables: Mapping[str, str]) -> Turn:
 
 
 def _filled_part(part: Part, variables: Mapping[str, str]) -> Part:
-    if not part.file_uri:
-        text: str = _fill(part.text, variables, "prompt")
-        if not text.strip():
-            raise CaseError("the prompt is empty with these variables", "empty_prompt")
-        return Part.model_construct({"text"}, text=text)  # without validation, for files with thousands of rows
-    uri: str = _fill(part.file_uri, variables, "file_uri")
-    bucket, _, name = uri.removeprefix(GCS).partition("/")
-    if not uri.startswith(GCS) or not bucket or not name:
-        raise CaseError(f"file_uri: expected gs://bucket/name, not {short_repr(uri)}", "invalid_file_uri")
-    mime_type = _fill(part.mime_type, variables, "mime_type")
-    return Part.model_construct({"file_uri", "mime_type"}, file_uri=uri, mime_type=mime_type)
+    filled = {
+        name: _fill(getattr(part, name), variables, "prompt" if name == "text" else name)
+        for name in part.model_fields_set
+    }
+    if not part.file_uri and not filled["text"].strip():
+        raise CaseError("the prompt is empty with these variables", "empty_prompt")
+    if part.file_uri and not all(split_gcs_uri(filled["file_uri"]) or [""]):
+        what = f"file_uri: expected gs://bucket/name, not {short_repr(filled['file_uri'])}"
+        raise CaseError(what, "invalid_file_uri")
+    return Part.model_construct(set(filled), **filled)  # without validation, for files with thousands of rows
 
 
-def _has_variables(value: Any) -> bool:
-    """Whether a text, or a text in a list or mapping, names a variable."""
-    return any(_VARIABLE.search(text) for text in _texts(value))
+def _has_variables(value: Any, path: YamlPath) -> bool:
+    """Whether a text, or a text in a list or mapping, names a variable.
 
-
-def _check_template(value: Any, path: Sequence[str | int]) -> None:
-    """Refuse a template that is more than a name."""
-    for text in _texts(value):
-        for match in _VARIABLE.finditer(text):
-            if not _NAME.fullmatch(match[1]):
-                what = f"{short_repr(match[0])} is not a variable; filters and expressions are not supported"
-                raise CaseError(what, "not_a_variable", path)
+    :raises CaseError: when a template is more than a name.
+    """
+    try:
+        return bool(_fill(value, defaultdict(str), "") != value)
+    except CaseError as error:
+        raise CaseError(error.what, error.code, path) from None
 
 
 def _fill(value: Any, variables: Mapping[str, str], name: str) -> Any:
@@ -199,11 +160,15 @@ def _fill(value: Any, variables: Mapping[str, str], name: str) -> Any:
     """
 
     def text_of(match: re.Match[str]) -> str:
-        if match[1] not in variables:
+        if not _NAME.fullmatch(match[1]):
+            what = f"{short_repr(match[0])} is not a variable; filters and expressions are not supported"
+            raise CaseError(what, "not_a_variable")
+        try:
+            return variables[match[1]]
+        except KeyError:
             known = shorten(", ".join(sorted(variables)), MAX_NAMES) or "none"
             what = f"{name}: the variable {shorten(match[1], MAX_NAMES)} does not exist; known: {known}"
-            raise CaseError(what, "unknown_variable")
-        return variables[match[1]]
+            raise CaseError(what, "unknown_variable") from None
 
     if isinstance(value, str):
         return _VARIABLE.sub(text_of, value) if "{{" in value else value
@@ -212,11 +177,3 @@ def _fill(value: Any, variables: Mapping[str, str], name: str) -> Any:
     if isinstance(value, Mapping):
         return {key: _fill(child, variables, name) for key, child in value.items()}
     return value
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, list | Mapping):
-        for child in value.values() if isinstance(value, Mapping) else value:
-            yield from _texts(child)

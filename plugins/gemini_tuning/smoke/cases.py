@@ -7,15 +7,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from gemini_tuning.smoke.assertions import PYTHON, Assertion, Verdict
 from gemini_tuning.smoke.fields import Matching, SuiteModel, Text, optional
-
-if TYPE_CHECKING:
-    from gemini_tuning.smoke.assertions import Assertion, Verdict
 
 MAX_ID = 200  # characters of a case id; ids appear in logs, XComs and the report
 _SLACK = 1e-9  # a sum of floats may fall this much short of a threshold that it reaches exactly
@@ -66,12 +64,8 @@ def single_turn(prompt: str) -> tuple[Turn, ...]:
     return (Turn(role="user", parts=[Part(text=prompt)]),)
 
 
-@dataclass(frozen=True)
-class Grade:
-    """The result of a case.
-
-    :param score: 0 to 1.
-    """
+class Grade(NamedTuple):
+    """The result of a case; its score is 0 to 1."""
 
     passed: bool
     score: float
@@ -122,7 +116,7 @@ class Case:
                 "threshold": self.threshold,
                 "assertions": [assertion.as_dict() for assertion in self.assertions],
                 # Only a function of the user's own sees the vars apart from the templates they were filled into.
-                "vars": dict(self.vars) if any(assertion.sees_vars for assertion in self.assertions) else None,
+                "vars": dict(self.vars) if any(each.name == PYTHON for each in self.assertions) else None,
             }
         )[:16]
 

@@ -14,12 +14,9 @@ from gemini_tuning.core.yaml_file import YamlModel
 
 
 class SuiteModel(YamlModel):
-    """Base class of the mappings of a suite: no type is converted, so that ``text: 5`` is an error.
+    """Base class of the mappings of a suite: no type is converted, so that ``text: 5`` is an error."""
 
-    Built on first use: a DAG file imports this module and reads no suite.
-    """
-
-    model_config = ConfigDict(strict=True, allow_inf_nan=False, defer_build=True)
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
 
 @dataclass(frozen=True)
@@ -61,6 +58,8 @@ def _adjust(schema: dict[str, Any]) -> None:
 
 
 Integer = Annotated[int, BeforeValidator(integral)]
+Positive = Annotated[Integer, Field(ge=1)]
+NotNegative = Annotated[float, Field(ge=0)]
 Text = Annotated[str, Field(min_length=1)]
 Prompt = Annotated[str, Matching(r"\S", "a text")]
 Score = Annotated[float, Field(ge=0, le=1)]

@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from gemini_tuning.core.exceptions import PermanentServiceError, ServiceError
@@ -57,7 +58,7 @@ def result_line(result: CaseResult, key: str) -> dict[str, Any]:
         "finish_reason": answer.finish_reason if answer else None,
         "blocked": answer.blocked if answer else None,
         "verdicts": [
-            {**verdict.as_dict(), "expected": _expected(assertion)}
+            {**asdict(verdict), "score": round(verdict.score, 6), "expected": _expected(assertion)}
             for assertion, verdict in zip(case.assertions, result.verdicts, strict=False)  # none without an answer
         ],
         "error": redact(result.error) if result.error else None,

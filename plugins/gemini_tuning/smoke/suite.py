@@ -8,29 +8,26 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gemini_tuning.core import yaml_file
 from gemini_tuning.core.exceptions import InvalidInputError
-from gemini_tuning.core.text import short_repr
+from gemini_tuning.core.files import GCS
+from gemini_tuning.core.text import short_repr, shorten
 from gemini_tuning.core.yaml_file import Document, YamlError
-from gemini_tuning.smoke import case_files
 from gemini_tuning.smoke.assertions import RUBRIC
-from gemini_tuning.smoke.case_template import GCS, AssertionTemplates, CaseError, CaseTemplate
+from gemini_tuning.smoke.case_files import MAX_ROW, RowError, rows
+from gemini_tuning.smoke.case_template import MAX_NAMES, CaseError, CaseTemplate, YamlPath, read_assertions
 from gemini_tuning.smoke.cases import Case, digest
 from gemini_tuning.smoke.checks import python_functions
+from gemini_tuning.smoke.judge import Judge
+from gemini_tuning.smoke.suite_format import CaseFields, CaseFile, Defaults, Prices, SuiteFile
 
-if TYPE_CHECKING:
-    from gemini_tuning.smoke.judge import Judge
-    from gemini_tuning.smoke.suite_format import CaseFields, CaseFile, Defaults, Prices, SuiteFile
-
-MAX_PATH = 1_000  # characters
-MAX_LISTED = 20  # suites that an error lists
+MAX_LISTED = 500  # characters of names of suites in an error
 MAX_PROMPTS = 100_000  # of one suite, repeats included
 MAX_WHOLE = 2**63  # larger numbers are mistakes, and Python may refuse to print them
 
 ReadLines = Callable[[str], Iterable[bytes]]
-YamlPath = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
@@ -72,43 +69,29 @@ def load_suite(name: str, folder: str | None = None, *, read_lines: ReadLines | 
     except YamlError:
         raise
     except (OSError, ValueError) as error:  # ValueError: a NUL or a lone surrogate in the name
+        names = sorted(each.stem for each in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
         raise InvalidInputError(
-            f"{path}: cannot be read: {error}.",
+            f"{shorten(str(path), MAX_LISTED)}: cannot be read: {getattr(error, 'strerror', None) or error}.",
             field="suite",
             resource=str(path),
             code="cannot_be_read",
-            hint=f"Suites in that folder: {_names(path.parent)}",
+            hint=f"Suites in that folder: {shorten(', '.join(names), MAX_LISTED) or 'none'}",
         ) from error
     return parse_suite(text, str(path), root=Path(folder) if folder else None, read_lines=read_lines)
 
 
 def _path(name: str, folder: str | None) -> Path:
     """Return the file's path; refuse a path outside of the folder, also through a symbolic link."""
-    if folder is not None and (not isinstance(folder, str) or len(folder) > MAX_PATH):
-        what = f"suite_folder: {short_repr(folder)} is not a folder"
-        raise InvalidInputError(what, field="suite_folder", code="not_a_folder")
-    inside = isinstance(name, str) and bool(name.strip()) and len(name) <= MAX_PATH
     try:
-        path = Path(folder or "", name if inside else "")
+        path = Path(folder or "", name)
         if path.suffix not in (".yaml", ".yml"):
             path = path.with_name(path.name + ".yaml")
-        inside = inside and (not folder or path.resolve().is_relative_to(Path(folder).resolve()))
-    except (OSError, ValueError, RuntimeError):  # RuntimeError: a loop of links
-        inside = False
-    if not inside:
-        where = f"a suite in {folder}" if folder else "the path of a suite"
-        raise InvalidInputError(f"suite: {short_repr(name)} is not {where}", field="suite", code="not_a_suite")
-    return path
-
-
-def _names(folder: Path) -> str:
-    """List the suites of a folder."""
-    try:
-        names = sorted(path.stem for path in folder.glob("*.yaml"))
-    except (OSError, ValueError):
-        names = []
-    more = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
-    return (", ".join(names[:MAX_LISTED]) or "none") + more
+        if not folder or path.resolve().is_relative_to(Path(folder).resolve()):
+            return path
+    except (TypeError, OSError, ValueError, RuntimeError):  # RuntimeError: a loop of links
+        pass
+    where = f"a suite in {folder}" if folder else "the path of a suite"
+    raise InvalidInputError(f"suite: {short_repr(name)} is not {where}", field="suite", code="not_a_suite")
 
 
 def parse_suite(text: str, source: str, *, root: Path | None = None, read_lines: ReadLines | None = None) -> Suite:
@@ -119,9 +102,6 @@ def parse_suite(text: str, source: str, *, root: Path | None = None, read_lines:
     :param read_lines: opens the ``gs://`` addresses of ``cases_from``; its exceptions are passed on.
     :raises InvalidInputError: when it is not acceptable; ``resource`` is the file, ``field`` the path in it.
     """
-    # Imported here because building the models takes 20 ms, and every DAG file with our operators imports this module.
-    from gemini_tuning.smoke.suite_format import SuiteFile
-
     document = yaml_file.load(text, source=source)
     try:
         _check_scalars(document.value, ())
@@ -177,7 +157,7 @@ class _CaseReader:
         self._root = root
         self._read_lines = read_lines
         self._folders = python_functions.roots(file)
-        self._default_assertions = AssertionTemplates(suite.defaults.assertions, ("defaults", "assert"), self._folders)
+        self._assertions = read_assertions(suite.defaults.assertions, ("defaults", "assert"), self._folders)
         self._cases: list[Case] = []
         self._places: dict[str, str] = {}  # of the first case with an id
         self._prompts = 0
@@ -198,7 +178,8 @@ class _CaseReader:
         return tuple(self._cases)
 
     def _template(self, fields: Defaults, path: YamlPath) -> CaseTemplate:
-        return CaseTemplate(fields, self._suite.defaults, self._default_assertions, path=path, folders=self._folders)
+        assertions = [*self._assertions, *read_assertions(fields.assertions, (*path, "assert"), self._folders)]
+        return CaseTemplate(fields, self._suite.defaults, assertions, path)
 
     def _add_case(self, fields: CaseFields, path: YamlPath) -> None:
         template = self._template(fields, path)
@@ -221,41 +202,39 @@ class _CaseReader:
     def _add_rows(self, file: CaseFile, path: YamlPath) -> None:
         template = self._template(file, path)
         source = file.file if file.file.startswith(GCS) else str(self._file.parent / file.file)
-        lines = self._lines(file.file, (*path, "file"))
-        row, stem = None, Path(file.file).stem
-        for row in islice(case_files.rows(source, lines), file.limit):
+        line, stem = 0, Path(file.file).stem
+        for line, row in islice(rows(source, self._lines(file.file, (*path, "file"))), file.limit):
             try:
-                case_id = row.field(file.id) if file.id else f"{stem}-{row.line}"
-                self._add(template.case(case_id, row.picked(file.vars)), f"{file.file}:{row.line}")
+                case_id = _field(row, file.id) if file.id else f"{stem}-{line}"
+                variables = {name: _field(row, field) for name, field in file.vars.items()} if file.vars else row
+                self._add(template.case(case_id, variables), f"{file.file}:{line}")
             except CaseError as error:
-                raise case_files.RowError(error.what, source, row.line, error.code, hint=error.hint) from error
-        if row is None:
+                raise RowError(error.what, source, line, error.code, hint=error.hint) from error
+        if not line:
             raise CaseError(f"{short_repr(file.file)} has no rows", "no_rows", (*path, "file"))
 
-    def _lines(self, name: str, path: YamlPath) -> Iterable[bytes]:
-        """Open a case file; refuse one outside of the folder."""
+    def _lines(self, name: str, path: YamlPath) -> Iterator[bytes]:
+        """Yield the lines of a case file; refuse one outside of the folder."""
         if name.startswith(GCS):
             if self._read_lines is None:
                 what = "a file in Cloud Storage needs a Google Cloud connection"
                 raise CaseError(what, "connection_required", path)
-            return self._read_lines(name)
+            yield from self._read_lines(name)
+            return
         try:
             file = (self._file.parent / name).resolve()
             if not file.is_relative_to(self._root.resolve()):
                 raise CaseError(f"{short_repr(name)} is not in the suite's folder", "outside_folder", path)
             if file.exists() and not file.is_file():  # opening a pipe would block
                 raise CaseError(f"{short_repr(name)} is not a file", "not_a_file", path)
-            return _local_lines(file)
+            with file.open("rb") as opened:
+                yield from iter(lambda: opened.readline(MAX_ROW + 1), b"")
         except (OSError, ValueError, RuntimeError) as error:  # a NUL in the name, a loop of links
             raise CaseError(f"{short_repr(name)} cannot be read: {error}", "cannot_be_read", path) from error
 
 
-def _local_lines(file: Path) -> Iterator[bytes]:
-    opened = file.open("rb")  # here and not in the generator, so that the error can be reported with its field
-
-    def lines() -> Iterator[bytes]:
-        with opened:
-            while line := opened.readline(case_files.MAX_ROW + 1):
-                yield line
-
-    return lines()
+def _field(row: Mapping[str, str], name: str) -> str:
+    if name not in row:
+        known = shorten(", ".join(row), MAX_NAMES) or "none"
+        raise CaseError(f"the field {shorten(name, MAX_NAMES)} does not exist; known: {known}", "unknown_field")
+    return row[name]

@@ -17,6 +17,8 @@ from gemini_tuning.smoke.fields import (
     Integer,
     Matching,
     Name,
+    NotNegative,
+    Positive,
     Prompt,
     Score,
     SuiteModel,
@@ -101,10 +103,6 @@ class Defaults(SuiteModel):
             raise PydanticCustomError("prompt_and_contents", "expected either prompt or contents, not both")
         return self
 
-    def given(self) -> dict[str, Any]:
-        """Return the values that the suite sets, by their names in :class:`~gemini_tuning.smoke.cases.Case`."""
-        return {name: getattr(self, name) for name in self.model_fields_set}
-
 
 class CaseFields(Defaults):
     """A request and the conditions on its answer."""
@@ -121,7 +119,7 @@ class CaseFile(Defaults):
         description="Path relative to the suite and in its folder, or gs://bucket/name; ends with .jsonl or .csv."
     )
     id: Text = optional(description="Field with the case's id; by default the id is the file's name and the line.")
-    limit: Annotated[Integer, Field(ge=1)] = optional(description="Number of rows to read, from the first.")
+    limit: Positive = optional(description="Number of rows to read, from the first.")
     vars: dict[Name, Text] = optional(description="Field for each variable; by default each field is a variable.")
 
 
@@ -131,8 +129,8 @@ class Prices(SuiteModel):
     :param currency: three letters, for example ``USD``.
     """
 
-    input: Annotated[float, Field(ge=0)]
-    output: Annotated[float, Field(ge=0)]
+    input: NotNegative
+    output: NotNegative
     currency: Annotated[str, Matching(r"^[A-Z]{3}$", "three letters such as USD")]
 
 

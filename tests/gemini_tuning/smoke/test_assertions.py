@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from fractions import Fraction
 
 import pytest
@@ -126,7 +127,6 @@ def test_scores(kind, value, text, score):
 )
 def test_reasons_say_what_was_seen(kind, value, text, reason):
     assert verdict(kind, value, text).reason == reason
-    assert str(verdict(kind, value, text)) == f"{kind}: {reason}"
 
 
 def test_the_reasons_of_what_the_service_says():
@@ -222,27 +222,26 @@ def test_a_pattern_in_a_schema_ends_as_well(monkeypatch, schema, answer):
     assert "cannot be decided: the pattern" in assertion.check(said(json.dumps(answer))).reason
 
 
-def test_many_slow_patterns_get_the_time_of_one(monkeypatch):
-    slow = r"^(a+)+$"
-    monkeypatch.setattr(regex_timeout, "MATCH_SECONDS", 1e-9)
-    monkeypatch.setattr(regex_timeout, "search", lambda *_: None)
-    schema = {"items": {"additionalProperties": False, "patternProperties": {slow: {}}}}
-    assert "the patterns took more" in verdict("is-json", schema, '[{"a": 1}]').reason
-
-
 def test_unevaluated_properties_would_use_patterns_without_an_end():
     schema = {"unevaluatedProperties": False, "allOf": [{"patternProperties": {"^x": {}}}]}
     assert "cannot be combined" in Assertion("is-json", schema).value_problem()
 
 
-def test_references_that_double_the_work_at_every_level(monkeypatch):
-    monkeypatch.setattr(json_schema, "MAX_REFERENCES", 1_000)
+def test_work_that_doubles_at_every_level_ends(monkeypatch):
+    monkeypatch.setattr(json_schema, "MAX_SECONDS", 0.2)
     schema = {"$defs": {"a": {"items": {"anyOf": [{"$ref": "#/$defs/a"}, {"$ref": "#/$defs/a"}], "type": "array"}}},
               "$ref": "#/$defs/a"}  # fmt: skip
     assertion = Assertion("is-json", schema)
     assert assertion.value_problem() is None
-    assert "references were followed" in assertion.check(said("[" * 40 + "1" + "]" * 40)).reason
+    assert "the schema took more than 0.2 s" in assertion.check(said("[" * 40 + "1" + "]" * 40)).reason
     assert assertion.check(said("[[], []]")).passed
+
+
+def test_many_slow_patterns_get_the_time_of_one_check(monkeypatch):
+    monkeypatch.setattr(json_schema, "MAX_SECONDS", 0.2)
+    monkeypatch.setattr(regex_timeout, "search", lambda *_: time.sleep(0.01))
+    answer = json.dumps({f"key {number}": 1 for number in range(1_000)})
+    assert "the schema took more" in verdict("is-json", {"patternProperties": {"^a": {}}}, answer).reason
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from tests.gemini_tuning.strategies import wire_values
 
 def read(name: str, content: str | bytes) -> list[tuple[int, dict[str, str]]]:
     raw = content if isinstance(content, bytes) else content.encode()
-    return [(row.line, dict(row.fields)) for row in rows(name, raw.splitlines(keepends=True))]
+    return [(line, dict(row)) for line, row in rows(name, raw.splitlines(keepends=True))]
 
 
 def test_jsonl():
@@ -66,16 +66,6 @@ def test_a_file_may_not_be_endless(monkeypatch):
     with pytest.raises(RowError) as caught:
         list(rows("x.jsonl", endless))
     assert caught.value.code == "too_large"
-
-
-def test_fields_for_variables():
-    (row,) = rows("x.jsonl", [b'{"question": "a", "answer": "b", "x": null}'])
-    assert row.picked(None) == {"question": "a", "answer": "b"}
-    assert row.picked({"q": "question"}) == {"q": "a"}
-    with pytest.raises(RowError) as caught:
-        row.picked({"q": "x"})
-    assert (caught.value.line, caught.value.code) == (1, "unknown_field")
-    assert "question, answer" in str(caught.value)
 
 
 @given(st.sampled_from(["x.csv", "x.jsonl"]), st.binary(max_size=60) | st.text(max_size=60).map(str.encode))

@@ -277,16 +277,14 @@ def test_a_schema_is_refused_or_can_be_applied(schema, answer):
         ({"items": {"$ref": "#/$defs/none"}}, "does not exist"),
         ({"properties": {"a": {"pattern": "("}}}, "'('"),
         ({"patternProperties": {"(": {}}}, "'('"),
-        ({"properties": {5: {}}}, "a key is not a text"),
         ({"type": "objekt"}, "$.type"),
     ],
 )
 def test_a_schema_that_would_fail_after_the_tuning_was_paid(schema, said):
     assert said in Assertion("is-json", schema).value_problem()
-    if 5 not in schema.get("properties", {}):
-        error = refused(_dumped(case_with({"type": "is-json", "value": schema})))
-        assert (error.field, error.code) == ("cases.0.assert.0.value", "invalid_value")
-        assert error.line > 1
+    error = refused(_dumped(case_with({"type": "is-json", "value": schema})))
+    assert (error.field, error.code) == ("cases.0.assert.0.value", "invalid_value")
+    assert error.line > 1
 
 
 @pytest.mark.parametrize("answer", [DEEP, "1" * 5_000, "NaN", "[Infinity]", "{}" * 3, "\ud800", "x" * 1_000_000])

@@ -83,7 +83,7 @@ def test_a_float_means_what_it_says(number):
     assert final_number(f"{number!r}") == Fraction(repr(number))
 
 
-@pytest.mark.parametrize("value", [None, True, [1], "none", float("nan"), float("inf")])
+@pytest.mark.parametrize("value", [None, True, [1], "none"])
 def test_what_is_no_number(value):
     assert expected_number(value) is None
 

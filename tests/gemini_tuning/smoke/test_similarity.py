@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gemini_tuning.smoke.checks.similarity import edit_distance, rouge_l, token_f1
+from gemini_tuning.smoke.checks.similarity import rouge_l, token_f1
 
 
 @pytest.mark.parametrize(
@@ -56,11 +56,3 @@ def test_rouge_l_is_what_its_definition_says(one, other):
 )
 def test_token_f1(one, other, by_hand):
     assert token_f1(one, other) == pytest.approx(by_hand)
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "most", "distance"),
-    [("kitten", "sitting", 5, 3), ("kitten", "sitting", 2, 3), ("", "abc", 9, 3), ("abc", "xyz!", 0, 1)],
-)
-def test_edit_distance(one, other, most, distance):
-    assert edit_distance(one, other, most) == distance

@@ -23,11 +23,10 @@ _BEGINNING = re.compile(r'{\s*["}]|\[\s*[\]\[{"\d\-tfn]')
 def is_json(assertion: Assertion, answer: ModelResponse, _: object) -> CheckResult:
     """Whether the answer is JSON, and fits the schema when there is one."""
     try:
-        parsed = json.loads(answer.text, parse_constant=_refuse_constant)
+        parsed = json.loads(answer.text, parse_constant=refuse_constant)
     except (ValueError, RecursionError) as error:
         return CheckResult(False, f"not JSON: {error}")
-    fault = _fault(assertion.value, parsed)
-    return CheckResult(False, fault) if fault else CheckResult(True, "the answer is JSON" + _that_fits(assertion.value))
+    return _checked(assertion.value, parsed, "is")
 
 
 def contains_json(assertion: Assertion, answer: ModelResponse, _: object) -> CheckResult:
@@ -37,18 +36,22 @@ def contains_json(assertion: Assertion, answer: ModelResponse, _: object) -> Che
     """
     first_fault = None
     for value in _values(answer.text):
-        if not assertion.value and not isinstance(value, dict):
-            continue
-        fault = _fault(assertion.value, value)
-        if fault is None:
-            return CheckResult(True, "the answer contains JSON" + _that_fits(assertion.value))
-        first_fault = first_fault or fault
-    return CheckResult(False, first_fault or "the answer contains no JSON")
+        if assertion.value or isinstance(value, dict):
+            result = _checked(assertion.value, value, "contains")
+            if result.holds:
+                return result
+            first_fault = first_fault or result
+    return first_fault or CheckResult(False, "the answer contains no JSON")
+
+
+def _checked(schema: Mapping[str, Any] | None, value: Any, verb: str) -> CheckResult:
+    fault = json_schema.fault(schema, value) if schema else None
+    return CheckResult(not fault, fault or f"the answer {verb} JSON{' that fits the schema' if schema else ''}")
 
 
 def _values(text: str) -> Iterator[Any]:
     """Yield the objects and arrays in a text; not those within one."""
-    decoder = json.JSONDecoder(parse_constant=_refuse_constant)
+    decoder = json.JSONDecoder(parse_constant=refuse_constant)
     end, work = 0, 0
     while beginning := _BEGINNING.search(text, end):
         start = beginning.start()
@@ -65,13 +68,6 @@ def _values(text: str) -> Iterator[Any]:
             raise UndecidedError("the answer has too many brackets that lead nowhere")
 
 
-def _fault(schema: Mapping[str, Any] | None, value: Any) -> str | None:
-    return json_schema.fault(schema, value) if schema else None
-
-
-def _that_fits(schema: object) -> str:
-    return " that fits the schema" if schema else ""
-
-
-def _refuse_constant(name: str) -> NoReturn:
+def refuse_constant(name: str) -> NoReturn:
+    """Refuse NaN and Infinity, as ``parse_constant`` of :func:`json.loads`, which accepts them."""
     raise ValueError(f"{name} is not JSON")

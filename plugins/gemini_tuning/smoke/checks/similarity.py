@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from rapidfuzz.distance import LCSseq, Levenshtein
+
 from gemini_tuning.core.resources import ModelResponse
 from gemini_tuning.smoke.checks.result import CheckResult, UndecidedError, short
 
@@ -24,7 +26,8 @@ _ARTICLES = frozenset({"a", "an", "the"})
 def levenshtein(assertion: Assertion, answer: ModelResponse, _: object) -> CheckResult:
     """Whether at most ``threshold`` edits turn the answer into the value."""
     most = MAX_DISTANCE if assertion.threshold is None else int(assertion.threshold)
-    distance = edit_distance(answer.text.strip(), str(assertion.value).strip(), most)
+    one, other = answer.text.strip(), str(assertion.value).strip()
+    distance = Levenshtein.distance(one, other, score_cutoff=most)  # above it: most + 1
     if distance > most:
         return CheckResult(False, f"more than {most} edits away from {short(assertion.value)}")
     return CheckResult(True, f"{distance} edits away from {short(assertion.value)}, at most {most}")
@@ -49,13 +52,6 @@ def words_problem(value: str) -> str | None:
     return f"expected a text with words, not {short(value)}"
 
 
-def edit_distance(one: str, other: str, most: int) -> int:
-    """Return the Levenshtein distance in characters, or ``most`` + 1 when it is more than ``most``."""
-    from rapidfuzz.distance import Levenshtein
-
-    return Levenshtein.distance(one, other, score_cutoff=most)
-
-
 def rouge_l(expected: str, answer: str) -> float:
     """Return the F1 of ROUGE-L, 0 to 1: how many of one text's words are in the other, in the same order.
 
@@ -66,8 +62,6 @@ def rouge_l(expected: str, answer: str) -> float:
     wanted, got = _WORD.findall(expected.casefold()), _WORD.findall(answer.casefold())
     if len(wanted) * len(got) > MAX_PAIRS:
         raise UndecidedError(f"{len(wanted)} and {len(got)} words are too many to compare")
-    from rapidfuzz.distance import LCSseq
-
     return _f1(LCSseq.similarity(wanted, got), wanted, got)
 
 
