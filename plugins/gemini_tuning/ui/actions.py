@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
 from gemini_tuning.core.names import ResourceName, ResourceNameError
-from gemini_tuning.ui.overview import model_key
+from gemini_tuning.ui.defaults import model_key
 from gemini_tuning.ui.run_view import RunView
 
 PROMOTION_DAG = "gemini_checkpoint_promotion"
@@ -128,7 +128,7 @@ def _expected(view: RunView) -> dict[str, str]:
 def _job(view: RunView) -> dict[str, str]:
     """Return the job that created the model, where its name is known."""
     try:
-        name = ResourceName.parse(view.head.job, "tuningJobs")
+        name = ResourceName.parse(view.job, "tuningJobs")
     except ResourceNameError:
         return {}
     return {"tuning_job": str(name)} if name.id.isdecimal() else {}

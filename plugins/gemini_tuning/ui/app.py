@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,13 +20,12 @@ from sqlalchemy import select
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from gemini_tuning.core import formatting
+from gemini_tuning.core.console import console_link
 from gemini_tuning.core.xcom import CopyXCom, PromotionXCom
 from gemini_tuning.ui import case_view, matrix, permissions, queries, service
-from gemini_tuning.ui.overview import winner_of
-from gemini_tuning.ui.run_view import errors
+from gemini_tuning.ui.run_view import RunView
 
 HERE = Path(__file__).parent
-STATES = ("queued", "running", "success", "failed")
 MAX_NAME = 250  # characters of a DAG's or run's id in Airflow
 
 # Responses of models are untrusted. Jinja escapes all of them; should one slip through, the browser runs no script and
@@ -51,7 +51,7 @@ NO_STORE = {"Cache-Control": "no-store"}
 
 templates = Jinja2Templates(HERE / "templates")
 FILTERS = ("duration", "last_segment", "percent", "significant", "utc")
-templates.env.filters.update({name: getattr(formatting, name) for name in FILTERS})
+templates.env.filters.update({name: getattr(formatting, name) for name in FILTERS}, console_link=console_link)
 
 
 @dataclass(frozen=True)
@@ -60,21 +60,6 @@ class RunRef:
 
     dag_id: Annotated[str, Query(max_length=MAX_NAME)]
     run_id: Annotated[str, Query(max_length=MAX_NAME)]
-
-
-@dataclass(frozen=True)
-class Filters:
-    """The filters of the overview."""
-
-    state: str = ""
-    base_model: Annotated[str, Query(max_length=128)] = ""
-    display_name: Annotated[str, Query(max_length=128)] = ""
-    page: Annotated[int, Query(ge=1, le=10_000)] = 1
-
-    def query(self) -> queries.RunQuery:
-        """Return the query; an unknown state is ignored."""
-        states = (self.state,) if self.state in STATES else ()
-        return queries.RunQuery(states, self.base_model, self.display_name, self.page)
 
 
 def requested_run(session: SessionDep, ref: Annotated[RunRef, Depends()]) -> queries.RunRecord:
@@ -111,21 +96,20 @@ def create_app() -> FastAPI:
 
 
 def show_overview(
-    request: Request, user: GetUserDep, session: SessionDep, filters: Annotated[Filters, Depends()]
+    request: Request, user: GetUserDep, session: SessionDep, query: Annotated[queries.RunQuery, Depends()]
 ) -> Response:
     """Show all tuning runs that the user may see."""
-    query = filters.query()
-    lines, more, dag_ids, tagged = service.overview(session, user, query)
+    views, more, dag_ids, tagged = service.overview(session, user, query)
     return _page(
         request,
         "overview.html",
-        lines=lines,
+        views=views,
         query=query,
-        states=STATES,
+        states=queries.STATES,
         more=more,
         dags=dag_ids,
         hidden=len(tagged) - len(dag_ids),
-        live=any(line.state in queries.UNFINISHED_STATES for line in lines),
+        live=any(view.run.is_live for view in views),
     )
 
 
@@ -137,11 +121,9 @@ def show_run(request: Request, user: GetUserDep, session: SessionDep, run: RunDe
         "run.html",
         view=found,
         run=run,
-        head=found.head,
         actions=service.actions(session, user, found),
         may_respond=permissions.may_respond(user, run.dag_id),
         is_tuning=run.step(queries.CREATE) is not None,
-        is_action=run.is_action,
     )
 
 
@@ -162,7 +144,7 @@ def show_case(
 ) -> Response:
     """Show the responses to a case side by side."""
     lines, problem = service.read_results(session, run, lambda index: matrix.responses(index, case_id))
-    case = case_view.case_view(case_id, lines or {}, winner_of(run)[0])
+    case = case_view.case_view(case_id, lines or {}, RunView(run, {}, datetime.now(UTC)).winner)
     return _page(request, "_case.html", problem=problem, case=case)
 
 
@@ -173,7 +155,6 @@ def show_action(request: Request, session: SessionDep, run: RunDep) -> Response:
         request,
         "_action.html",
         run=run,
-        errors=errors(run),
         is_paused=bool(session.scalar(select(DagModel.is_paused).where(DagModel.dag_id == run.dag_id))),
         promotion=PromotionXCom.from_xcom(run.xcom(queries.SET_DEFAULT)),
         copy=CopyXCom.from_xcom(run.xcom(queries.VERIFY)),

@@ -6,17 +6,19 @@ DAG, and begin with the id of the task group where there is one.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from airflow.models.dag import DagModel, DagTag
 from airflow.models.dagrun import DagRun
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.xcom import XCOM_RETURN_KEY, XComModel
+from fastapi import Query
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
@@ -29,7 +31,9 @@ PROGRESS = progress.XCOM_KEY
 DECISION, DEFAULT_CHECKPOINT, ERROR, TUNED_MODEL = "decision", "default_checkpoint_id", "error", "tuned_model"
 QUOTA_WAIT = "quota_wait"
 XCOM_KEYS = (XCOM_RETURN_KEY, PROGRESS, QUOTA_WAIT, DECISION, DEFAULT_CHECKPOINT, ERROR, TUNED_MODEL)
+STATES = ("queued", "running", "success", "failed")
 UNFINISHED_STATES = frozenset({"queued", "running"})
+PAGE_SIZE = 25
 MAX_SEARCHED = 2_000  # newest runs that a search for a model covers
 
 CREATE = "GeminiCreateTuningJobOperator"
@@ -67,7 +71,7 @@ class Step:
 
     task_id: str
     map_index: int
-    operator: str
+    operator: str | None
     state: str | None
     label: str | None
     start: datetime | None
@@ -144,6 +148,15 @@ class RunRecord:
         """Return the same as a typed value; without an XCom all its fields are empty."""
         return kind.from_xcom(self.xcom(operator, key)) or kind()
 
+    @property
+    def errors(self) -> list[dict[str, str | None]]:
+        """The failed steps and why, without those that failed only because of them; ``None`` where the log has it."""
+        return [
+            {"step": step.label or step.task_id, "message": text(step.xcoms.get(ERROR))}
+            for step in self.steps
+            if step.state == "failed"
+        ]
+
     @cached_property
     def progress(self) -> ProgressXCom:
         """What is known of the tuning job."""
@@ -152,19 +165,18 @@ class RunRecord:
 
 @dataclass(frozen=True)
 class RunQuery:
-    """A filter for runs.
+    """A filter for runs, as in the query string of the overview.
 
-    :param states: of the DAG runs; empty: all.
+    :param state: of the DAG runs; any other text than one of :data:`STATES`: all.
     :param base_model: part of its name.
     :param display_name: part of the tuned model's display name.
     :param page: from 1.
     """
 
-    states: tuple[str, ...] = ()
-    base_model: str = ""
-    display_name: str = ""
-    page: int = 1
-    page_size: int = 25
+    state: str = ""
+    base_model: Annotated[str, Query(max_length=128)] = ""
+    display_name: Annotated[str, Query(max_length=128)] = ""
+    page: Annotated[int, Query(ge=1, le=10_000)] = 1
 
 
 def dag_ids_tagged(session: Session, *tags: str) -> set[str]:
@@ -180,13 +192,16 @@ def active_dag_ids_tagged(session: Session, tag: str) -> set[str]:
 
 def find_runs(session: Session, dag_ids: Collection[str], query: RunQuery) -> tuple[list[RunRecord], bool]:
     """Return the runs of one page, newest first, with their steps; and whether there are more."""
-    newest = _newest(dag_ids, query.states)
-    first, size = (query.page - 1) * query.page_size, query.page_size
+    newest = select(DagRun.id).where(DagRun.dag_id.in_(dag_ids))
+    if query.state in STATES:
+        newest = newest.where(DagRun._state == query.state)
+    newest = newest.order_by(DagRun.run_after.desc(), DagRun.id.desc())
+    first = (query.page - 1) * PAGE_SIZE
     if query.base_model or query.display_name:
-        ids = list(islice(_matching(session, newest, query), first, first + size + 1))
+        ids = list(islice(_matching(session, newest, query), first, first + PAGE_SIZE + 1))
     else:
-        ids = list(session.scalars(newest.offset(first).limit(size + 1)))
-    return load_runs(session, ids[:size]), len(ids) > size
+        ids = list(session.scalars(newest.offset(first).limit(PAGE_SIZE + 1)))
+    return load_runs(session, ids[:PAGE_SIZE]), len(ids) > PAGE_SIZE
 
 
 def get_run(session: Session, dag_id: str, run_id: str) -> RunRecord | None:
@@ -197,25 +212,54 @@ def get_run(session: Session, dag_id: str, run_id: str) -> RunRecord | None:
 
 def load_runs(session: Session, ids: Sequence[int]) -> list[RunRecord]:
     """Return runs with their steps, in the order of ``ids``."""
-    if not ids:
-        return []
-    runs = {run.id: run for run in session.execute(_runs().where(DagRun.id.in_(ids)))}
-    xcoms = _xcoms(session, ids)
-    steps = _steps(session, [(run.dag_id, run.run_id) for run in runs.values()])
-    return [_run(runs[run_id], steps, xcoms.get(run_id, {})) for run_id in ids if run_id in runs]
+    xcoms: dict[Any, dict[str, Any]] = defaultdict(dict)  # by run, task and map index
+    for row in session.execute(
+        select(XComModel.dag_run_id, XComModel.task_id, XComModel.map_index, XComModel.key, XComModel.value).where(
+            XComModel.dag_run_id.in_(ids), XComModel.key.in_(XCOM_KEYS)
+        )
+    ):
+        xcoms[row[:3]][row.key] = row.value
+    steps: dict[int, list[Step]] = defaultdict(list)
+    for row in session.execute(
+        select(
+            DagRun.id,
+            TaskInstance.task_id,
+            TaskInstance.map_index,
+            TaskInstance.operator,
+            TaskInstance.state,
+            TaskInstance._rendered_map_index,
+            TaskInstance.start_date,
+            TaskInstance.end_date,
+        )
+        .join(TaskInstance.dag_run)
+        .where(DagRun.id.in_(ids))
+        .order_by(TaskInstance.task_id, TaskInstance.map_index)
+    ):
+        steps[row.id].append(Step(*row[1:], xcoms=xcoms.get(row[:3], {})))
+    columns: tuple[Any, ...] = (
+        DagRun.id,
+        DagRun.dag_id,
+        DagRun.run_id,
+        DagRun.run_type,
+        DagRun._state,
+        DagRun.run_after,
+        DagRun.start_date,
+        DagRun.end_date,
+        DagRun.triggering_user_name,
+        DagRun.conf,
+    )
+    runs = {}
+    for row in session.execute(select(*columns).where(DagRun.id.in_(ids))):
+        conf = row.conf if isinstance(row.conf, Mapping) else {}
+        runs[row.id] = RunRecord(*(*row[:-1], conf, tuple(steps[row.id])))
+    return [runs[run_id] for run_id in ids if run_id in runs]
 
 
 def return_values(session: Session, dag_ids: Collection[str], operator: str, kind: type[Value]) -> Iterator[Value]:
     """Yield the return values of an operator's successful steps, newest first, as far as Airflow has kept them."""
     rows = session.execute(
         select(XComModel.value)
-        .join(
-            TaskInstance,
-            (TaskInstance.dag_id == XComModel.dag_id)
-            & (TaskInstance.run_id == XComModel.run_id)
-            & (TaskInstance.task_id == XComModel.task_id)
-            & (TaskInstance.map_index == XComModel.map_index),
-        )
+        .join(XComModel.task)
         .where(
             XComModel.key == XCOM_RETURN_KEY,
             XComModel.dag_id.in_(dag_ids),
@@ -228,25 +272,19 @@ def return_values(session: Session, dag_ids: Collection[str], operator: str, kin
     return filter(None, map(kind.from_xcom, rows.scalars()))
 
 
-def _newest(dag_ids: Collection[str], states: Collection[str]) -> Select[Any]:
-    runs = select(DagRun.id).where(DagRun.dag_id.in_(dag_ids))
-    if states:
-        runs = runs.where(DagRun._state.in_(states))
-    return runs.order_by(DagRun.run_after.desc(), DagRun.id.desc())
-
-
 def _matching(session: Session, newest: Select[Any], query: RunQuery) -> Iterable[int]:
     """Yield the runs of a model, whose names are in the progress of the job, or else in the run's ``conf``."""
     runs = session.execute(newest.add_columns(DagRun.conf).limit(MAX_SEARCHED)).all()
-    jobs: dict[int, list[object]] = {}  # not joined: SQLite would scan the XComs of all runs for each run
+    jobs: dict[int, list[object]] = defaultdict(
+        list
+    )  # not joined: SQLite would scan the XComs of all runs for each run
+    of_runs = XComModel.dag_run_id.in_([run_id for run_id, _ in runs])
     for run_id, known in session.execute(
-        select(XComModel.dag_run_id, XComModel.value).where(
-            XComModel.key == PROGRESS, XComModel.dag_run_id.in_([run_id for run_id, _ in runs])
-        )
+        select(XComModel.dag_run_id, XComModel.value).where(XComModel.key == PROGRESS, of_runs)
     ):
-        jobs.setdefault(run_id, []).append(known)
+        jobs[run_id].append(known)
     for run_id, conf in runs:
-        names = (model_names(conf, ProgressXCom.from_xcom(known)) for known in jobs.get(run_id, [None]))
+        names = (model_names(conf, ProgressXCom.from_xcom(known)) for known in jobs[run_id] or [None])
         if any(
             query.base_model.lower() in base_model.lower() and query.display_name.lower() in display_name.lower()
             for base_model, display_name in names
@@ -261,83 +299,4 @@ def model_names(conf: object, job: ProgressXCom | None) -> tuple[str, str]:
     return (
         job.base_model or text(given.get("base_model")) or "",
         job.display_name or text(given.get("tuned_model_display_name")) or "",
-    )
-
-
-def _runs() -> Select[Any]:
-    return select(
-        DagRun.id,
-        DagRun.dag_id,
-        DagRun.run_id,
-        DagRun.run_type,
-        DagRun._state.label("state"),
-        DagRun.run_after,
-        DagRun.start_date,
-        DagRun.end_date,
-        DagRun.triggering_user_name,
-        DagRun.conf,
-    )
-
-
-def _xcoms(session: Session, ids: Collection[int]) -> dict[int, dict[tuple[str, int], dict[str, Any]]]:
-    rows = session.execute(
-        select(XComModel.dag_run_id, XComModel.task_id, XComModel.map_index, XComModel.key, XComModel.value).where(
-            XComModel.dag_run_id.in_(ids), XComModel.key.in_(XCOM_KEYS)
-        )
-    )
-    found: dict[int, dict[tuple[str, int], dict[str, Any]]] = {}
-    for row in rows:
-        step = found.setdefault(row.dag_run_id, {}).setdefault((row.task_id, row.map_index), {})
-        step[row.key] = row.value
-    return found
-
-
-def _steps(session: Session, runs: Sequence[tuple[str, str]]) -> dict[tuple[str, str], list[Any]]:
-    names = {run_id for _, run_id in runs}
-    rows = session.execute(
-        select(
-            TaskInstance.dag_id,
-            TaskInstance.run_id,
-            TaskInstance.task_id,
-            TaskInstance.map_index,
-            TaskInstance.operator,
-            TaskInstance.state,
-            TaskInstance._rendered_map_index.label("label"),
-            TaskInstance.start_date,
-            TaskInstance.end_date,
-        ).where(TaskInstance.dag_id.in_({dag_id for dag_id, _ in runs}), TaskInstance.run_id.in_(names))
-    )
-    found: dict[tuple[str, str], list[Any]] = {}
-    for row in rows:
-        found.setdefault((row.dag_id, row.run_id), []).append(row)
-    return found
-
-
-def _run(
-    row: Any, steps: Mapping[tuple[str, str], list[Any]], xcoms: Mapping[tuple[str, int], Mapping[str, Any]]
-) -> RunRecord:
-    return RunRecord(
-        id=row.id,
-        dag_id=row.dag_id,
-        run_id=row.run_id,
-        run_type=row.run_type,
-        state=row.state or "",
-        run_after=row.run_after,
-        start=row.start_date,
-        end=row.end_date,
-        started_by=row.triggering_user_name,
-        conf=row.conf if isinstance(row.conf, Mapping) else {},
-        steps=tuple(
-            Step(
-                task_id=step.task_id,
-                map_index=step.map_index,
-                operator=step.operator or "",
-                state=step.state,
-                label=step.label,
-                start=step.start_date,
-                end=step.end_date,
-                xcoms=xcoms.get((step.task_id, step.map_index), {}),
-            )
-            for step in sorted(steps.get((row.dag_id, row.run_id), []), key=lambda s: (s.task_id, s.map_index))
-        ),
     )

@@ -1,16 +1,14 @@
-"""What the page shows of one run, except for the responses."""
+"""What the overview and the page of a run show, except for the responses."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
-from pydantic import Field
-
 from gemini_tuning.core import xcom
-from gemini_tuning.core.console import console_link
 from gemini_tuning.core.xcom import (
     ApprovalXCom,
     CheckpointXCom,
@@ -18,6 +16,7 @@ from gemini_tuning.core.xcom import (
     DecisionXCom,
     LossesXCom,
     MetricsXCom,
+    ProgressXCom,
     PromotionXCom,
     ReportXCom,
     SmokeTestXCom,
@@ -28,227 +27,303 @@ from gemini_tuning.reporting.comparison import CheckpointReport, compare, compar
 from gemini_tuning.selection.candidate import Candidate
 from gemini_tuning.selection.overfitting import find_turning_point
 from gemini_tuning.ui import queries
-from gemini_tuning.ui.overview import (
-    DefaultCheckpoint,
-    Defaults,
-    RunLine,
-    default_of,
-    model_key,
-    run_line,
-    tuned_model,
-)
+from gemini_tuning.ui.defaults import DefaultCheckpoint, Defaults, current_defaults, model_key
 from gemini_tuning.ui.queries import RunRecord
 
-Json = dict[str, Any]
-Points = list[list[float | int]]
+TERMINAL_JOB_STATES = frozenset({"SUCCEEDED", "PARTIALLY_SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED"})
+CHAMPION = "champion"
 
 
 @dataclass(frozen=True)
-class LossChart:
-    """Losses over the steps of the job.
+class JobProgress:
+    """The progress of a tuning job.
 
-    :param checkpoints: ``{"checkpoint_id", "epoch", "step", "badges"}`` of those whose step is known.
-    :param turn: step after which the job overfits; ``None`` where the losses show none.
+    :param share: 0 to 1; ``None`` before the service reports epochs.
+    :param seconds_left: estimated from the time so far; ``None`` before the first epoch is complete.
+    :param text: for example ``epoch 2 of 6, step 21``.
     """
 
-    train: Points
-    eval: Points
-    checkpoints: list[Json]
-    turn: int | None
+    share: float | None
+    seconds_left: float | None
+    text: str
+
+
+@dataclass(frozen=True)
+class RunView:
+    """A run as the templates show it; everything else is read from it when it is shown.
+
+    :param defaults: of :func:`~gemini_tuning.ui.defaults.current_defaults`.
+    :param verified_copies: return values of ``verify_copy``, also those of other runs.
+    """
+
+    run: RunRecord
+    defaults: Defaults
+    now: datetime
+    verified_copies: Sequence[CopyXCom] = ()
 
     @property
-    def has_points(self) -> bool:
-        """Whether there is anything to draw."""
-        return bool(self.train or self.eval)
+    def base_model(self) -> str:
+        """Name of the base model; empty where unknown."""
+        return queries.model_names(self.run.conf, self.run.progress)[0]
 
-    def rows(self) -> list[Json]:
+    @property
+    def display_name(self) -> str:
+        """Display name of the tuned model; empty where unknown."""
+        return queries.model_names(self.run.conf, self.run.progress)[1]
+
+    @property
+    def dataset(self) -> str | None:
+        """URI of the training dataset."""
+        return xcom.text(self.run.conf.get("training_dataset_uri"))
+
+    @property
+    def seconds(self) -> float | None:
+        """Duration of the run so far."""
+        return ((self.run.end or self.now) - self.run.start).total_seconds() if self.run.start else None
+
+    # ----------------------------------------------------------------------------------------------- the tuning job
+
+    @property
+    def job(self) -> str | None:
+        """Full name of the tuning job."""
+        return self.run.progress.name or xcom.text(self.run.xcom(queries.CREATE))
+
+    @property
+    def job_progress(self) -> JobProgress | None:
+        """Progress of the tuning job; ``None`` before the first poll and after it has finished."""
+        step, job = self.run.step(queries.WAIT), self.run.progress
+        if step is None or not step.xcom(queries.PROGRESS) or not self.run.is_live or job.state in TERMINAL_JOB_STATES:
+            return None
+        return job_progress(job, step.start, self.now)
+
+    @property
+    def quota_wait(self) -> dict[str, str | None] | None:
+        """``since``, ``next_try`` and ``message`` while the create waits for quota."""
+        step, wait = self.run.step(queries.CREATE), self.run.xcom(queries.CREATE, queries.QUOTA_WAIT)
+        if step is None or step.state != "deferred" or not isinstance(wait, Mapping):
+            return None
+        return {key: xcom.text(wait.get(key)) for key in ("since", "next_try", "message")}
+
+    @property
+    def cost(self) -> tuple[str, str] | None:
+        """Estimated cost, as an amount and in a sentence."""
+        cost = self.run.value(ValidationXCom, queries.VALIDATE).cost
+        brief = estimate_total(cost)
+        return (brief, estimate_line(cost)) if brief else None
+
+    @cached_property
+    def losses(self) -> dict[str, Any]:
+        """Input of the script that draws the chart: the curves of ``read_tuning_metrics``, or else of the sensor.
+
+        ``checkpoints`` are those whose step is known; ``turn`` is the step after which the job overfits.
+        """
+        train = self._metrics.train_loss or self.run.progress.train_loss
+        evals = self._metrics.eval_loss or self.run.progress.eval_loss
+        candidates = [_candidate(checkpoint) for checkpoint in self.checkpoints]
+        turn = find_turning_point(candidates, MetricsXCom(train_loss=train, eval_loss=evals))
+        marks = [
+            {**found.model_dump(include={"checkpoint_id", "epoch", "step"}), "badges": self.badges(found.checkpoint_id)}
+            for found in self.checkpoints
+            if found.step is not None
+        ]
+        return {"train": train, "eval": evals, "checkpoints": marks, "turn": turn.step if turn else None}
+
+    def loss_rows(self) -> list[dict[str, Any]]:
         """Return the chart as a table, by step."""
-        train, evals = ({int(step): value for step, value in points} for points in (self.train, self.eval))
-        marks = {mark["step"]: mark["checkpoint_id"] for mark in self.checkpoints}
+        train, evals = ({int(step): value for step, value in self.losses[name]} for name in ("train", "eval"))
+        marks = {mark["step"]: mark["checkpoint_id"] for mark in self.losses["checkpoints"]}
         return [
             {"step": step, "train": train.get(step), "eval": evals.get(step), "checkpoint": marks.get(step)}
             for step in sorted({*train, *evals, *marks})
         ]
 
-    def as_dict(self) -> Json:
-        """Return the input of the script that draws the chart."""
-        return {"train": self.train, "eval": self.eval, "checkpoints": self.checkpoints, "turn": self.turn}
+    # ------------------------------------------------------------------------------------------------- checkpoints
+
+    @cached_property
+    def checkpoints(self) -> list[CheckpointReport]:
+        """The checkpoints by number, also those that are only listed, or that the job has so far."""
+        listed = list(filter(None, map(CheckpointXCom.from_xcom, self._listed_checkpoints or ())))
+        found = compare(self._smoke_tests, self._decision, self._metrics, listed or self.run.progress.checkpoints)
+        return sorted(found, key=_number)
+
+    @property
+    def champion(self) -> CheckpointReport | None:
+        """The model in production."""
+        return compare_champion(SmokeTestXCom.from_xcom(self.run.xcom(queries.CHAMPION)), self._decision)
+
+    def rows(self) -> list[tuple[str, CheckpointReport, list[str]]]:
+        """Return each checkpoint with its label and badges, and after them the champion."""
+        rows = [(found.checkpoint_id, found, self.badges(found.checkpoint_id)) for found in self.checkpoints]
+        return [*rows, (CHAMPION, champion, [])] if (champion := self.champion) else rows
+
+    def badges(self, checkpoint_id: str) -> list[str]:
+        """Return which of ``winner``, ``default`` and ``previous default`` a checkpoint is."""
+        badges = {
+            "winner": checkpoint_id == self.winner,
+            "default": checkpoint_id == self.default.current,
+            "previous default": checkpoint_id == self.default.previous != self.default.current,
+        }
+        return [badge for badge, applies in badges.items() if applies]
+
+    @property
+    def checkpoint_count(self) -> int | None:
+        """Number of checkpoints, or of those that the job has so far; ``None`` where unknown."""
+        if self._listed_checkpoints is not None:
+            return len(self._listed_checkpoints)
+        return len(self.run.progress.checkpoints) if self.run.xcom(queries.WAIT, queries.PROGRESS) else None
+
+    @property
+    def results_files(self) -> list[tuple[str, str]]:
+        """The results files: ``(checkpoint id or "champion", URI)``, by number."""
+        tests = {test.checkpoint_id: test for test in self._smoke_tests}
+        champion = self.run.value(SmokeTestXCom, queries.CHAMPION)
+        named = [(test.checkpoint_id, test.results_uri) for test in sorted(tests.values(), key=_number)]
+        return [(name, uri) for name, uri in (*named, (CHAMPION, champion.results_uri)) if uri is not None]
+
+    @property
+    def results_version(self) -> str:
+        """Changes when the results files are written again."""
+        smoke_tests = (queries.SMOKE_TEST, queries.CHAMPION)
+        return repr([(step.map_index, step.end) for step in self.run.steps if step.operator in smoke_tests])
+
+    # --------------------------------------------------------------------------------------- decision and promotion
+
+    @property
+    def decision(self) -> DecisionXCom | None:
+        """The decision; ``None`` before it."""
+        return self._decision if self.run.xcom(queries.CHOOSE, queries.DECISION) else None
+
+    @property
+    def missing(self) -> list[str]:
+        """Missing evidence."""
+        return xcom.joined([self._metrics.missing, self._decision.missing])
+
+    @property
+    def approval(self) -> ApprovalXCom | None:
+        """The response; ``None`` when no approval was required."""
+        approval = self.run.value(ApprovalXCom, queries.APPROVE)
+        return approval if approval.required else None
+
+    @property
+    def approval_task(self) -> str | None:
+        """Id of the task that waits for an approver."""
+        step = self.run.step(queries.APPROVE)
+        return step.task_id if step is not None and step.state == "awaiting_input" else None
+
+    @property
+    def winner(self) -> str | None:
+        """The checkpoint that was promoted, or else chosen."""
+        return self.promoted.default_after or self._decision.winner
+
+    @property
+    def pass_rate(self) -> float | None:
+        """Share of the cases that the winner passed, 0 to 1."""
+        rates = {found.checkpoint_id: found.pass_rate for found in self._decision.checkpoints}
+        return rates.get(self.winner) if self.winner is not None else None
+
+    @property
+    def before(self) -> str | None:
+        """The default checkpoint before this run changed it, or the one that it found."""
+        return self.promoted.default_before if self.run.xcom(queries.SET_DEFAULT) else self._listed_default
+
+    @property
+    def promotion(self) -> str:
+        """``pending``, ``set``, ``failed``, or ``unchanged`` when the run finished without it."""
+        step = self.run.step(queries.SET_DEFAULT)
+        found = {"success": "set", "failed": "failed"}.get(step.state or "") if step else None
+        return found or ("pending" if self.run.is_live else "unchanged")
+
+    @cached_property
+    def default(self) -> DefaultCheckpoint:
+        """The current default of the model; before the first promotion, the one that ``list_checkpoints`` found."""
+        key, step = model_key(self.model), self.run.step(queries.SET_DEFAULT)
+        if step is not None and step.state == "failed" and key not in self.defaults:
+            return DefaultCheckpoint()  # it may have been set, and only the read-back failed
+        own = current_defaults([self.promoted])
+        return self.defaults.get(key) or own.get(key) or DefaultCheckpoint(self._listed_default)
+
+    # ------------------------------------------------------------------------------------- model, copies and report
+
+    @property
+    def model(self) -> str | None:
+        """Full name of the tuned model, from ``list_checkpoints`` or else from the job."""
+        return xcom.text(self.run.xcom(queries.CHECKPOINTS, queries.TUNED_MODEL)) or self.run.progress.model
+
+    @property
+    def copied_model(self) -> str | None:
+        """Full name of the copy that this run created."""
+        return self.run.value(CopyXCom, queries.COPY).model
+
+    @property
+    def copies(self) -> list[tuple[str, CopyXCom | None]]:
+        """The copies of the model: names, and what ``verify_copy`` read back; ``None`` before."""
+        source = model_key(self.model)
+        found: dict[str, CopyXCom | None] = {
+            copy.model: copy
+            for copy in (*self.verified_copies, self.run.value(CopyXCom, queries.VERIFY))
+            if source and copy.model is not None and model_key(copy.source_model) == source
+        }
+        if self.copied_model is not None:
+            found.setdefault(self.copied_model, None)
+        return list(found.items())
+
+    @property
+    def report(self) -> str | None:
+        """URI of the Markdown report."""
+        return self.run.value(ReportXCom, queries.REPORT).report_markdown
+
+    # --------------------------------------------------------------------------------------------------------- XComs
+
+    @cached_property
+    def _decision(self) -> DecisionXCom:
+        return self.run.value(DecisionXCom, queries.CHOOSE, queries.DECISION)
+
+    @cached_property
+    def _metrics(self) -> MetricsXCom:
+        return self.run.value(MetricsXCom, queries.METRICS)
+
+    @cached_property
+    def promoted(self) -> PromotionXCom:
+        """What was read back after this run set the default."""
+        return self.run.value(PromotionXCom, queries.SET_DEFAULT)
+
+    @cached_property
+    def _smoke_tests(self) -> list[SmokeTestXCom]:
+        pushed = (step.xcom() for step in self.run.all_steps(queries.SMOKE_TEST))
+        return list(filter(None, map(SmokeTestXCom.from_xcom, pushed)))
+
+    @property
+    def _listed_checkpoints(self) -> list[Any] | None:
+        listed = self.run.xcom(queries.CHECKPOINTS)
+        return listed if isinstance(listed, list) else None
+
+    @property
+    def _listed_default(self) -> str | None:
+        return xcom.text(self.run.xcom(queries.CHECKPOINTS, queries.DEFAULT_CHECKPOINT))
 
 
-class CheckpointView(CheckpointReport):
-    """A checkpoint, or the champion.
+def job_progress(job: ProgressXCom, since: datetime | None, now: datetime) -> JobProgress:
+    """Return the progress of a job.
 
-    :param label: its id, or ``champion``.
-    :param console: link to its endpoint.
-    :param badges: ``winner``, ``default``, ``previous default``.
+    :param since: when the sensor started, by Airflow's clock, as is the time of the last poll.
     """
-
-    label: str
-    console: str | None = None
-    badges: list[str] = Field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class CopyView:
-    """A copy of the model.
-
-    :param verified: what ``verify_copy`` read back; ``None`` before.
-    """
-
-    model: str
-    console: str | None
-    verified: CopyXCom | None
+    done, epochs = job.completed_epochs, job.epoch_count
+    share = min(done / epochs, 1.0) if done is not None and done >= 0 and epochs and epochs > 0 else None
+    parts = []
+    if done is not None:
+        parts.append(f"epoch {done} of {epochs}" if epochs else f"epoch {done}")
+    if job.completed_steps is not None:
+        parts.append(f"step {job.completed_steps}")
+    if not parts and job.phase:
+        parts.append(job.phase.lower().replace("_", " "))
+    return JobProgress(share, _seconds_left(job.at, share, since, now), ", ".join(parts))
 
 
-@dataclass(frozen=True)
-class RunView:
-    """What the page shows.
-
-    :param head: the run's line of the overview.
-    :param checkpoints: by number.
-    :param champion: the model in production.
-    :param approval: ``None`` when no approval was required.
-    :param cost: estimated cost, as an amount and in a sentence; ``None`` without an estimate.
-    :param before: the default checkpoint before this run changed it, or the one that it found.
-    :param after: the default that this run set; ``None`` when it set none.
-    :param promotion: ``pending``, ``set``, ``failed``, or ``unchanged`` when the run finished without it.
-    :param default: current default of the model.
-    :param report: URI of the Markdown report.
-    :param approval_task: id of the task that waits for an approver; ``None`` when none does.
-    :param quota_wait: ``{"since", "next_try", "message"}`` while the create waits for quota; ``None`` otherwise.
-    :param errors: ``{"step", "message"}`` of each failed step; ``message`` is ``None`` where only the log has it.
-    """
-
-    head: RunLine
-    run: RunRecord
-    model: str | None
-    model_console: str | None
-    losses: LossChart
-    checkpoints: list[CheckpointView]
-    champion: CheckpointView | None
-    decision: DecisionXCom | None
-    missing: list[str]
-    approval: ApprovalXCom | None
-    cost: tuple[str, str] | None
-    before: str | None
-    after: str | None
-    promotion: str
-    default: DefaultCheckpoint
-    copies: list[CopyView]
-    report: str | None
-    approval_task: str | None
-    quota_wait: Json | None
-    errors: list[Json]
-
-    def rows(self) -> list[CheckpointView]:
-        """Return the checkpoints, and after them the champion."""
-        return [*self.checkpoints, *([self.champion] if self.champion else [])]
-
-
-def view(run: RunRecord, defaults: Defaults, copies: Iterable[CopyXCom], now: datetime) -> RunView:
-    """Return what the page shows of a run.
-
-    :param defaults: of :func:`~gemini_tuning.ui.overview.current_defaults`.
-    :param copies: return values of ``verify_copy``, also those of other runs.
-    """
-    decision = run.value(DecisionXCom, queries.CHOOSE, queries.DECISION)
-    metrics, promotion = run.value(MetricsXCom, queries.METRICS), run.value(PromotionXCom, queries.SET_DEFAULT)
-    listed = xcom.text(run.xcom(queries.CHECKPOINTS, queries.DEFAULT_CHECKPOINT))
-    model = tuned_model(run)
-    head = run_line(run, defaults, now)
-    default = default_of(run, model, defaults)
-    checkpoints = _checkpoints(run, decision, metrics, head.winner, default)
-    approval = run.value(ApprovalXCom, queries.APPROVE)
-    return RunView(
-        head=head,
-        run=run,
-        model=model,
-        model_console=console_link(model),
-        losses=_losses(run, metrics, checkpoints),
-        checkpoints=checkpoints,
-        champion=_champion(run, decision),
-        decision=decision if run.xcom(queries.CHOOSE, queries.DECISION) else None,
-        missing=xcom.joined([metrics.missing, decision.missing]),
-        approval=approval if approval.required else None,
-        cost=_cost(run),
-        before=promotion.default_before if run.xcom(queries.SET_DEFAULT) else listed,
-        after=promotion.default_after,
-        promotion=_promotion_state(run),
-        default=default,
-        copies=_copies(model, run, copies),
-        report=run.value(ReportXCom, queries.REPORT).report_markdown,
-        approval_task=_approval_task(run),
-        quota_wait=_quota_wait(run),
-        errors=errors(run),
-    )
-
-
-def results_files(run: RunRecord) -> list[tuple[str, str]]:
-    """Return the results files of a run: ``(checkpoint id or "champion", URI)``, by number."""
-    tests = {test.checkpoint_id: test for test in _smoke_tests(run)}
-    champion = run.value(SmokeTestXCom, queries.CHAMPION)
-    named = [(test.checkpoint_id, test.results_uri) for test in sorted(tests.values(), key=_number)]
-    return [(name, uri) for name, uri in (*named, ("champion", champion.results_uri)) if uri is not None]
-
-
-def results_version(run: RunRecord) -> str:
-    """Return a text that changes when the results files are written again."""
-    smoke_tests = (queries.SMOKE_TEST, queries.CHAMPION)
-    return repr([(step.map_index, step.end) for step in run.steps if step.operator in smoke_tests])
-
-
-def errors(run: RunRecord) -> list[Json]:
-    """Return the failed steps and why, without those that failed only because of them."""
-    return [
-        {"step": step.label or step.task_id, "message": xcom.text(step.xcoms.get(queries.ERROR))}
-        for step in run.steps
-        if step.state == "failed"
-    ]
-
-
-def _promotion_state(run: RunRecord) -> str:
-    step = run.step(queries.SET_DEFAULT)
-    state = step.state if step is not None else None
-    if state in ("success", "failed"):
-        return "set" if state == "success" else "failed"
-    return "pending" if run.is_live else "unchanged"
-
-
-def _checkpoints(
-    run: RunRecord, decision: DecisionXCom, metrics: MetricsXCom, winner: str | None, default: DefaultCheckpoint
-) -> list[CheckpointView]:
-    """Return the checkpoints by their number, also those that are only listed."""
-    found = compare(_smoke_tests(run), decision, metrics, _listed(run))
-    return [
-        CheckpointView(
-            **dict(report),
-            label=report.checkpoint_id,
-            console=console_link(report.endpoint),
-            badges=_badges(report.checkpoint_id, winner, default),
-        )
-        for report in sorted(found, key=_number)
-    ]
-
-
-def _smoke_tests(run: RunRecord) -> list[SmokeTestXCom]:
-    results = (SmokeTestXCom.from_xcom(step.xcom()) for step in run.all_steps(queries.SMOKE_TEST))
-    return [result for result in results if result is not None]
-
-
-def _listed(run: RunRecord) -> Sequence[CheckpointXCom]:
-    """Return the checkpoints that ``list_checkpoints`` returned, or that the job has so far."""
-    listed = run.xcom(queries.CHECKPOINTS)
-    found = map(CheckpointXCom.from_xcom, listed if isinstance(listed, list) else [])
-    return list(filter(None, found)) or run.progress.checkpoints
-
-
-def _badges(checkpoint_id: str, winner: str | None, default: DefaultCheckpoint) -> list[str]:
-    badges = {
-        "winner": checkpoint_id == winner,
-        "default": checkpoint_id == default.current,
-        "previous default": checkpoint_id == default.previous != default.current,
-    }
-    return [badge for badge, applies in badges.items() if applies]
+def _seconds_left(polled: datetime | None, share: float | None, since: datetime | None, now: datetime) -> float | None:
+    """Estimate from the share at the last poll, so that an epoch that takes long does not change the estimate."""
+    if not share or since is None or polled is None or polled <= since:
+        return None
+    return max((polled - since).total_seconds() / share - (now - since).total_seconds(), 0.0)
 
 
 def _number(report: CheckpointReport | SmokeTestXCom) -> tuple[int, str]:
@@ -256,25 +331,7 @@ def _number(report: CheckpointReport | SmokeTestXCom) -> tuple[int, str]:
     return (int(checkpoint_id), "") if checkpoint_id.isdecimal() else (1 << 62, checkpoint_id)
 
 
-def _losses(run: RunRecord, metrics: MetricsXCom, checkpoints: Sequence[CheckpointView]) -> LossChart:
-    """Return the curves that ``read_tuning_metrics`` read, else those that the sensor has read so far."""
-    train, evals = (
-        metrics.train_loss or run.progress.train_loss,
-        metrics.eval_loss or run.progress.eval_loss,
-    )
-    turn = find_turning_point(
-        [_candidate(checkpoint) for checkpoint in checkpoints],
-        MetricsXCom(train_loss=train, eval_loss=evals),
-    )
-    marked = [
-        checkpoint.model_dump(include={"checkpoint_id", "epoch", "step", "badges"})
-        for checkpoint in checkpoints
-        if checkpoint.step is not None
-    ]
-    return LossChart(train=train, eval=evals, checkpoints=marked, turn=turn.step if turn else None)
-
-
-def _candidate(checkpoint: CheckpointView) -> Candidate:
+def _candidate(checkpoint: CheckpointReport) -> Candidate:
     losses = checkpoint.losses or LossesXCom()
     return Candidate(
         checkpoint.checkpoint_id,
@@ -283,42 +340,3 @@ def _candidate(checkpoint: CheckpointView) -> Candidate:
         train_loss=losses.train_loss,
         eval_loss=losses.eval_loss,
     )
-
-
-def _champion(run: RunRecord, decision: DecisionXCom) -> CheckpointView | None:
-    report = compare_champion(SmokeTestXCom.from_xcom(run.xcom(queries.CHAMPION)), decision)
-    if report is None:
-        return None
-    return CheckpointView(**dict(report), label="champion", console=console_link(report.endpoint))
-
-
-def _cost(run: RunRecord) -> tuple[str, str] | None:
-    cost = run.value(ValidationXCom, queries.VALIDATE).cost
-    brief = estimate_total(cost)
-    return (brief, estimate_line(cost)) if brief else None
-
-
-def _copies(model: str | None, run: RunRecord, verified: Iterable[CopyXCom]) -> list[CopyView]:
-    """Return the copies of a model that were verified, and the run's own as soon as it exists."""
-    source = model_key(model)
-    found = {
-        copy.model: CopyView(copy.model, console_link(copy.model), copy)
-        for copy in (*verified, run.value(CopyXCom, queries.VERIFY))
-        if source and copy.model is not None and model_key(copy.source_model) == source
-    }
-    own = run.value(CopyXCom, queries.COPY).model
-    if own is not None and own not in found:
-        found[own] = CopyView(own, console_link(own), None)
-    return list(found.values())
-
-
-def _approval_task(run: RunRecord) -> str | None:
-    step = run.step(queries.APPROVE)
-    return step.task_id if step is not None and step.state == "awaiting_input" else None
-
-
-def _quota_wait(run: RunRecord) -> Json | None:
-    step, wait = run.step(queries.CREATE), run.xcom(queries.CREATE, queries.QUOTA_WAIT)
-    if step is None or step.state != "deferred" or not isinstance(wait, Mapping):
-        return None
-    return {key: xcom.text(wait.get(key)) for key in ("since", "next_try", "message")}

@@ -16,8 +16,8 @@ from gemini_tuning.core.text import redact
 from gemini_tuning.core.xcom import CopyXCom, PromotionXCom
 from gemini_tuning.ui import permissions, queries, results_cache
 from gemini_tuning.ui.actions import Actions
-from gemini_tuning.ui.overview import Defaults, RunLine, current_defaults, run_line
-from gemini_tuning.ui.run_view import RunView, results_files, results_version, view
+from gemini_tuning.ui.defaults import Defaults, current_defaults
+from gemini_tuning.ui.run_view import RunView
 
 DEFAULT_CONNECTION = "google_cloud_default"
 Shown = TypeVar("Shown")
@@ -25,20 +25,20 @@ Shown = TypeVar("Shown")
 
 def overview(
     session: Session, user: BaseUser, query: queries.RunQuery
-) -> tuple[list[RunLine], bool, set[str], set[str]]:
+) -> tuple[list[RunView], bool, set[str], set[str]]:
     """Return the runs of a page, whether there are more, the DAGs that the user may read, and those that exist."""
     tagged = queries.dag_ids_tagged(session, queries.TAG)
     readable = _readable_dag_ids(session, user)
     runs, more = queries.find_runs(session, tagged & readable, query)
     defaults, now = _defaults(session, readable), datetime.now(UTC)
-    return [run_line(run, defaults, now) for run in runs], more, tagged & readable, tagged
+    return [RunView(run, defaults, now) for run in runs], more, tagged & readable, tagged
 
 
 def run_view(session: Session, user: BaseUser, run: queries.RunRecord) -> RunView:
     """Return what is shown of a run."""
     readable = _readable_dag_ids(session, user)
     copies = queries.return_values(session, readable, queries.VERIFY, CopyXCom)
-    return view(run, _defaults(session, readable), copies, datetime.now(UTC))
+    return RunView(run, _defaults(session, readable), datetime.now(UTC), list(copies))
 
 
 def actions(session: Session, user: BaseUser, found: RunView) -> Actions:
@@ -57,11 +57,11 @@ def read_results(
     :param session: is closed, so that no connection to the database is held while files are read.
     """
     session.close()
-    files = results_files(run)
-    if not files:
+    view = RunView(run, {}, datetime.now(UTC))
+    if not view.results_files:
         return None, None
     try:
-        return read(results_cache.index_of(files, results_version(run), _reader(run))), None
+        return read(results_cache.index_of(view.results_files, view.results_version, _reader(run))), None
     except Exception as error:  # whatever it is, the rest of the page can be shown
         return None, f"The results cannot be read: {redact(str(error))}"
 

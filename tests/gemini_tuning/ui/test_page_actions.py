@@ -12,8 +12,8 @@ from tuning_runs import ALL, CONF, CREATED, LISTS, NOW, RUNNING, WAITED, WAITING
 from gemini_tuning.core.xcom import PromotionXCom
 from gemini_tuning.ui import queries
 from gemini_tuning.ui.actions import PROMOTION_DAG, PROMPT_DAG, Actions
-from gemini_tuning.ui.overview import current_defaults
-from gemini_tuning.ui.run_view import view
+from gemini_tuning.ui.defaults import current_defaults
+from gemini_tuning.ui.run_view import RunView
 from tests.gemini_tuning.reporting.run_values import JOB, MODEL, PROMOTION
 from tests.gemini_tuning.strategies import json_values
 
@@ -33,7 +33,7 @@ def schemas():
 
 def of(*steps, promotions=(PROMOTION,), may=lambda _: True, **change):
     defaults = current_defaults(map(PromotionXCom.from_xcom, promotions))
-    return Actions.of(view(run(*steps, **change), defaults, [], NOW), may)
+    return Actions.of(RunView(run(*steps, **change), defaults, NOW), may)
 
 
 def every(actions):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tuning_runs import BEGAN, CREATED, NOW, RUNNING, WAITING, run
 
 from gemini_tuning.core.xcom import ProgressXCom
-from gemini_tuning.ui.overview import job_progress, run_line
+from gemini_tuning.ui.run_view import RunView, job_progress
 from tests.gemini_tuning.strategies import json_values, spoiled
 
 
@@ -52,7 +52,7 @@ def test_seconds_left_without_the_time_of_the_last_poll_is_unknown(at):
 
 
 def test_run_line_before_the_first_poll_has_no_progress():
-    assert run_line(run(CREATED, replace(WAITING, xcoms={}), state="running"), {}, NOW).progress is None
+    assert RunView(run(CREATED, replace(WAITING, xcoms={}), state="running"), {}, NOW).job_progress is None
     assert progress_of(RUNNING, None, NOW).seconds_left is None
 
 

@@ -17,13 +17,15 @@ from tuning_runs import (
     VALIDATED,
     WAITED,
     WAITING,
+    read_all,
     run,
     step,
 )
 
 from gemini_tuning.core.xcom import PromotionXCom
 from gemini_tuning.ui import queries
-from gemini_tuning.ui.overview import DefaultCheckpoint, current_defaults, default_of, model_key, run_line
+from gemini_tuning.ui.defaults import DefaultCheckpoint, current_defaults, model_key
+from gemini_tuning.ui.run_view import RunView
 from tests.gemini_tuning.reporting.run_values import COPY, JOB, MODEL, PROMOTION
 from tests.gemini_tuning.strategies import HUGE_INT, json_values
 
@@ -35,46 +37,41 @@ def set_to(after, before, model=MODEL):
 
 
 def test_a_run_that_is_over_shows_its_winner_and_its_score():
-    found = run_line(run(*ALL), {}, NOW)
-    assert (found.winner, found.pass_rate, found.current_default, found.checkpoints) == ("2", 22 / 24, "2", 3)
-    assert (found.display_name, found.base_model, found.started_by) == ("ferry", "gemini-2.5-flash", "ada")
-    assert (found.job, found.copy, found.job_state) == (JOB, COPY["model"], "SUCCEEDED")
-    assert found.job_console.startswith("https://console.cloud.google.com/")
+    found = RunView(run(*ALL), {}, NOW)
+    assert (found.winner, found.pass_rate, found.default.current, found.checkpoint_count) == ("2", 22 / 24, "2", 3)
+    assert (found.display_name, found.base_model) == ("ferry", "gemini-2.5-flash")
+    assert (found.job, found.copied_model) == (JOB, COPY["model"])
     assert found.seconds == 600
-    assert found.progress is None
+    assert found.job_progress is None
 
 
 def test_a_run_that_waits_shows_how_far_its_job_is():
-    found = run_line(run(VALIDATED, CREATED, WAITING, state="running"), {}, NOW)
-    assert found.progress.text == "epoch 2 of 6, step 21"
-    assert (found.checkpoints, found.winner, found.current_default) == (1, None, None)
+    found = RunView(run(VALIDATED, CREATED, WAITING, state="running"), {}, NOW)
+    assert found.job_progress.text == "epoch 2 of 6, step 21"
+    assert (found.checkpoint_count, found.winner, found.default.current) == (1, None, None)
 
 
 def test_a_job_that_has_ended_has_no_pace_though_the_run_goes_on():
-    assert run_line(run(CREATED, WAITED, state="running"), {}, NOW).progress is None
+    assert RunView(run(CREATED, WAITED, state="running"), {}, NOW).job_progress is None
 
 
 def test_a_queued_run_shows_what_was_asked_for():
-    found = run_line(run(state="queued", start=None), {}, NOW)
+    found = RunView(run(state="queued", start=None), {}, NOW)
     assert (found.display_name, found.base_model, found.job, found.seconds) == ("ferry", "gemini-2.5-flash", None, None)
 
 
-def test_a_run_that_nobody_started_says_what_did():
-    assert run_line(run(started_by=None, run_type="scheduled"), {}, NOW).started_by == "scheduled"
-
-
 def test_what_an_earlier_try_of_a_skipped_task_pushed_does_not_count():
-    assert run_line(run(LISTS, CHOSEN, replace(PROMOTED, state="skipped")), {}, NOW).current_default == "3"
+    assert RunView(run(LISTS, CHOSEN, replace(PROMOTED, state="skipped")), {}, NOW).default.current == "3"
 
 
 def test_a_checkpoint_that_a_person_took_in_place_of_the_winner_is_the_winner():
-    found = run_line(run(CHOSEN, step(queries.SET_DEFAULT, set_to("3", "1").model_dump())), {}, NOW)
+    found = RunView(run(CHOSEN, step(queries.SET_DEFAULT, set_to("3", "1").model_dump())), {}, NOW)
     assert (found.winner, found.pass_rate) == ("3", 21 / 24)
 
 
 def test_without_a_winner_nobodys_score_is_shown():
     nameless = step(queries.CHOOSE, decision={"winner": None, "checkpoints": [{"pass_rate": 0.5}]})
-    assert (run_line(run(nameless), {}, NOW).winner, run_line(run(nameless), {}, NOW).pass_rate) == (None, None)
+    assert (RunView(run(nameless), {}, NOW).winner, RunView(run(nameless), {}, NOW).pass_rate) == (None, None)
 
 
 # ------------------------------------------------------------------------------------- the default now
@@ -112,15 +109,15 @@ def test_a_default_of_nobody_knows_which_model_is_that_of_none(name):
     """Else it would be the default of every run whose model is not known yet."""
     found = current_defaults([set_to("2", "3", name)])
     assert found == {}
-    assert default_of(run(), None, found) == DefaultCheckpoint()
+    assert RunView(run(), found, NOW).default == DefaultCheckpoint()
 
 
 def test_another_runs_promotion_counts_more_than_the_runs_own():
     later = {MODEL: DefaultCheckpoint("1", "2")}
-    assert default_of(run(LISTS, PROMOTED), MODEL, later) == DefaultCheckpoint("1", "2")
-    assert default_of(run(LISTS, PROMOTED), MODEL, {}) == DefaultCheckpoint("2", "3")
-    assert default_of(run(LISTS), MODEL, {}) == DefaultCheckpoint("3")
-    assert default_of(run(), None, later) == DefaultCheckpoint()
+    assert RunView(run(LISTS, PROMOTED), later, NOW).default == DefaultCheckpoint("1", "2")
+    assert RunView(run(LISTS, PROMOTED), {}, NOW).default == DefaultCheckpoint("2", "3")
+    assert RunView(run(LISTS), {}, NOW).default == DefaultCheckpoint("3")
+    assert RunView(run(), later, NOW).default == DefaultCheckpoint()
 
 
 @given(pushed=json_values)
@@ -130,8 +127,8 @@ def test_whatever_the_tasks_pushed_a_line_can_be_shown(pushed):
         for each in ALL
     ]
     conf = {"base_model": pushed, "tuned_model_display_name": pushed, "training_dataset_uri": pushed}
-    found = run_line(run(*steps, state="running", conf=conf), current_defaults([PromotionXCom(**PROMOTION)]), NOW)
-    assert isinstance(found.display_name, str)
+    found = RunView(run(*steps, state="running", conf=conf), current_defaults([PromotionXCom(**PROMOTION)]), NOW)
+    assert isinstance(read_all(found)["display_name"], str)
 
 
 JUNK = {"list": [], "mapping": {"a": [1]}, "NaN": math.nan, "big": 10**400, "huge": HUGE_INT, "half": "\ud800"}
@@ -140,7 +137,9 @@ JUNK = {"list": [], "mapping": {"a": [1]}, "NaN": math.nan, "big": 10**400, "hug
 @pytest.mark.parametrize("junk", JUNK.values(), ids=JUNK)
 @pytest.mark.parametrize("name", sorted(RUNNING))
 def test_no_field_of_the_progress_is_trusted(name, junk):
-    run_line(run(CREATED, replace(WAITING, xcoms={"progress": {**RUNNING, name: junk}}), state="running"), {}, BEGAN)
+    read_all(
+        RunView(run(CREATED, replace(WAITING, xcoms={"progress": {**RUNNING, name: junk}}), state="running"), {}, BEGAN)
+    )
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,6 @@ from tuning_runs import (
     CHOSEN,
     COPIED,
     CREATED,
-    DAG,
     LISTS,
     MEASURED,
     NOW,
@@ -26,6 +25,7 @@ from tuning_runs import (
     WAITED,
     WAITING,
     in_groups,
+    read_all,
     run,
     smoke_tests,
     step,
@@ -33,8 +33,8 @@ from tuning_runs import (
 
 from gemini_tuning.core.xcom import CopyXCom, PromotionXCom
 from gemini_tuning.ui import queries
-from gemini_tuning.ui.overview import DefaultCheckpoint, current_defaults
-from gemini_tuning.ui.run_view import results_files, results_version, view
+from gemini_tuning.ui.defaults import DefaultCheckpoint, current_defaults
+from gemini_tuning.ui.run_view import RunView
 from tests.gemini_tuning.reporting.run_values import COPY, METRICS, MODEL, PROMOTION, decision, summary
 from tests.gemini_tuning.strategies import json_values
 
@@ -42,16 +42,16 @@ KEYS = queries.XCOM_KEYS
 
 
 def shown(*steps, state="running", promotions=(), copies=(), **change):
-    return view(
+    return RunView(
         run(*steps, state=state, **change),
         current_defaults(map(PromotionXCom.from_xcom, promotions)),
-        filter(None, map(CopyXCom.from_xcom, copies)),
         NOW,
+        list(filter(None, map(CopyXCom.from_xcom, copies))),
     )
 
 
 def badges(found):
-    return {checkpoint.checkpoint_id: checkpoint.badges for checkpoint in found.checkpoints}
+    return {checkpoint.checkpoint_id: found.badges(checkpoint.checkpoint_id) for checkpoint in found.checkpoints}
 
 
 # ------------------------------------------------------------------------------------------ its stages
@@ -68,24 +68,34 @@ def test_the_estimated_cost_is_shown():
 @pytest.mark.parametrize("steps", [(), (replace(VALIDATED, state="running", xcoms={}),), (VALIDATED, CREATED)])
 def test_before_the_job_runs_there_is_nothing_but_what_was_asked_for(steps):
     found = shown(*steps, state="running" if steps else "queued")
-    assert found.head.base_model == "gemini-2.5-flash"
-    assert (found.checkpoints, found.champion, found.decision, found.copies, found.errors) == ([], None, None, [], [])
-    assert (found.model, found.default, found.before, found.after) == (None, DefaultCheckpoint(), None, None)
-    assert not found.losses.has_points
-    assert results_files(found.run) == []
+    assert found.base_model == "gemini-2.5-flash"
+    assert (found.checkpoints, found.champion, found.decision, found.copies, found.run.errors) == (
+        [],
+        None,
+        None,
+        [],
+        [],
+    )
+    assert (found.model, found.default, found.before, found.promoted.default_after) == (
+        None,
+        DefaultCheckpoint(),
+        None,
+        None,
+    )
+    assert not found.losses["train"] and not found.losses["eval"]
+    assert found.results_files == []
 
 
 def test_a_job_under_way_shows_its_losses_and_the_checkpoints_so_far():
     found = shown(VALIDATED, CREATED, WAITING)
-    assert found.losses.train == RUNNING["train_loss"]
-    assert found.losses.eval == RUNNING["eval_loss"]
-    assert found.losses.rows() == [
+    assert found.losses["train"] == RUNNING["train_loss"]
+    assert found.losses["eval"] == RUNNING["eval_loss"]
+    assert found.loss_rows() == [
         {"step": 1, "train": 2.1, "eval": None, "checkpoint": None},
         {"step": 10, "train": 0.5, "eval": 0.6, "checkpoint": "1"},
     ]
     (checkpoint,) = found.checkpoints
     assert (checkpoint.checkpoint_id, checkpoint.smoke_test, checkpoint.assessment) == ("1", None, None)
-    assert checkpoint.console.startswith("https://console.cloud.google.com/")
 
 
 def test_listed_checkpoints_are_there_before_anybody_has_asked_them():
@@ -99,16 +109,14 @@ def test_checkpoints_that_have_answered_stand_beside_those_that_have_not():
     half = [TESTED[0], replace(TESTED[1], state="running", xcoms={}, end=None)]
     found = shown(VALIDATED, CREATED, WAITED, LISTS, *half)
     assert [bool(checkpoint.smoke_test) for checkpoint in found.checkpoints] == [True, False, False]
-    assert results_files(found.run) == [("1", "gs://bucket/results/checkpoint-1.jsonl")]
+    assert found.results_files == [("1", "gs://bucket/results/checkpoint-1.jsonl")]
     assert found.decision is None
 
 
 def test_the_version_of_the_results_changes_when_a_checkpoint_has_answered():
     before = shown(LISTS, TESTED[0], replace(TESTED[1], state="running", xcoms={}, end=None))
-    assert results_version(before.run) != results_version(shown(LISTS, *TESTED[:2]).run)
-    assert results_version(before.run) == results_version(
-        shown(LISTS, TESTED[0], replace(TESTED[1], xcoms={}, end=None)).run
-    )
+    assert before.results_version != shown(LISTS, *TESTED[:2]).results_version
+    assert before.results_version == (shown(LISTS, TESTED[0], replace(TESTED[1], xcoms={}, end=None)).results_version)
 
 
 def test_a_decision_shows_winner_and_reason():
@@ -116,9 +124,9 @@ def test_a_decision_shows_winner_and_reason():
     assert badges(found) == {"1": [], "2": ["winner"], "3": ["default"]}
     assert found.decision.reason == "Checkpoint 2 wins."
     assert found.missing == ["no losses of checkpoint 3"]
-    assert (found.before, found.after, found.approval) == ("3", None, None)
+    assert (found.before, found.promoted.default_after, found.approval) == ("3", None, None)
     assert found.checkpoints[1].losses.eval_loss == 0.45
-    assert found.losses.train == METRICS["train_loss"]
+    assert found.losses["train"] == METRICS["train_loss"]
 
 
 def test_nobody_wins():
@@ -141,7 +149,7 @@ def test_who_decided_is_shown():
 
 def test_a_promotion_shows_before_and_after():
     found = shown(*ALL, state="success", promotions=[PROMOTION])
-    assert (found.before, found.after, found.default) == ("3", "2", DefaultCheckpoint("2", "3"))
+    assert (found.before, found.promoted.default_after, found.default) == ("3", "2", DefaultCheckpoint("2", "3"))
     assert badges(found) == {"1": [], "2": ["winner", "default"], "3": ["previous default"]}
     assert found.report == "gs://bucket/results/report.md"
 
@@ -150,21 +158,20 @@ def test_a_later_roll_back_shows_on_the_run_that_was_rolled_back():
     back = {"model": MODEL, "default_before": "2", "default_after": "3"}
     found = shown(*ALL, state="success", promotions=[back, PROMOTION])
     assert badges(found) == {"1": [], "2": ["winner", "previous default"], "3": ["default"]}
-    assert (found.before, found.after, found.default) == ("3", "2", DefaultCheckpoint("3", "2"))
+    assert (found.before, found.promoted.default_after, found.default) == ("3", "2", DefaultCheckpoint("3", "2"))
 
 
 def test_a_copy_is_there_as_soon_as_it_is_made_and_is_checked_later():
-    (made,) = shown(*ALL[:-2], state="running").copies
-    assert (made.model, made.verified) == (COPY["model"], None)
-    (checked,) = shown(*ALL).copies
-    assert (checked.verified.checkpoints, checked.verified.default_checkpoint_id) == (3, "2")
+    assert shown(*ALL[:-2], state="running").copies == [(COPY["model"], None)]
+    ((_, verified),) = shown(*ALL).copies
+    assert (verified.checkpoints, verified.default_checkpoint_id) == (3, "2")
 
 
 def test_copies_that_other_runs_made_of_the_same_model_are_shown():
     another = {**COPY, "model": COPY["model"].replace("8@1", "9@1")}
     of_another = {**COPY, "model": "projects/1/locations/l/models/1@1", "source_model": f"{MODEL}0"}
     found = shown(*ALL, copies=[another, of_another, {}])
-    assert [copy.model for copy in found.copies] == [another["model"], COPY["model"]]
+    assert [model for model, _ in found.copies] == [another["model"], COPY["model"]]
 
 
 def test_a_model_without_a_proper_name_has_no_copies():
@@ -175,7 +182,7 @@ def test_a_model_without_a_proper_name_has_no_copies():
 @pytest.mark.parametrize("prefix", ["", "mine.", "mine.nested."])
 def test_view_steps_in_task_groups_are_found_by_their_operators(prefix):
     plain, grouped = shown(*ALL), shown(*in_groups(*ALL, prefix=prefix))
-    assert replace(grouped, run=plain.run) == plain
+    assert read_all(grouped) == read_all(plain)
     asking = replace(ASKED, state="awaiting_input", xcoms={})
     assert shown(CHOSEN, *in_groups(asking, prefix=prefix)).approval_task == f"{prefix}promote.approve"
 
@@ -186,23 +193,23 @@ def test_view_steps_in_task_groups_are_found_by_their_operators(prefix):
 def test_the_champion_is_a_row_of_its_own_also_when_its_id_is_that_of_a_checkpoint():
     champion = step(queries.CHAMPION, {**CHAMPION, "checkpoint_id": "2"})
     found = shown(LISTS, *TESTED, champion, CHOSEN)
-    assert [row.label for row in found.rows()] == ["1", "2", "3", "champion"]
-    assert found.champion.badges == []
-    assert results_files(found.run)[-1] == ("champion", "gs://bucket/results/champion.jsonl")
+    assert [label for label, _, _ in found.rows()] == ["1", "2", "3", "champion"]
+    assert found.rows()[-1][2] == []
+    assert found.results_files[-1] == ("champion", "gs://bucket/results/champion.jsonl")
 
 
 def test_the_turn_is_where_the_eval_loss_was_lowest():
     losses = {n: {"train_loss": 1 / n, "eval_loss": e} for n, e in ((1, 0.6), (2, 0.4), (3, 0.7))}
     metrics = step(queries.METRICS, {"checkpoints": {str(n): found for n, found in losses.items()}})
     found = shown(LISTS, metrics)
-    assert found.losses.turn == 20
-    assert [mark["step"] for mark in found.losses.as_dict()["checkpoints"]] == [10, 20, 30]
+    assert found.losses["turn"] == 20
+    assert [mark["step"] for mark in found.losses["checkpoints"]] == [10, 20, 30]
 
 
 def test_losses_without_checkpoints_show_the_turn_too():
     curves = {"train_loss": [[5, 2.0], [10, 1.0], [20, 0.5]], "eval_loss": [[5, 1.0], [10, 0.8], [20, 1.2]]}
     waits = replace(WAITING, xcoms={"progress": {**RUNNING, **curves}})
-    assert shown(CREATED, waits).losses.turn == 10
+    assert shown(CREATED, waits).losses["turn"] == 10
 
 
 def test_checkpoints_stand_in_the_order_of_their_numbers():
@@ -216,15 +223,15 @@ def test_a_run_that_failed_says_where_and_why_and_shows_the_rest(failed):
         replace(each, state="failed", xcoms={"error": "Google said: no."}) if each is failed else each for each in ALL
     ]
     found = shown(*steps, state="failed")
-    assert found.errors == [{"step": failed.label or failed.task_id, "message": "Google said: no."}]
+    assert found.run.errors == [{"step": failed.label or failed.task_id, "message": "Google said: no."}]
     assert found.checkpoints
 
 
 def test_what_failed_only_because_of_another_is_not_an_error_and_no_secret_is_shown():
     failed = step(queries.CREATE, state="failed", error="401, Authorization: Bearer ya29.secret-token")
     found = shown(failed, replace(WAITED, state="upstream_failed"), step(queries.CHOOSE, state="failed"))
-    assert [bool(error["message"]) for error in found.errors] == [True, False]
-    assert "secret-token" not in found.errors[0]["message"]
+    assert [bool(error["message"]) for error in found.run.errors] == [True, False]
+    assert "secret-token" not in found.run.errors[0]["message"]
 
 
 # ------------------------------------------------------------------------------------------- hostility
@@ -233,10 +240,11 @@ def test_what_failed_only_because_of_another_is_not_an_error_and_no_secret_is_sh
 @given(pushed=json_values)
 def test_whatever_the_tasks_pushed_there_is_something_to_show(pushed):
     steps = [replace(each, xcoms=dict.fromkeys(KEYS, pushed)) for each in (*ALL, step(queries.CHAMPION))]
-    found = view(run(*steps), {}, [], NOW)
-    json.dumps(found.losses.as_dict(), allow_nan=False)
-    assert found.losses.rows() is not None
-    assert all(isinstance(address, str) for _, address in results_files(found.run))
+    found = RunView(run(*steps), {}, NOW)
+    read_all(found)
+    json.dumps(found.losses, allow_nan=False)
+    assert found.loss_rows() is not None
+    assert all(isinstance(address, str) for _, address in found.results_files)
     assert found.rows() is not None
 
 
@@ -247,18 +255,14 @@ def test_no_field_that_a_step_pushed_is_trusted(junk):
             if isinstance(value, dict):
                 for name in value:
                     broken = replace(each, xcoms={**each.xcoms, key: {**value, name: junk}})
-                    view(run(*ALL[:place], broken, *ALL[place + 1 :]), {}, [], NOW)
+                    read_all(RunView(run(*ALL[:place], broken, *ALL[place + 1 :]), {}, NOW))
 
 
 @given(junk=json_values)
 def test_no_field_of_a_checkpoint_is_trusted(junk):
     for name in CHECKPOINTS[0]:
         pushed = {**LISTS.xcoms, "return_value": [{**CHECKPOINTS[0], name: junk}, junk]}
-        shown(replace(LISTS, xcoms=pushed), MEASURED, COPIED, CHECKED, PROMOTED, REPORTED)
-
-
-def test_the_runs_own_names_come_along():
-    assert (shown().head.dag_id, shown().head.run_id) == (DAG, "manual__1")
+        read_all(shown(replace(LISTS, xcoms=pushed), MEASURED, COPIED, CHECKED, PROMOTED, REPORTED))
 
 
 @pytest.mark.parametrize("state", [None, "scheduled", "queued", "upstream_failed", "removed", "skipped"])
@@ -266,13 +270,13 @@ def test_a_cleared_run_shows_nothing_of_its_earlier_try(state):
     """Airflow drops what a task pushed when its next try begins."""
     found = shown(*(replace(old, state=state) for old in ALL))
     assert (found.decision, found.approval, found.report, found.checkpoints, found.copies) == (None, None, None, [], [])
-    assert (found.head.winner, found.head.job, found.default, found.promotion) == (
+    assert (found.winner, found.job, found.default, found.promotion) == (
         None,
         None,
         DefaultCheckpoint(),
         "pending",
     )
-    assert not found.losses.has_points
+    assert not found.losses["train"] and not found.losses["eval"]
 
 
 @pytest.mark.parametrize(

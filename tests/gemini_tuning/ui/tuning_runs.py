@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 from airflow.models.dag import DagModel, DagTag
@@ -16,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from gemini_tuning.ui import queries
 from gemini_tuning.ui.queries import RunRecord, Step
+from gemini_tuning.ui.run_view import RunView
 from tests.gemini_tuning.reporting.run_values import (
     APPROVED,
     COPY,
@@ -29,6 +31,7 @@ from tests.gemini_tuning.reporting.run_values import (
     summary,
 )
 
+SHOWN = (property, cached_property)
 DAG = "gemini_checkpoint_tuning"
 BEGAN = datetime(2026, 11, 20, 8, 0, tzinfo=UTC)
 NOW = BEGAN + timedelta(minutes=10)
@@ -138,6 +141,11 @@ def run(*steps: Step, **change: Any) -> RunRecord:
     if given["state"] in queries.UNFINISHED_STATES:
         given["end"] = None
     return RunRecord(**given, steps=steps)
+
+
+def read_all(view: RunView) -> dict[str, Any]:
+    """Return everything that a page can show of a run."""
+    return {name: getattr(view, name) for name, kind in vars(RunView).items() if isinstance(kind, SHOWN)}
 
 
 def save_dag(session: Session, dag_id: str, *tags: str, stale: bool = False, paused: bool = False) -> None:
