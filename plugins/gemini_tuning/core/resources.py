@@ -8,13 +8,36 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple, Self
+from typing import Annotated, Any, Self
 
+from pydantic import AfterValidator, AliasChoices, AliasPath, BeforeValidator, Field, StrictBool, ValidationError
+from pydantic.alias_generators import to_camel, to_snake
+
+from gemini_tuning.core import api_types
+from gemini_tuning.core.api_types import (
+    MAX_COUNT,
+    MAX_TEXT,
+    ApiValue,
+    CheckpointId,
+    Count,
+    EndpointName,
+    Enum,
+    JobError,
+    ModelName,
+    OperationName,
+    Text,
+    Time,
+    Timestamp,
+    TuningJobName,
+    at,
+    with_version,
+)
+from gemini_tuning.core.evaluations import JobEvaluation
 from gemini_tuning.core.exceptions import CheckpointError, InvalidInputError
 from gemini_tuning.core.names import ResourceName
 from gemini_tuning.core.text import short_repr, shorten
+from gemini_tuning.core.yaml_file import error_message
 
-MAX_CHECKPOINT_ID = 100  # characters
 MAX_LISTED = 1_000  # characters of a list of ids in a message
 
 # JobState of the API, without its prefix. A state that a later API adds counts as active.
@@ -28,8 +51,12 @@ def short_state(state: str | None) -> str:
     return (state or "UNSPECIFIED").removeprefix("JOB_STATE_")
 
 
+def _short_phase(phase: str | None) -> str | None:
+    return (phase or "").removeprefix("TUNING_JOB_STATE_") or None
+
+
 @dataclass(frozen=True)
-class Checkpoint:
+class Checkpoint(ApiValue):
     """A snapshot that a tuning job saved of its model.
 
     :param checkpoint_id: the service's id, unique within the model.
@@ -38,10 +65,10 @@ class Checkpoint:
     :param endpoint: full name of the endpoint that serves this checkpoint; ``None`` while it is not deployed.
     """
 
-    checkpoint_id: str
-    epoch: int | None = None
-    step: int | None = None
-    endpoint: str | None = None
+    checkpoint_id: CheckpointId
+    epoch: Count | None = None
+    step: Count | None = None
+    endpoint: EndpointName | None = None
 
     @classmethod
     def from_mapping(cls, data: Mapping[str, Any]) -> Self:
@@ -51,51 +78,49 @@ class Checkpoint:
         """
         if not isinstance(data, Mapping):
             raise _invalid("checkpoint", f"expected a mapping with checkpoint_id, not {short_repr(data)}")
-        endpoint = data.get("endpoint") or None
-        if not isinstance(endpoint, str | None):
-            raise _invalid("checkpoint: endpoint", f"expected a text, not {short_repr(endpoint)}")
-        return cls(
-            checkpoint_id=checkpoint_id(data.get("checkpoint_id"), "checkpoint"),
-            epoch=_optional_int(data.get("epoch"), "checkpoint: epoch"),
-            step=_optional_int(data.get("step"), "checkpoint: step"),
-            endpoint=endpoint,
-        )
+        try:
+            return cls.from_json({to_camel(str(name)): value for name, value in data.items()})
+        except ValidationError as error:
+            fault = error.errors(include_url=False)[0]
+            raise _invalid(f"checkpoint: {to_snake(str(fault['loc'][0]))}", error_message(fault)) from None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the form that goes to XCom."""
         return asdict(self)
 
 
+def _possible_count(value: Any) -> int | None:
+    """Return a count of tokens; an impossible one is no reason to fail."""
+    try:
+        return count if 0 < (count := int(value)) < MAX_COUNT else None
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _dataset_tokens(statistics: Any) -> int | None:
+    parts = [AliasPath(f"user{each}TokenDistribution").search_dict_for_path(statistics) for each in ("Input", "Output")]
+    counts = [_possible_count(part.get("billableSum", part.get("sum"))) for part in parts if isinstance(part, Mapping)]
+    return sum(count or 0 for count in counts) if counts and None not in counts else None
+
+
+def _distinct(checkpoints: tuple[Checkpoint, ...]) -> tuple[Checkpoint, ...]:
+    ids = [checkpoint.checkpoint_id for checkpoint in checkpoints]
+    if twice := [each for each in ids if ids.count(each) > 1]:
+        raise ValueError(f"checkpoint {twice[0]} is in the response twice")
+    return checkpoints
+
+
+Checkpoints = Annotated[tuple[Checkpoint, ...], AfterValidator(_distinct)]
+_STATISTICS = ("tuningDataStats", "supervisedTuningDataStats")
+
+
+def _dataset(name: str) -> Any:
+    specs = ("supervisedTuningSpec", "preferenceOptimizationSpec")
+    return Field(validation_alias=AliasChoices(*(AliasPath(spec, name) for spec in specs)))
+
+
 @dataclass(frozen=True)
-class JobError:
-    """``google.rpc.Status`` of a job or an operation."""
-
-    code: int = 0
-    message: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.message or 'no message'} (code {self.code})"
-
-
-@dataclass(frozen=True)
-class EvaluationRun:
-    """The service's own evaluation of one checkpoint.
-
-    :param name: full name of the run; ``None`` where the service returns no usable one.
-    :param checkpoint_id: ``None`` where the service returns none, as for a job that saves its last checkpoint only.
-    :param state: for example ``SUCCEEDED``; empty in a job's own list, which has no states.
-    :param metrics: by ``METRIC/AGGREGATION``, for example ``{"exact_match/AVERAGE": 0.8}``.
-    """
-
-    name: str | None = None
-    checkpoint_id: str | None = None
-    state: str = ""
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    error: JobError | None = None
-
-
-@dataclass(frozen=True)
-class TuningJob:
+class TuningJob(ApiValue):
     """A tuning job as one response of the service shows it.
 
     :param state: JobState without prefix, see :data:`ACTIVE_STATES` and its neighbours.
@@ -113,28 +138,30 @@ class TuningJob:
     :param dataset_tokens: of one pass over the training file, from the service's statistics.
     """
 
-    name: str
-    state: str
-    display_name: str = ""
-    base_model: str = ""
+    name: TuningJobName
+    state: Annotated[Enum, AfterValidator(short_state)] = "UNSPECIFIED"
+    display_name: Annotated[Text, at("tunedModelDisplayName")] = ""
+    base_model: Text = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     error: JobError | None = None
-    phase: str | None = None
-    completed_epochs: int | None = None
-    completed_steps: int | None = None
-    epoch_count: int | None = None
-    model: str | None = None
-    endpoint: str | None = None
-    checkpoints: tuple[Checkpoint, ...] = ()
-    validation_dataset_uri: str | None = None
-    experiment: str | None = None
-    evaluations: tuple[EvaluationRun, ...] = ()
-    billable_tokens: int | None = None
-    dataset_tokens: int | None = None
-    create_time: str | None = None
-    start_time: str | None = None
-    end_time: str | None = None
-    training_dataset_uri: str | None = None
+    phase: Annotated[Enum | None, at("tuningJobState"), AfterValidator(_short_phase)] = None
+    completed_epochs: Annotated[Count | None, at("tuningJobMetadata", "completedEpochCount")] = None
+    completed_steps: Annotated[Count | None, at("tuningJobMetadata", "completedStepCount")] = None
+    epoch_count: Annotated[Count | None, at("supervisedTuningSpec", "hyperParameters", "epochCount")] = None
+    model: Annotated[ModelName | None, at("tunedModel", "model")] = None
+    endpoint: Annotated[EndpointName | None, at("tunedModel", "endpoint")] = None
+    checkpoints: Annotated[Checkpoints, at("tunedModel", "checkpoints")] = ()
+    validation_dataset_uri: Annotated[Text | None, _dataset("validationDatasetUri")] = None
+    experiment: Text | None = None
+    evaluations: Annotated[tuple[JobEvaluation, ...], at("evaluateDatasetRuns")] = ()
+    billable_tokens: Annotated[
+        int | None, at(*_STATISTICS, "totalBillableTokenCount"), BeforeValidator(_possible_count)
+    ] = None
+    dataset_tokens: Annotated[int | None, at(*_STATISTICS), BeforeValidator(_dataset_tokens)] = None
+    create_time: Time = None
+    start_time: Time = None
+    end_time: Time = None
+    training_dataset_uri: Annotated[Text | None, _dataset("trainingDatasetUri")] = None
 
     @property
     def has_ended(self) -> bool:
@@ -206,33 +233,62 @@ class ListedJob:
 
 
 @dataclass(frozen=True)
-class Model:
+class Deployment(ApiValue):
+    """An endpoint where a model version is deployed, in the version's own list.
+
+    :param endpoint: full name.
+    :param checkpoint_id: which checkpoint it serves; ``None`` where the service returns none.
+    """
+
+    endpoint: EndpointName
+    checkpoint_id: CheckpointId | None = None
+
+
+@dataclass(frozen=True)
+class Model(ApiValue):
     """A model version of the Model Registry.
 
+    https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.models
+
     :param name: full name with its version.
-    :param checkpoints: with the endpoints that serve them.
     :param etag: changes with every update of the model.
     :param aliases: of the version; ``default`` is the alias of the default version.
+    :param deployments: of the version, on any endpoint.
     :param original_model: full name of the model version that this one is a copy of; ``None`` where the service returns
         none.
     :param is_copy: whether the service marks it as a copy.
-    :param endpoints: full names of all endpoints where the version is deployed.
-    :param default_endpoint: the one that serves the default checkpoint; of a model without checkpoints, the model.
     :param create_time: of the version, in seconds since 1970 (UTC).
     """
 
-    name: str
-    display_name: str = ""
-    default_checkpoint_id: str | None = None
-    checkpoints: tuple[Checkpoint, ...] = ()
+    name: ModelName
+    display_name: Text = ""
+    default_checkpoint_id: CheckpointId | None = None
+    checkpoints: Checkpoints = ()
     labels: Mapping[str, str] = field(default_factory=dict)
-    etag: str | None = None
-    aliases: tuple[str, ...] = ()
-    original_model: str | None = None
-    is_copy: bool = False
-    endpoints: tuple[str, ...] = ()
-    default_endpoint: str | None = None
-    create_time: float | None = None
+    etag: Annotated[str | None, Field(max_length=MAX_TEXT)] = None
+    aliases: Annotated[tuple[Enum, ...], at("versionAliases")] = ()
+    deployments: Annotated[tuple[Deployment, ...], at("deployedModels")] = ()
+    original_model: Annotated[ModelName | None, at("originalModelInfo", "model")] = None
+    is_copy: Annotated[bool, at("modelSourceInfo", "copy"), BeforeValidator(lambda value: value is True)] = False
+    create_time: Annotated[Timestamp, at("versionCreateTime")] = None
+
+    @classmethod
+    def _prepare(cls, data: Any) -> Any:
+        return super()._prepare(with_version(data, "name", "versionId"))
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """Full names of all endpoints where the version is deployed."""
+        return tuple(dict.fromkeys(each.endpoint for each in self.deployments))
+
+    def endpoint_of(self, checkpoint_id: str | None) -> str | None:
+        """Return the first listed endpoint that serves a checkpoint; of a model without checkpoints, the model."""
+        return next((each.endpoint for each in self.deployments if each.checkpoint_id == checkpoint_id), None)
+
+    @property
+    def default_endpoint(self) -> str | None:
+        """The endpoint that serves the default checkpoint."""
+        return self.endpoint_of(self.default_checkpoint_id)
 
     @property
     def resource_name(self) -> ResourceName:
@@ -257,7 +313,8 @@ class Model:
         )
 
 
-class DeployedModel(NamedTuple):
+@dataclass(frozen=True)
+class DeployedModel(ApiValue):
     """A model version that an endpoint serves.
 
     :param id: within the endpoint.
@@ -265,20 +322,26 @@ class DeployedModel(NamedTuple):
     :param checkpoint_id: ``None`` where the service returns none.
     """
 
-    id: str
-    model: ResourceName | None
-    checkpoint_id: str | None = None
+    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9]{1,200}$")]
+    model: Annotated[ResourceName | None, BeforeValidator(lambda name: ResourceName.parse(name, "models"))] = None
+    checkpoint_id: CheckpointId | None = None
+
+    @classmethod
+    def _prepare(cls, data: Any) -> Any:
+        return super()._prepare(with_version(data, "model", "modelVersionId"))
 
 
 @dataclass(frozen=True)
-class Endpoint:
+class Endpoint(ApiValue):
     """An endpoint and its deployed models.
+
+    https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.endpoints
 
     :param name: full name.
     """
 
-    name: str
-    display_name: str = ""
+    name: EndpointName
+    display_name: Text = ""
     deployed_models: tuple[DeployedModel, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
 
@@ -297,21 +360,28 @@ class Traffic:
 
 
 @dataclass(frozen=True)
-class Operation:
+class Operation(ApiValue):
     """A long-running operation.
 
+    :param error: of one that is done.
     :param model: full name of the model that a finished copy created, with its version.
     """
 
-    name: str
-    done: bool = False
+    name: OperationName
+    done: StrictBool = False
     error: JobError | None = None
-    model: str | None = None
-    create_time: str | None = None
+    model: Annotated[ModelName | None, at("response", "model")] = None
+    create_time: Annotated[str | None, at("metadata", "genericMetadata", "createTime")] = None
+
+    @classmethod
+    def _prepare(cls, data: Any) -> Any:
+        if isinstance(data, Mapping) and "response" in data:
+            data = {**data, "response": with_version(data["response"], "model", "modelVersionId")}
+        return super()._prepare(data)
 
 
 @dataclass(frozen=True)
-class ObjectVersion:
+class ObjectVersion(ApiValue):
     """One object of Cloud Storage as it is now.
 
     :param generation: changes each time that the object is written.
@@ -320,26 +390,30 @@ class ObjectVersion:
 
     generation: int
     size_bytes: int
-    checksum: str
+    checksum: Enum
+
+
+def _joined_text(parts: Any) -> str:
+    return "".join(part.get("text") or "" for part in parts or () if part.get("thought") is not True)
 
 
 @dataclass(frozen=True)
-class ModelResponse:
+class ModelResponse(ApiValue):
     """A model's response to one prompt.
 
-    :param text: empty when it was blocked.
+    :param text: empty when it was blocked; thoughts are not part of it.
     :param latency: seconds from sending the request to the complete response.
     :param finish_reason: for example ``STOP``, ``MAX_TOKENS``, ``SAFETY``.
     :param blocked: why the service blocked the prompt or the response, for example ``SAFETY``, ``PROHIBITED_CONTENT``;
         ``None`` when it did not.
     """
 
-    text: str
-    latency: float
-    finish_reason: str | None = None
-    prompt_tokens: int | None = None
-    output_tokens: int | None = None
-    blocked: str | None = None
+    text: Annotated[str, at("candidates", 0, "content", "parts"), BeforeValidator(_joined_text)] = ""
+    latency: float = 0.0
+    finish_reason: Annotated[Enum | None, at("candidates", 0, "finishReason")] = None
+    prompt_tokens: Annotated[Count | None, at("usageMetadata", "promptTokenCount")] = None
+    output_tokens: Annotated[Count | None, at("usageMetadata", "candidatesTokenCount")] = None
+    blocked: Annotated[Enum | None, at("promptFeedback", "blockReason")] = None
 
 
 def compare_checkpoints(source: Sequence[Checkpoint], copy: Sequence[Checkpoint]) -> list[str]:
@@ -368,19 +442,10 @@ def checkpoint_id(value: object, field_name: str) -> str:
     :param field_name: first words of the error message.
     :raises InvalidInputError: when it is not an id.
     """
-    text = str(value) if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63 else value
-    if not isinstance(text, str) or not text.strip() or not text.isprintable() or len(text) > MAX_CHECKPOINT_ID:
-        raise _invalid(f"{field_name}: checkpoint_id", f"{short_repr(value)} is not the id of a checkpoint")
-    return text
-
-
-def _optional_int(value: object, field_name: str) -> int | None:
-    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
-        return value
     try:
-        return int(str(value))
-    except ValueError:
-        raise _invalid(field_name, f"{short_repr(value)} is not a whole number") from None
+        return api_types.checkpoint_id(value)
+    except ValueError as error:
+        raise _invalid(f"{field_name}: checkpoint_id", str(error)) from None
 
 
 def _invalid(field_name: str, problem: str) -> InvalidInputError:

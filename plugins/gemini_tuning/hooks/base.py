@@ -26,7 +26,7 @@ from gemini_tuning.core.exceptions import (
     TransientServiceError,
 )
 from gemini_tuning.core.names import location_problem, operation_location, project_problem
-from gemini_tuning.core.resources import JobError, Operation
+from gemini_tuning.core.resources import Operation
 from gemini_tuning.core.retry import retry_transient
 from gemini_tuning.hooks import converters
 from gemini_tuning.hooks.errors import service_errors
@@ -358,7 +358,7 @@ class GeminiBaseHook(GoogleBaseHook):
             if failure.code != 404:
                 raise
             return
-        error: JobError | None = operation.error
+        error = operation.error
         if error is not None and error.code != NOT_FOUND:
             raise PermanentServiceError(
                 f"Could not {action} {resource}: {error}.",

@@ -14,9 +14,9 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from gemini_tuning.core.curves import Curve
+from gemini_tuning.core.evaluations import EvaluationRun
 from gemini_tuning.core.exceptions import PermanentServiceError
 from gemini_tuning.core.names import ContextName, ResourceName
-from gemini_tuning.core.resources import EvaluationRun
 from gemini_tuning.core.text import shorten
 from gemini_tuning.hooks import converters
 from gemini_tuning.hooks.base import GeminiBaseHook, list_pages, retry_read
@@ -92,7 +92,7 @@ class ExperimentHookMixin(GeminiBaseHook):
     def _board(self, context: ContextName) -> ResourceName:
         """Return the TensorBoard of an experiment."""
         board = retry_read(
-            _READ, str(context), lambda: converters.tensorboard_of(self._get_json(str(context), context.location))
+            _READ, str(context), lambda: converters.tensorboard(self._get_json(str(context), context.location))
         )
         if board is None:
             raise PermanentServiceError(f"{context} has no TensorBoard.", resource=str(context))

@@ -7,6 +7,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pydantic import AliasPath
+
 from gemini_tuning.core.names import ResourceName
 from gemini_tuning.core.resources import ModelResponse
 from gemini_tuning.hooks import converters
@@ -87,7 +89,8 @@ class PromptHookMixin(GeminiBaseHook):
             response = await client.aio.models.generate_content(model=target, contents=prompt, config=config)
             http = response.sdk_http_response
             raw = json.loads((http and http.body) or "{}")
-            if converters.has_continuation(raw):  # rare; the client requests the rest only if it reads the response
+            # Rare; the client requests the rest only if it reads the response.
+            if isinstance(AliasPath("candidates", 0, "continuationToken").search_dict_for_path(raw), str):
                 config.should_return_http_response = None
                 response = await client.aio.models.generate_content(model=target, contents=prompt, config=config)
                 raw = response.model_dump(mode="json", by_alias=True, exclude_none=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from gemini_tuning.core.exceptions import PermanentServiceError
 from gemini_tuning.core.names import ResourceNameError
-from gemini_tuning.core.resources import Checkpoint, EvaluationRun, TuningJob
+from gemini_tuning.core.resources import Checkpoint, TuningJob
 from gemini_tuning.links import gemini_tuning as links
 from gemini_tuning.operators.cloud_base import GCP_FIELDS, GeminiBaseOperator, as_list, flag
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from gemini_tuning.core.curves import Curve
+    from gemini_tuning.core.evaluations import EvaluationRun
 
 
 class GeminiReadTuningMetricsOperator(GeminiBaseOperator):

@@ -1,7 +1,8 @@
 import pytest
 
+from gemini_tuning.core.api_types import JobError
 from gemini_tuning.core.exceptions import CheckpointError, InvalidInputError
-from gemini_tuning.core.resources import Checkpoint, JobError, Model, TuningJob, compare_checkpoints, short_state
+from gemini_tuning.core.resources import Checkpoint, Model, TuningJob, compare_checkpoints, short_state
 
 JOB = "projects/123/locations/us-central1/tuningJobs/456"
 

@@ -13,7 +13,7 @@ from support import context
 
 from gemini_tuning.core.exceptions import CleanupError, InvalidInputError, PermanentServiceError
 from gemini_tuning.core.names import ResourceName
-from gemini_tuning.core.resources import Checkpoint, DeployedModel, Endpoint, Model, Traffic, TuningJob
+from gemini_tuning.core.resources import Checkpoint, DeployedModel, Deployment, Endpoint, Model, Traffic, TuningJob
 from gemini_tuning.operators.run_cleanup import GeminiCleanupOperator
 from gemini_tuning.registry.cleanup_plan import CleanupPlan, CleanupPlanner, CleanupSettings
 from gemini_tuning.registry.cleanup_rules import (
@@ -309,7 +309,7 @@ class Service:
             aliases=tuple(found["aliases"]),
             original_model=found["original"],
             is_copy=found["original"] is not None,
-            endpoints=tuple(there),
+            deployments=tuple(Deployment(endpoint) for endpoint in there),
             create_time=found["made"],
         )
 

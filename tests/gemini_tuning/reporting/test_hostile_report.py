@@ -7,9 +7,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+from gemini_tuning.core.api_types import MAX_CHECKPOINT_ID
 from gemini_tuning.core.console import CONSOLE
 from gemini_tuning.core.exceptions import InvalidInputError
-from gemini_tuning.core.resources import MAX_CHECKPOINT_ID
 from gemini_tuning.core.xcom import ValidationXCom
 from gemini_tuning.reporting.approval_request import Offer, question
 from gemini_tuning.reporting.report import SCHEMA, build

@@ -1,0 +1,147 @@
+"""Base and field types of values that are read from the JSON of Google's APIs.
+
+They are validated by pydantic, whose ValidationError becomes a ServiceError in
+:func:`gemini_tuning.hooks.errors.service_errors`.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import AfterValidator, AliasPath, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, TypeAdapter
+from pydantic.alias_generators import to_camel
+from pydantic_core import CoreSchema, core_schema
+
+from gemini_tuning.core.names import ResourceName, operation_location
+from gemini_tuning.core.text import redact, short_repr
+
+MAX_ENUM = 100  # characters of a state, a phase, a finish reason
+MAX_TEXT = 1_000  # characters of a display name or the name of an experiment
+MAX_COUNT = 2**63
+MAX_CHECKPOINT_ID = 100  # characters
+EARLIEST_YEAR = 2000  # a zero time, 1970 or year 1, is a time that is not set
+
+
+class ApiValue:
+    """Base of dataclasses that are read from the API's JSON; creating one directly validates nothing.
+
+    Fields that are not listed are ignored; null or empty means not set.
+    """
+
+    __pydantic_config__: ClassVar = ConfigDict(alias_generator=to_camel)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(cls._prepare, handler(source))
+
+    @classmethod
+    def _prepare(cls, data: Any) -> Any:
+        """Return the JSON as it is validated."""
+        return {k: v for k, v in data.items() if v not in (None, "")} if isinstance(data, Mapping) else data
+
+    @classmethod
+    def from_json(cls, raw: Any) -> Self:
+        """Validate the API's JSON.
+
+        :raises pydantic.ValidationError: naming the field.
+        """
+        return cls._adapter().validate_python(raw)
+
+    @classmethod
+    @functools.cache
+    def _adapter(cls) -> TypeAdapter[Self]:
+        return TypeAdapter(cls)
+
+
+def at(first: str, *path: str | int) -> Any:
+    """Declare a field that is the value at a path; anything else than messages on the way there counts as not set."""
+    return Field(validation_alias=AliasPath(first, *path))
+
+
+def with_version(data: Any, name: str, version: str) -> Any:
+    """Return a message whose model name includes the version, which the API returns in a field of its own."""
+    if not isinstance(data, Mapping) or not data.get(name) or not data.get(version) or "@" in str(data[name]):
+        return data
+    return {**data, name: f"{data[name]}@{data[version]}"}
+
+
+def checkpoint_id(value: object) -> str:
+    """Return a checkpoint's id as text.
+
+    :raises ValueError: when it is not an id.
+    """
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) and abs(value) < MAX_COUNT else value
+    if not isinstance(text, str) or not text.strip() or not text.isprintable() or len(text) > MAX_CHECKPOINT_ID:
+        raise ValueError(f"{short_repr(value)} is not the id of a checkpoint")
+    return text
+
+
+def not_bool(value: Any) -> Any:
+    """Refuse true and false, which pydantic accepts as numbers."""
+    if isinstance(value, bool):
+        raise ValueError(f"{value} is not a number")
+    return value
+
+
+def finite(value: Any) -> float | None:
+    """Return a finite number; ``None`` for anything else."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:
+        return None
+
+
+def _moment(value: Any) -> datetime | None:
+    moment = datetime.fromisoformat(value)
+    if moment.year < EARLIEST_YEAR:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _iso(value: Any) -> str | None:
+    moment = _moment(value)
+    return moment.isoformat() if moment else None
+
+
+def _seconds(value: Any) -> float | None:
+    try:
+        moment = datetime.fromisoformat(value)
+        return moment.timestamp() if moment.tzinfo else None
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _name(collection: str) -> Any:
+    return BeforeValidator(lambda value: str(ResourceName.parse(value, collection)))
+
+
+EndpointName = Annotated[str, _name("endpoints")]
+ModelName = Annotated[str, _name("models")]
+TuningJobName = Annotated[str, _name("tuningJobs")]
+EvaluationRunName = Annotated[str, _name("evaluationRuns")]
+OperationName = Annotated[str, AfterValidator(lambda value: operation_location(value) and value)]
+CheckpointId = Annotated[str, BeforeValidator(checkpoint_id)]
+Count = Annotated[int, BeforeValidator(not_bool), Field(ge=0, lt=MAX_COUNT)]
+Number = Annotated[float, BeforeValidator(not_bool)]
+Text = Annotated[str, AfterValidator(lambda value: redact(value, MAX_TEXT))]
+Enum = Annotated[str, AfterValidator(lambda value: redact(value, MAX_ENUM))]
+Time = Annotated[str | None, BeforeValidator(_iso)]  # ISO 8601
+Timestamp = Annotated[float | None, BeforeValidator(_seconds)]  # seconds since 1970 (UTC)
+
+
+@dataclass(frozen=True)
+class JobError(ApiValue):
+    """``google.rpc.Status`` of a job or an operation."""
+
+    code: int = 0
+    message: Annotated[str, BeforeValidator(redact)] = ""
+
+    def __str__(self) -> str:
+        return f"{self.message or 'no message'} (code {self.code})"
