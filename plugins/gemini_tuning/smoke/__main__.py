@@ -47,10 +47,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console()
     try:
         suite = load_suite(options.suite, read_lines=lambda uri: _hook(options.gcp_conn_id).read_lines(uri))
-        return _validate(suite, console) if options.command == "validate" else _run(suite, options, console)
+        if options.command == "run":
+            return _run(suite, options, console)
     except (GeminiTuningError, ValueError, OSError) as error:
         print(redact(error), file=sys.stderr)  # noqa: T201 - unwrapped, for other programs to read
         return REFUSED
+    assertions = sum(len(case.assertions) for case in suite.cases)
+    console.print(f"{suite.name}: {len(suite.cases)} cases with {assertions} assertions", markup=False)
+    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -75,42 +79,38 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _validate(suite: Suite, console: Console) -> int:
-    assertions = sum(len(case.assertions) for case in suite.cases)
-    console.print(f"{suite.name}: {len(suite.cases)} cases with {assertions} assertions", markup=False)
-    return 0
-
-
 def _run(suite: Suite, options: argparse.Namespace, console: Console) -> int:
     if not options.results.startswith(GCS):
         options.results = str(Path(options.results).resolve())
     if problem := folder_problem("--results", options.results):
         raise InvalidInputError(problem, field="--results", code="invalid_folder")
-    endpoints = [str(ResourceName.parse(name, "endpoints")) for name in options.endpoint]
+    endpoints = [ResourceName.parse(name, "endpoints") for name in options.endpoint]
     if options.concurrency < 1:
         what = f"--concurrency must be above 0, not {options.concurrency}"
         raise InvalidInputError(what, field="--concurrency", code="out_of_range")
     hook = _hook(options.gcp_conn_id)
-    summaries = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:
-        for endpoint in endpoints:
-            summaries.append(_run_endpoint(hook, suite, endpoint, options, progress))
+        summaries = [_run_endpoint(hook, suite, endpoint, options, progress) for endpoint in endpoints]
     console.print(_table(summaries))
     for summary in summaries:
         console.print(f"Results: {summary['results_uri']}", soft_wrap=True, markup=False)
-    return 0 if all(_passed(summary, options.min_pass_rate) for summary in summaries) else FAILED
+    passed = (
+        not each["error"] and each["pass_rate"] >= options.min_pass_rate and not each["critical_failures"]
+        for each in summaries
+    )
+    return 0 if all(passed) else FAILED
 
 
 def _run_endpoint(
-    hook: GeminiTuningHook, suite: Suite, endpoint: str, options: argparse.Namespace, progress: Progress
+    hook: GeminiTuningHook, suite: Suite, name: ResourceName, options: argparse.Namespace, progress: Progress
 ) -> dict[str, Any]:
-    name = ResourceName.parse(endpoint, "endpoints")
-    results = ResultsFile(Files(hook), joined(options.results, f"{suite.name}-{_slug(endpoint)}.jsonl"))
+    file = f"{suite.name}-{re.sub(r'[^a-z0-9-]+', '-', str(name))}.jsonl"
+    results = ResultsFile(Files(hook), joined(options.results, file))
     total = sum(case.repeat for case in suite.cases)
     bar = progress.add_task(name.id, total=total)
     session = Session(
-        hook=hook, suite=suite, endpoint=endpoint, results=results,
+        hook=hook, suite=suite, endpoint=str(name), results=results,
         concurrency=options.concurrency, project_id=name.project, location=name.location,
     )  # fmt: skip
     error = None
@@ -119,32 +119,25 @@ def _run_endpoint(
     except EndpointUnusableError as unusable:
         error = str(unusable)
     progress.update(bar, completed=total)
-    checkpoint = {"checkpoint_id": name.id, "epoch": None, "step": None, "endpoint": endpoint}
+    checkpoint = {"checkpoint_id": name.id, "epoch": None, "step": None, "endpoint": str(name)}
     return summarize(suite, checkpoint, results.lines, results.uri, error=error)
 
 
-def _passed(summary: Mapping[str, Any], min_pass_rate: float) -> bool:
-    return summary["error"] is None and summary["pass_rate"] >= min_pass_rate and not summary["critical_failures"]
-
-
 def _table(summaries: Sequence[Mapping[str, Any]]) -> Table:
-    table = Table()
-    for heading in ("endpoint", "passed", "pass rate (95 %)", "score", "critical failed", "p50 / p95 ms", "tokens"):
-        table.add_column(heading)
+    table = Table("endpoint", "passed", "pass rate (95 %)", "score", "critical failed", "p50 / p95 ms", "tokens")
     for summary in summaries:
         if summary["error"]:
             table.add_row(summary["checkpoint_id"], "-", "-", "-", "-", "-", escape(summary["error"]))
             continue
         low, high = summary["pass_rate_interval"]
-        latency, tokens = summary["latency_ms"] or {"p50": "-", "p95": "-"}, summary["tokens"]
         table.add_row(
             summary["checkpoint_id"],
             f"{summary['passed']}/{summary['cases']}",
             f"{summary['pass_rate']:.1%} ({low:.1%} to {high:.1%})",
             f"{summary['score']:.1%}",
             str(summary["critical_failures"]),
-            f"{latency['p50']} / {latency['p95']}",
-            f"{tokens['prompt']} + {tokens['output']}",
+            "{p50} / {p95}".format(**summary["latency_ms"]),
+            "{prompt} + {output}".format(**summary["tokens"]),
         )
     return table
 
@@ -158,10 +151,6 @@ def _hook(gcp_conn_id: str) -> GeminiTuningHook:
         return GeminiTuningHook(gcp_conn_id)
     default = Connection(conn_id=gcp_conn_id, conn_type="google_cloud_platform", extra="{}")
     return GeminiTuningHook(gcp_conn_id, connection=default)
-
-
-def _slug(endpoint: str) -> str:
-    return re.sub(r"[^a-z0-9-]+", "-", endpoint)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,9 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
+from typing import Any, TypeVar
 
 from tenacity import RetryCallState, retry, retry_if_exception_type, stop_after_attempt, stop_after_delay
 
@@ -22,6 +23,8 @@ from gemini_tuning.core.retry import backoff
 OVER_QUOTA = 429
 MIN_ATTEMPTS = 5
 RETRY_SECONDS = 300.0  # a prompt is retried at least this long
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -101,3 +104,16 @@ async def request_with_retries(request: Callable[[], Awaitable[ModelResponse]], 
             raise
         limit.succeeded()
         return answer
+
+
+async def run_all(*coroutines: Coroutine[Any, Any, T]) -> list[T]:
+    """Run coroutines concurrently and return their results; when one fails, the others are cancelled.
+
+    :raises Exception: the first that one of them raised, without an ``ExceptionGroup`` around it.
+    """
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(coroutine) for coroutine in coroutines]
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return [task.result() for task in tasks]

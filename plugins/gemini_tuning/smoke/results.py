@@ -12,19 +12,17 @@ import json
 import logging
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gemini_tuning.core.exceptions import PermanentServiceError, ServiceError
 from gemini_tuning.core.files import JSONL, Files
 from gemini_tuning.core.text import redact, shorten
-
-if TYPE_CHECKING:
-    from gemini_tuning.smoke.assertions import Assertion
-    from gemini_tuning.smoke.cases import Case
-    from gemini_tuning.smoke.runner import CaseResult
-    from gemini_tuning.smoke.suite import Suite
+from gemini_tuning.smoke.assertions import Assertion
+from gemini_tuning.smoke.cases import Case
+from gemini_tuning.smoke.runner import CaseResult
+from gemini_tuning.smoke.suite import Suite
 
 SAVE_INTERVAL = 10.0  # seconds between two writes, or ten times the duration of the last one
 MAX_EXPECTED = 2_000  # characters of what an assertion expects
@@ -71,11 +69,8 @@ def result_line(result: CaseResult, key: str) -> dict[str, Any]:
 def _expected(assertion: Assertion) -> str | None:
     """Return the value that an assertion compares with, cut."""
     value = assertion.value
-    if value is None:
-        return None
-    return shorten(
-        value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str), MAX_EXPECTED
-    )
+    text = value if isinstance(value, str | None) else json.dumps(value, ensure_ascii=False, default=str)
+    return text and shorten(text, MAX_EXPECTED)
 
 
 class ResultsFile:
@@ -137,14 +132,17 @@ class ResultsFile:
 
     async def _save_regularly(self, finished: asyncio.Event) -> None:
         pause = SAVE_INTERVAL
-        while not await _is_set(finished, pause):
-            if len(self.lines) > self._saved:
-                started = time.monotonic()
-                try:
-                    await asyncio.to_thread(self.save)
-                except (ServiceError, OSError) as error:  # the next write includes them; the last one raises
-                    log.warning("The results so far could not be saved: %s", error)
-                pause = max(SAVE_INTERVAL, 10 * (time.monotonic() - started))
+        while not finished.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(finished.wait(), pause)
+            if len(self.lines) == self._saved or finished.is_set():
+                continue
+            started = time.monotonic()
+            try:
+                await asyncio.to_thread(self.save)
+            except (ServiceError, OSError) as error:  # the next write includes them; the last one raises
+                log.warning("The results so far could not be saved: %s", error)
+            pause = max(SAVE_INTERVAL, 10 * (time.monotonic() - started))
 
     def _earlier_lines(self) -> Iterator[bytes]:
         try:
@@ -154,15 +152,6 @@ class ResultsFile:
         except PermanentServiceError as error:
             if error.code != 404:
                 raise
-
-
-async def _is_set(event: asyncio.Event, seconds: float) -> bool:
-    """Wait for an event for at most ``seconds``."""
-    try:
-        await asyncio.wait_for(event.wait(), seconds)
-    except TimeoutError:
-        return False
-    return True
 
 
 def _reusable(line: bytes, keys: Mapping[Key, str]) -> dict[str, Any] | None:

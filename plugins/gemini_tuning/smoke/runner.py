@@ -7,23 +7,20 @@ passed on as they arrive. Assertions are checked in a thread, because a slow pat
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Container, Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Container
+from dataclasses import dataclass
 
 from gemini_tuning.core.exceptions import GeminiTuningError
-from gemini_tuning.smoke.cases import Grade
-
-if TYPE_CHECKING:
-    from gemini_tuning.core.resources import ModelResponse
-    from gemini_tuning.smoke.assertions import Assertion, Verdict
-    from gemini_tuning.smoke.cases import Case
-    from gemini_tuning.smoke.suite import Suite
+from gemini_tuning.core.resources import ModelResponse
+from gemini_tuning.smoke.adaptive_limit import run_all
+from gemini_tuning.smoke.assertions import Assertion, Verdict
+from gemini_tuning.smoke.cases import Case, Grade
+from gemini_tuning.smoke.suite import Suite
 
 MAX_FAILED_FIRST = 50  # consecutive prompts without an answer, from the first: then the endpoint is unusable
 
-SendCase = Callable[["Case"], Awaitable["ModelResponse"]]
-JudgeAnswer = Callable[["Assertion", "Case", "ModelResponse"], Awaitable["Verdict"]]
+SendCase = Callable[[Case], Awaitable[ModelResponse]]
+JudgeAnswer = Callable[[Assertion, Case, ModelResponse], Awaitable[Verdict]]
 
 
 class NoAnswerError(GeminiTuningError):
@@ -60,24 +57,6 @@ class CaseResult:
         return self.error or "; ".join(verdict.reason for verdict in self.verdicts if not verdict.passed)
 
 
-@dataclass
-class _Progress:
-    answered: int = 0
-    errors: list[str] = field(default_factory=list)
-
-    def add(self, result: CaseResult) -> None:
-        if result.answer is not None:
-            self.answered += 1
-        elif not self.answered:
-            self.errors.append(result.error or "no answer")
-            if len(self.errors) >= MAX_FAILED_FIRST:
-                self.check()
-
-    def check(self) -> None:
-        if not self.answered and self.errors:
-            raise EndpointUnusableError(self.errors[0], code="no_answers")
-
-
 async def run_suite(
     suite: Suite,
     send: SendCase,
@@ -97,29 +76,28 @@ async def run_suite(
     :param done: case ids and repeats that have an answer already.
     :raises EndpointUnusableError: when no prompt gets an answer.
     """
-    work = _work(suite, done)
-    progress = _Progress(answered=sum((case.id, n) in done for case, n in _work(suite)))
+    prompts = [(case, repeat) for case in suite.cases for repeat in range(1, case.repeat + 1)]
+    work = [(case, repeat) for case, repeat in prompts if (case.id, repeat) not in done]
+    queue = iter(work)
+    answered = len(work) < len(prompts)
+    errors: list[str] = []
+
+    def check_usable(max_errors: int) -> None:
+        if not answered and len(errors) >= max_errors:
+            raise EndpointUnusableError(errors[0], code="no_answers")
 
     async def worker() -> None:
-        for case, repeat in work:
+        nonlocal answered
+        for case, repeat in queue:
             result = await _result(case, repeat, send, judge)
             sink(result)
-            progress.add(result)
+            answered = answered or result.answer is not None
+            if not answered:
+                errors.append(result.error or "no answer")
+                check_usable(MAX_FAILED_FIRST)
 
-    try:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(concurrency):
-                group.create_task(worker())
-    except ExceptionGroup as errors:
-        raise errors.exceptions[0] from None
-    progress.check()
-
-
-def _work(suite: Suite, done: Container[tuple[str, int]] = frozenset()) -> Iterator[tuple[Case, int]]:
-    for case in suite.cases:
-        for repeat in range(1, case.repeat + 1):
-            if (case.id, repeat) not in done:
-                yield case, repeat
+    await run_all(*(worker() for _ in range(concurrency)))
+    check_usable(1)
 
 
 async def _result(case: Case, repeat: int, send: SendCase, judge: JudgeAnswer | None) -> CaseResult:

@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gemini_tuning.core.exceptions import ServiceError
+from gemini_tuning.core.resources import ModelResponse
 from gemini_tuning.smoke.adaptive_limit import AdaptiveLimit, request_with_retries
-from gemini_tuning.smoke.results import Key, ResultsFile, result_key, result_line
+from gemini_tuning.smoke.assertions import Assertion, Verdict
+from gemini_tuning.smoke.cases import Case
+from gemini_tuning.smoke.results import ResultsFile, result_key, result_line
 from gemini_tuning.smoke.runner import CaseResult, EndpointUnusableError, NoAnswerError, run_suite
+from gemini_tuning.smoke.suite import Suite
 
 if TYPE_CHECKING:
-    from gemini_tuning.core.resources import ModelResponse
     from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
-    from gemini_tuning.smoke.assertions import Assertion, Verdict
-    from gemini_tuning.smoke.cases import Case
-    from gemini_tuning.smoke.suite import Suite
 
 NO_ACCESS, NOT_FOUND = (401, 403), 404
 
@@ -54,7 +54,11 @@ class Session:
         :raises PermanentServiceError: when the account has no access (401, 403).
         :raises TransientServiceError: when the service was unavailable although each prompt was retried.
         """
-        keys = self._keys()
+        keys = {
+            (case.id, repeat): result_key(self.suite, case, self.endpoint)
+            for case in self.suite.cases
+            for repeat in range(1, case.repeat + 1)
+        }
         done = self.results.reuse(keys, {case.id: case for case in self.suite.cases})
         if done:
             log.info("An earlier try has %d of %d answers: %s", len(done), len(keys), self.results.uri)
@@ -74,28 +78,20 @@ class Session:
             gc.unfreeze()
             await self.hook.aclose()
 
-    def _keys(self) -> dict[Key, str]:
-        return {
-            (case.id, repeat): key
-            for case in self.suite.cases
-            for key in [result_key(self.suite, case, self.endpoint)]
-            for repeat in range(1, case.repeat + 1)
-        }
-
     async def _send(self, case: Case) -> ModelResponse:
-        async def request() -> ModelResponse:
-            return await self.hook.agenerate(
-                self.endpoint,
-                contents,
-                system_instruction=case.system_instruction,
-                temperature=case.temperature,
-                max_output_tokens=case.max_output_tokens,
-            )
-
         contents = [turn.as_dict() for turn in case.contents]
         started = time.monotonic()
         try:
-            return await request_with_retries(request, self._limit)
+            return await request_with_retries(
+                lambda: self.hook.agenerate(
+                    self.endpoint,
+                    contents,
+                    system_instruction=case.system_instruction,
+                    temperature=case.temperature,
+                    max_output_tokens=case.max_output_tokens,
+                ),
+                self._limit,
+            )
         except ServiceError as error:
             if error.code == NOT_FOUND:
                 raise EndpointUnusableError(str(error), resource=self.endpoint, code="not_found") from error

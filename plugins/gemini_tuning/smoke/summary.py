@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from gemini_tuning.core.case_outcomes import CaseOutcomes, outcomes_from_lines
 from gemini_tuning.core.stats import percentile
 from gemini_tuning.core.text import redact, shorten
-
-if TYPE_CHECKING:
-    from gemini_tuning.smoke.suite import Suite
+from gemini_tuning.smoke.suite import Suite
 
 # Ten summaries stay below 16 KB.
 MAX_IDS, MAX_FAILURES = 5, 3
@@ -37,6 +35,7 @@ def summarize(
     outcomes = CaseOutcomes(outcomes={} if error else outcomes_from_lines(lines, results_uri or "results"))
     results = [json.loads(line) for line in lines]
     answered = [result for result in results if result["answer"] is not None]
+    latencies = [result["latency_ms"] for result in answered if result["latency_ms"] is not None]
     return {
         **checkpoint,
         "suite": suite.name,
@@ -49,9 +48,9 @@ def summarize(
         "critical_failed": [shorten(case_id, MAX_ID) for case_id in outcomes.failed_critical[:MAX_IDS]],
         "critical_failures": len(outcomes.failed_critical),
         "blocked": len(outcomes.blocked),
-        "latency_ms": _latency([r["latency_ms"] for r in answered if r["latency_ms"] is not None]),
+        "latency_ms": {f"p{percent}": percentile(latencies, percent) for percent in (50, 95)},
         **_tokens(suite, answered),
-        "failures": _failures(results),
+        "failures": [_failure(result) for result in results if not result["passed"]][:MAX_FAILURES],
         "error": redact(error, MAX_REASON * 3) if error else None,
     }
 
@@ -69,15 +68,11 @@ def _rates(outcomes: CaseOutcomes) -> dict[str, Any]:
     }
 
 
-def _latency(milliseconds: Sequence[float]) -> dict[str, float | None]:
-    return {f"p{percent}": percentile(milliseconds, percent) for percent in (50, 95)}
-
-
 def _tokens(suite: Suite, answered: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the tokens, and their cost when the suite has prices and every response has token counts."""
     counts = {}
-    for kind, key in (("prompt", "prompt_tokens"), ("output", "output_tokens")):
-        given = [result[key] for result in answered]
+    for kind in ("prompt", "output"):
+        given = [result[f"{kind}_tokens"] for result in answered]
         counts[kind] = sum(given) if given and None not in given else None
     cost = None
     if suite.prices and counts["prompt"] is not None and counts["output"] is not None:
@@ -86,11 +81,7 @@ def _tokens(suite: Suite, answered: Sequence[Mapping[str, Any]]) -> dict[str, An
     return {"tokens": counts, "cost": cost}
 
 
-def _failures(results: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
-    found: list[dict[str, str]] = []
-    for result in results:
-        if not result["passed"] and len(found) < MAX_FAILURES:
-            reasons = [verdict["reason"] for verdict in result["verdicts"] if not verdict["passed"]]
-            reason = result["error"] or "; ".join(reasons)
-            found.append({"id": shorten(result["case_id"], MAX_ID), "reason": shorten(reason, MAX_REASON)})
-    return found
+def _failure(result: Mapping[str, Any]) -> dict[str, str]:
+    reasons = [verdict["reason"] for verdict in result["verdicts"] if not verdict["passed"]]
+    reason = result["error"] or "; ".join(reasons)
+    return {"id": shorten(result["case_id"], MAX_ID), "reason": shorten(reason, MAX_REASON)}
