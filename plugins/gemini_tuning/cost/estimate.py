@@ -30,42 +30,26 @@ DIGITS = 6  # after the decimal point of an amount
 
 @dataclass(frozen=True)
 class BilledModel:
-    """A model that is billed.
+    """A model that is billed."""
 
-    :param name: a base model, or the full name of a tuned model or an endpoint.
-    :param base_model: whose prices apply; ``None`` when the service does not report it.
-    """
-
-    name: str
-    base_model: str | None
+    name: str  # a base model, or the full name of a tuned model or an endpoint
+    base_model: str | None  # whose prices apply; None when the service does not report it
 
 
 @dataclass(frozen=True)
 class CostInputs:
-    """Everything in a run that costs something.
+    """Everything in a run that costs something."""
 
-    :param model: the model that is tuned.
-    :param training: the training file.
-    :param epochs: ``None``: Google chooses the number.
-    :param last_checkpoint_only: whether only the last checkpoint is exported, and so tested.
-    :param suite: smoke suite for each checkpoint.
-    :param champion: model in production, when it is tested too.
-    :param judge: model that judges responses.
-    :param is_evaluated: whether Google evaluates the checkpoints.
-    :param counted: tokens of a sample of the training file, counted by the service.
-    :param counted_cases: tokens of prompts by case id, counted by the service.
-    """
-
-    model: BilledModel
+    model: BilledModel  # the model that is tuned
     training: DatasetReport
-    epochs: int | None = None
-    last_checkpoint_only: bool = False
-    suite: Suite | None = None
-    champion: BilledModel | None = None
+    epochs: int | None = None  # None: Google chooses the number
+    last_checkpoint_only: bool = False  # whether only the last checkpoint is exported, and so tested
+    suite: Suite | None = None  # for each checkpoint
+    champion: BilledModel | None = None  # in production, when it is tested too
     judge: BilledModel | None = None
-    is_evaluated: bool = False
-    counted: CountedTokensXCom | None = None
-    counted_cases: Mapping[str, int] = field(default_factory=dict)
+    is_evaluated: bool = False  # whether Google evaluates the checkpoints
+    counted: CountedTokensXCom | None = None  # of a sample of the training file
+    counted_cases: Mapping[str, int] = field(default_factory=dict)  # by case id: tokens of prompts
 
     @property
     def checkpoints(self) -> int | None:

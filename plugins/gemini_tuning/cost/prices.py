@@ -19,16 +19,11 @@ ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-
 
 
 class ModelPrices(YamlModel):
-    """Prices of a base model for a million tokens; ``None`` where unknown.
+    """Prices of a base model for a million tokens; ``None`` where unknown."""
 
-    :param tuning: training tokens, for each epoch.
-    :param input: tokens of prompts.
-    :param output: tokens of responses.
-    """
-
-    tuning: Price | None = None
-    input: Price | None = None
-    output: Price | None = None
+    tuning: Price | None = None  # training tokens, for each epoch
+    input: Price | None = None  # tokens of prompts
+    output: Price | None = None  # tokens of responses
 
     @field_validator("tuning", "input", "output", mode="before")
     @classmethod
@@ -58,15 +53,10 @@ def _check_models(models: dict[str, ModelPrices]) -> dict[str, ModelPrices]:
 
 
 class PriceTable(YamlModel):
-    """All known prices.
+    """All known prices."""
 
-    :param currency: three letters, for example ``USD``.
-    :param date: when the prices were checked last, ``YYYY-MM-DD``.
-    :param models: by base model.
-    """
-
-    currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
-    date: Annotated[date, BeforeValidator(_date)]
+    currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]  # for example USD
+    date: Annotated[date, BeforeValidator(_date)]  # when the prices were checked last
     models: Annotated[dict[ModelName, ModelPrices], Field(min_length=1), AfterValidator(_check_models)]
     _path: str = PrivateAttr(default="")
 

@@ -33,30 +33,19 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 @dataclass
 class DatasetReport:
-    """Content and problems of a dataset file.
-
-    :param sha256: of the whole file, in hexadecimal.
-    :param input_tokens: estimate for all system instructions and user turns, without files.
-    :param output_tokens: estimate for all model turns.
-    :param lengths: number of examples by tokens.
-    :param counts: number of problems and warnings by kind.
-    :param problems: ``line N: …`` for the first :data:`MAX_PROBLEMS`.
-    :param warnings: what is accepted but not recommended.
-    :param files: ``gs://`` addresses in the examples with the first line of each, at most :data:`MAX_FILES`.
-    :param keys: of the example on each line, see :class:`~gemini_tuning.datasets.examples.Example`.
-    """
+    """Content and problems of a dataset file."""
 
     examples: int = 0
     size_bytes: int = 0
-    sha256: str = ""
-    input_tokens: int = 0
-    output_tokens: int = 0
-    lengths: Counter[int] = field(default_factory=Counter)
-    counts: Counter[str] = field(default_factory=Counter)
-    problems: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    files: dict[str, int] = field(default_factory=dict)
-    keys: array[int] = field(default_factory=lambda: array("q"))
+    sha256: str = ""  # of the whole file, in hexadecimal
+    input_tokens: int = 0  # estimate for all system instructions and user turns, without files
+    output_tokens: int = 0  # estimate for all model turns
+    lengths: Counter[int] = field(default_factory=Counter)  # number of examples by tokens
+    counts: Counter[str] = field(default_factory=Counter)  # number of problems and warnings by kind
+    problems: list[str] = field(default_factory=list)  # "line N: …" for the first MAX_PROBLEMS
+    warnings: list[str] = field(default_factory=list)  # what is accepted but not recommended
+    files: dict[str, int] = field(default_factory=dict)  # gs:// addresses in the examples with the first line of each
+    keys: array[int] = field(default_factory=lambda: array("q"))  # of the example on each line, see Example
     problem_count: int = 0
 
     def add_problem(self, kind: str, text: str) -> None:

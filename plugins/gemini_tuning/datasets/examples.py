@@ -33,11 +33,9 @@ MIME_TYPES = frozenset(f"{kind}/{subtype}" for kind, subtypes in _MEDIA.items() 
 
 
 class ExampleError(InvalidInputError):
-    """A line is not an acceptable example.
+    """A line is not an acceptable example; ``field`` is the path in its JSON, for example ``contents[0].role``.
 
-    :param what: the problem.
-    :param field: path in the line's JSON, for example ``contents[0].role``.
-    :param code: json, too_long, structure, roles, empty, mime_type or file_uri.
+    ``code`` is json, too_long, structure, roles, empty, mime_type or file_uri.
     """
 
     def __init__(self, what: str, *, field: str = "", code: str) -> None:
@@ -45,18 +43,12 @@ class ExampleError(InvalidInputError):
 
 
 class Example(msgspec.Struct, gc=False):
-    """An acceptable example.
+    """An acceptable example."""
 
-    :param key: 64-bit hash of its turns, comparable within this process.
-    :param input_tokens: estimate for the system instruction and the user's turns, without files.
-    :param output_tokens: estimate for the model's turns.
-    :param files: ``gs://`` addresses in it.
-    """
-
-    key: int
-    input_tokens: int
-    output_tokens: int
-    files: Sequence[str]
+    key: int  # 64-bit hash of its turns, comparable within this process
+    input_tokens: int  # estimate for the system instruction and the user's turns, without files
+    output_tokens: int  # estimate for the model's turns
+    files: Sequence[str]  # gs:// addresses in it
 
 
 class _File(msgspec.Struct, gc=False):

@@ -33,14 +33,10 @@ class TokenPrompt(NamedTuple):
 
 @dataclass
 class TokenSample:
-    """Keeps every n-th line of a file of unknown length; n doubles whenever there are too many.
+    """Keeps every n-th line of a file of unknown length; n doubles whenever there are too many."""
 
-    :param size: most lines that are kept; at least half as many of a file that has them.
-    :param lines: by line number.
-    """
-
-    size: int = SAMPLE_SIZE
-    lines: dict[int, bytes] = field(default_factory=dict)
+    size: int = SAMPLE_SIZE  # most lines that are kept; at least half as many of a file that has them
+    lines: dict[int, bytes] = field(default_factory=dict)  # by line number
     _step: int = 1
     _next: int = 1
 

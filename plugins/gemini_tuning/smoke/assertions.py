@@ -10,10 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property, partial
 from types import MappingProxyType
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from gemini_tuning.core.resources import ModelResponse
 from gemini_tuning.core.text import redact
@@ -28,7 +27,7 @@ from gemini_tuning.smoke.checks import (
     texts,
 )
 from gemini_tuning.smoke.checks.result import CheckResult, UndecidedError, short
-from gemini_tuning.smoke.fields import Integer, Matching, NotNegative, Positive, Prompt, Score, SuiteModel, Text
+from gemini_tuning.smoke.fields import Integer, Matching, NotNegative, Positive, Prompt, Score, Text
 
 NOT = "not-"
 MAX_REASON = 500  # characters
@@ -38,36 +37,24 @@ PYTHON = "python"
 
 @dataclass(frozen=True)
 class Verdict:
-    """The result of one assertion.
+    """The result of one assertion."""
 
-    :param type: the assertion's.
-    :param score: 0 to 1.
-    :param reason: what was found, about :data:`MAX_REASON` characters at most.
-    """
-
-    type: str
+    type: str  # the assertion's
     passed: bool
-    score: float
-    reason: str
+    score: float  # 0 to 1
+    reason: str  # what was found, about MAX_REASON characters at most
 
 
 @dataclass(frozen=True)
 class Assertion:
-    """A condition on an answer.
+    """A condition on an answer."""
 
-    :param type: one of :data:`TYPES`, or ``not-`` and one of them.
-    :param value: compared with the answer; its kind depends on the type.
-    :param threshold: edits for ``levenshtein``, else a score from 0 to 1.
-    :param weight: of this assertion in the case's score; above 0.
-    :param tolerance: of ``number-equals``, see :func:`~gemini_tuning.smoke.checks.numbers.allowed`.
-    :param function: of ``python``: the function that ``value`` names.
-    """
-
-    type: str
-    value: Any = None
-    threshold: float | None = None
-    weight: float = 1.0
-    tolerance: float | Mapping[str, float] | None = None
+    type: str  # one of TYPES, or not- and one of them
+    value: Any = None  # compared with the answer; its kind depends on the type
+    threshold: float | None = None  # edits for levenshtein, else a score from 0 to 1
+    weight: float = 1.0  # of this assertion in the case's score
+    tolerance: float | Mapping[str, float] | None = None  # of number-equals, see numbers.allowed
+    # Of python: the function that value names.
     function: python_functions.Function | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -124,47 +111,22 @@ class Assertion:
 
 @dataclass(frozen=True)
 class Kind:
-    """A type of assertion: the fields it has in a suite, and its check.
-
-    :param check: compares an answer with an assertion.
-    :param value: type of the value for pydantic; ``None`` when it has no value.
-    :param expected: the value, for error messages.
-    :param optional: whether the value may be left out.
-    :param threshold: type of the threshold; ``None`` when it has no threshold.
-    :param tolerance: type of the tolerance.
-    :param problem: returns what is wrong with a value that has the right type.
-    :param reads_text: whether the check reads the answer's text, so that an answer without text fails.
-    """
+    """A type of assertion: its check, and the types of its fields in a suite, for pydantic."""
 
     check: Callable[[Assertion, ModelResponse, Mapping[str, str]], CheckResult]
-    value: Any = Text
-    expected: str = "a text"
-    optional: bool = False
+    value: Any = Text  # None: it has no value
+    expected: str = "a text"  # the value, for error messages
+    optional: bool = False  # whether the value may be left out
     threshold: Any = None
     tolerance: Any = None
-    problem: Callable[[Any], str | None] = lambda _: None
-    reads_text: bool = True
+    problem: Callable[[Any], str | None] = lambda _: None  # returns what is wrong with a value of the right type
+    reads_text: bool = True  # whether an answer without text fails
 
     @cached_property
     def adapter(self) -> TypeAdapter[Any]:
-        """Validates a value."""
+        """Validates a value once its variables are filled in."""
         value: Any = self.value | None if self.optional else self.value
         return TypeAdapter(value, config=ConfigDict(strict=True, allow_inf_nan=False))
-
-
-class Tolerance(SuiteModel):
-    """How far the number may be off; the wider of both counts."""
-
-    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
-
-    absolute: NotNegative = 0
-    relative: Annotated[NotNegative, Field(description="A share of the expected number.")] = 0
-
-    @model_validator(mode="after")
-    def _not_empty(self) -> Self:
-        if not self.model_fields_set:
-            raise PydanticCustomError("empty_tolerance", "expected a number, or a mapping with absolute or relative")
-        return self
 
 
 def _regex_problem(value: str) -> str | None:
@@ -206,7 +168,7 @@ TYPES: Mapping[str, Kind] = {
         numbers.number_equals,
         value=int | float | Text,
         expected="a number",
-        tolerance=NotNegative | Tolerance,
+        tolerance=NotNegative | Annotated[dict[Literal["absolute", "relative"], NotNegative], Field(min_length=1)],
         problem=numbers.number_problem,
     ),
     "levenshtein": Kind(similarity.levenshtein, threshold=Annotated[Integer, Field(ge=0, le=10_000)]),

@@ -20,11 +20,7 @@ _SLACK = 1e-9  # a sum of floats may fall this much short of a threshold that it
 
 
 class Part(SuiteModel):
-    """A part of a turn: either a text, or a file in Cloud Storage.
-
-    :param file_uri: ``gs://`` address, for example of an image.
-    :param mime_type: of that file, for example ``image/png``.
-    """
+    """A part of a turn: either a text, or a file in Cloud Storage."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -73,28 +69,19 @@ class Grade(NamedTuple):
 
 @dataclass(frozen=True)
 class Case:
-    """A request and the assertions on its answer.
-
-    :param contents: the conversation; its last turn is the user's.
-    :param vars: values of the variables in the templates.
-    :param weight: of this case in the suite's score; above 0.
-    :param temperature: ``None`` for the model's default.
-    :param threshold: the score from which the case passes; ``None``: every assertion must pass.
-    :param critical: a checkpoint that fails the case cannot be chosen.
-    :param repeat: how often the prompt is sent.
-    """
+    """A request and the assertions on its answer, with all variables filled in."""
 
     id: str
-    contents: tuple[Turn, ...]
+    contents: tuple[Turn, ...]  # the conversation; its last turn is the user's
     assertions: tuple[Assertion, ...]
     system_instruction: str | None = None
     vars: Mapping[str, str] = field(default_factory=dict)
-    weight: float = 1.0
-    temperature: float | None = 0.0
+    weight: float = 1.0  # of this case in the suite's score
+    temperature: float | None = 0.0  # None: the model's default
     max_output_tokens: int | None = None
-    threshold: float | None = None
-    critical: bool = False
-    repeat: int = 1
+    threshold: float | None = None  # the score from which the case passes; None: every assertion must pass
+    critical: bool = False  # a checkpoint that fails the case cannot be chosen
+    repeat: int = 1  # how often the prompt is sent
 
     @property
     def prompt(self) -> str:

@@ -63,12 +63,7 @@ class _Reply(BaseModel):
 
 
 class Judge(SuiteModel):
-    """The model that judges, and the number of votes.
-
-    :param model: publisher model id such as ``gemini-2.5-flash``, or an endpoint's full name.
-    :param samples: maximum number of votes for an answer; odd. More than half of them must agree.
-    :param temperature: above 0, or all votes would be the same.
-    """
+    """The model that judges, and the number of votes."""
 
     model: Annotated[str, Matching(r"\S", "a model id, or an endpoint's full name")] = Field(
         description="Model id such as gemini-2.5-flash, or an endpoint's full name."
@@ -76,7 +71,7 @@ class Judge(SuiteModel):
     samples: Annotated[Literal[1, 3, 5, 7, 9], BeforeValidator(integral)] = Field(
         default=3, description="Maximum number of votes; more than half of them must agree."
     )
-    temperature: Temperature = 1.0
+    temperature: Temperature = 1.0  # above 0, or all votes would be the same
 
     async def judge(self, assertion: Assertion, case: Case, answer: ModelResponse, send: SendPrompt) -> Verdict:
         """Return the verdict of the majority; prompts are sent only until there is one.

@@ -33,18 +33,13 @@ class EndpointUnusableError(GeminiTuningError):
 
 @dataclass(frozen=True)
 class CaseResult:
-    """The result of one case and repeat.
-
-    :param repeat: 1 for the first.
-    :param verdicts: one for each assertion, in their order.
-    :param error: why there is no answer.
-    """
+    """The result of one case and repeat."""
 
     case: Case
-    repeat: int
+    repeat: int  # 1 for the first
     answer: ModelResponse | None
-    verdicts: tuple[Verdict, ...] = ()
-    error: str | None = None
+    verdicts: tuple[Verdict, ...] = ()  # one for each assertion, in their order
+    error: str | None = None  # why there is no answer
 
     @property
     def grade(self) -> Grade:

@@ -28,23 +28,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(kw_only=True)
 class Session:
-    """Runs a suite against one endpoint.
+    """Runs a suite against one endpoint."""
 
-    :param hook: sends the requests; its async clients belong to the event loop that :meth:`run` runs in.
-    :param endpoint: full name.
-    :param results: receives the results, and may contain those of an earlier try.
-    :param concurrency: maximum number of concurrent prompts, and of concurrent requests to the judge.
-    :param project_id: project that is billed for the judge; ``None`` takes the connection's.
-    :param location: region of the judge.
-    """
-
-    hook: GeminiTuningHook
+    hook: GeminiTuningHook  # its async clients belong to the event loop that run() runs in
     suite: Suite
-    endpoint: str
-    results: ResultsFile
-    concurrency: int
-    project_id: str | None
-    location: str
+    endpoint: str  # full name
+    results: ResultsFile  # may contain those of an earlier try
+    concurrency: int  # maximum number of concurrent prompts, and of concurrent requests to the judge
+    project_id: str | None  # billed for the judge; None: the connection's
+    location: str  # of the judge
 
     async def run(self, on_result: Callable[[CaseResult], None] = lambda _: None) -> None:
         """Send the prompts that have no answer yet.

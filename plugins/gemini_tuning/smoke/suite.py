@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -32,15 +32,12 @@ ReadLines = Callable[[str], Iterable[bytes]]
 
 @dataclass(frozen=True)
 class Suite:
-    """The cases of a suite.
-
-    :param judge: decides ``llm-rubric``; set when a case needs it.
-    """
+    """The cases of a suite."""
 
     name: str
     cases: tuple[Case, ...]
     description: str = ""
-    judge: Judge | None = None
+    judge: Judge | None = None  # decides llm-rubric; set when a case needs it
     prices: Prices | None = None
 
     @cached_property
@@ -141,67 +138,62 @@ def _check_scalars(value: Any, path: YamlPath) -> None:
         raise CaseError(what, "not_json", path, hint="Put it in quotes.")
 
 
+@dataclass
 class _CaseReader:
-    """Reads the cases of a suite and of its files.
+    """Reads the cases of a suite and of its files."""
 
-    :param file: of the suite.
-    :param root: folder that case files must be in.
-    """
-
-    def __init__(
-        self, suite: SuiteFile, document: Document, file: Path, root: Path, read_lines: ReadLines | None
-    ) -> None:
-        self._suite = suite
-        self._document = document
-        self._file = file
-        self._root = root
-        self._read_lines = read_lines
-        self._folders = python_functions.roots(file)
-        self._assertions = read_assertions(suite.defaults.assertions, ("defaults", "assert"), self._folders)
-        self._cases: list[Case] = []
-        self._places: dict[str, str] = {}  # of the first case with an id
-        self._prompts = 0
+    suite: SuiteFile
+    document: Document
+    file: Path  # of the suite
+    root: Path  # folder that case files must be in
+    read_lines: ReadLines | None
+    cases: list[Case] = field(default_factory=list)
+    places: dict[str, str] = field(default_factory=dict)  # of the first case with an id
+    prompts: int = 0
 
     def read(self) -> tuple[Case, ...]:
         """Return the suite's own cases, then those of its files.
 
         :raises CaseError: for the first that is not acceptable.
         """
-        for index, fields in enumerate(self._suite.cases):
+        self._folders = python_functions.roots(self.file)
+        defaults = self.suite.defaults.assertions
+        self._assertions = read_assertions(defaults, ("defaults", "assert"), self._folders)
+        for index, fields in enumerate(self.suite.cases):
             self._add_case(fields, ("cases", index))
-        files = self._suite.cases_from
+        files = self.suite.cases_from
         if isinstance(files, list):
             for index, file in enumerate(files):
                 self._add_rows(file, ("cases_from", index))
         else:
             self._add_rows(files, ("cases_from",))
-        return tuple(self._cases)
+        return tuple(self.cases)
 
     def _template(self, fields: Defaults, path: YamlPath) -> CaseTemplate:
         assertions = [*self._assertions, *read_assertions(fields.assertions, (*path, "assert"), self._folders)]
-        return CaseTemplate(fields, self._suite.defaults, assertions, path)
+        return CaseTemplate(fields, self.suite.defaults, assertions, path)
 
     def _add_case(self, fields: CaseFields, path: YamlPath) -> None:
         template = self._template(fields, path)
         try:
-            self._add(template.case(fields.id, fields.vars), f"line {self._document.line(path)}")
+            self._add(template.case(fields.id, fields.vars), f"line {self.document.line(path)}")
         except CaseError as error:
             raise CaseError(error.what, error.code, path, hint=error.hint) from error
 
     def _add(self, case: Case, place: str) -> None:
-        if case.id in self._places:
-            what = f"the id {case.id!r} is not unique; the first is at {self._places[case.id]}"
+        if case.id in self.places:
+            what = f"the id {case.id!r} is not unique; the first is at {self.places[case.id]}"
             raise CaseError(what, "duplicate_id")
-        self._prompts += case.repeat
-        if self._prompts > MAX_PROMPTS:
+        self.prompts += case.repeat
+        if self.prompts > MAX_PROMPTS:
             what = f"more than {MAX_PROMPTS} prompts in the suite, repeats included."
             raise CaseError(what, "too_many_prompts", hint="Set a limit.")
-        self._places[case.id] = place
-        self._cases.append(case)
+        self.places[case.id] = place
+        self.cases.append(case)
 
     def _add_rows(self, file: CaseFile, path: YamlPath) -> None:
         template = self._template(file, path)
-        source = file.file if file.file.startswith(GCS) else str(self._file.parent / file.file)
+        source = file.file if file.file.startswith(GCS) else str(self.file.parent / file.file)
         line, stem = 0, Path(file.file).stem
         for line, row in islice(rows(source, self._lines(file.file, (*path, "file"))), file.limit):
             try:
@@ -216,14 +208,14 @@ class _CaseReader:
     def _lines(self, name: str, path: YamlPath) -> Iterator[bytes]:
         """Yield the lines of a case file; refuse one outside of the folder."""
         if name.startswith(GCS):
-            if self._read_lines is None:
+            if self.read_lines is None:
                 what = "a file in Cloud Storage needs a Google Cloud connection"
                 raise CaseError(what, "connection_required", path)
-            yield from self._read_lines(name)
+            yield from self.read_lines(name)
             return
         try:
-            file = (self._file.parent / name).resolve()
-            if not file.is_relative_to(self._root.resolve()):
+            file = (self.file.parent / name).resolve()
+            if not file.is_relative_to(self.root.resolve()):
                 raise CaseError(f"{short_repr(name)} is not in the suite's folder", "outside_folder", path)
             if file.exists() and not file.is_file():  # opening a pipe would block
                 raise CaseError(f"{short_repr(name)} is not a file", "not_a_file", path)

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, Union
 
-from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, create_model, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, create_model, model_validator
 from pydantic_core import PydanticCustomError
 
 from gemini_tuning.core import schema
@@ -29,6 +29,7 @@ from gemini_tuning.smoke.fields import (
 )
 from gemini_tuning.smoke.judge import Judge
 
+_TOLERANCE = "How far the number may be off; relative is a share of the expected number, and the wider of both counts."
 _ONE_PROMPT: dict[str, Any] = {"not": {"required": ["prompt", "contents"]}}
 
 
@@ -43,7 +44,7 @@ def _assertion_model(name: str, kind: Kind) -> type[SuiteModel]:
     if kind.threshold is not None:
         fields["threshold"] = (kind.threshold, optional(description="Edits for levenshtein, else a score."))
     if kind.tolerance is not None:
-        fields["tolerance"] = (kind.tolerance, optional(description="How far the number may be off."))
+        fields["tolerance"] = (kind.tolerance, optional(description=_TOLERANCE))
     return create_model(name, __base__=SuiteModel, **fields)
 
 
@@ -124,24 +125,11 @@ class CaseFile(Defaults):
 
 
 class Prices(SuiteModel):
-    """Prices of a million tokens, for an estimate.
-
-    :param currency: three letters, for example ``USD``.
-    """
+    """Prices of a million tokens, for an estimate."""
 
     input: NotNegative
     output: NotNegative
     currency: Annotated[str, Matching(r"^[A-Z]{3}$", "three letters such as USD")]
-
-
-def _one_or_several(value: object) -> str:
-    return "several" if isinstance(value, list) else "one"
-
-
-_CaseFiles = Annotated[
-    Annotated[CaseFile, Tag("one")] | Annotated[list[CaseFile], Field(min_length=1), Tag("several")],
-    Discriminator(_one_or_several),
-]
 
 
 class SuiteFile(SuiteModel):
@@ -156,7 +144,9 @@ class SuiteFile(SuiteModel):
     judge: Judge = optional()
     prices: Prices = optional()
     cases: Annotated[list[CaseFields], Field(min_length=1)] = optional([], description="In the order of the report.")
-    cases_from: _CaseFiles = optional([], description="Files with a case in each row.")
+    cases_from: CaseFile | Annotated[list[CaseFile], Field(min_length=1)] = optional(
+        [], description="Files with a case in each row."
+    )
 
     @model_validator(mode="after")
     def _has_cases(self) -> Self:

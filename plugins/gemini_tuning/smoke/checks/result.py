@@ -16,16 +16,11 @@ class UndecidedError(Exception):
 
 @dataclass(frozen=True)
 class CheckResult:
-    """The result of a check.
+    """The result of a check."""
 
-    :param holds: whether the assertion holds, without its ``not-``.
-    :param reason: what was found in the answer; true for both forms.
-    :param score: 0 to 1; ``None``: 1 when it holds, else 0.
-    """
-
-    holds: bool
-    reason: str
-    score: float | None = None
+    holds: bool  # whether the assertion holds, without its not-
+    reason: str  # what was found in the answer; true for both forms
+    score: float | None = None  # 0 to 1; None: 1 when it holds, else 0
 
 
 def short(value: object) -> str:
