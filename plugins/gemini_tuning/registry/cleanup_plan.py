@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.core.names import ResourceName, ResourceNameError, location_problem, project_problem, serving_problem
-from gemini_tuning.core.resources import Endpoint, Model, Traffic, checkpoint_id
+from gemini_tuning.core.resources import Endpoint, Model, Traffic
 from gemini_tuning.core.text import redact, replace_surrogates, short_repr, shorten
 from gemini_tuning.registry.cleanup_rules import (
     COPY,
@@ -74,8 +74,6 @@ class CleanupSettings:
             yield "tuning_job", _name_problem("tuning_job", self.tuning_job, "tuningJobs")
         if self.champion is not None:
             yield "champion", serving_problem("champion", self.champion)
-        for checkpoint in self.keep_checkpoints:
-            yield "keep_checkpoints", _checkpoint_problem(checkpoint)
         if not 1 <= self.idle_days <= MAX_IDLE_DAYS:
             problem = f"idle_days must be between 1 and {MAX_IDLE_DAYS}; to skip the traffic check set ignore_traffic"
             yield "idle_days", problem
@@ -98,14 +96,6 @@ def _name_problem(field: str, value: object, collection: str, *, versioned: bool
         return f"{field}: {error}"
     if versioned and (name.version is None or not name.version.isdigit()):
         return f"{field}: {short_repr(value)} must end in @ and the version number, because an alias may be moved"
-    return None
-
-
-def _checkpoint_problem(value: object) -> str | None:
-    try:
-        checkpoint_id(value, "keep_checkpoints")
-    except ValueError as error:
-        return str(error)
     return None
 
 
@@ -193,7 +183,9 @@ class CleanupPlanner:
     @cached_property
     def rules(self) -> Rules:
         """What is protected."""
-        settings, model = self._settings, self.model
+        settings, model, counted = self._settings, self.model, self._counted
+        if counted is None:
+            counted = any(found.traffic and found.traffic.last_prompt for found in self._traffic_of_endpoints)
         return Rules(
             model=model.resource_name,
             default_checkpoint_id=model.default_checkpoint_id,
@@ -201,12 +193,9 @@ class CleanupPlanner:
             protected=self._protected(),
             champion=self._champion_model(),
             idle_days=settings.idle_days,
-            counted=self._is_counted() if self._counted is None else self._counted,
+            counted=counted,
             now=self._now,
         )
-
-    def _is_counted(self) -> bool:
-        return any(found.traffic and found.traffic.last_prompt is not None for found in self._traffic_of_endpoints)
 
     def plan(self) -> CleanupPlan:
         """Decide about all endpoints and copies."""
@@ -299,13 +288,14 @@ class CleanupPlanner:
             copies = {each.name: each for each in self._copies()}
             if item.name in copies or self._hook.find_model(item.name) is None:
                 return copies.get(item.name)
-            return _kept(item, ["it is no longer what it was in the plan"])
+            return replace(item, action=KEEP, reason="it is no longer what it was in the plan")
         endpoint = self._endpoint(item.name)
         if endpoint is None:
             return None
         if endpoint.deployed_models:
             return decide_endpoint(EndpointTraffic(endpoint, self._traffic(endpoint)), self.rules)
-        return _kept(item, reasons) if (reasons := empty_endpoint_reasons(endpoint, self.rules)) else item
+        reasons = empty_endpoint_reasons(endpoint, self.rules)
+        return replace(item, action=KEEP, reason="; ".join(reasons)) if reasons else item
 
     def may_delete_empty(self, name: str) -> bool:
         """Whether an endpoint exists, is empty, and is not protected."""
@@ -315,7 +305,3 @@ class CleanupPlanner:
 
 def _not_found(field: str, name: str) -> InvalidInputError:
     return _invalid(field, f"{field}: {name} does not exist", "not_found", name)
-
-
-def _kept(item: CleanupItem, reasons: Iterable[str]) -> CleanupItem:
-    return CleanupItem(item.kind, item.name, KEEP, "; ".join(reasons), item.display_name)

@@ -44,7 +44,9 @@ def earlier_default(model: Model) -> str:
     :raises RollbackError: when there is no record, or it is not about the current default, or its checkpoint does not
         exist.
     """
-    promoted, default = model.labels.get(PROMOTED), model.default_checkpoint_id
+    promoted, before, default = model.labels.get(PROMOTED), model.labels.get(BEFORE), model.default_checkpoint_id
+    # By label value: an id that is not a valid one is recorded with a hash.
+    checkpoints = {label_value(checkpoint.checkpoint_id): checkpoint.checkpoint_id for checkpoint in model.checkpoints}
     if promoted is None:
         raise RollbackError(
             model,
@@ -53,35 +55,24 @@ def earlier_default(model: Model) -> str:
             "Set checkpoint_id; the earlier default is in the report of the run that set the current one.",
         )
     if not is_recorded(model):
+        recorded = checkpoints.get(promoted) or short_repr(promoted)
         raise RollbackError(
             model,
-            f"The labels of {model.name} record the promotion of checkpoint {_label(model, promoted)}, but the default "
-            f"is {default}: it was changed elsewhere.",
+            f"The labels of {model.name} record the promotion of checkpoint {recorded}, but the default is {default}: "
+            "it was changed elsewhere.",
             "default_changed",
             "Check the model, then set checkpoint_id.",
         )
-    before = model.labels.get(BEFORE)
     if before is None:
         raise RollbackError(
             model, f"Before checkpoint {default} was promoted, {model.name} had no default.", "no_earlier_default"
         )
-    found = _checkpoint(model, before)
-    if found is None:
-        there = ", ".join(short_repr(checkpoint.checkpoint_id) for checkpoint in model.checkpoints[:50]) or "none"
+    if before not in checkpoints:
+        there = ", ".join(map(short_repr, list(checkpoints.values())[:50])) or "none"
         raise RollbackError(
             model,
             f"Checkpoint {short_repr(before)}, the earlier default of {model.name}, does not exist; the model has: "
             f"{there}.",
             "not_found_in_model",
         )
-    return found
-
-
-def _checkpoint(model: Model, value: str) -> str | None:
-    """Return the checkpoint of a label; an id that is not a valid label value is recorded with a hash."""
-    ids = (checkpoint.checkpoint_id for checkpoint in model.checkpoints)
-    return next((identifier for identifier in ids if label_value(identifier) == value), None)
-
-
-def _label(model: Model, value: str) -> str:
-    return _checkpoint(model, value) or short_repr(value)
+    return checkpoints[before]

@@ -263,7 +263,6 @@ def test_plan_from_anything_else_is_refused(value):
         ({"model": "models/7@1"}, "model"),
         ({"tuning_job": "x"}, "tuning_job"),
         ({"champion": "x"}, "champion"),
-        ({"keep_checkpoints": (" ",)}, "keep_checkpoints"),
         ({"idle_days": 0.0}, "idle_days"),
         ({"idle_days": 43.0}, "idle_days"),
         ({"keep_copies": 0, "copy_location": "europe-west4"}, "keep_copies"),
