@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 XCOM_KEY = "progress"
 LOSSES = ("train_loss", "eval_loss")
+_FROM_JOB = (
+    "name", "display_name", "base_model", "state", "phase", "completed_epochs", "epoch_count", "completed_steps",
+    "model", "experiment", "start_time",
+)  # fmt: skip
 MAX_POINTS = 50  # per curve
 
 MAX_PUSHES = 4  # in flight; all share one connection to Airflow, which a cancellation needs too
@@ -33,7 +37,6 @@ MAX_READERS = 2  # threads that read losses, for all jobs of this process
 Losses = Mapping[str, list[list[float]]]
 
 _readers = ThreadPoolExecutor(MAX_READERS, thread_name_prefix="losses")
-_reader_slots = Semaphore(MAX_READERS)
 _push_slots = Semaphore(MAX_PUSHES)
 
 log = logging.getLogger(__name__)
@@ -60,18 +63,8 @@ def progress(
     :param impersonation_chain: the service accounts that it is read as.
     """
     return {
-        "name": job.name,
-        "display_name": job.display_name,
-        "base_model": job.base_model,
-        "state": job.state,
-        "phase": job.phase,
-        "completed_epochs": job.completed_epochs,
-        "epoch_count": job.epoch_count,
-        "completed_steps": job.completed_steps,
+        **{field: getattr(job, field) for field in _FROM_JOB},
         "error": job.describe_failure() if job.has_ended and not job.has_succeeded else None,
-        "model": job.model,
-        "experiment": job.experiment,
-        "start_time": job.start_time,
         "checkpoints": [checkpoint.as_dict() for checkpoint in job.checkpoints],
         **{name: losses.get(name, []) for name in LOSSES},
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -131,19 +124,16 @@ class ProgressKeeper:
 
     def _read_losses(self, hook: GeminiTuningHook, job: TuningJob) -> None:
         now = (job.completed_epochs, len(job.checkpoints))
-        if not job.experiment or now == self._read_at or job.has_ended:
-            return
-        if _is_done(self._reading) and _reader_slots.acquire(blocking=False):
+        if job.experiment and now != self._read_at and not job.has_ended and _is_done(self._reading):
             self._read_at = now
-            reading = asyncio.get_running_loop().run_in_executor(
-                _readers, hook.read_curves, job.experiment, [SERIES[name] for name in LOSSES], ()
-            )
-            reading.add_done_callback(_release_reader)
-            self._reading = asyncio.create_task(self._read(reading))
+            self._reading = asyncio.create_task(self._read(hook, job.experiment))
 
-    async def _read(self, reading: asyncio.Future[dict[str, Curve]]) -> None:
+    async def _read(self, hook: GeminiTuningHook, experiment: str) -> None:
+        series = [SERIES[name] for name in LOSSES]
         try:
-            curves = await asyncio.shield(reading)  # a thread cannot be stopped, and keeps its slot until it is done
+            curves = await asyncio.get_running_loop().run_in_executor(
+                _readers, hook.read_curves, experiment, series, ()
+            )
             self._losses = {name: curves.get(SERIES[name], Curve()).pairs(MAX_POINTS) for name in LOSSES}
         except GeminiTuningError as error:
             self._log_once(f"Could not read the losses while the job runs: {error}")
@@ -156,12 +146,6 @@ class ProgressKeeper:
 
 def _is_done(task: asyncio.Task[None] | None) -> bool:
     return task is None or task.done()
-
-
-def _release_reader(reading: asyncio.Future[Any]) -> None:
-    _reader_slots.release()
-    if not reading.cancelled():
-        reading.exception()  # marks it as retrieved
 
 
 def _push(task: TaskInstanceKey, value: Mapping[str, Any]) -> None:

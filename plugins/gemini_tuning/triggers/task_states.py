@@ -7,20 +7,10 @@ from typing import Any, Protocol
 
 # In these states the task waits, will reattach to the job (cleared, retried), or was marked success by the user, who
 # lets the job continue. In all others no one is waiting for the job.
-KEEP_JOB_STATES = frozenset(
-    {
-        None,
-        "scheduled",
-        "queued",
-        "running",
-        "restarting",
-        "deferred",
-        "up_for_retry",
-        "up_for_reschedule",
-        "awaiting_input",
-        "success",
-    }
-)
+KEEP_JOB_STATES = frozenset({
+    None, "scheduled", "queued", "running", "restarting", "deferred", "up_for_retry", "up_for_reschedule",
+    "awaiting_input", "success",
+})  # fmt: skip
 FINISHED_STATES = frozenset({"success", "failed", "skipped", "upstream_failed"})
 MISSING = "missing"  # the task or its run was deleted
 

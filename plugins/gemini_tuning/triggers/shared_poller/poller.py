@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import abc
 import asyncio
-import contextlib
 import contextvars
 import importlib
 from collections.abc import Coroutine, Sequence
@@ -53,11 +52,20 @@ class Subscription:
             _pollers[self.place] = kind(connection, rate_limits.setdefault(project, RateLimit()))
         self.poller, self.name = _pollers[self.place], name
         self.interval = AdaptiveInterval(poll_interval, now())
-        self.due = self.earliest = now() + self.interval.first(polled_ago)  # when to poll, by the event loop's clock
         self.is_listed = key not in self.poller.subscriptions  # a second subscription to a job has its own requests
         self.key = key if self.is_listed else object()
         self.wake = asyncio.Event()  # set when there is a result, or is_due() may have changed
         self._result: Any = None
+        self._schedule(self.interval.first(polled_ago), early=0.0)
+
+    def _schedule(self, pause: float, early: float) -> None:
+        """Set when to poll, by the event loop's clock.
+
+        By a timer of the loop and not asyncio.timeout(), which cancels the task: a cancellation by Airflow in the same
+        moment would lose its message, and Airflow would not call on_kill.
+        """
+        self.due, self.earliest = now() + pause, now() + pause * (1 - early)
+        self._timer = asyncio.get_running_loop().call_at(self.due, self.wake.set)
 
     async def __aenter__(self) -> Self:
         self.poller.subscriptions[self.key] = self
@@ -65,6 +73,7 @@ class Subscription:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._timer.cancel()
         del self.poller.subscriptions[self.key]
         self.poller.rate_limit.demand -= 1 / self.interval.poll_interval
         if not self.poller.subscriptions:
@@ -82,11 +91,9 @@ class Subscription:
             if self.is_due():
                 if await self.poller.rate_limit.acquire(self.is_due):
                     await self.poller.poll(self)
-                continue
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout_at(self.due if self.due > now() else None):
-                    await self.wake.wait()
-            self.wake.clear()
+            else:
+                await self.wake.wait()
+                self.wake.clear()
         result, self._result = self._result, None
         if isinstance(result, ServiceError):
             raise result
@@ -101,7 +108,8 @@ class Subscription:
         """Take a resource or a :class:`ServiceError`, and schedule the next poll."""
         is_error = isinstance(result, ServiceError)
         pause = self.interval.backoff(result) if is_error else self.poller.next_pause(self.interval, result)
-        self.due, self.earliest = now() + pause, now() + pause * (1 - EARLY_FRACTION)
+        self._timer.cancel()
+        self._schedule(pause, EARLY_FRACTION)
         self._result = result
         self.wake.set()
 
