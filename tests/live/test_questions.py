@@ -328,7 +328,9 @@ def test_the_questions_of_the_suite_are_those_of_the_files():
     assert {thing: sample.shelf(thing) for thing in asked} == asked
     assert set(asked) - set(sample.THINGS) <= set(sample.UNSEEN)
     suite = load_suite(str(trial.SUITE))
-    assert [case.contents[-1].parts[0].text for case in suite.cases] == [sample.question(thing) for thing in asked]
+    assert [case.contents[-1]["parts"][0]["text"] for case in suite.cases] == [
+        sample.question(thing) for thing in asked
+    ]
 
 
 def test_the_file_is_small_and_its_size_is_a_bound():

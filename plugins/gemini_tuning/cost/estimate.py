@@ -60,10 +60,7 @@ class CostInputs:
 
 
 def estimate_cost(inputs: CostInputs, prices: PriceTable, budget: float | None = None) -> CostXCom:
-    """Estimate the cost of a run. Its parts and its total are ``None`` where something is unknown.
-
-    :param budget: in the currency of the table; ``None``: unlimited.
-    """
+    """Estimate the cost of a run. Its parts and its total are ``None`` where something is unknown."""
     items = list(_items(inputs, prices))
     unknown = [f"{str(item.what).replace('_', ' ')}: {what}" for item in items for what in item.unknown]
     at_least = round(sum(item.at_least or 0 for item in items), DIGITS)
@@ -81,10 +78,7 @@ def estimate_cost(inputs: CostInputs, prices: PriceTable, budget: float | None =
 
 
 def check_budget(estimate: CostXCom) -> None:
-    """Compare an estimate with its budget.
-
-    :raises InvalidInputError: when the cost is above the budget, or unknown although there is a budget.
-    """
+    """Raise InvalidInputError when the cost is above the budget, or unknown although there is a budget."""
     if estimate.budget is None:
         return
     at_least = estimate.at_least or 0
@@ -110,15 +104,14 @@ def check_budget(estimate: CostXCom) -> None:
 def training_tokens(lengths: Mapping[int, int], ratio: float = 1.0) -> int:
     """Return the tokens of one epoch; longer examples are truncated.
 
-    :param lengths: number of examples by tokens.
-    :param ratio: correction of the lengths.
+    :param lengths: number of examples by tokens, each length to be multiplied by the ratio.
     """
     return sum(min(ceil(length * ratio), MAX_EXAMPLE_TOKENS) * count for length, count in lengths.items())
 
 
 def has_files(case: Case) -> bool:
     """Whether a prompt contains files."""
-    return any(part.file_uri for turn in case.contents for part in turn.parts)
+    return any("file_uri" in part for turn in case.contents for part in turn["parts"])
 
 
 def _items(inputs: CostInputs, prices: PriceTable) -> Iterator[CostItemXCom]:
@@ -188,11 +181,7 @@ def _item(
     prompts: int | None = None,
     times: int = 1,
 ) -> CostItemXCom:
-    """Return the tokens with their prices.
-
-    :param unknown: what is missing, and how to provide it.
-    :param times: how often the prompts are sent.
-    """
+    """Return the tokens with their prices. ``unknown`` lists what is missing, and how to provide it."""
     known = table.prices_of(model.base_model)
     prices = {kind: {"training": known.tuning, "input": known.input, "output": known.output}[kind] for kind in tokens}
     if model.base_model is None:
@@ -223,7 +212,8 @@ def _output_tokens(case: Case) -> int:
 
 
 def _prompt_tokens(case: Case) -> int:
-    return _tokens("".join([case.system_instruction or "", *(p.text or "" for t in case.contents for p in t.parts)]))
+    texts = [part.get("text", "") for turn in case.contents for part in turn["parts"]]
+    return _tokens("".join([case.system_instruction or "", *texts]))
 
 
 def _tokens(text: str) -> int:

@@ -130,10 +130,7 @@ def _billing(cost: CostXCom, billed: BilledTokensXCom) -> Billing | None:
 
 
 def _how_counted(reported: int, once: int | None, epochs: int | None) -> str | None:
-    """Return whether the service counts the file once or for each epoch, which is not documented.
-
-    :param once: tokens of the file, by the service's own statistics.
-    """
+    """Compare with the tokens of the file, by the service's own statistics: which way it counts is not documented."""
     if not once or once <= 0 or not epochs or epochs <= 1:
         return None
     return ONCE if abs(log(reported / once)) < abs(log(reported / (once * epochs))) else EACH_EPOCH

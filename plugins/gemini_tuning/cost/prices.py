@@ -66,10 +66,7 @@ class PriceTable(YamlModel):
         return self._path
 
     def name_of(self, model: str) -> str | None:
-        """Return the name of a base model in the table; ``None`` when it is not there.
-
-        :param model: for example ``gemini-2.5-flash``, or ``gemini-2-5-flash`` as in a label, which has no dots.
-        """
+        """Return the name of a base model, also without dots as in a label, in the table; ``None``: not there."""
         return next((name for name in self.models if _key(name) == _key(model)), None)
 
     def prices_of(self, model: str | None) -> ModelPrices:
@@ -79,10 +76,7 @@ class PriceTable(YamlModel):
 
 
 def load_prices(path: str) -> PriceTable:
-    """Read the table.
-
-    :raises YamlError: when it does not exist or is not acceptable.
-    """
+    """Read the table; raise YamlError when it does not exist or is not acceptable."""
     if not isinstance(path, str) or not path.strip() or len(path) > MAX_PATH:
         raise YamlError(f"prices: {short_repr(path)} is not the path of a file", field="prices", code="invalid_path")
     table = load_model(load_file(path, "prices"), PriceTable, source=path)

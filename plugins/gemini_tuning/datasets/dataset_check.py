@@ -88,11 +88,7 @@ class DatasetReport:
 
 
 def check_training_dataset(blocks: Iterable[bytes], sample: TokenSample | None = None) -> DatasetReport:
-    """Check a training file.
-
-    :param blocks: the file, in pieces of any size.
-    :param sample: collects some of the lines.
-    """
+    """Check a training file, in pieces of any size; the sample collects some of the lines."""
     report = _check(blocks, sample)
     size, count = report.size_bytes, report.examples
     if size > MAX_TRAINING_BYTES:
@@ -105,11 +101,7 @@ def check_training_dataset(blocks: Iterable[bytes], sample: TokenSample | None =
 
 
 def check_validation_dataset(blocks: Iterable[bytes], training: DatasetReport) -> DatasetReport:
-    """Check a validation file.
-
-    :param blocks: the file, in pieces of any size.
-    :param training: the training file: its size decides on the limit, and examples in both files are reported.
-    """
+    """Check a validation file. The training file's size decides on the limit; examples in both are reported."""
     report = _check(blocks)
     thirty_percent = training.examples * 3 // 10
     limit = min(MAX_VALIDATION_EXAMPLES, thirty_percent) if thirty_percent > 1000 else MAX_VALIDATION_EXAMPLES
@@ -217,6 +209,5 @@ def _repeated(keys: array[int]) -> array[int]:
 
 
 def _leaked(keys: array[int], training_keys: array[int]) -> list[int]:
-    """Return the indexes of the keys that are in the training file."""
     common = set(keys).intersection(training_keys) - {NO_KEY}
     return [index for index, key in enumerate(keys) if key in common]

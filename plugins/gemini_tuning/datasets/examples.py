@@ -89,10 +89,7 @@ _decode = msgspec.json.Decoder(DatasetLine).decode
 
 
 def read_example(line: bytes) -> Example:
-    """Decode and check one line.
-
-    :raises ExampleError: when it is not an acceptable example.
-    """
+    """Decode and check one line; raise ExampleError when it is not an acceptable example."""
     if len(line) > MAX_LINE_BYTES:
         raise ExampleError(f"longer than {MAX_LINE_BYTES} bytes", code="too_long")
     try:
@@ -135,15 +132,11 @@ def _checked(line: DatasetLine) -> Example:
 
 
 def _size(text: str) -> int:
-    """Return the bytes of a text in UTF-8."""
     return len(text) if text.isascii() else len(text.encode(errors="replace"))
 
 
 def _text(parts: list[_DatasetPart] | None, turn: int | None, files: list[str]) -> str:
-    """Return the text of a turn and append the files in it.
-
-    :param turn: index; ``None`` for the system instruction.
-    """
+    """Return the text of a turn, or of the system instruction where ``turn`` is ``None``; append the files in it."""
     if parts and len(parts) == 1 and (text := parts[0].text) and not text.isspace():  # nearly every turn
         return text
     place = "systemInstruction.parts" if turn is None else f"contents[{turn}].parts"

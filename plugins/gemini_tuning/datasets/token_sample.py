@@ -41,10 +41,7 @@ class TokenSample:
     _next: int = 1
 
     def add(self, lines: Sequence[bytes], first: int) -> None:
-        """Keep some of the next lines.
-
-        :param first: number of the first of them.
-        """
+        """Keep some of the next lines, the first of which has the number ``first``."""
         while (index := self._next - first) < len(lines):
             line = lines[index]
             if not line or line.isspace() or len(line) > MAX_SAMPLED_BYTES:
@@ -58,11 +55,7 @@ class TokenSample:
 
 
 def counted_tokens(model: str, examples: int, counted: int, estimated: int) -> CountedTokensXCom:
-    """Return the tokens of a sample, with the ratio by which to correct an estimate.
-
-    :param counted: by the model.
-    :param estimated: by :func:`~gemini_tuning.datasets.examples.read_example`.
-    """
+    """Return the tokens of a sample, with the ratio by which to correct an estimate."""
     ratio = round(counted / estimated, 6) if counted and estimated else None
     return CountedTokensXCom(model=model, examples=examples, counted=counted, estimated=estimated, ratio=ratio)
 
@@ -76,10 +69,7 @@ def example_prompt(line: bytes) -> TokenPrompt:
 
 
 def case_prompt(turns: Iterable[Mapping[str, Any]], system_instruction: str | None = None) -> TokenPrompt:
-    """Return the prompt of a suite's case.
-
-    :param turns: as :meth:`~gemini_tuning.smoke.cases.Turn.as_dict` returns them.
-    """
+    """Return the prompt of a suite's case."""
     contents = [
         _content({**turn, "parts": [part if "text" in part else {"fileData": part} for part in turn["parts"]]})
         for turn in turns

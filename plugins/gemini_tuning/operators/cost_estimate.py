@@ -153,8 +153,7 @@ class CostEstimateMixin(GeminiBaseOperator):
         counted_cases = dict(list(cases.items())[:SAMPLE_SIZE])
         prompts = {f"line {number}": example_prompt(line) for number, line in lines.items()}
         prompts |= {
-            f"case {name}": case_prompt([turn.as_dict() for turn in case.contents], case.system_instruction)
-            for name, case in counted_cases.items()
+            f"case {name}": case_prompt(case.contents, case.system_instruction) for name, case in counted_cases.items()
         }
         found = asyncio.run(self._counts(model, prompts))
         estimated = sum(example.input_tokens + example.output_tokens for example in map(read_example, lines.values()))

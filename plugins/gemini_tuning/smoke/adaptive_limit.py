@@ -30,10 +30,7 @@ log = logging.getLogger(__name__)
 
 
 class AdaptiveLimit:
-    """Limits the number of concurrent requests.
-
-    :param most: upper limit, above 0.
-    """
+    """Limits the number of concurrent requests to ``most`` at first."""
 
     def __init__(self, most: int) -> None:
         self.most = most
@@ -67,17 +64,11 @@ class AdaptiveLimit:
         self._allowed = min(self._allowed + 1 / self._allowed, float(self.most))
 
     def has_response_since(self, moment: float) -> bool:
-        """Return whether any request has had a response since then.
-
-        :param moment: of :func:`time.monotonic`.
-        """
+        """Return whether any request has had a response since a moment of :func:`time.monotonic`."""
         return self._last_response_at > moment
 
     def over_quota(self, sent_in: int) -> None:
-        """Record a 429; of the requests sent in one round only the first counts.
-
-        :param sent_in: the round that :meth:`slot` yielded.
-        """
+        """Record a 429; of the requests sent in one round, as :meth:`slot` yielded it, only the first counts."""
         if sent_in != self._round:
             return
         self._round += 1
@@ -107,10 +98,7 @@ async def request_with_retries(request: Callable[[], Awaitable[ModelResponse]], 
 
 
 async def run_all(*coroutines: Coroutine[Any, Any, T]) -> list[T]:
-    """Run coroutines concurrently and return their results; when one fails, the others are cancelled.
-
-    :raises Exception: the first that one of them raised, without an ``ExceptionGroup`` around it.
-    """
+    """Run coroutines concurrently and return their results; when one raises, cancel the others and raise that."""
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(coroutine) for coroutine in coroutines]

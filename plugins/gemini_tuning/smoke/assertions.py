@@ -68,10 +68,7 @@ class Assertion:
         return self.name == RUBRIC
 
     def check(self, answer: ModelResponse, variables: Mapping[str, str] = MappingProxyType({})) -> Verdict:
-        """Return the verdict on an answer. Thread-safe; takes a few seconds at most for an answer of any size.
-
-        :param variables: the case's vars.
-        """
+        """Return the verdict on an answer. Thread-safe; takes a few seconds at most for an answer of any size."""
         kind = TYPES[self.name]
         if kind.reads_text and not answer.text.strip():
             # Neither form passes: an empty answer is not evidence that the model avoids a text.

@@ -18,10 +18,7 @@ Row = tuple[int, Mapping[str, str]]  # the line that it begins on, and its texts
 
 
 class RowError(InvalidInputError):
-    """A row of a case file is not acceptable; ``resource`` is the file.
-
-    :param line: 1 for the first.
-    """
+    """A row of a case file is not acceptable; ``resource`` is the file, ``line`` is 1 for the first."""
 
     def __init__(self, what: str, source: str, line: int, code: str, *, hint: str = "") -> None:
         super().__init__(f"{source}:{line}: {what}", resource=source, code=code, hint=hint)
@@ -31,9 +28,7 @@ class RowError(InvalidInputError):
 def rows(source: str, lines: Iterable[bytes]) -> Iterator[Row]:
     """Yield the rows of a file. A JSON value that is not a text is written as JSON.
 
-    :param source: the file: ends with ``.jsonl`` or ``.csv``. CSV is separated by commas, and its first row has the
-        names of the fields.
-    :param lines: of the file, with or without line ends.
+    :param source: the file. CSV is separated by commas, and its first row has the names of the fields.
     :raises RowError: for the first row that cannot be read.
     """
     texts = _texts(source, lines)

@@ -16,7 +16,7 @@ from typing import Any
 from gemini_tuning.core.names import split_gcs_uri
 from gemini_tuning.core.text import short_repr, shorten
 from gemini_tuning.smoke.assertions import PYTHON, Assertion
-from gemini_tuning.smoke.cases import MAX_ID, Case, Part, Turn, single_turn
+from gemini_tuning.smoke.cases import MAX_ID, Case, Turn, single_turn
 from gemini_tuning.smoke.checks import python_functions
 from gemini_tuning.smoke.fields import SuiteModel
 from gemini_tuning.smoke.suite_format import Defaults
@@ -31,11 +31,7 @@ YamlPath = tuple[str | int, ...]
 
 
 class CaseError(Exception):
-    """A case is not acceptable.
-
-    :param what: the problem.
-    :param path: keys and indexes in the suite's YAML; empty when the problem is in a row of a file.
-    """
+    """A case is not acceptable; ``path`` has the keys and indexes in the suite's YAML, if the problem is there."""
 
     def __init__(self, what: str, code: str, path: YamlPath = (), *, hint: str = "") -> None:
         super().__init__(what)
@@ -45,7 +41,6 @@ class CaseError(Exception):
 def read_assertions(given: Sequence[SuiteModel], path: YamlPath, folders: Sequence[Path]) -> list[Assertion]:
     """Return the assertions of one list in a suite, with variables still open.
 
-    :param path: of the list, for errors.
     :param folders: whose modules a ``python`` assertion may name.
     :raises CaseError: when one cannot be valid, whatever the variables are.
     """
@@ -67,10 +62,8 @@ def read_assertions(given: Sequence[SuiteModel], path: YamlPath, folders: Sequen
 class CaseTemplate:
     """A request and its assertions, with variables still open.
 
-    :param given: a case, or an entry of ``cases_from``.
-    :param defaults: of the suite; the case's own keys override them.
+    :param given: a case, or an entry of ``cases_from``; its keys override those of ``defaults``.
     :param assertions: those of the suite, then the case's own.
-    :param path: of ``given``, for errors.
     :raises CaseError: when it cannot be valid, whatever the variables are.
     """
 
@@ -85,27 +78,27 @@ class CaseTemplate:
         self._fixed: dict[str, Any] = {name: keys[name] for name in _FIXED if name in keys}
         # A case's own prompt replaces the contents of the defaults, and the other way round.
         source = given if given.model_fields_set & {"prompt", "contents"} else defaults
-        self._contents = single_turn(source.prompt) if source.prompt else tuple(source.contents)
-        if not self._contents:
+        turns = [turn.model_dump(exclude_unset=True) for turn in source.contents]
+        self._contents = turns or single_turn(source.prompt)
+        if not source.model_fields_set & {"prompt", "contents"}:
             raise CaseError("a case needs the key prompt or contents", "no_prompt", path)
         path = (*path, "prompt" if source.prompt else "contents")
-        _has_variables([turn.as_dict() for turn in self._contents], path)
-        if self._contents[-1].role != "user":
+        _has_variables(self._contents, path)
+        if self._contents[-1]["role"] != "user":
             what = "expected the last turn to be the user's"
             raise CaseError(what, "last_turn", (*path, len(self._contents) - 1))
 
     def case(self, case_id: str, variables: Mapping[str, str]) -> Case:
-        """Return the case with these variables, and with those of the defaults.
-
-        :raises CaseError: when it is not valid with them.
-        """
+        """Return the case with these variables, and with those of the defaults; refuse it when it is not valid."""
         if not case_id.strip() or len(case_id) > MAX_ID or not case_id.isprintable():
             what = f"id: expected one line of at most {MAX_ID} characters, not {short_repr(case_id)}"
             raise CaseError(what, "invalid_id")
         both = {**self._variables, **variables}
+        contents = _fill(self._contents, both, "prompt")
+        _check_contents(contents)
         return Case(
             id=case_id,
-            contents=tuple(_filled_turn(turn, both) for turn in self._contents),
+            contents=contents,
             assertions=tuple(_filled_assertion(assertion, both) for assertion in self._assertions),
             system_instruction=_fill(self._instruction, both, "system_instruction"),
             vars=both,
@@ -122,29 +115,17 @@ def _filled_assertion(assertion: Assertion, variables: Mapping[str, str]) -> Ass
     return filled
 
 
-def _filled_turn(turn: Turn, variables: Mapping[str, str]) -> Turn:
-    parts = [_filled_part(part, variables) for part in turn.parts]
-    return Turn.model_construct({"role", "parts"}, role=turn.role, parts=parts)
-
-
-def _filled_part(part: Part, variables: Mapping[str, str]) -> Part:
-    filled = {
-        name: _fill(getattr(part, name), variables, "prompt" if name == "text" else name)
-        for name in part.model_fields_set
-    }
-    if not part.file_uri and not filled["text"].strip():
-        raise CaseError("the prompt is empty with these variables", "empty_prompt")
-    if part.file_uri and not all(split_gcs_uri(filled["file_uri"]) or [""]):
-        what = f"file_uri: expected gs://bucket/name, not {short_repr(filled['file_uri'])}"
-        raise CaseError(what, "invalid_file_uri")
-    return Part.model_construct(set(filled), **filled)  # without validation, for files with thousands of rows
+def _check_contents(contents: Sequence[Turn]) -> None:
+    for part in (part for turn in contents for part in turn["parts"]):
+        if "text" in part and not part["text"].strip():
+            raise CaseError("the prompt is empty with these variables", "empty_prompt")
+        if "file_uri" in part and not all(split_gcs_uri(part["file_uri"]) or [""]):
+            what = f"file_uri: expected gs://bucket/name, not {short_repr(part['file_uri'])}"
+            raise CaseError(what, "invalid_file_uri")
 
 
 def _has_variables(value: Any, path: YamlPath) -> bool:
-    """Whether a text, or a text in a list or mapping, names a variable.
-
-    :raises CaseError: when a template is more than a name.
-    """
+    """Whether a text, or a text in a list or mapping, names a variable; refuse a template that is more than a name."""
     try:
         return bool(_fill(value, defaultdict(str), "") != value)
     except CaseError as error:
@@ -156,7 +137,6 @@ def _fill(value: Any, variables: Mapping[str, str], name: str) -> Any:
 
     :param value: a text, or a list or mapping with texts in it; keys are not changed.
     :param name: of the value, for the message.
-    :raises CaseError: when a variable does not exist.
     """
 
     def text_of(match: re.Match[str]) -> str:

@@ -7,57 +7,20 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Annotated, Any, Literal, NamedTuple, Self
-
-from pydantic import ConfigDict, Field, model_validator
-from pydantic_core import PydanticCustomError
+from typing import Any, NamedTuple
 
 from gemini_tuning.smoke.assertions import PYTHON, Assertion, Verdict
-from gemini_tuning.smoke.fields import Matching, SuiteModel, Text, optional
 
 MAX_ID = 200  # characters of a case id; ids appear in logs, XComs and the report
 _SLACK = 1e-9  # a sum of floats may fall this much short of a threshold that it reaches exactly
 
 
-class Part(SuiteModel):
-    """A part of a turn: either a text, or a file in Cloud Storage."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "oneOf": [{"required": ["text"]}, {"required": ["file_uri"]}],
-            "dependentRequired": {"file_uri": ["mime_type"], "mime_type": ["file_uri"]},
-        }
-    )
-
-    text: Text = optional("")
-    file_uri: Annotated[str, Matching(r"^(gs://[^/]+/.|.*\{\{)", "gs://bucket/name")] = optional(
-        "", description="An image or another file in Cloud Storage."
-    )
-    mime_type: Annotated[str, Matching(r"^([\w.+-]+/[\w.+-]+$|.*\{\{)", "a media type such as image/png")] = optional(
-        "", description="For example image/png."
-    )
-
-    @model_validator(mode="after")
-    def _text_or_file(self) -> Self:
-        if self.model_fields_set not in ({"text"}, {"file_uri", "mime_type"}):
-            raise PydanticCustomError("text_or_file", "expected either text, or file_uri with mime_type")
-        return self
+Turn = dict[str, Any]  # {"role", "parts": [{"text"} or {"file_uri", "mime_type"}, …]}
 
 
-class Turn(SuiteModel):
-    """One turn of a conversation."""
-
-    role: Literal["user", "model"]
-    parts: Annotated[list[Part], Field(min_length=1)]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return ``{"role", "parts": [{"text"} or {"file_uri", "mime_type"}, …]}``."""
-        return self.model_dump(exclude_unset=True, mode="json")
-
-
-def single_turn(prompt: str) -> tuple[Turn, ...]:
+def single_turn(prompt: str) -> list[Turn]:
     """Return a conversation of one prompt."""
-    return (Turn(role="user", parts=[Part(text=prompt)]),)
+    return [{"role": "user", "parts": [{"text": prompt}]}]
 
 
 class Grade(NamedTuple):
@@ -72,7 +35,7 @@ class Case:
     """A request and the assertions on its answer, with all variables filled in."""
 
     id: str
-    contents: tuple[Turn, ...]  # the conversation; its last turn is the user's
+    contents: list[Turn]  # the conversation; its last turn is the user's
     assertions: tuple[Assertion, ...]
     system_instruction: str | None = None
     vars: Mapping[str, str] = field(default_factory=dict)
@@ -86,7 +49,7 @@ class Case:
     @property
     def prompt(self) -> str:
         """The text of the last turn."""
-        return "\n".join(part.text for part in self.contents[-1].parts if part.text)
+        return "\n".join(part["text"] for part in self.contents[-1]["parts"] if "text" in part)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -96,7 +59,7 @@ class Case:
         """
         return digest(
             {
-                "contents": [turn.as_dict() for turn in self.contents],
+                "contents": self.contents,
                 "system_instruction": self.system_instruction,
                 "temperature": self.temperature,
                 "max_output_tokens": self.max_output_tokens,

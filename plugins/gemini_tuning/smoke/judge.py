@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from statistics import fmean
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -20,7 +20,7 @@ from gemini_tuning.core.resources import ModelResponse
 from gemini_tuning.core.text import shorten
 from gemini_tuning.smoke.adaptive_limit import run_all
 from gemini_tuning.smoke.assertions import Assertion, Verdict
-from gemini_tuning.smoke.cases import Case, Part
+from gemini_tuning.smoke.cases import Case
 from gemini_tuning.smoke.checks.result import CheckResult
 from gemini_tuning.smoke.fields import Matching, Score, SuiteModel, Temperature, integral
 
@@ -112,24 +112,21 @@ def judge_prompt(rubric: str, case: Case, answer: ModelResponse) -> str:
         "rubric": rubric,
         "conversation": [
             *([{"role": "system", "text": case.system_instruction}] if case.system_instruction else []),
-            *({"role": turn.role, "text": "\n".join(map(_part_text, turn.parts))} for turn in case.contents),
+            *({"role": turn["role"], "text": "\n".join(map(_part_text, turn["parts"]))} for turn in case.contents),
         ],
         "answer": shorten(answer.text, MAX_JUDGED),
     }
     return f"{_INSTRUCTIONS}\n{json.dumps(data, ensure_ascii=False, indent=1)}\n\n{_FORM}"
 
 
-def _part_text(part: Part) -> str:
-    if part.file_uri:
-        return f"[a file that is not shown: {part.mime_type}, {part.file_uri}]"
-    return shorten(part.text, MAX_JUDGED)
+def _part_text(part: Mapping[str, str]) -> str:
+    if "text" in part:
+        return shorten(part["text"], MAX_JUDGED)
+    return f"[a file that is not shown: {part['mime_type']}, {part['file_uri']}]"
 
 
 def read_vote(reply: str, threshold: float | None = None) -> Vote | None:
-    """Return a judge's vote, or ``None`` when the reply is not in the requested form.
-
-    :param reply: a JSON object, also within a Markdown code fence.
-    """
+    """Return a judge's vote; ``None`` when the reply is not the requested JSON, which may be in a code fence."""
     if len(reply) > MAX_REPLY:
         return None
     fenced = _FENCE.match(reply)

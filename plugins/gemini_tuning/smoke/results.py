@@ -51,7 +51,7 @@ def result_line(result: CaseResult, key: str) -> dict[str, Any]:
         "weight": case.weight,
         "critical": case.critical,
         "system_instruction": case.system_instruction,
-        "contents": [turn.as_dict() for turn in case.contents],
+        "contents": case.contents,
         "answer": shorten(answer.text, MAX_ANSWER) if answer else None,
         "finish_reason": answer.finish_reason if answer else None,
         "blocked": answer.blocked if answer else None,
@@ -74,11 +74,7 @@ def _expected(assertion: Assertion) -> str | None:
 
 
 class ResultsFile:
-    """Collects one checkpoint's results.
-
-    :param files: reads and writes the file.
-    :param uri: its address.
-    """
+    """Collects one checkpoint's results and writes them to a file."""
 
     def __init__(self, files: Files, uri: str) -> None:
         self._files = files
@@ -115,10 +111,7 @@ class ResultsFile:
 
     @asynccontextmanager
     async def saving(self, *, order: Sequence[Key]) -> AsyncIterator[None]:
-        """Save regularly while the block runs, and at its end, also when it raises.
-
-        :param order: of the lines at the end; until then they are in the order of arrival.
-        """
+        """Save regularly while the block runs, and at its end, also when it raises; only then in this order."""
         finished = asyncio.Event()
         task = asyncio.create_task(self._save_regularly(finished))
         try:

@@ -71,13 +71,12 @@ class Session:
             await self.hook.aclose()
 
     async def _send(self, case: Case) -> ModelResponse:
-        contents = [turn.as_dict() for turn in case.contents]
         started = time.monotonic()
         try:
             return await request_with_retries(
                 lambda: self.hook.agenerate(
                     self.endpoint,
-                    contents,
+                    case.contents,
                     system_instruction=case.system_instruction,
                     temperature=case.temperature,
                     max_output_tokens=case.max_output_tokens,

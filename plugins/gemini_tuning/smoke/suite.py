@@ -36,7 +36,6 @@ class Suite:
 
     name: str
     cases: tuple[Case, ...]
-    description: str = ""
     judge: Judge | None = None  # decides llm-rubric; set when a case needs it
     prices: Prices | None = None
 
@@ -116,7 +115,7 @@ def parse_suite(text: str, source: str, *, root: Path | None = None, read_lines:
             code=error.code,
             hint=error.hint,
         ) from error
-    return Suite(Path(source).stem, cases, suite.description, suite.judge, suite.prices)
+    return Suite(Path(source).stem, cases, suite.judge, suite.prices)
 
 
 def _check_scalars(value: Any, path: YamlPath) -> None:
@@ -152,10 +151,7 @@ class _CaseReader:
     prompts: int = 0
 
     def read(self) -> tuple[Case, ...]:
-        """Return the suite's own cases, then those of its files.
-
-        :raises CaseError: for the first that is not acceptable.
-        """
+        """Return the suite's own cases, then those of its files."""
         self._folders = python_functions.roots(self.file)
         defaults = self.suite.defaults.assertions
         self._assertions = read_assertions(defaults, ("defaults", "assert"), self._folders)

@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 from gemini_tuning.core import schema
 from gemini_tuning.core.text import short_repr
 from gemini_tuning.smoke.assertions import NOT, TYPES, Kind
-from gemini_tuning.smoke.cases import MAX_ID, Turn
+from gemini_tuning.smoke.cases import MAX_ID
 from gemini_tuning.smoke.fields import (
     Integer,
     Matching,
@@ -73,13 +73,45 @@ else:
     ]
 
 
+class PartFields(SuiteModel):
+    """A part of a turn: either a text, or a file in Cloud Storage."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [{"required": ["text"]}, {"required": ["file_uri"]}],
+            "dependentRequired": {"file_uri": ["mime_type"], "mime_type": ["file_uri"]},
+        }
+    )
+
+    text: Text = optional("")
+    file_uri: Annotated[str, Matching(r"^(gs://[^/]+/.|.*\{\{)", "gs://bucket/name")] = optional(
+        "", description="An image or another file in Cloud Storage."
+    )
+    mime_type: Annotated[str, Matching(r"^([\w.+-]+/[\w.+-]+$|.*\{\{)", "a media type such as image/png")] = optional(
+        "", description="For example image/png."
+    )
+
+    @model_validator(mode="after")
+    def _text_or_file(self) -> Self:
+        if self.model_fields_set not in ({"text"}, {"file_uri", "mime_type"}):
+            raise PydanticCustomError("text_or_file", "expected either text, or file_uri with mime_type")
+        return self
+
+
+class TurnFields(SuiteModel):
+    """One turn of a conversation."""
+
+    role: Literal["user", "model"]
+    parts: Annotated[list[PartFields], Field(min_length=1)]
+
+
 class Defaults(SuiteModel):
     """Defaults of all cases. ``assert`` and ``vars`` are added to those of the case."""
 
     model_config = ConfigDict(json_schema_extra=_ONE_PROMPT)
 
     prompt: Prompt = optional("", description="The prompt; {{ name }} inserts a variable.")
-    contents: Annotated[list[Turn], Field(min_length=1)] = optional(
+    contents: Annotated[list[TurnFields], Field(min_length=1)] = optional(
         [], description="A conversation instead of a prompt; the last turn is the user's."
     )
     system_instruction: str | None = Field(default=None, description="System instruction of the request.")

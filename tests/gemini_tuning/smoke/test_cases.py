@@ -6,7 +6,7 @@ import pytest
 
 from gemini_tuning.core.resources import ModelResponse
 from gemini_tuning.smoke.assertions import Assertion, Verdict
-from gemini_tuning.smoke.cases import Case, Grade, Part, Turn, single_turn
+from gemini_tuning.smoke.cases import Case, Grade, single_turn
 
 A = Assertion("contains", "x")
 CASE = Case("a", single_turn("Hi"), (A, replace(A, weight=3.0)))
@@ -91,10 +91,7 @@ def test_a_fingerprint_stays_the_same_between_releases():
     assert CASE.fingerprint == "1323d8433c875b91"  # or no answer of a run that is going on would be found again
 
 
-def test_the_forms_of_a_conversation():
-    turn = Turn(role="user", parts=[Part(text="What is this?"), Part(file_uri="gs://b/x.png", mime_type="image/png")])
-    assert turn.as_dict() == {
-        "role": "user",
-        "parts": [{"text": "What is this?"}, {"file_uri": "gs://b/x.png", "mime_type": "image/png"}],
-    }
-    assert replace(CASE, contents=(*single_turn("Hi"), turn)).prompt == "What is this?"
+def test_the_prompt_is_the_text_of_the_last_turn():
+    file = {"file_uri": "gs://b/x.png", "mime_type": "image/png"}
+    turn = {"role": "user", "parts": [{"text": "What is this?"}, file]}
+    assert replace(CASE, contents=[*single_turn("Hi"), turn]).prompt == "What is this?"

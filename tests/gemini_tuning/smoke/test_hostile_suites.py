@@ -47,7 +47,7 @@ def read(text: str, source: str = "suites/bad.yaml") -> Suite | None:
         assert re.match(rf"{re.escape(source)}(:\d+)?: \S", str(error))
         assert len(str(error)) < MESSAGE_LIMIT
         return None
-    assert all(case.assertions and case.contents[-1].role == "user" and case.weight > 0 for case in suite.cases)
+    assert all(case.assertions and case.contents[-1]["role"] == "user" and case.weight > 0 for case in suite.cases)
     assert re.fullmatch("[0-9a-f]{64}", suite.fingerprint)
     return suite
 

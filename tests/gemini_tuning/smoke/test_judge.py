@@ -8,7 +8,7 @@ from hypothesis import given
 
 from gemini_tuning.core.resources import ModelResponse
 from gemini_tuning.smoke.assertions import MAX_REASON, Assertion
-from gemini_tuning.smoke.cases import Case, Part, Turn, single_turn
+from gemini_tuning.smoke.cases import Case, single_turn
 from gemini_tuning.smoke.judge import MAX_JUDGED, Judge, Vote, judge_prompt, read_vote
 from tests.gemini_tuning.strategies import texts, wire_values
 
@@ -169,9 +169,7 @@ def test_any_reply(value):
 @given(texts, texts, texts)
 def test_whatever_the_answer_says_stays_within_its_string(rubric, prompt, text):
     """The data is one JSON object between our words, and holds what was put in."""
-    # model_construct: also for texts that no suite can contain
-    turn = Turn.model_construct(role="user", parts=[Part.model_construct(text=prompt)])
-    sent = judge_prompt(rubric, Case("a", (turn,), ()), ModelResponse(text, 0.1))
+    sent = judge_prompt(rubric, Case("a", single_turn(prompt), ()), ModelResponse(text, 0.1))
     head, _, rest = sent.partition("\n{")
     data, tail = json.JSONDecoder().raw_decode("{" + rest)
     assert data == {"rubric": rubric, "conversation": [{"role": "user", "text": prompt}], "answer": text[:MAX_JUDGED]}
@@ -183,11 +181,12 @@ HEAD, TAIL = _MARK.partition("\n{")[0], _MARK[_MARK.index("\n}\n") + 2 :]
 
 
 def test_the_judge_sees_the_conversation_and_is_told_of_files():
-    turns = (
-        Turn(role="user", parts=[Part(text="What is this?"), Part(file_uri="gs://b/x.png", mime_type="image/png")]),
-        Turn(role="model", parts=[Part(text="A cat.")]),
-        Turn(role="user", parts=[Part(text="Sure?")]),
-    )
+    file = {"file_uri": "gs://b/x.png", "mime_type": "image/png"}
+    turns = [
+        {"role": "user", "parts": [{"text": "What is this?"}, file]},
+        {"role": "model", "parts": [{"text": "A cat."}]},
+        {"role": "user", "parts": [{"text": "Sure?"}]},
+    ]
     prompt = judge_prompt("r", Case("a", turns, (), system_instruction="Be kind."), ModelResponse("x" * 60_000, 0.1))
     data, _ = json.JSONDecoder().raw_decode("{" + prompt.partition("\n{")[2])
     assert [turn["role"] for turn in data["conversation"]] == ["system", "user", "model", "user"]

@@ -10,7 +10,6 @@ import yaml
 from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.core.resources import ModelResponse
 from gemini_tuning.smoke import suite as suite_module
-from gemini_tuning.smoke.cases import Part, Turn
 from gemini_tuning.smoke.judge import Judge
 from gemini_tuning.smoke.suite import load_suite, parse_suite
 from gemini_tuning.smoke.suite_format import Prices, json_schema
@@ -37,7 +36,7 @@ def test_defaults_are_added_to_each_case():
         "some/folder/two.yaml",
     )
     a, b = suite.cases
-    assert (suite.name, suite.description) == ("two", "two")
+    assert suite.name == "two"
     assert [assertion.type for assertion in a.assertions] == ["is-json", "contains"]
     assert (a.prompt, a.weight, a.system_instruction) == ("Hi, Ostay Monday", 3, "Be kind.")
     assert (b.prompt, b.weight, b.system_instruction) == ("Fenna", 1, None)
@@ -76,14 +75,12 @@ def test_all_keys():
     (case,) = suite.cases
     assert suite.judge == Judge(model="gemini-2.5-flash", samples=5, temperature=0.4)
     assert suite.prices == Prices(input=0.3, output=2.5, currency="USD")
-    assert case.contents == (
-        Turn(
-            role="user",
-            parts=[Part(text="What is cat?"), Part(file_uri="gs://b/cat.png", mime_type="image/png")],
-        ),
-        Turn(role="model", parts=[Part(text="A cat.")]),
-        Turn(role="user", parts=[Part(text="Sure")]),
-    )
+    file = {"file_uri": "gs://b/cat.png", "mime_type": "image/png"}
+    assert case.contents == [
+        {"role": "user", "parts": [{"text": "What is cat?"}, file]},
+        {"role": "model", "parts": [{"text": "A cat."}]},
+        {"role": "user", "parts": [{"text": "Sure"}]},
+    ]
     assert (case.system_instruction, case.threshold, case.critical, case.repeat) == ("cat!", 0.5, True, 3)
     assert (case.temperature, case.max_output_tokens, case.weight) == (0.7, 100, 2)
     any_of, schema, number, rubric, function = case.assertions

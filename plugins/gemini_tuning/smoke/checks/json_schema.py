@@ -49,10 +49,7 @@ def problem(schema: Mapping[str, Any]) -> str | None:
 
 
 def fault(schema: Mapping[str, Any], value: Any) -> str | None:
-    """Return why a value does not fit, or ``None``.
-
-    :raises UndecidedError: when the schema cannot be applied, or takes too long.
-    """
+    """Return why a value does not fit, or ``None``; raise when the schema cannot be applied, or takes too long."""
     _deadline.set(time.monotonic() + MAX_SECONDS)
     try:
         error = next(_Validator(schema, registry=_NO_REMOTE).iter_errors(value), None)

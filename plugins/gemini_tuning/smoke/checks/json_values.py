@@ -30,10 +30,7 @@ def is_json(assertion: Assertion, answer: ModelResponse, _: object) -> CheckResu
 
 
 def contains_json(assertion: Assertion, answer: ModelResponse, _: object) -> CheckResult:
-    """Whether the answer contains JSON that fits the schema, if there is one.
-
-    Without a schema it must be an object: ``[1]`` may be a footnote.
-    """
+    """Whether the answer contains JSON that fits the schema, or without one an object: ``[1]`` may be a footnote."""
     first_fault = None
     for value in _values(answer.text):
         if assertion.value or isinstance(value, dict):

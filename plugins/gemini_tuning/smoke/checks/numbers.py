@@ -84,11 +84,7 @@ def expected_number(value: object) -> Fraction | None:
 
 
 def allowed(expected: Fraction, tolerance: float | Mapping[str, float] | None) -> Fraction:
-    """Return how far off a number may be.
-
-    :param tolerance: absolute, or ``{"absolute", "relative"}``, of which the wider one counts; ``relative`` is a share
-        of the expected number.
-    """
+    """Return how far off a number may be: of an absolute tolerance and a share of the number the wider one."""
     given = tolerance if isinstance(tolerance, Mapping) else {"absolute": tolerance or 0}
     absolute, relative = (Fraction(repr(given.get(name, 0))) for name in ("absolute", "relative"))
     return max(absolute, relative * abs(expected))

@@ -24,10 +24,7 @@ def problem(pattern: str) -> str | None:
 
 
 def search(pattern: str, text: str) -> Any:
-    """Return the first match, or ``None``.
-
-    :raises UndecidedError: after :data:`MATCH_SECONDS`.
-    """
+    """Return the first match, or ``None``; raise after :data:`MATCH_SECONDS`."""
     try:
         return regex.search(pattern, text, timeout=MATCH_SECONDS)
     except TimeoutError:

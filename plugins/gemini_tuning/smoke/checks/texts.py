@@ -39,10 +39,7 @@ def regex(assertion: Assertion, answer: ModelResponse, _: object) -> CheckResult
 
 
 def contains(*, ignore_case: bool, enough: Callable[[Sequence[bool]], bool]) -> Check:
-    """Return a check for texts.
-
-    :param enough: how many of them must be in the answer: ``all`` or ``any``. One text is a list of one.
-    """
+    """Return a check that ``all`` or ``any`` of some texts are in the answer. One text is a list of one."""
 
     def check(assertion: Assertion, answer: ModelResponse, _: object) -> CheckResult:
         texts = [assertion.value] if isinstance(assertion.value, str) else list(assertion.value)
