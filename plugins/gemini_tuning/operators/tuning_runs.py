@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class TuningRunsMixin:
 
     def write_memory(self, context: Context, memory: Memory) -> Memory:
         """Write the memory and return it."""
-        context["asset_state_store"][self.memory].set(MEMORY_KEY, memory.as_json())
+        context["asset_state_store"][self.memory].set(MEMORY_KEY, asdict(memory))
         return memory
 
     def run_state(self, context: Context, run_id: str) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any, Self
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -58,7 +58,7 @@ class Memory:
 
     @classmethod
     def from_json(cls, stored: object) -> Self:
-        """Read what :meth:`as_json` returned.
+        """Read what ``dataclasses.asdict`` returned.
 
         :raises InvalidInputError: when anything else is stored: to start over would pay for the same run again.
         """
@@ -74,10 +74,6 @@ class Memory:
                 hint="Delete the asset's state to start from the base model.",
             ) from None
 
-    def as_json(self) -> dict[str, Any]:
-        """Return the form that is stored."""
-        return asdict(self)
-
     def started(self, attempt: Attempt) -> Self:
         """Record that a run is about to start."""
         return replace(self, active=attempt)
@@ -86,22 +82,18 @@ class Memory:
         """Record that the active run failed, so that the next one repeats it."""
         return replace(self, active=None)
 
-    def succeeded(self, report: Mapping[str, Any]) -> Self:
+    def succeeded(self, report: Mapping[str, Any]) -> Memory:
         """Record that the active run succeeded.
 
         :param report: XCom of the tuning DAG's report.
         """
         if self.active is None:
             return self
-        last = replace(self.active, outcome=str(report.get("outcome") or "unknown"))
-        return replace(self, active=None, last=last, promoted=_promotion(report) or self.promoted)
-
-
-def _promotion(report: Mapping[str, Any]) -> Promotion | None:
-    model, checkpoint = report.get("tuned_model"), report.get("default_after")
-    if report.get("outcome") not in PROMOTED_OUTCOMES or not model or not checkpoint:
-        return None
-    return Promotion(str(model), str(checkpoint))
+        outcome, model, checkpoint = (report.get(key) for key in ("outcome", "tuned_model", "default_after"))
+        promoted = self.promoted
+        if outcome in PROMOTED_OUTCOMES and model and checkpoint:
+            promoted = Promotion(str(model), str(checkpoint))
+        return Memory(None, replace(self.active, outcome=str(outcome or "unknown")), promoted)
 
 
 def fingerprint(params: Mapping[str, Any], continue_from: ContinueFrom, data: Mapping[str, str]) -> str:

@@ -46,10 +46,8 @@ class GcsObjectChangeTrigger(BaseEventTrigger):
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments."""
-        return (
-            f"{type(self).__module__}.{type(self).__qualname__}",
-            {"uri": self.uri, "gcp_conn_id": self.gcp_conn_id, "impersonation_chain": self.impersonation_chain},
-        )
+        arguments = {name: getattr(self, name) for name in ("uri", "gcp_conn_id", "impersonation_chain")}
+        return f"{type(self).__module__}.{type(self).__qualname__}", arguments
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Poll every ``watch_interval`` seconds, and yield an event per change."""

@@ -66,17 +66,8 @@ class WaitingTrigger(BaseTrigger):
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments."""
-        return (
-            f"{type(self).__module__}.{type(self).__qualname__}",
-            {
-                "resource": self.resource,
-                "gcp_conn_id": self.gcp_conn_id,
-                "impersonation_chain": self.impersonation_chain,
-                "poll_interval": self.poll_interval,
-                "deadline": self.deadline,
-                "last_polled_at": self.last_polled_at,
-            },
-        )
+        names = ("resource", "gcp_conn_id", "impersonation_chain", "poll_interval", "deadline", "last_polled_at")
+        return f"{type(self).__module__}.{type(self).__qualname__}", {name: getattr(self, name) for name in names}
 
     @abc.abstractmethod
     def on_update(self, hook: GeminiTuningHook, resource: Any) -> bool:

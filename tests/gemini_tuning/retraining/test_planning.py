@@ -1,6 +1,7 @@
 """Whether there is anything to do, and from which model a run continues."""
 
 import json
+from dataclasses import asdict
 
 import pytest
 
@@ -16,7 +17,7 @@ AFTER_ONE = Memory().started(Attempt("run-1", "f1")).succeeded(REPORT)
 
 def test_the_memory_is_kept_as_json():
     for memory in (Memory(), AFTER_ONE, AFTER_ONE.started(Attempt("run-2", "f2"))):
-        assert Memory.from_json(json.loads(json.dumps(memory.as_json()))) == memory
+        assert Memory.from_json(json.loads(json.dumps(asdict(memory)))) == memory
     assert Memory.from_json(None) == Memory()
 
 
