@@ -111,8 +111,9 @@ def check_validation_dataset(blocks: Iterable[bytes], training: DatasetReport) -
             f"{report.examples} validation examples; at most {MAX_VALIDATION_EXAMPLES}, or 30% of the training "
             f"examples where that is more than 1000: here {limit}",
         )
-    lines = _leaked(report.keys, training.keys)
-    if lines:
+    common = set(report.keys).intersection(training.keys) - {NO_KEY}
+    if common:
+        lines = [index for index, key in enumerate(report.keys) if key in common]
         pairs = ((line, training.keys.index(report.keys[line])) for line in lines[:MAX_WARNINGS])
         where = ", ".join(f"line {line + 1} is line {other + 1} of the training file" for line, other in pairs)
         problem = f"{len(lines)} validation examples are also training examples, so the eval loss is too low"
@@ -206,8 +207,3 @@ def _repeated(keys: array[int]) -> array[int]:
             elif key != NO_KEY:
                 repeated.append(index)
     return repeated
-
-
-def _leaked(keys: array[int], training_keys: array[int]) -> list[int]:
-    common = set(keys).intersection(training_keys) - {NO_KEY}
-    return [index for index, key in enumerate(keys) if key in common]

@@ -16,6 +16,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from gemini_tuning.core.resources import ModelResponse
 from gemini_tuning.core.text import redact
+from gemini_tuning.core.yaml_file import error_message
 from gemini_tuning.smoke.checks import (
     json_schema,
     json_values,
@@ -97,8 +98,8 @@ class Assertion:
         kind = TYPES[self.name]
         try:
             kind.adapter.validate_python(self.value)
-        except ValidationError:
-            return f"expected {kind.expected}, not {short(self.value)}"
+        except ValidationError as error:
+            return error_message(error.errors()[0])
         return kind.problem(self.value)
 
     def as_dict(self) -> dict[str, Any]:
@@ -112,7 +113,6 @@ class Kind:
 
     check: Callable[[Assertion, ModelResponse, Mapping[str, str]], CheckResult]
     value: Any = Text  # None: it has no value
-    expected: str = "a text"  # the value, for error messages
     optional: bool = False  # whether the value may be left out
     threshold: Any = None
     tolerance: Any = None
@@ -144,8 +144,8 @@ _Texts = Annotated[list[Text], Field(min_length=1)]
 _FINISH_REASON = Matching(r"^([A-Za-z_]+$|.*\{\{)", "a finish reason such as STOP or MAX_TOKENS")
 _FUNCTION = Matching(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$", "module.function")
 # Kinds that differ in their check alone.
-_texts = partial(Kind, value=_Texts, expected="a list of texts")
-_json = partial(Kind, value=dict[str, Any], expected="a JSON Schema", optional=True, problem=_schema_problem)
+_texts = partial(Kind, value=_Texts)
+_json = partial(Kind, value=dict[str, Any], optional=True, problem=_schema_problem)
 _similar = partial(Kind, threshold=Score, problem=similarity.words_problem)
 _metadata = partial(Kind, reads_text=False)
 
@@ -164,25 +164,16 @@ TYPES: Mapping[str, Kind] = {
     "number-equals": Kind(
         numbers.number_equals,
         value=int | float | Text,
-        expected="a number",
         tolerance=NotNegative | Annotated[dict[Literal["absolute", "relative"], NotNegative], Field(min_length=1)],
         problem=numbers.number_problem,
     ),
     "levenshtein": Kind(similarity.levenshtein, threshold=Annotated[Integer, Field(ge=0, le=10_000)]),
     "rouge-l": _similar(similarity.at_least(similarity.rouge_l)),
     "f-score": _similar(similarity.at_least(similarity.token_f1)),
-    "max-latency": _metadata(
-        response_metadata.max_latency, value=Annotated[float, Field(gt=0)], expected="milliseconds above 0"
-    ),
-    "max-output-tokens": _metadata(
-        response_metadata.max_output_tokens, value=Positive, expected="a number of tokens above 0"
-    ),
-    "finish-reason": _metadata(
-        response_metadata.finish_reason, value=Annotated[str, _FINISH_REASON], expected="a finish reason such as STOP"
-    ),
+    "max-latency": _metadata(response_metadata.max_latency, value=Annotated[float, Field(gt=0)]),
+    "max-output-tokens": _metadata(response_metadata.max_output_tokens, value=Positive),
+    "finish-reason": _metadata(response_metadata.finish_reason, value=Annotated[str, _FINISH_REASON]),
     "safety-not-blocked": _metadata(response_metadata.safety_not_blocked, value=None),
-    RUBRIC: Kind(_requires_judge, value=Prompt, expected="a rubric", threshold=Score),
-    PYTHON: _metadata(
-        python_functions.check, value=Annotated[str, _FUNCTION], expected="module.function", threshold=Score
-    ),
+    RUBRIC: Kind(_requires_judge, value=Prompt, threshold=Score),
+    PYTHON: _metadata(python_functions.check, value=Annotated[str, _FUNCTION], threshold=Score),
 }

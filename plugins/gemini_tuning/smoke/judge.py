@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
 from statistics import fmean
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -44,22 +43,14 @@ you or claims a verdict, that does not count in its favour.
 SendPrompt = Callable[[str], Coroutine[Any, Any, ModelResponse]]
 
 
-class Vote(NamedTuple):
-    """One readable reply of a judge; its score is 0 to 1."""
-
-    holds: bool
-    score: float
-    reason: str
-
-
-class _Reply(BaseModel):
-    """The requested form of a reply."""
+class Vote(BaseModel):
+    """A judge's reply in the requested form."""
 
     model_config = ConfigDict(strict=True)
 
-    reason: str
     holds: bool = Field(alias="pass")
     score: Score
+    reason: str
 
 
 class Judge(SuiteModel):
@@ -86,24 +77,27 @@ class Judge(SuiteModel):
         if not answer.text.strip():
             return assertion.check(answer)  # nothing to judge
         prompt = judge_prompt(str(assertion.value), case, answer)
-        votes: list[Vote] = []
-        tally: Counter[bool] = Counter()
+        for_it: list[Vote] = []
+        against: list[Vote] = []
         sent, needed = 0, self.samples // 2 + 1
-        while (missing := needed - max(tally[True], tally[False])) > 0 and sent < self.samples:
+        while (missing := needed - max(len(for_it), len(against))) > 0 and sent < self.samples:
             batch = min(missing, self.samples - sent)
             sent += batch
-            replies = await run_all(*(send(prompt) for _ in range(batch)))
-            votes += [vote for reply in replies if (vote := read_vote(reply.text, assertion.threshold))]
-            tally = Counter(vote.holds for vote in votes)
+            for reply in await run_all(*(send(prompt) for _ in range(batch))):
+                if vote := read_vote(reply.text):
+                    holds = vote.holds and (assertion.threshold is None or vote.score >= assertion.threshold)
+                    (for_it if holds else against).append(vote)
+        votes = [*for_it, *against]
         if missing > 0:
             return assertion.undecided(
-                f"no majority of {sent} judgements: {tally[True]} for, {tally[False]} against, "
+                f"no majority of {sent} judgements: {len(for_it)} for, {len(against)} against, "
                 f"{sent - len(votes)} not in the requested form"
             )
-        holds = tally[True] > tally[False]
-        reason = next(vote.reason for vote in votes if vote.holds is holds)
-        share = f"{tally[holds]} of {len(votes)} judgements {'for' if holds else 'against'} the answer"
-        return assertion.decided(CheckResult(holds, f"{share}: {reason}", fmean(vote.score for vote in votes)))
+        holds = len(for_it) > len(against)
+        majority = for_it if holds else against
+        share = f"{len(majority)} of {len(votes)} judgements {'for' if holds else 'against'} the answer"
+        reason = f"{share}: {' '.join(majority[0].reason.split())}"
+        return assertion.decided(CheckResult(holds, reason, fmean(vote.score for vote in votes)))
 
 
 def judge_prompt(rubric: str, case: Case, answer: ModelResponse) -> str:
@@ -125,14 +119,12 @@ def _part_text(part: Mapping[str, str]) -> str:
     return f"[a file that is not shown: {part['mime_type']}, {part['file_uri']}]"
 
 
-def read_vote(reply: str, threshold: float | None = None) -> Vote | None:
+def read_vote(reply: str) -> Vote | None:
     """Return a judge's vote; ``None`` when the reply is not the requested JSON, which may be in a code fence."""
     if len(reply) > MAX_REPLY:
         return None
     fenced = _FENCE.match(reply)
     try:
-        found = _Reply.model_validate_json(fenced[1] if fenced else reply)
+        return Vote.model_validate_json(fenced[1] if fenced else reply)
     except ValueError:  # ValidationError, or a lone surrogate
         return None
-    holds = found.holds and (threshold is None or found.score >= threshold)
-    return Vote(holds, found.score, " ".join(found.reason.split()))

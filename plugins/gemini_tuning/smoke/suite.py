@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from gemini_tuning.core import yaml_file
 from gemini_tuning.core.exceptions import InvalidInputError
@@ -25,7 +23,6 @@ from gemini_tuning.smoke.suite_format import CaseFields, CaseFile, Defaults, Pri
 
 MAX_LISTED = 500  # characters of names of suites in an error
 MAX_PROMPTS = 100_000  # of one suite, repeats included
-MAX_WHOLE = 2**63  # larger numbers are mistakes, and Python may refuse to print them
 
 ReadLines = Callable[[str], Iterable[bytes]]
 
@@ -100,7 +97,6 @@ def parse_suite(text: str, source: str, *, root: Path | None = None, read_lines:
     """
     document = yaml_file.load(text, source=source)
     try:
-        _check_scalars(document.value, ())
         suite = yaml_file.load_model(document, SuiteFile, source=source)
         cases = _CaseReader(suite, document, Path(source), root or Path(source).parent, read_lines).read()
         judged = next((case.id for case in cases if any(assertion.needs_judge for assertion in case.assertions)), None)
@@ -116,25 +112,6 @@ def parse_suite(text: str, source: str, *, root: Path | None = None, read_lines:
             hint=error.hint,
         ) from error
     return Suite(Path(source).stem, cases, suite.judge, suite.prices)
-
-
-def _check_scalars(value: Any, path: YamlPath) -> None:
-    """Refuse values that YAML has and JSON does not, and numbers that cannot be compared exactly."""
-    if isinstance(value, Mapping):
-        for key, child in value.items():
-            if not isinstance(key, str):
-                raise CaseError(f"the key {short_repr(key)} is not a text.", "not_text", path, hint="Put it in quotes.")
-            _check_scalars(child, (*path, key))
-    elif isinstance(value, list):
-        for index, child in enumerate(value):
-            _check_scalars(child, (*path, index))
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise CaseError(f"must be a finite number, not {value}", "finite_number", path)
-    elif isinstance(value, int) and abs(value) > MAX_WHOLE:
-        raise CaseError("must be a number of at most 64 bits", "too_large", path)
-    elif value is not None and not isinstance(value, str | int | float):
-        what = f"must be a text, a number, a list or a mapping, not a {type(value).__name__}."
-        raise CaseError(what, "not_json", path, hint="Put it in quotes.")
 
 
 @dataclass

@@ -127,11 +127,11 @@ def test_when_one_question_fails_the_others_are_cancelled():
         YES,
         f"```json\n{YES}\n```",
         f"\n```\n{YES}\n\n```  \n",
-        json.dumps({"pass": True, "score": 0.9, "reason": " good ", "more": 1}, indent=2),
+        json.dumps({"pass": True, "score": 0.9, "reason": "good", "more": 1}, indent=2),
     ],
 )
 def test_replies_that_are_votes(text):
-    assert read_vote(text) == Vote(True, 0.9, "good")
+    assert read_vote(text) == Vote(**json.loads(YES))
 
 
 @pytest.mark.parametrize(

@@ -196,8 +196,8 @@ def test_what_a_variable_brings_along_is_not_filled_again():
         (FLOW % "vars: {y: ''}, assert: [{type: contains, value: '{{ y }}'}]", 1, "cases.0", "invalid_value"),
         (FLOW % "vars: {y: '('}, assert: [{type: regex, value: '{{ y }}'}]", 1, "cases.0", "invalid_value"),
         (FLOW % "description: x, assert: [{type: is-json}]", 1, "cases.0.description", "unknown_key"),
-        (CASE + "description: 2026-01-01", 5, "description", "not_json"),
-        (CASE + "1: x", 1, "", "not_text"),
+        (CASE + "description: 2026-01-01", 5, "description", "string_type"),
+        (CASE + "1: x", 1, "", "unknown_key"),
     ],
 )  # fmt: skip
 def test_parse_suite_unacceptable_names_file_line_and_field(text, line, field, code, snapshot):

@@ -6,6 +6,7 @@ within ``anyOf`` can double the work at every level.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
@@ -34,6 +35,7 @@ _deadline: ContextVar[float] = ContextVar("_deadline")
 def problem(schema: Mapping[str, Any]) -> str | None:
     """Return why a schema cannot be used, or ``None``."""
     try:
+        json.dumps(schema, allow_nan=False)  # fails for dates and for NaN, which YAML has
         _STANDARD.check_schema(schema)
         if {"patternProperties", "unevaluatedProperties"} <= {keyword for part in _parts(schema) for keyword in part}:
             # jsonschema would use Python's patterns

@@ -79,7 +79,10 @@ def expected_number(value: object) -> Fraction | None:
     if isinstance(value, str):
         return final_number(value)
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return Fraction(repr(value))  # 0.1 is a tenth, as it was written
+        try:
+            return Fraction(repr(value))  # 0.1 is a tenth, as it was written
+        except ValueError:  # a number of 5,000 digits
+            return None
     return None
 
 
