@@ -6,12 +6,16 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Annotated, Any
 
-from gemini_tuning.core.xcom import number, text, whole
+from pydantic import Field, PlainValidator
+
+from gemini_tuning.core.xcom import Flag, Id, Number, Parts, Text, Whole, XCom, text
 
 MAX_COMPARED = 2_000  # words and gaps in which two responses may differ; comparing more can take over a second
 MAX_TEXT = 100_000  # characters
+LongText = Annotated[str | None, PlainValidator(partial(text, limit=MAX_TEXT))]
 _WORDS = re.compile(r"\s+|\w+|[^\w\s]")
 
 
@@ -26,44 +30,61 @@ class Segment:
     differs: bool = False
 
 
-@dataclass(frozen=True)
-class ResponseView:
-    """One response of one checkpoint.
+class _Part(XCom):
+    text: LongText = None
+    file_uri: LongText = None
 
-    :param checkpoint: id, or ``champion``.
+
+class _Turn(XCom):
+    role: Text = None
+    parts: Annotated[list[_Part], Parts] = Field(default=[])
+
+
+class _Verdict(XCom):
+    type: Text = None
+    passed: Flag = False
+    reason: Text = None
+    expected: Text = None
+
+
+class ResultLine(XCom):
+    """A line of a results file, or a response to a prompt of the user.
+
     :param passed: ``None`` without assertions.
-    :param segments: the text; empty without a response.
-    :param verdicts: ``{"type", "passed", "reason", "expected"}`` of each assertion.
     :param error: why there is no response.
     """
 
-    checkpoint: str
-    repeat: int
-    passed: bool | None
-    segments: Sequence[Segment]
-    verdicts: Sequence[Mapping[str, Any]]
-    error: str | None
-    finish_reason: str | None
-    latency_ms: float | None
-    is_reference: bool
+    critical: Flag = False
+    system_instruction: LongText = None
+    contents: Annotated[list[_Turn], Parts] = Field(default=[])
+    checkpoint_id: Id = "unknown"
+    repeat: Whole = None
+    passed: Flag | None = None
+    answer: LongText = None
+    verdicts: Annotated[list[_Verdict], Parts] = Field(default=[])
+    error: Text = None
+    finish_reason: Text = None
+    latency_ms: Number = None
 
 
 @dataclass(frozen=True)
 class CaseView:
     """A case.
 
-    :param turns: ``(role, text)`` of the prompt.
-    :param expected: ``(type, value)`` of each assertion.
+    :param first: a line with the prompt.
+    :param responses: checkpoint (id, or ``champion``), line, and the segments of its text.
     :param reference: the checkpoint with whose response the others are compared.
     """
 
     case_id: str
-    critical: bool
-    system_instruction: str | None
-    turns: Sequence[tuple[str, str]]
-    expected: Sequence[tuple[str, str]]
-    responses: Sequence[ResponseView]
+    first: ResultLine
+    responses: Sequence[tuple[str, ResultLine, list[Segment]]]
     reference: str | None
+
+    @property
+    def expected(self) -> list[_Verdict]:
+        """The assertions; a line without a response has no verdicts."""
+        return next((line.verdicts for _, line, _ in self.responses if line.verdicts), [])
 
 
 def case_view(case_id: str, lines: Mapping[str, Sequence[Mapping[str, Any]]], winner: str | None) -> CaseView:
@@ -72,20 +93,15 @@ def case_view(case_id: str, lines: Mapping[str, Sequence[Mapping[str, Any]]], wi
     :param lines: of the results files, by checkpoint.
     :param winner: the reference; when it has no results, the first checkpoint is.
     """
-    reference = winner if winner in lines else next(iter(lines), None)
-    first = lines[reference][0] if reference is not None and lines[reference] else {}
-    expected = text(first.get("answer"), MAX_TEXT)
-    return CaseView(
-        case_id=case_id,
-        critical=first.get("critical") is True,
-        system_instruction=text(first.get("system_instruction"), MAX_TEXT),
-        turns=[(text(turn.get("role")) or "user", _turn_text(turn)) for turn in _mappings(first.get("contents"))],
-        expected=_expected(lines),
-        responses=[
-            _response(name, line, expected, name == reference) for name, group in lines.items() for line in group
-        ],
-        reference=reference,
-    )
+    results = {name: [ResultLine.model_validate(line) for line in group] for name, group in lines.items()}
+    reference = winner if winner in results else next(iter(results), None)
+    first = next(iter(results.get(reference or "", [])), ResultLine())
+    responses = [
+        (name, line, _segments(line.answer, None if name == reference else first.answer))
+        for name, group in results.items()
+        for line in group
+    ]
+    return CaseView(case_id, first, responses, reference)
 
 
 def prompt_view(conf: Mapping[str, Any], responses: Sequence[object]) -> CaseView:
@@ -94,9 +110,13 @@ def prompt_view(conf: Mapping[str, Any], responses: Sequence[object]) -> CaseVie
     :param conf: of the run that sent it.
     :param responses: return value of :class:`GeminiPromptCheckpointsOperator`.
     """
-    lines = {text(response.get("checkpoint_id")) or "unknown": [response] for response in _mappings(responses)}
-    prompt, system = (text(conf.get(key), MAX_TEXT) for key in ("prompt", "system_instruction"))
-    return replace(case_view("", lines, None), turns=[("user", prompt or "")], system_instruction=system)
+    found = [response for response in responses if isinstance(response, Mapping)]
+    lines = {ResultLine.model_validate(response).checkpoint_id: [response] for response in found}
+    prompt = {
+        "contents": [{"parts": [{"text": conf.get("prompt")}]}],
+        "system_instruction": conf.get("system_instruction"),
+    }
+    return replace(case_view("", lines, None), first=ResultLine.model_validate(prompt))
 
 
 def compare(reference: str, response: str) -> list[Segment]:
@@ -123,43 +143,7 @@ def _middle(before: Sequence[str], after: Sequence[str]) -> list[Segment]:
     return [Segment("".join(after[start:end]), tag != "equal") for tag, _, _, start, end in opcodes]
 
 
-def _response(name: str, line: Mapping[str, Any], reference: str | None, is_reference: bool) -> ResponseView:
-    response = text(line.get("answer"), MAX_TEXT)
-    segments = [Segment(response)] if response else []
-    return ResponseView(
-        checkpoint=name,
-        repeat=whole(line.get("repeat")) or 1,
-        passed=line.get("passed") is True if "passed" in line else None,
-        segments=compare(reference, response) if response and reference and not is_reference else segments,
-        verdicts=_verdicts(line),
-        error=text(line.get("error")),
-        finish_reason=text(line.get("finish_reason")),
-        latency_ms=number(line.get("latency_ms")),
-        is_reference=is_reference,
-    )
-
-
-def _verdicts(line: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [
-        {
-            **{key: text(verdict.get(key)) for key in ("type", "reason", "expected")},
-            "passed": verdict.get("passed") is True,
-        }
-        for verdict in _mappings(line.get("verdicts"))
-    ]
-
-
-def _expected(lines: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[tuple[str, str]]:
-    """Return what the assertions expect; a line without a response has no verdicts."""
-    found = (verdicts for group in lines.values() for line in group if (verdicts := _verdicts(line)))
-    return [(verdict["type"] or "", verdict["expected"] or "") for verdict in next(found, [])]
-
-
-def _turn_text(turn: Mapping[str, Any]) -> str:
-    """Return the text of a turn; for a file its URI."""
-    parts = _mappings(turn.get("parts"))
-    return "\n".join(text(part.get("text") or part.get("file_uri"), MAX_TEXT) or "" for part in parts)
-
-
-def _mappings(value: object) -> list[Mapping[str, Any]]:
-    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list | tuple) else []
+def _segments(response: str | None, reference: str | None) -> list[Segment]:
+    if not response:
+        return []
+    return compare(reference, response) if reference else [Segment(response)]

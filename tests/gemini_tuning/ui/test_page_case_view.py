@@ -15,6 +15,16 @@ def marked(segments):
     return [segment.text for segment in segments if segment.differs]
 
 
+def turns(found):
+    return [
+        (turn.role or "user", *(part.text or part.file_uri for part in turn.parts)) for turn in found.first.contents
+    ]
+
+
+def expected(found):
+    return [(verdict.type, verdict.expected) for verdict in found.expected]
+
+
 def test_what_the_reference_does_not_say_is_marked():
     found = compare("The ferry leaves at nine.", "The old ferry leaves at ten.")
     assert "".join(segment.text for segment in found) == "The old ferry leaves at ten."
@@ -57,11 +67,9 @@ def test_answers_that_differ_in_too_much_are_marked_whole():
 def test_all_answers_are_compared_with_the_winners():
     found = case_view("a", {"1": [result("a", answer="No.")], "2": [result("a", answer="Yes.")]}, "2")
     assert found.reference == "2"
-    first, second = found.responses
-    assert (marked(first.segments), first.is_reference) == (["No"], False)
-    assert (marked(second.segments), second.is_reference) == ([], True)
-    assert found.turns == [("user", "A ticket?")]
-    assert found.expected == [("contains", "Yes")]
+    assert [(name, marked(segments)) for name, _, segments in found.responses] == [("1", ["No"]), ("2", [])]
+    assert turns(found) == [("user", "A ticket?")]
+    assert expected(found) == [("contains", "Yes")]
 
 
 @pytest.mark.parametrize("winner", [None, "7"])
@@ -72,15 +80,16 @@ def test_without_a_winner_the_first_is_the_reference(winner):
 def test_a_reference_that_did_not_answer_marks_nothing():
     silent = result("a", False, answer=None, error="404: gone", verdicts=[], critical=True)
     found = case_view("a", {"1": [silent], "2": [result("a")]}, "1")
-    assert [marked(answer.segments) for answer in found.responses] == [[], []]
-    assert (found.responses[0].error, found.responses[0].passed) == ("404: gone", False)
-    assert found.critical
-    assert found.expected == [("contains", "Yes")]
+    assert [marked(segments) for _, _, segments in found.responses] == [[], []]
+    _, line, _ = found.responses[0]
+    assert (line.error, line.passed) == ("404: gone", False)
+    assert found.first.critical
+    assert expected(found) == [("contains", "Yes")]
 
 
 def test_every_repeat_is_shown():
     found = case_view("a", {"1": [result("a"), result("a", False, repeat=2, answer="No.")]}, "1")
-    assert [(answer.repeat, answer.passed) for answer in found.responses] == [(1, True), (2, False)]
+    assert [(line.repeat, line.passed) for _, line, _ in found.responses] == [(1, True), (2, False)]
 
 
 def test_a_case_that_nobody_was_asked_is_empty():
@@ -95,10 +104,10 @@ def test_files_and_conversations_are_shown_as_text():
         {"parts": None},
         "junk",
     ]
-    assert case_view("a", {"1": [result("a", contents=contents)]}, None).turns == [
-        ("user", "gs://b/x.png\nWhat is it?"),
+    assert turns(case_view("a", {"1": [result("a", contents=contents)]}, None)) == [
+        ("user", "gs://b/x.png", "What is it?"),
         ("model", "A ferry."),
-        ("user", ""),
+        ("user",),
     ]
 
 
@@ -110,19 +119,22 @@ def test_a_prompt_of_ones_own_shows_who_answered_and_who_could_not():
         "junk",
     ]
     found = prompt_view(conf, replies)
-    assert (found.turns, found.system_instruction) == ([("user", "A ticket?")], "Be brief.")
-    assert [(a.checkpoint, a.passed, a.error) for a in found.responses] == [("1", None, None), ("2", None, "gone")]
+    assert (turns(found), found.first.system_instruction) == ([("user", "A ticket?")], "Be brief.")
+    assert [(name, line.passed, line.error) for name, line, _ in found.responses] == [
+        ("1", None, None),
+        ("2", None, "gone"),
+    ]
     assert prompt_view({}, []).responses == []
 
 
 def test_an_endless_answer_is_cut():
-    (answer,) = case_view("a", {"1": [result("a", answer="x" * (2 * MAX_TEXT))]}, None).responses
-    assert len(answer.segments[0].text) < MAX_TEXT + 100
+    ((_, _, (segment,)),) = case_view("a", {"1": [result("a", answer="x" * (2 * MAX_TEXT))]}, None).responses
+    assert len(segment.text) < MAX_TEXT + 100
 
 
 @given(line=st.dictionaries(st.sampled_from([*result("a"), "system_instruction"]), json_values), junk=json_values)
 def test_whatever_a_line_holds_it_can_be_shown(line, junk):
     found = case_view("a", {"1": [result("a")], "2": [{**result("a"), **line}, {}]}, "2")
     assert len(found.responses) == 3
-    assert all(isinstance(text, str) for pair in (*found.turns, *found.expected) for text in pair)
+    assert all(isinstance(text, str) for turn in turns(found) for text in turn)
     prompt_view({"prompt": junk, "system_instruction": junk}, [junk, {"checkpoint_id": junk, "answer": junk}])
