@@ -15,15 +15,14 @@ from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
 from gemini_tuning.core.files import MAX_LINE, Files
 
 PAGE_SIZE = 50
-MAX_CASE_ID = 1_000  # characters; longer ids are cut
-MAX_REPEAT = (1 << 31) - 1
+MAX_CASE_ID = 1_000  # characters
 UNREADABLE = "This line of the results file has changed or is not valid JSON."
 
 Filter = Literal["all", "differs", "fails", "critical"]
@@ -35,23 +34,17 @@ FILTERS: Mapping[Filter, str] = {
 }
 
 
-@dataclass(frozen=True)
-class Cell:
-    """The result of one checkpoint in one case.
-
-    :param passed: number of repeats that passed.
-    :param repeats: number of repeats.
-    :param is_incomplete: whether a prompt got no response.
-    """
+class Cell(NamedTuple):
+    """The repeats of one case with one checkpoint: how many passed, were sent, and got no response."""
 
     passed: int
     repeats: int
-    is_incomplete: bool
+    unanswered: int
 
     @property
     def verdict(self) -> str:
         """``passed``, ``failed``, ``partly`` when only some repeats passed, or ``no response``."""
-        if self.is_incomplete:
+        if self.unanswered:
             return "no response"
         if self.passed == self.repeats:
             return "passed"
@@ -59,61 +52,44 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class MatrixRow:
-    """A case.
-
-    :param cells: by checkpoint; ``None`` where the case was not run.
-    """
-
-    case_id: str
-    critical: bool
-    cells: Mapping[str, Cell | None]
-
-
-@dataclass(frozen=True)
 class MatrixPage:
     """Some rows of the matrix.
 
     :param checkpoints: ids, and ``champion``.
+    :param rows: case id, whether it is critical, and its cell by checkpoint; ``None`` where the case was not run.
     :param counts: number of cases by filter.
     :param number: from 1.
     """
 
     checkpoints: Sequence[str]
-    rows: Sequence[MatrixRow]
+    rows: Sequence[tuple[str, bool, Mapping[str, Cell | None]]]
     counts: Mapping[Filter, int]
     filter: Filter
     number: int
-
-    @property
-    def pages(self) -> int:
-        """Number of pages with this filter."""
-        return _pages(self.counts[self.filter])
+    pages: int
 
 
 class _Result(msgspec.Struct, gc=False):
     """The fields of a line that the matrix needs; msgspec skips the others."""
 
     case_id: Annotated[str, msgspec.Meta(max_length=MAX_CASE_ID)]
-    repeat: Annotated[int, msgspec.Meta(ge=1, le=MAX_REPEAT)]
+    repeat: Annotated[int, msgspec.Meta(ge=1, lt=1 << 31)]
     passed: bool
     critical: bool
-    answer: Any = None
+    answer: str | None = None
 
 
 class _Column(msgspec.Struct):
     """The results of one checkpoint. All fields but the first two are arrays of C integers.
 
-    :param passed: of each case, and so are ``repeats`` and ``is_incomplete``.
+    :param cells: of each case the three numbers of its :class:`Cell`.
     :param line_cases: of each line the number of its case.
     :param line_offsets: of each line the position in the file.
     """
 
     name: str
     path: str
-    passed: bytes
-    repeats: bytes
-    is_incomplete: bytes
+    cells: bytes
     line_cases: bytes
     line_offsets: bytes
 
@@ -145,10 +121,7 @@ def build(path: Path, files: Iterable[tuple[str, Path]]) -> None:
     critical = bytearray()
     columns = [_column(name, str(file), path.parent / file, numbers, critical) for name, file in files]
     for column in columns:  # cases that only later files have
-        column.passed, column.repeats = (
-            counts.ljust(len(numbers) * 4, b"\0") for counts in (column.passed, column.repeats)
-        )
-        column.is_incomplete = column.is_incomplete.ljust(len(numbers), b"\0")
+        column.cells = column.cells.ljust(12 * len(numbers), b"\0")
     index = _Index(list(numbers), bytes(critical), columns, _matching(columns, critical))
     path.write_bytes(msgspec.msgpack.encode(index))
 
@@ -161,13 +134,18 @@ def page(path: Path, filter_: Filter, number: int) -> MatrixPage:
     """
     index = _INDEX.decode(path.read_bytes())
     counts = {name: len(_ints(matching)) for name, matching in index.matching.items()}
-    number = max(1, min(number, _pages(counts[filter_])))
+    pages = max(1, -(-counts[filter_] // PAGE_SIZE))
+    number = max(1, min(number, pages))
     shown = _ints(index.matching[filter_])[(number - 1) * PAGE_SIZE : number * PAGE_SIZE]
     rows = [
-        MatrixRow(index.case_ids[case], bool(index.critical[case]), {c.name: _cell(c, case) for c in index.columns})
+        (
+            index.case_ids[case],
+            bool(index.critical[case]),
+            {column.name: _cell(column, case) for column in index.columns},
+        )
         for case in shown
     ]
-    return MatrixPage([column.name for column in index.columns], rows, counts, filter_, number)
+    return MatrixPage([column.name for column in index.columns], rows, counts, filter_, number, pages)
 
 
 def responses(path: Path, case_id: str) -> dict[str, list[dict[str, Any]]]:
@@ -183,44 +161,38 @@ def responses(path: Path, case_id: str) -> dict[str, list[dict[str, Any]]]:
     return {name: lines for name, lines in found.items() if lines}
 
 
-def _pages(count: int) -> int:
-    return max(1, -(-count // PAGE_SIZE))
-
-
 def _ints(values: bytes) -> memoryview[int]:
     return memoryview(values).cast("I")
 
 
 def _cell(column: _Column, case: int) -> Cell | None:
-    repeats = _ints(column.repeats)[case]
-    return Cell(_ints(column.passed)[case], repeats, bool(column.is_incomplete[case])) if repeats else None
+    cell = Cell(*_ints(column.cells)[3 * case : 3 * case + 3])
+    return cell if cell.repeats else None
 
 
 def _column(name: str, uri: str, file: Path, numbers: MutableMapping[str, int], critical: bytearray) -> _Column:
     """Read a results file; new cases are added to ``numbers`` and ``critical``."""
-    passed, repeats = (array("I", bytes(4 * len(numbers))) for _ in range(2))
-    is_incomplete = bytearray(len(numbers))
-    line_cases, line_offsets = array("I"), array("Q")
+    cells, line_cases, line_offsets = array("I", bytes(12 * len(numbers))), array("I"), array("Q")
     offset = 0
     for line in Files().read_lines(str(file)):
         if (result := _parse(line)) is not None:
             case = numbers[result.case_id]
-            if case == len(repeats):
-                for counts in (passed, repeats, is_incomplete):
-                    counts.append(0)
+            cell = 3 * case
+            if cell == len(cells):
+                cells.extend((0, 0, 0))
             if case == len(critical):
                 critical.append(0)
-            repeats[case] += 1
-            passed[case] += result.passed
+            if result.passed:
+                cells[cell] += 1
+            cells[cell + 1] += 1
             if result.answer is None:
-                is_incomplete[case] = 1
+                cells[cell + 2] += 1
             if result.critical:
                 critical[case] = 1
             line_cases.append(case)
             line_offsets.append(offset)
         offset += len(line)
-    arrays = (passed, repeats, is_incomplete, line_cases, line_offsets)
-    return _Column(name, uri, *map(bytes, arrays))
+    return _Column(name, uri, bytes(cells), bytes(line_cases), bytes(line_offsets))
 
 
 def _matching(columns: Sequence[_Column], critical: bytearray) -> dict[Filter, bytes]:
@@ -228,27 +200,18 @@ def _matching(columns: Sequence[_Column], critical: bytearray) -> dict[Filter, b
 
     A case differs when the checkpoints passed different shares of its repeats, or when one has no result.
     """
-    shares = [
-        [
-            passed / repeats if repeats else None
-            for passed, repeats in zip(_ints(c.passed), _ints(c.repeats), strict=True)
-        ]
-        for c in columns
-        if c.line_cases
-    ]
-    differs, fails = array("I"), array("I")
-    for case, found in enumerate(map(set, zip(*shares, strict=True))):
-        if len(found) > 1:
-            differs.append(case)
-        if found - {1.0, None}:
-            fails.append(case)
-    cases = range(len(critical))
-    return {
-        "all": bytes(array("I", cases)),
-        "differs": bytes(differs),
-        "fails": bytes(fails),
-        "critical": bytes(array("I", [case for case in cases if critical[case]])),
+    shares = []
+    for cells in (_ints(column.cells) for column in columns if column.line_cases):
+        counts = zip(cells[::3], cells[1::3], strict=True)
+        shares.append([passed / repeats if repeats else None for passed, repeats in counts])
+    found = list(map(set, zip(*shares, strict=True)))
+    matching: dict[Filter, Iterable[int]] = {
+        "all": range(len(critical)),
+        "differs": (case for case, rates in enumerate(found) if len(rates) > 1),
+        "fails": (case for case, rates in enumerate(found) if rates - {1.0, None}),
+        "critical": (case for case, is_critical in enumerate(critical) if is_critical),
     }
+    return {name: bytes(array("I", cases)) for name, cases in matching.items()}
 
 
 def _parse(line: bytes) -> _Result | None:
@@ -256,22 +219,7 @@ def _parse(line: bytes) -> _Result | None:
     try:
         return _RESULT.decode(line)
     except (ValueError, RecursionError):
-        return _parse_leniently(line)
-
-
-def _parse_leniently(line: bytes) -> _Result | None:
-    """Accept what other programs write and msgspec rejects: NaN, half a surrogate pair, ids that are not texts."""
-    try:
-        found = json.loads(line.decode("utf-8"))
-        case_id, repeat = str(found["case_id"]), int(found["repeat"])
-        passed, critical = found["passed"] is True, found["critical"] is True
-        answer = found.get("answer")
-    except (ValueError, TypeError, LookupError, OverflowError, RecursionError):
         return None
-    if not 1 <= repeat <= MAX_REPEAT:
-        return None
-    case_id = case_id[:MAX_CASE_ID].encode("utf-8", "replace").decode()
-    return _Result(case_id, repeat, passed, critical, answer)
 
 
 def _case_lines(file: Path, column: _Column, case: int, case_id: str) -> list[dict[str, Any]]:

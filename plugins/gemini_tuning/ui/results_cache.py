@@ -9,10 +9,10 @@ import shutil
 import stat
 import tempfile
 import threading
-import time
 import uuid
 import zlib
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from gemini_tuning.core.exceptions import GeminiTuningError
@@ -23,15 +23,12 @@ from gemini_tuning.ui import matrix
 MAX_RUNS = 20
 MAX_BYTES = 2 << 30  # of a run's results; more would fill the disk of the API server
 MAX_CONCURRENT_READS = 2  # runs: each holds a thread of the API server
-RETRY_DELAY = 60.0  # seconds before a run that could not be read is read again
-ABANDONED = 86_400.0  # seconds after which an incomplete folder belongs to a process that was killed
 RESULTS_FILE = re.compile(r"/checkpoint-[^/]+\.jsonl$")
 INDEX = "index.msgpack"
 
 # Requests for the same run wait for each other, so that it is read once; other runs are not held up.
 _LOCKS = tuple(threading.Lock() for _ in range(64))
 _READS = threading.BoundedSemaphore(MAX_CONCURRENT_READS)
-_FAILED: dict[str, tuple[float, Exception]] = {}
 
 
 class ResultsCacheError(GeminiTuningError):
@@ -58,35 +55,21 @@ def index_of(results: Sequence[tuple[str, str]], version: str, read_lines: Calla
 
 
 def _build(folder: Path, results: Sequence[tuple[str, str]], read_lines: Callable[[str], Iterable[bytes]]) -> None:
-    failed_at, error = _FAILED.get(folder.name, (0.0, None))
-    if error is not None and time.monotonic() < failed_at + RETRY_DELAY:
-        raise error
     part = folder.with_name(f"{uuid.uuid4().hex}.part")
     part.mkdir()
-    source = _Source(part, read_lines)
+    files = _Files(part, read_lines)
     try:
         with _READS:
-            matrix.build(part / INDEX, [(name, source.file(uri)) for name, uri in results])
-        _publish(part, folder)
-        _FAILED.pop(folder.name, None)
-    except Exception as error:
-        if len(_FAILED) >= MAX_RUNS:
-            _FAILED.clear()
-        _FAILED[folder.name] = (time.monotonic(), error)
-        raise
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-
-
-def _publish(part: Path, folder: Path) -> None:
-    try:
+            matrix.build(part / INDEX, [(name, files.local(uri)) for name, uri in results])
         part.rename(folder)
     except OSError:
         if not folder.is_dir():  # else another process has built it in the meantime
             raise
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
-class _Source:
+class _Files:
     """Finds results files, and downloads those in Cloud Storage, until they exceed :data:`MAX_BYTES` together."""
 
     def __init__(self, folder: Path, read_lines: Callable[[str], Iterable[bytes]]) -> None:
@@ -94,18 +77,14 @@ class _Source:
         self._read_lines = read_lines
         self._bytes = 0
 
-    def file(self, uri: str) -> Path:
+    def local(self, uri: str) -> Path:
         """Return the path of a results file; a relative one is in the folder."""
         if not RESULTS_FILE.search(uri):  # the URI is from an XCom, whose author must not choose any file here
-            raise ResultsCacheError(
-                f"{short_repr(uri)} is not the name of a results file", resource=uri, code="not_a_results_file"
-            )
+            raise _error(f"{short_repr(uri)} is not the name of a results file", "not_a_results_file", uri)
         if not uri.startswith(GCS):
             path = Path(uri.removeprefix(FILE)).absolute()
             if not path.is_file():  # a device has no end
-                raise ResultsCacheError(
-                    f"there is no file {short_repr(uri)} on this machine", resource=uri, code="file_not_found"
-                )
+                raise _error(f"there is no file {short_repr(uri)} on this machine", "file_not_found", uri)
             self._count(path.stat().st_size)
             return path
         copy = self._folder / f"{uuid.uuid4().hex}.jsonl"
@@ -118,9 +97,8 @@ class _Source:
     def _count(self, size: int) -> None:
         self._bytes += size
         if self._bytes > MAX_BYTES:
-            raise ResultsCacheError(
-                f"they are larger than {MAX_BYTES >> 30} GB", code="too_large", hint="Read the files themselves."
-            )
+            problem = f"they are larger than {MAX_BYTES >> 30} GB"
+            raise _error(problem, "too_large", hint="Read the files themselves.")
 
 
 def _cache_folder() -> Path:
@@ -129,27 +107,17 @@ def _cache_folder() -> Path:
     folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-        raise ResultsCacheError(
-            f"other users can read {folder}.",
-            resource=str(folder),
-            code="folder_not_private",
-            hint="Delete it and reload the page.",
-        )
+        hint = "Delete it and reload the page."
+        raise _error(f"other users can read {folder}.", "folder_not_private", str(folder), hint)
     return folder
 
 
 def _remove_old(cache: Path) -> None:
-    """Delete what killed processes have left, and the runs that were not used for longest."""
-    last_used = {folder: _last_used(folder) for folder in cache.iterdir()}
-    incomplete = {folder for folder in last_used if folder.suffix == ".part"}
-    abandoned = [folder for folder in incomplete if time.time() - last_used[folder] > ABANDONED]
-    newest = sorted(last_used.keys() - incomplete, key=last_used.__getitem__, reverse=True)
-    for folder in (*abandoned, *newest[MAX_RUNS:]):
-        shutil.rmtree(folder, ignore_errors=True)
+    """Delete the folders that were not used for longest, among them what killed processes have left."""
+    with suppress(FileNotFoundError):  # another process deleted one just now
+        for folder in sorted(cache.iterdir(), key=lambda found: found.stat().st_mtime)[:-MAX_RUNS]:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
-def _last_used(folder: Path) -> float:
-    try:
-        return folder.stat().st_mtime
-    except FileNotFoundError:  # another process deleted it just now
-        return 0.0
+def _error(problem: str, code: str, resource: str = "", hint: str = "") -> ResultsCacheError:
+    return ResultsCacheError(problem, resource=resource, code=code, hint=hint)

@@ -49,7 +49,6 @@ def browser(airflow_app, session, tmp_path, monkeypatch):
     from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr("gemini_tuning.ui.results_cache._FAILED", {})
     monkeypatch.setattr("tests.gemini_tuning.ui.dag_rights.DagRights.refused", set())
 
     def sign_in(name: str | None = "ada", role: str = "ADMIN") -> Browser:
