@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
@@ -51,27 +52,17 @@ class Actions:
         """
         if view.run.is_live or view.run.has_several_jobs or not model_key(view.model):
             return cls()  # until it has finished, the run itself sets the default
-        promotes, prompts = may_trigger(PROMOTION_DAG), may_trigger(PROMPT_DAG)
+        prompt = _prompt(view) if may_trigger(PROMPT_DAG) else None
+        if not may_trigger(PROMOTION_DAG):
+            return cls(prompt=prompt)
+        others = [found.checkpoint_id for found in view.checkpoints if found.checkpoint_id != view.default.current]
+        previous = view.default.previous
         return cls(
-            set_default=_set_default(view) if promotes else {},
-            roll_back=_roll_back(view) if promotes else None,
-            copy=_copy(view) if promotes else None,
-            prompt=_prompt(view) if prompts else None,
+            set_default={other: _promotion(view, "Set as default", other) for other in others if _is_id(other)},
+            roll_back=_promotion(view, f"Roll back to checkpoint {previous}", previous) if _is_id(previous) else None,
+            copy=_copy(view),
+            prompt=prompt,
         )
-
-
-def _set_default(view: RunView) -> dict[str, Action]:
-    ids = [checkpoint.checkpoint_id for checkpoint in view.checkpoints]
-    return {
-        checkpoint_id: _promotion(view, "Set as default", checkpoint_id)
-        for checkpoint_id in ids
-        if checkpoint_id != view.default.current and _is_id(checkpoint_id)
-    }
-
-
-def _roll_back(view: RunView) -> Action | None:
-    previous = view.default.previous
-    return _promotion(view, f"Roll back to checkpoint {previous}", previous) if _is_id(previous) else None
 
 
 def _is_id(checkpoint_id: str | None) -> TypeGuard[str]:
@@ -79,56 +70,37 @@ def _is_id(checkpoint_id: str | None) -> TypeGuard[str]:
 
 
 def _promotion(view: RunView, label: str, checkpoint_id: str) -> Action:
-    return Action(
-        PROMOTION_DAG,
-        label,
+    current = view.default.current
+    question = (
         f"Set checkpoint {checkpoint_id} as the default of {view.model}? The current default is checkpoint "
-        f"{view.default.current or 'unknown'}. Requests that name no checkpoint will be served by the new default.",
-        {**_connection(view), "model": view.model, "checkpoint_id": checkpoint_id, **_expected(view), **_job(view)},
+        f"{current or 'unknown'}. Requests that name no checkpoint will be served by the new default."
     )
+    conf = {**_connection(view), "model": view.model, "checkpoint_id": checkpoint_id}
+    if _is_id(current):
+        conf["expected_default"] = current  # the run changes nothing when it is another one by then
+    with suppress(ResourceNameError):  # where the name of the job is known
+        job = ResourceName.parse(view.job, "tuningJobs")
+        conf |= {"tuning_job": str(job)} if job.id.isdecimal() else {}
+    return Action(PROMOTION_DAG, label, question, conf)
 
 
 def _copy(view: RunView) -> Action:
-    return Action(
-        PROMOTION_DAG,
-        "Copy",
+    question = (
         f"Copy {view.model}, with all its checkpoints, to {{copy_location}} {{copy_project_id}}? The copy keeps the "
-        f"model's default: checkpoint {view.default.current or 'unknown'}, as far as Airflow has recorded.",
-        {**_connection(view), "model": view.model},
+        f"model's default: checkpoint {view.default.current or 'unknown'}, as far as Airflow has recorded."
     )
+    return Action(PROMOTION_DAG, "Copy", question, {**_connection(view), "model": view.model})
 
 
 def _prompt(view: RunView) -> Action | None:
-    checkpoints = [
-        {"checkpoint_id": checkpoint.checkpoint_id, "endpoint": checkpoint.endpoint}
-        for checkpoint in view.checkpoints
-        if checkpoint.endpoint
-    ][:MAX_CHECKPOINTS]
-    if not checkpoints:
+    found = [checkpoint for checkpoint in view.checkpoints if checkpoint.endpoint][:MAX_CHECKPOINTS]
+    if not found:
         return None
-    ids = ", ".join(checkpoint["checkpoint_id"] for checkpoint in checkpoints)
-    return Action(
-        PROMPT_DAG,
-        "Send",
-        f"Send this prompt to checkpoints {ids} of {view.model}? Google bills {len(checkpoints)} requests.",
-        {**_connection(view), "checkpoints": checkpoints},
-    )
+    ids = ", ".join(checkpoint.checkpoint_id for checkpoint in found)
+    question = f"Send this prompt to checkpoints {ids} of {view.model}? Google bills {len(found)} requests."
+    checkpoints = [checkpoint.model_dump(include={"checkpoint_id", "endpoint"}) for checkpoint in found]
+    return Action(PROMPT_DAG, "Send", question, {**_connection(view), "checkpoints": checkpoints})
 
 
 def _connection(view: RunView) -> dict[str, Any]:
-    """Return the connection of the run."""
     return {name: value for name, value in view.run.connection.items() if value}
-
-
-def _expected(view: RunView) -> dict[str, str]:
-    """Return the default that the question names: the run changes nothing when it is another one by then."""
-    return {"expected_default": view.default.current} if _is_id(view.default.current) else {}
-
-
-def _job(view: RunView) -> dict[str, str]:
-    """Return the job that created the model, where its name is known."""
-    try:
-        name = ResourceName.parse(view.job, "tuningJobs")
-    except ResourceNameError:
-        return {}
-    return {"tuning_job": str(name)} if name.id.isdecimal() else {}
