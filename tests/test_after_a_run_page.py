@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import asdict
 
 import pytest
 from airflow.dag_processing.dagbag import DagBag
@@ -81,7 +82,7 @@ def test_the_example_runs_after_a_promotion(dags, vertex):
 
 def test_the_tables_are_complete():
     assert table("`on`") == set(EVENTS)
-    assert table("field") == set(SAMPLES["promoted"].as_dict())
+    assert table("field") == set(asdict(SAMPLES["promoted"]))
     scores = next(line for line in PAGE.splitlines() if line.startswith("| `scores` |"))
     assert re.findall(r"`(\w+)`", scores)[1:] == list(SCORES)
 

@@ -12,24 +12,14 @@ from gemini_tuning.core.xcom import PublicationXCom, ReportXCom
 
 PROMOTED, REJECTED, NO_WINNER, FAILED, WAITING = "promoted", "rejected", "no_winner", "failed", "waiting_for_approval"
 EVENTS = (PROMOTED, REJECTED, NO_WINNER, FAILED, WAITING)
-# By the outcome in the report.
-EVENT_OF = {
-    "promoted": PROMOTED,
-    "already default": PROMOTED,
-    "rejected": REJECTED,
-    "timed out": REJECTED,
-    "champion kept": NO_WINNER,
-    "no winner": NO_WINNER,
-    "not promoted": FAILED,
-}
-TITLES = {
-    "promoted": "Checkpoint {winner} was promoted",
-    "already default": "Checkpoint {winner} won and was already the default",
-    "rejected": "The promotion was rejected; nothing was changed",
-    "timed out": "The approval request timed out; nothing was changed",
-    "champion kept": "The champion was kept; nothing was changed",
-    "no winner": "No checkpoint is eligible; nothing was changed",
-    "not promoted": "Checkpoint {winner} won but was not set as the default",
+OUTCOMES = {  # event and title by the outcome in the report
+    "promoted": (PROMOTED, "Checkpoint {winner} was promoted"),
+    "already default": (PROMOTED, "Checkpoint {winner} won and was already the default"),
+    "rejected": (REJECTED, "The promotion was rejected; nothing was changed"),
+    "timed out": (REJECTED, "The approval request timed out; nothing was changed"),
+    "champion kept": (NO_WINNER, "The champion was kept; nothing was changed"),
+    "no winner": (NO_WINNER, "No checkpoint is eligible; nothing was changed"),
+    "not promoted": (FAILED, "Checkpoint {winner} won but was not set as the default"),
 }
 MAX_TEXT = 10_000  # characters
 MAX_TITLE = 200
@@ -64,10 +54,6 @@ class Message:
     tuning_job: str = ""
     report: str = ""
 
-    def as_dict(self) -> dict[str, str]:
-        """Return the fields by name."""
-        return asdict(self)
-
 
 SAMPLES = {
     event: Message(event, event, "title", "text", dag_id="dag", run_id="run", url="https://airflow.example.com")
@@ -86,7 +72,11 @@ class RunLink:
     dag_id: str
     run_id: str
     url: str
-    tuning_job: str | None = None
+    tuning_job: str = ""
+
+    def lines(self, report: object = None) -> list[str]:
+        """Return the last lines of a message: a link to the run, and one to its report."""
+        return ["", f"- Run: {plain(self.run_id)}, {self.url}", *([f"- Report: {place(report)}"] if report else [])]
 
 
 def message_of_report(run: RunLink, report: ReportXCom, summary: object) -> Message:
@@ -95,14 +85,15 @@ def message_of_report(run: RunLink, report: ReportXCom, summary: object) -> Mess
     :param summary: the first lines of the report, with the comparison.
     """
     outcome, winner = report.outcome or "not promoted", report.winner or ""
-    title = TITLES.get(outcome, "The run has finished: {outcome}").format(winner=winner, outcome=outcome)
-    lines = [xcom.text(summary, MAX_TEXT) or f"**{plain(title)}.**", "", *_links(run, report.report_markdown)]
+    event, title = OUTCOMES.get(outcome, (FAILED, f"The run has finished: {outcome}"))
+    title = title.replace("{winner}", winner)
+    lines = [xcom.text(summary, MAX_TEXT) or f"**{plain(title)}.**", *run.lines(report.report_markdown)]
     return _message(
         run,
-        EVENT_OF.get(outcome, FAILED),
-        outcome,
+        event,
         title,
         lines,
+        outcome=outcome,
         reason=report.reason,
         model=report.tuned_model,
         checkpoint_id=winner,
@@ -113,9 +104,9 @@ def message_of_report(run: RunLink, report: ReportXCom, summary: object) -> Mess
 def message_of_publication(run: RunLink, published: PublicationXCom) -> Message:
     """Return the message about a promotion without a report."""
     name = f"{published.model or '?'}@{published.version or '?'}"
-    title = TITLES[PROMOTED].format(winner=published.checkpoint_id)
-    lines = [f"**{plain(title)}.**", "", f"- Tuned model: {place(name)}", *_links(run, None)]
-    return _message(run, PROMOTED, PROMOTED, title, lines, model=name, checkpoint_id=published.checkpoint_id)
+    title = f"Checkpoint {published.checkpoint_id} was promoted"
+    lines = [f"**{plain(title)}.**", "", f"- Tuned model: {place(name)}", *run.lines()[1:]]
+    return _message(run, PROMOTED, title, lines, model=name, checkpoint_id=published.checkpoint_id)
 
 
 def message_of_failure(run: RunLink, errors: Mapping[str, object], report: Message | None = None) -> Message:
@@ -129,18 +120,10 @@ def message_of_failure(run: RunLink, errors: Mapping[str, object], report: Messa
     more = len(errors) - len(named)
     lines = ["**The run failed.**", "", *(f"- {plain(reason, 2 * MAX_ERROR)}" for reason in reasons)]
     lines += [f"- and {more} more"] if more else []
-    lines += ["", report.text] if report else ["", *_links(run, None)]
-    return _message(
-        run,
-        FAILED,
-        FAILED,
-        f"The run failed: {', '.join(task for task, _ in named) or 'see its tasks'}",
-        lines,
-        reason="; ".join(reasons),
-        model=report.model if report else None,
-        checkpoint_id=report.checkpoint_id if report else None,
-        report=report.report if report else None,
-    )
+    lines += ["", report.text] if report else run.lines()
+    title = f"The run failed: {', '.join(task for task, _ in named) or 'see its tasks'}"
+    achieved = {name: getattr(report, name, "") for name in ("model", "checkpoint_id", "report")}
+    return _message(run, FAILED, title, lines, reason="; ".join(reasons), **achieved)
 
 
 def message_of_request(run: RunLink, subject: object, body: object, *, model: object, proposed: object) -> Message:
@@ -150,23 +133,11 @@ def message_of_request(run: RunLink, subject: object, body: object, *, model: ob
     :param proposed: checkpoint id.
     """
     title = xcom.text(subject, MAX_TITLE) or "An approval is requested"
-    lines = [f"**{plain(title)}**", "", xcom.text(body, MAX_TEXT) or "", "", *_links(run, None)]
-    return _message(run, WAITING, WAITING, title, lines, model=model, checkpoint_id=proposed)
+    lines = [f"**{plain(title)}**", "", xcom.text(body, MAX_TEXT) or "", *run.lines()]
+    return _message(run, WAITING, title, lines, model=model, checkpoint_id=proposed)
 
 
-def _links(run: RunLink, report: object) -> Sequence[str]:
-    return [f"- Run: {plain(run.run_id)}, {run.url}", *([f"- Report: {place(report)}"] if report else [])]
-
-
-def _message(run: RunLink, event: str, outcome: str, title: str, lines: Sequence[str], **more: object) -> Message:
-    return Message(
-        event,
-        outcome,
-        f"{redact(title, MAX_TITLE)} ({redact(run.dag_id, MAX_TITLE)})",
-        shorten("\n".join(lines), MAX_TEXT),
-        dag_id=run.dag_id,
-        run_id=run.run_id,
-        url=run.url,
-        tuning_job=xcom.text(run.tuning_job) or "",
-        **{name: xcom.text(value) or "" for name, value in more.items()},
-    )
+def _message(run: RunLink, event: str, title: str, lines: Sequence[str], outcome: str = "", **more: object) -> Message:
+    title = f"{redact(title, MAX_TITLE)} ({redact(run.dag_id, MAX_TITLE)})"
+    facts = {name: xcom.text(value) or "" for name, value in more.items()}
+    return Message(event, outcome or event, title, shorten("\n".join(lines), MAX_TEXT), **asdict(run), **facts)

@@ -5,15 +5,17 @@
 
 from __future__ import annotations
 
-import functools
 import importlib
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 from urllib.parse import quote
 
-from airflow.sdk import BaseNotifier, conf
+from airflow.sdk import BaseNotifier, Context, conf
+from airflow.sdk._shared.secrets_masker import redact as mask_secrets
+from jinja2 import StrictUndefined
+from jinja2.sandbox import SandboxedEnvironment
 from pydantic import Field, PrivateAttr, RootModel
 from tenacity import RetryError, Retrying, retry_if_not_exception_type, stop_after_attempt, wait_exponential
 
@@ -22,26 +24,16 @@ from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.core.text import redact, short_repr
 from gemini_tuning.core.xcom import ERROR_XCOM, SUMMARY_XCOM, PublicationXCom, ReportXCom, text
 from gemini_tuning.core.yaml_file import YamlModel
-from gemini_tuning.reporting.notification_message import (
-    SAMPLES,
-    Message,
-    RunLink,
-    message_of_failure,
-    message_of_publication,
-    message_of_report,
-    message_of_request,
-)
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
-    from jinja2 import Environment
-
-    from gemini_tuning.reporting.notifications import GeminiRunNotifier
+from gemini_tuning.reporting import notification_message as messages
+from gemini_tuning.reporting.notification_message import Message, RunLink
+from gemini_tuning.reporting.notifications import GeminiRunNotifier
 
 MAX_NOTIFICATIONS = 50
 MAX_ATTEMPTS = 3  # of one notifier to send one message; the DAG processor kills a callback after 50 s by default
 WAIT = wait_exponential()  # 1 s, 2 s between the attempts
-TEMPLATE_MARKS = ("{{", "{%")
+# Templates see `gemini` and no connection, variable or task. The message, which may contain a model's response, is
+# never rendered as a template.
+TEMPLATES = SandboxedEnvironment(undefined=StrictUndefined)
 
 
 class NotificationError(InvalidInputError):
@@ -113,7 +105,7 @@ def check_notifications(path: object) -> None:
         )
     for notification in load_notifications(path):
         for event in notification.on:
-            create_notifier(notification, SAMPLES[event])
+            create_notifier(notification, messages.SAMPLES[event])
 
 
 def create_notifier(notification: Notification, message: Message) -> BaseNotifier:
@@ -138,11 +130,11 @@ def create_notifier(notification: Notification, message: Message) -> BaseNotifie
     except Exception as error:
         raise notification.error(_describe(error), field="arguments", code="invalid_arguments") from None
     for name, value in arguments.items():
-        if name not in notifier.template_fields and any(mark in s for s in _strings(value) for mark in TEMPLATE_MARKS):
+        if name not in notifier.template_fields and any(mark in str(value) for mark in ("{{", "{%")):
             what = "this notifier does not render templates in this argument."
             raise notification.error(what, field=f"arguments.{name}", code="not_templated")
     try:
-        notifier.render_template_fields({"gemini": message.as_dict()}, _environment())  # type: ignore[typeddict-unknown-key]
+        notifier.render_template_fields({"gemini": asdict(message)}, TEMPLATES)  # type: ignore[typeddict-unknown-key]
     except Exception as error:
         what = f"cannot render a template: {_describe(error)}"
         raise notification.error(what, field="arguments", code="cannot_render") from None
@@ -179,7 +171,7 @@ def _send(run_notifier: GeminiRunNotifier, notification: Notification, message: 
         ):
             with attempt:
                 notifier = create_notifier(notification, message)
-                notifier.notify({**context, "gemini": message.as_dict()})  # type: ignore[typeddict-unknown-key]
+                notifier.notify({**context, "gemini": asdict(message)})  # type: ignore[typeddict-unknown-key]
     except NotificationError as error:
         log.error("Not sent: %s", error)
     except RetryError as error:
@@ -193,54 +185,37 @@ def _send(run_notifier: GeminiRunNotifier, notification: Notification, message: 
 
 
 def _outcome(run_notifier: GeminiRunNotifier, context: Context) -> Message | None:
-    run, ti = _run(run_notifier, context), context.get("ti")
-    states: Mapping[str, Any] = {}
-    if ti is not None:
-        states = ti.get_task_states(dag_id=run.dag_id, run_ids=[run.run_id]).get(run.run_id, {})
-    outcome = _success(run_notifier, context, states, run)
+    """Return what the run achieved, and what failed."""
+    ti, dag_id, run_id = context.get("ti"), context["dag"].dag_id, context["run_id"]
+    job = ti.xcom_pull(task_ids=run_notifier.tuning_job) if ti and run_notifier.tuning_job else None
+    run = _run_link(dag_id, run_id, job)
+    states = ti.get_task_states(dag_id=dag_id, run_ids=[run_id]).get(run_id, {}) if ti else {}
+    achieved = None
+    if report := ReportXCom.from_xcom(_pull(context, states, run_notifier.report)):
+        achieved = messages.message_of_report(run, report, _pull(context, states, run_notifier.report, SUMMARY_XCOM))
+    elif published := PublicationXCom.from_xcom(_pull(context, states, run_notifier.publish)):
+        achieved = messages.message_of_publication(run, published)
     if context["reason"] == "success":
-        return outcome
-    return message_of_failure(run, _errors(context, states), outcome)
+        return achieved
+    return messages.message_of_failure(run, _errors(context, states), achieved)
 
 
-def _success(
-    run_notifier: GeminiRunNotifier, context: Context, states: Mapping[str, Any], run: RunLink
-) -> Message | None:
-    """Return what the run achieved; the XCom of a task that did not succeed may be from an earlier try."""
-
-    def pull(task_id: str | None, key: str = "return_value") -> Any:
-        return context["ti"].xcom_pull(task_ids=task_id, key=key) if states.get(task_id or "") == "success" else None
-
-    if report := ReportXCom.from_xcom(pull(run_notifier.report)):
-        return message_of_report(run, report, pull(run_notifier.report, SUMMARY_XCOM))
-    if published := PublicationXCom.from_xcom(pull(run_notifier.publish)):
-        return message_of_publication(run, published)
-    return None
-
-
-def _run(run_notifier: GeminiRunNotifier, context: Context) -> RunLink:
-    job = None
-    if run_notifier.tuning_job and "ti" in context:
-        job = text(context["ti"].xcom_pull(task_ids=run_notifier.tuning_job))
-    return _run_of(context["dag"].dag_id, context["run_id"], job)
+def _pull(context: Context, states: Mapping[str, Any], task_id: str | None, key: str = "return_value") -> Any:
+    """Return the XCom of a task that succeeded; that of any other task may be from an earlier try."""
+    return context["ti"].xcom_pull(task_ids=task_id, key=key) if states.get(task_id or "") == "success" else None
 
 
 def _request(context: Context) -> Message:
-    task: Any = context["task"]
+    ti, task = context["ti"], cast(Any, context["task"])
     decision = task.decision if isinstance(task.decision, Mapping) else {}
-    ti = context["ti"]
-    return message_of_request(
-        _run_of(ti.dag_id, ti.run_id, task.tuning_job),
-        task.subject,
-        task.body,
-        model=task.model,
-        proposed=decision.get("winner"),
-    )
+    run = _run_link(ti.dag_id, ti.run_id, task.tuning_job)
+    return messages.message_of_request(run, task.subject, task.body, model=task.model, proposed=decision.get("winner"))
 
 
-def _run_of(dag_id: str, run_id: str, tuning_job: str | None) -> RunLink:
+def _run_link(dag_id: str, run_id: str, tuning_job: object) -> RunLink:
     base = (conf.get("api", "base_url", fallback="") or "").rstrip("/")
-    return RunLink(dag_id, run_id, f"{base}/dags/{quote(dag_id, safe='')}/runs/{quote(run_id, safe='')}", tuning_job)
+    url = f"{base}/dags/{quote(dag_id, safe='')}/runs/{quote(run_id, safe='')}"
+    return RunLink(dag_id, run_id, url, text(tuning_job) or "")
 
 
 def _errors(context: Context, states: Mapping[str, Any]) -> dict[str, object]:
@@ -255,29 +230,6 @@ def _errors(context: Context, states: Mapping[str, Any]) -> dict[str, object]:
     return found
 
 
-@functools.cache
-def _environment() -> Environment:
-    """Return the template environment; Jinja2 is imported here to keep DAG parsing fast.
-
-    Templates see ``gemini`` and no connection, variable or task. The message, which may contain a model's response, is
-    never rendered as a template.
-    """
-    from jinja2 import StrictUndefined
-    from jinja2.sandbox import SandboxedEnvironment
-
-    return SandboxedEnvironment(undefined=StrictUndefined)
-
-
-def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping | list):
-        for inner in value.values() if isinstance(value, Mapping) else value:
-            yield from _strings(inner)
-
-
 def _describe(error: BaseException | None) -> str:
     """Return an error's message without what Airflow knows to be secret: it may contain an address with a key."""
-    from airflow.sdk._shared.secrets_masker import redact as mask_secrets
-
     return redact(mask_secrets(f"{type(error).__name__}: {error}"), 500)

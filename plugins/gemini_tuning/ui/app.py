@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,21 +25,13 @@ from gemini_tuning.ui import case_view, matrix, permissions, queries, service
 from gemini_tuning.ui.run_view import RunView
 
 HERE = Path(__file__).parent
-MAX_NAME = 250  # characters of a DAG's or run's id in Airflow
+Name = Annotated[str, Query(max_length=250)]  # as many characters as a DAG's or run's id has in Airflow
 
 # Responses of models are untrusted. Jinja escapes all of them; should one slip through, the browser runs no script and
 # loads nothing from elsewhere.
-CONTENT_SECURITY_POLICY = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "img-src 'self' data:",
-        "connect-src 'self'",
-        "base-uri 'none'",
-        "form-action 'self'",
-        "frame-ancestors 'self'",
-    )
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'self'"
 )
 HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
@@ -54,22 +45,14 @@ FILTERS = ("duration", "last_segment", "percent", "significant", "utc")
 templates.env.filters.update({name: getattr(formatting, name) for name in FILTERS}, console_link=console_link)
 
 
-@dataclass(frozen=True)
-class RunRef:
-    """The run in the query string. Airflow's permission checks read the same ``dag_id``."""
-
-    dag_id: Annotated[str, Query(max_length=MAX_NAME)]
-    run_id: Annotated[str, Query(max_length=MAX_NAME)]
-
-
-def requested_run(session: SessionDep, ref: Annotated[RunRef, Depends()]) -> queries.RunRecord:
-    """Return the run in the query string.
+def requested_run(session: SessionDep, dag_id: Name, run_id: Name) -> queries.RunRecord:
+    """Return the run in the query string. Airflow's permission checks read the same ``dag_id``.
 
     :raises HTTPException: 404 when it does not exist.
     """
-    run = queries.get_run(session, ref.dag_id, ref.run_id)
+    run = queries.get_run(session, dag_id, run_id)
     if run is None:
-        raise HTTPException(404, f"Run {ref.run_id} of DAG {ref.dag_id} does not exist. It may have been deleted.")
+        raise HTTPException(404, f"Run {run_id} of DAG {dag_id} does not exist. It may have been deleted.")
     return run
 
 

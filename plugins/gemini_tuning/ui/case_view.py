@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +12,7 @@ from pydantic import Field, PlainValidator
 
 from gemini_tuning.core.xcom import Flag, Id, Number, Parts, Text, Whole, XCom, text
 
-MAX_COMPARED = 2_000  # words and gaps in which two responses may differ; comparing more can take over a second
+MAX_COMPARED = 10_000  # words and gaps of a response; comparing as many takes 12 MB
 MAX_TEXT = 100_000  # characters
 LongText = Annotated[str | None, PlainValidator(partial(text, limit=MAX_TEXT))]
 _WORDS = re.compile(r"\s+|\w+|[^\w\s]")
@@ -121,26 +120,13 @@ def prompt_view(conf: Mapping[str, Any], responses: Sequence[object]) -> CaseVie
 
 def compare(reference: str, response: str) -> list[Segment]:
     """Return a response in segments that the reference has too, or that differ from it."""
+    from rapidfuzz.distance import Indel
+
     before, after = (_WORDS.findall(value) for value in (reference, response))
-    begin = _common_prefix(before, after)
-    end = _common_prefix(before[begin:][::-1], after[begin:][::-1])
-    middle = _middle(before[begin : len(before) - end], after[begin : len(after) - end])
-    found = [Segment("".join(after[:begin])), *middle, Segment("".join(after[len(after) - end :]))]
-    return [segment for segment in found if segment.text]
-
-
-def _common_prefix(before: Sequence[str], after: Sequence[str]) -> int:
-    pairs = enumerate(zip(before, after, strict=False))
-    return next((place for place, (one, other) in pairs if one != other), min(len(before), len(after)))
-
-
-def _middle(before: Sequence[str], after: Sequence[str]) -> list[Segment]:
-    if len(before) > MAX_COMPARED or len(after) > MAX_COMPARED:
-        return [Segment("".join(after), differs=True)]
-    # autojunk: no match begins at a word that is everywhere, such as a space. Without it two long responses that have
-    # nothing else in common take minutes.
-    opcodes = difflib.SequenceMatcher(None, before, after, autojunk=True).get_opcodes()
-    return [Segment("".join(after[start:end]), tag != "equal") for tag, _, _, start, end in opcodes]
+    if max(len(before), len(after)) > MAX_COMPARED:
+        return [Segment(response, differs=True)]
+    pieces = (("".join(after[code.dest_start : code.dest_end]), code.tag) for code in Indel.opcodes(before, after))
+    return [Segment(text, tag != "equal") for text, tag in pieces if text]
 
 
 def _segments(response: str | None, reference: str | None) -> list[Segment]:

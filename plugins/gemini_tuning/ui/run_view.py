@@ -14,7 +14,6 @@ from gemini_tuning.core.xcom import (
     CheckpointXCom,
     CopyXCom,
     DecisionXCom,
-    LossesXCom,
     MetricsXCom,
     ProgressXCom,
     PromotionXCom,
@@ -119,7 +118,11 @@ class RunView:
         """
         train = self._metrics.train_loss or self.run.progress.train_loss
         evals = self._metrics.eval_loss or self.run.progress.eval_loss
-        candidates = [_candidate(checkpoint) for checkpoint in self.checkpoints]
+        candidates = []
+        for found in self.checkpoints:
+            place = found.model_dump(include={"checkpoint_id", "epoch", "step"})
+            losses = found.losses.model_dump(include={"train_loss", "eval_loss"}) if found.losses else {}
+            candidates.append(Candidate(**place, **losses))
         turn = find_turning_point(candidates, MetricsXCom(train_loss=train, eval_loss=evals))
         marks = [
             {**found.model_dump(include={"checkpoint_id", "epoch", "step"}), "badges": self.badges(found.checkpoint_id)}
@@ -329,14 +332,3 @@ def _seconds_left(polled: datetime | None, share: float | None, since: datetime 
 def _number(report: CheckpointReport | SmokeTestXCom) -> tuple[int, str]:
     checkpoint_id = report.checkpoint_id
     return (int(checkpoint_id), "") if checkpoint_id.isdecimal() else (1 << 62, checkpoint_id)
-
-
-def _candidate(checkpoint: CheckpointReport) -> Candidate:
-    losses = checkpoint.losses or LossesXCom()
-    return Candidate(
-        checkpoint.checkpoint_id,
-        epoch=checkpoint.epoch,
-        step=checkpoint.step,
-        train_loss=losses.train_loss,
-        eval_loss=losses.eval_loss,
-    )

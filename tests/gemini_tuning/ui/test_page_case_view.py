@@ -52,16 +52,16 @@ def test_two_long_answers_that_differ_somewhere_are_marked_there():
 
 
 def test_two_long_answers_of_other_words_are_compared_in_time_that_one_can_wait_for():
-    """Difflib would look for the best place of every space, which took minutes: the suite would be seen to hang."""
-    one, other = (" ".join(f"{letter}{n}" for n in range(950)) for letter in "ab")
+    """A comparison in Python would look for the best place of every space, and takes minutes."""
+    one, other = (" ".join(f"{letter}{n}" for n in range(4_900)) for letter in "ab")
     found = compare(one, other)
-    assert marked(found)[0].startswith("b0")
+    assert marked(found)[:2] == ["b0", "b1"]
     assert "".join(segment.text for segment in found) == other
 
 
 def test_answers_that_differ_in_too_much_are_marked_whole():
     one, other = (" ".join([f"{letter}{n}" for n in range(MAX_COMPARED)]) for letter in "ab")
-    assert compare(f"Yes. {one}", f"Yes. {other}") == [Segment("Yes. "), Segment(other, differs=True)]
+    assert compare(f"Yes. {one}", f"Yes. {other}") == [Segment(f"Yes. {other}", differs=True)]
 
 
 def test_all_answers_are_compared_with_the_winners():
