@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from airflow.providers.standard.operators.hitl import HITLOperator
+from airflow.sdk import Context
 from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
 from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.core.text import short_repr
 from gemini_tuning.operators.cloud_base import RETRY_POLICY, optional_seconds
 
-if TYPE_CHECKING:
-    from airflow.sdk import Context
-
 DAY = 24 * 3600.0  # seconds
+NO_RESPONSE: Mapping[str, Any] = {"by": None, "at": None, "timeout": None}
 
 
 class ApprovalBase(HITLOperator):
@@ -47,12 +46,11 @@ class ApprovalBase(HITLOperator):
         """Set ``options``, ``defaults`` and ``body``; return a fingerprint of them."""
         raise NotImplementedError
 
-    def complete(self, context: Context, answer: str | None, by: Mapping[str, Any] | None, at: str | None) -> Any:
+    def complete(self, context: Context, answer: str | None, response: Mapping[str, Any]) -> Any:
         """Return the task's XCom.
 
         :param answer: the chosen option; ``None`` when the request timed out.
-        :param by: ``{"id", "name"}`` of the user.
-        :param at: ISO time of the response.
+        :param response: ``by``, with ``{"id", "name"}`` of the user, ``at``, its ISO time, and ``timeout``.
         """
         raise NotImplementedError
 
@@ -63,12 +61,10 @@ class ApprovalBase(HITLOperator):
         """
         fingerprint = self._prepare()
         if context["ti"].try_number > 1 and self._shows_earlier_request(context):
-            raise InvalidInputError(
-                f"Airflow would show the {self.shown} of an earlier try, which is outdated. No approval was requested "
-                "and nothing was changed.",
-                code="outdated_request",
-                hint=self._instructions(context),
+            problem = (
+                f"Airflow would show the {self.shown} of an earlier try, which is outdated. No approval was requested"
             )
+            raise self._outdated(context, f"{problem} and nothing was changed.", "outdated_request")
         context["task_state_store"].set(self.request_key, fingerprint, retention=NEVER_EXPIRE)
         return super().execute(context)
 
@@ -78,26 +74,24 @@ class ApprovalBase(HITLOperator):
         :raises InvalidInputError: when what is to be approved has changed since the request, or the response has not
             exactly one option.
         """
-        from gemini_tuning.core.xcom import text
+        from gemini_tuning.core.xcom import ApproverXCom, text
 
         if context["task_state_store"].get(self.request_key) != self._prepare():
-            raise InvalidInputError(
-                f"The {self.shown} has changed since the approval was requested, so the response is not accepted. "
-                "Nothing was changed.",
-                code="request_changed",
-                hint=self._instructions(context),
-            )
-        at = event.get("responded_at")
-        responded_at = at.isoformat() if isinstance(at, datetime) else text(at)
-        user = event.get("responded_by_user")
+            problem = f"The {self.shown} has changed since the approval was requested, so the response is not accepted."
+            raise self._outdated(context, f"{problem} Nothing was changed.", "request_changed")
+        at, user = event.get("responded_at"), event.get("responded_by_user")
+        response = {
+            "by": ApproverXCom(**user).model_dump() if user else None,
+            "at": at.isoformat() if isinstance(at, datetime) else text(at),
+            "timeout": self.timeout_seconds(),
+        }
         if not user and event.get("error_type") in (None, "timeout"):
-            return self.complete(context, None, None, responded_at)
+            return self.complete(context, None, response)
         answers = super().execute_complete(context, event)["chosen_options"]
         if len(answers) != 1:
-            raise InvalidInputError(
-                f"Expected exactly one option in the response, got {short_repr(answers)}.", code="not_one_option"
-            )
-        return self.complete(context, answers[0], user, responded_at)
+            problem = f"Expected exactly one option in the response, got {short_repr(answers)}."
+            raise InvalidInputError(problem, code="not_one_option")
+        return self.complete(context, answers[0], response)
 
     def timeout_seconds(self) -> float:
         """Return the rendered timeout."""
@@ -112,21 +106,17 @@ class ApprovalBase(HITLOperator):
         from airflow.sdk.execution_time.comms import CreateHITLDetailPayload
         from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
 
-        sent = {
-            "options": self.options,
-            "subject": self.subject,
-            "body": self.body,
-            "defaults": self.defaults,
-            "assigned_users": self.assigned_users or [],
-        }
+        sent = {name: getattr(self, name) for name in ("options", "subject", "body", "defaults")}
+        sent["assigned_users"] = self.assigned_users or []
         payload = CreateHITLDetailPayload.model_validate({"ti_id": context["ti"].id, "params": {}, **sent})
         returned: Any = SUPERVISOR_COMMS.send(payload)
         return any((getattr(returned, name) or []) != (getattr(payload, name) or []) for name in sent)
 
-    def _instructions(self, context: Context) -> str:
+    def _outdated(self, context: Context, problem: str, code: str) -> InvalidInputError:
         ti = context["ti"]
         address = f"/api/v2/dags/{ti.dag_id}/dagRuns/{ti.run_id}/taskInstances/{ti.task_id}"
-        return (
+        hint = (
             f"Delete this task instance (DELETE {address}), then clear {self.first_task} and its downstream tasks with "
             "the option to run on the latest version: Airflow creates the task instance again, with a new request."
         )
+        return InvalidInputError(problem, code=code, hint=hint)

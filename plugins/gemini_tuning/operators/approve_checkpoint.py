@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from airflow.sdk import Context
 from airflow.sdk.bases.skipmixin import SkipMixin
 
 from gemini_tuning.links import gemini_tuning as links
-from gemini_tuning.operators.approval import ApprovalBase
+from gemini_tuning.operators.approval import NO_RESPONSE, ApprovalBase
 from gemini_tuning.operators.cloud_base import as_list, flag, optional_text
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
 
 
 class GeminiApproveCheckpointOperator(ApprovalBase, SkipMixin):
@@ -95,18 +93,17 @@ class GeminiApproveCheckpointOperator(ApprovalBase, SkipMixin):
 
     def execute(self, context: Context) -> Any:
         """Request the approval, if one is required and there is a winner."""
-        from gemini_tuning.reporting.approval_request import NOT_REQUIRED, NOTHING, Offer, record
+        from gemini_tuning.reporting.approval_request import NOT_REQUIRED, NOTHING, Offer
 
-        offer, required = Offer.of(self.decision), flag(self.required, "required")
-        if offer.proposed is None:
-            return self._continue(context, record(offer, NOTHING, None, required=required))
-        if not required:
-            return self._continue(context, record(offer, NOT_REQUIRED, offer.proposed, required=False))
+        proposed, required = Offer.of(self.decision).proposed, flag(self.required, "required")
+        if proposed is None or not required:
+            outcome = NOTHING if proposed is None else NOT_REQUIRED
+            return self._finish(context, outcome, proposed, NO_RESPONSE, required=required)
         return self.request(context)
 
     def prepare(self) -> str:
         """Set the options and the comparison; return their fingerprint."""
-        from gemini_tuning.core.xcom import ValidationXCom
+        from gemini_tuning.core.xcom import ValidationXCom, text
         from gemini_tuning.reporting.approval_request import REJECT, Offer, fingerprint, question
 
         offer = Offer.of(self.decision)
@@ -119,31 +116,32 @@ class GeminiApproveCheckpointOperator(ApprovalBase, SkipMixin):
             metrics=self.metrics,
             tuning_job=self.tuning_job,
             model=self.model,
-            default_checkpoint_id=self._default(),
+            default_checkpoint_id=text(self.decision.get("default_checkpoint_id"))
+            or optional_text(self.default_checkpoint_id),
             report_uri=optional_text(self.report_uri),
             validation=ValidationXCom.from_input(self.checked, "checked"),
             timeout=self.timeout_seconds(),
         )
         return fingerprint(self.body, offer)
 
-    def complete(self, context: Context, answer: str | None, by: Mapping[str, Any] | None, at: str | None) -> Any:
+    def complete(self, context: Context, answer: str | None, response: Mapping[str, Any]) -> Any:
         """Return who decided what, and when; skip the promotion after a rejection."""
-        from gemini_tuning.reporting.approval_request import TIMED_OUT, Offer, record
+        from gemini_tuning.reporting.approval_request import TIMED_OUT, Offer
 
         offer = Offer.of(self.decision)
         outcome, chosen = (TIMED_OUT, None) if answer is None else (offer.outcome(answer), offer.options[answer])
-        return self._continue(context, record(offer, outcome, chosen, by=by, at=at, timeout=self.timeout_seconds()))
+        return self._finish(context, outcome, chosen, response)
 
-    def _default(self) -> str | None:
-        from gemini_tuning.core.xcom import text
+    def _finish(
+        self, context: Context, outcome: str, chosen: str | None, response: Mapping[str, Any], *, required: bool = True
+    ) -> dict[str, Any]:
+        from gemini_tuning.reporting.approval_request import Offer
 
-        return text(self.decision.get("default_checkpoint_id")) or optional_text(self.default_checkpoint_id)
-
-    def _continue(self, context: Context, decided: dict[str, Any]) -> dict[str, Any]:
-        chosen = decided["checkpoint_id"]
-        self.log.info(
-            "%s: checkpoint %s, proposed %s, by %s", decided["outcome"], chosen, decided["proposed"], decided["by"]
-        )
+        offer = Offer.of(self.decision)
+        offered = list(offer.options) if required and offer.proposed is not None else []
+        decided = {"required": required, "outcome": outcome, "checkpoint_id": chosen, "proposed": offer.proposed}
+        decided |= {**response, "offered": offered}
+        self.log.info("%s: checkpoint %s, proposed %s, by %s", outcome, chosen, offer.proposed, response["by"])
         if chosen is None:
             context["ti"].xcom_push(key="return_value", value=decided)  # skip() raises, which loses a return value
             self.skip(context["ti"], self.get_direct_relatives(upstream=False))

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from airflow.sdk import Context
 
 from gemini_tuning.core.text import replace_surrogates
-from gemini_tuning.operators.approval import ApprovalBase
+from gemini_tuning.operators.approval import NO_RESPONSE, ApprovalBase
 from gemini_tuning.operators.run_cleanup import items_to_delete, protects
 
-if TYPE_CHECKING:
-    from airflow.sdk import Context
-
-APPROVE = "Delete"
+APPROVE, REJECT = "Delete", "Reject"
 
 
 class GeminiApproveCleanupOperator(ApprovalBase):
@@ -45,8 +44,6 @@ class GeminiApproveCleanupOperator(ApprovalBase):
         subject: str = "Delete these endpoints and copies?",
         **kwargs: Any,
     ) -> None:
-        from gemini_tuning.reporting.approval_request import REJECT
-
         super().__init__(subject=subject, options=[APPROVE, REJECT], defaults=REJECT, **kwargs)
         self.plan = plan
         self.is_dry_run = is_dry_run
@@ -59,7 +56,7 @@ class GeminiApproveCleanupOperator(ApprovalBase):
 
         items_to_delete(CleanupPlan.from_xcom(self.plan), self.is_dry_run)
         if not protects(self.required, "required"):
-            return self._record(NOT_REQUIRED, required=False)
+            return self._finish(NOT_REQUIRED, NO_RESPONSE, required=False)
         return self.request(context)
 
     def prepare(self) -> str:
@@ -72,25 +69,16 @@ class GeminiApproveCleanupOperator(ApprovalBase):
         self.body = replace_surrogates(f"{render('cleanup.md.j2', plan=plan)}\n{end} The first response is final.")
         return plan.fingerprint
 
-    def complete(self, context: Context, answer: str | None, by: Mapping[str, Any] | None, at: str | None) -> Any:
+    def complete(self, context: Context, answer: str | None, response: Mapping[str, Any]) -> Any:
         """Return who decided what, and when."""
         from gemini_tuning.reporting.approval_request import APPROVED, REJECTED, TIMED_OUT
 
         outcome = TIMED_OUT if answer is None else APPROVED if answer == APPROVE else REJECTED
-        return self._record(outcome, by=by, at=at)
+        return self._finish(outcome, response)
 
-    def _record(
-        self, outcome: str, *, required: bool = True, by: Mapping[str, Any] | None = None, at: str | None = None
-    ) -> dict[str, Any]:
-        from gemini_tuning.core.xcom import text
+    def _finish(self, outcome: str, response: Mapping[str, Any], *, required: bool = True) -> dict[str, Any]:
         from gemini_tuning.registry.cleanup_plan import CleanupPlan
 
-        self.log.info("%s, by %s", outcome, by)
-        return {
-            "required": required,
-            "outcome": outcome,
-            "plan": CleanupPlan.from_xcom(self.plan).fingerprint,
-            "by": {key: text(by.get(key)) for key in ("id", "name")} if by else None,
-            "at": at,
-            "timeout": self.timeout_seconds() if required else None,
-        }
+        self.log.info("%s, by %s", outcome, response["by"])
+        plan = CleanupPlan.from_xcom(self.plan).fingerprint
+        return {"required": required, "outcome": outcome, "plan": plan, **response}

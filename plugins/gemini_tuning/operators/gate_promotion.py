@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from airflow.sdk import Context
 
 from gemini_tuning.core.exceptions import CheckpointError, InvalidInputError
 from gemini_tuning.core.text import short_repr
 from gemini_tuning.operators.choose_checkpoint import GeminiChooseCheckpointOperator
 from gemini_tuning.operators.cloud_base import as_list
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
 
 
 class GeminiGatePromotionOperator(GeminiChooseCheckpointOperator):
@@ -34,18 +33,12 @@ class GeminiGatePromotionOperator(GeminiChooseCheckpointOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Decide and return the decision."""
         self.results = [result for result in as_list(self.results, "results") if result is not None]  # no suite
-        if not self.results:
-            return self._without_suite()
-        found = super().execute(context)
-        if found["winner"] is None:
-            raise CheckpointError(
-                f"The checkpoint does not pass the suite; nothing was changed. {found['decision']['reason']}",
-                resource=str(self.model),
-                code="gates_not_passed",
-            )
-        return found
-
-    def _without_suite(self) -> dict[str, Any]:
+        if self.results:
+            found = super().execute(context)
+            if found["winner"] is None:
+                problem = f"The checkpoint does not pass the suite; nothing was changed. {found['decision']['reason']}"
+                raise CheckpointError(problem, resource=str(self.model), code="gates_not_passed")
+            return found
         promotion: object = self.promotion
         if not isinstance(promotion, Mapping):
             problem = f"promotion: expected the XCom of validate, a mapping, not {short_repr(promotion)}."

@@ -1,4 +1,4 @@
-"""The request for approval before a checkpoint is promoted: its options, its text, and the record of the response."""
+"""The request for approval before a checkpoint is promoted: its options and its text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gemini_tuning.core import xcom
 from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.core.resources import checkpoint_id
 from gemini_tuning.core.text import replace_surrogates, short_repr
-from gemini_tuning.core.xcom import ApproverXCom, MetricsXCom, SmokeTestXCom, ValidationXCom
+from gemini_tuning.core.xcom import MetricsXCom, SmokeTestXCom, ValidationXCom
 from gemini_tuning.cost.estimate_text import estimate_line
 from gemini_tuning.reporting.comparison import compare, compare_champion
 from gemini_tuning.reporting.markdown_templates import render
@@ -65,35 +65,6 @@ class Offer:
         if chosen is None:
             return REJECTED
         return APPROVED if chosen == self.proposed else ANOTHER
-
-
-def record(
-    offer: Offer,
-    outcome: str,
-    chosen: str | None,
-    *,
-    required: bool = True,
-    by: Mapping[str, Any] | None = None,
-    at: str | None = None,
-    timeout: float | None = None,
-) -> dict[str, Any]:
-    """Return the XCom: who decided what, and when.
-
-    :param chosen: checkpoint id.
-    :param by: ``{"id", "name"}`` of the approver.
-    :param at: ISO time of the response.
-    :param timeout: seconds to respond.
-    """
-    return {
-        "required": required,
-        "outcome": outcome,
-        "checkpoint_id": chosen,
-        "proposed": offer.proposed,
-        "by": ApproverXCom(**by).model_dump() if by else None,
-        "at": at,
-        "timeout": timeout,
-        "offered": list(offer.options) if required and offer.proposed is not None else [],
-    }
 
 
 def question(
