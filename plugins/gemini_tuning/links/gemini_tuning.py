@@ -27,69 +27,45 @@ PAGE_ROUTE = "gemini-tuning-run"  # of the tab on a DAG run
 class ConsoleLink(BaseOperatorLink):
     """A resource in the Google Cloud console; empty while the task knows no resource.
 
-    :param label: text of the button.
-    :param key: XCom key of the link.
+    :param name: text of the button.
+    :param xcom_key: XCom key of the link.
     :param field: template field with the resource's full name, or a mapping that has it under ``field_key``.
     :param xcom: XCom key and, if its value is a mapping, the key in it, for example ``("return_value", "model")``.
     """
 
-    label: str
-    key: str
+    name: str
+    xcom_key: str
     field: str | None = None
     field_key: str | None = None
     xcom: tuple[str, str | None] | None = None
 
-    @property
-    def name(self) -> str:
-        """Text of the button."""
-        return self.label
-
-    @property
-    def xcom_key(self) -> str:
-        """XCom key of the link."""
-        return self.key
-
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
         """Return the URL, or an empty string."""
+        from airflow.sdk.execution_time.xcom import XCom
+
         url = console_link(_item(getattr(operator, self.field, None), self.field_key)) if self.field else None
         if url is None and self.xcom is not None:
             key, item = self.xcom
-            url = console_link(_item(_get_xcom(ti_key, key), item))
+            url = console_link(_item(XCom.get_value(ti_key=ti_key, key=key), item))
         return url or ""
 
 
-@attrs.define(frozen=True)
 class RunPageLink(BaseOperatorLink):
     """The run's page in Airflow's UI."""
 
-    @property
-    def name(self) -> str:
-        """Text of the button."""
-        return "Checkpoints of this run"
-
-    @property
-    def xcom_key(self) -> str:
-        """XCom key of the link."""
-        return "_link_run_page"
+    name = "Checkpoints of this run"
+    xcom_key = "_link_run_page"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
         """Return the URL."""
         return run_page(ti_key.dag_id, ti_key.run_id)
 
 
-@attrs.define(frozen=True)
 class TuningRunLink(BaseOperatorLink):
     """The page of the tuning run that a retraining has triggered."""
 
-    @property
-    def name(self) -> str:
-        """Text of the button."""
-        return "Checkpoints of the tuning run"
-
-    @property
-    def xcom_key(self) -> str:
-        """XCom key of the link."""
-        return "_link_tuning_run"
+    name = "Checkpoints of the tuning run"
+    xcom_key = "_link_tuning_run"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
         """Return the URL, or an empty string; both fields are rendered again when the task resumes."""
@@ -119,9 +95,3 @@ def _item(value: Any, key: str | None) -> Any:
     if key is None:
         return value
     return value.get(key) if isinstance(value, Mapping) else None
-
-
-def _get_xcom(ti_key: TaskInstanceKey, key: str) -> Any:
-    from airflow.sdk.execution_time.xcom import XCom
-
-    return XCom.get_value(ti_key=ti_key, key=key)

@@ -103,20 +103,16 @@ class GeminiApproveCheckpointOperator(ApprovalBase, SkipMixin):
 
     def prepare(self) -> str:
         """Set the options and the comparison; return their fingerprint."""
-        from gemini_tuning.core.xcom import ValidationXCom, text
+        from gemini_tuning.core.xcom import ValidationXCom
         from gemini_tuning.reporting.approval_request import REJECT, Offer, fingerprint, question
 
         offer = Offer.of(self.decision)
         self.options, self.defaults = list(offer.options), [REJECT]
         self.body = question(
             offer,
-            decision=self.decision,
             results=[result for result in as_list(self.results, "results") if result is not None],
-            champion=self.champion,
-            metrics=self.metrics,
-            tuning_job=self.tuning_job,
-            model=self.model,
-            default_checkpoint_id=text(self.decision.get("default_checkpoint_id"))
+            **{name: getattr(self, name) for name in ("decision", "champion", "metrics", "tuning_job", "model")},
+            default_checkpoint_id=self.decision.get("default_checkpoint_id")
             or optional_text(self.default_checkpoint_id),
             report_uri=optional_text(self.report_uri),
             validation=ValidationXCom.from_input(self.checked, "checked"),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import Context
 
 from gemini_tuning.core.exceptions import CheckpointError
 from gemini_tuning.core.files import Files
@@ -20,11 +23,8 @@ from gemini_tuning.operators.cloud_base import (
 )
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
-
-    from gemini_tuning.core.case_outcomes import CaseOutcome
     from gemini_tuning.selection.candidate import Candidate
-    from gemini_tuning.selection.decision import Assessment, Decision
+    from gemini_tuning.selection.decision import Decision
     from gemini_tuning.selection.gates import Policy
 
 
@@ -106,6 +106,7 @@ class GeminiChooseCheckpointOperator(GeminiBaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Decide and return the decision."""
         from gemini_tuning.core.xcom import MetricsXCom
+        from gemini_tuning.selection.candidate import Candidate
         from gemini_tuning.selection.decide import decide
 
         policy, approval = self.policy(), flag(self.require_approval, "require_approval")
@@ -118,7 +119,9 @@ class GeminiChooseCheckpointOperator(GeminiBaseOperator):
                 code="service_unavailable",
                 hint="Clear the smoke tests and their downstream tasks.",
             )
-        champion = self._champion()
+        champion = self._candidate(self.champion, "champion") if self.champion else None
+        if champion is None and (name := optional_text(self.champion_name)):
+            champion = Candidate(name, error="its smoke test pushed nothing")  # nothing is promoted over it
         decision = decide(candidates, policy, champion, MetricsXCom.from_xcom(self.metrics))
         self._log(decision)
         default = self.hook.get_model(self.model).default_checkpoint_id
@@ -129,79 +132,51 @@ class GeminiChooseCheckpointOperator(GeminiBaseOperator):
         }
 
     def policy(self) -> Policy:
-        """Return the rendered parameters as one value.
-
-        :raises ValueError: naming the parameter.
-        """
+        """Return the rendered parameters as one value."""
         from gemini_tuning.selection.gates import Policy
 
         min_pass_rate = optional_float(self.min_pass_rate, "min_pass_rate")
-        if min_pass_rate is None:
-            raise ValueError(f"min_pass_rate: {short_repr(self.min_pass_rate)} is not between 0 and 1")
         return Policy(
-            min_pass_rate=min_pass_rate,
+            min_pass_rate=math.nan if min_pass_rate is None else min_pass_rate,  # nan is refused
             max_latency_p95_ms=optional_float(self.max_latency_p95, "max_latency_p95"),
             allow_blocked=flag(self.allow_blocked, "allow_blocked"),
             significance=optional_float(self.significance, "significance") or 0.0,
             require_improvement=flag(self.require_improvement, "require_improvement"),
         )
 
-    def _champion(self) -> Candidate | None:
-        """Return the champion; one that is given without a result is kept."""
-        from gemini_tuning.selection.candidate import Candidate
-
-        if self.champion:
-            return self._candidate(self.champion, "champion")
-        if name := optional_text(self.champion_name):
-            return Candidate(name, error="its smoke test pushed nothing")
-        return None
-
     def _candidate(self, result: Any, where: str) -> Candidate:
         """Read a smoke test's summary and its results file."""
-        from gemini_tuning.core.case_outcomes import ResultError
+        from gemini_tuning.core.case_outcomes import ResultError, outcomes_from_lines
         from gemini_tuning.core.xcom import MetricsXCom, SmokeTestXCom
         from gemini_tuning.selection.candidate import Candidate
 
         if not isinstance(result, Mapping):
-            raise ResultError(
-                f"{where}: expected the XCom of a smoke test, not {short_repr(result)}",
-                field="results",
-                code="wrong_type",
-            )
+            problem = f"{where}: expected the XCom of a smoke test, not {short_repr(result)}"
+            raise ResultError(problem, field="results", code="wrong_type")
         summary = SmokeTestXCom.from_xcom(result) or SmokeTestXCom()
         metrics = MetricsXCom.from_xcom(self.metrics) or MetricsXCom()
-        uri = result.get("results_uri")
-        outcomes = self._outcomes(str(uri), where) if uri else {}
+        uri = str(result.get("results_uri") or "")
+        try:
+            outcomes = outcomes_from_lines(Files(self.hook).read_lines(uri), uri) if uri else {}
+        except FileNotFoundError as error:
+            hint = "A path must be one that all workers see; set results_uri to gs://bucket/folder and run again."
+            problem = f"{where}: {uri} does not exist."
+            raise ResultError(problem, resource=uri, code="not_found", hint=hint) from error
         try:
             return Candidate.from_smoke_test(summary, outcomes, metrics.checkpoints.get(summary.checkpoint_id))
         except ResultError as error:
-            raise ResultError(
-                f"{where}: {error}", field=error.field, resource=error.resource, code=error.code
-            ) from None
-
-    def _outcomes(self, uri: str, where: str) -> dict[str, CaseOutcome]:
-        from gemini_tuning.core.case_outcomes import ResultError, outcomes_from_lines
-
-        try:
-            return outcomes_from_lines(Files(self.hook).read_lines(uri), uri)
-        except FileNotFoundError as error:
-            raise ResultError(
-                f"{where}: {uri} does not exist.",
-                resource=uri,
-                code="not_found",
-                hint="A path must be one that all workers see; set results_uri to gs://bucket/folder and run again.",
-            ) from error
+            message, field = f"{where}: {error}", error.field
+            raise ResultError(message, field=field, resource=error.resource, code=error.code) from None
 
     def _log(self, decision: Decision) -> None:
-        for assessment in decision.assessments:
-            self._log_assessment(f"Checkpoint {assessment.checkpoint_id}", assessment)
+        named = [(f"Checkpoint {each.checkpoint_id}", each) for each in decision.assessments]
         if decision.champion:
-            self._log_assessment("Champion", decision.champion)
-        for text in (*decision.missing, decision.overfitting, decision.reason):
-            if text:
-                self.log.info("%s", text)
-
-    def _log_assessment(self, name: str, assessment: Assessment) -> None:
-        for sign, words in (("+", assessment.speaks_for), ("-", assessment.speaks_against)):
-            for text in words:
-                self.log.info("%s: %s %s", name, sign, text)
+            named.append(("Champion", decision.champion))
+        lines = [
+            f"{name}: {sign} {text}"
+            for name, assessment in named
+            for sign, texts in (("+", assessment.speaks_for), ("-", assessment.speaks_against))
+            for text in texts
+        ]
+        for line in filter(None, (*lines, *decision.missing, decision.overfitting, decision.reason)):
+            self.log.info("%s", line)

@@ -20,13 +20,12 @@ from airflow.sdk.definitions.retry_policy import ExceptionRetryPolicy, RetryActi
 from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
 from gemini_tuning.core.exceptions import (
-    CheckpointError,
-    CopyModelError,
+    CleanupError,
+    CreateOutcomeUnknownError,
+    GeminiTuningError,
     InvalidInputError,
     PermanentServiceError,
-    RetryLimitExceededError,
-    TuningJobError,
-    TuningRunError,
+    TransientServiceError,
     VerificationError,
 )
 from gemini_tuning.core.files import joined
@@ -49,23 +48,11 @@ READ_BACK_INTERVAL = 2.0  # seconds
 # At its own deferral timeout Airflow fails the task without a call to it, so the trigger's deadline comes first.
 DEFERRAL_TIMEOUT_MARGIN = timedelta(minutes=10)
 
-# How often a task is retried is up to Airflow's `retries`; these errors end it at once.
+# How often a task is retried is up to Airflow's `retries`; all other errors of this package end it at once.
 RETRY_POLICY = ExceptionRetryPolicy(
     rules=[
-        RetryRule(
-            exception=[
-                PermanentServiceError,
-                RetryLimitExceededError,
-                TuningJobError,
-                TuningRunError,
-                CopyModelError,
-                CheckpointError,
-                VerificationError,
-                ValueError,
-            ],
-            action=RetryAction.FAIL,
-            reason="a retry cannot succeed",
-        )
+        RetryRule([TransientServiceError, CreateOutcomeUnknownError, CleanupError], RetryAction.DEFAULT),
+        RetryRule([GeminiTuningError, ValueError], RetryAction.FAIL, reason="a retry cannot succeed"),
     ]
 )
 

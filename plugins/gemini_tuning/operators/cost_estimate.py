@@ -75,21 +75,14 @@ class CostEstimateMixin(GeminiBaseOperator):
 
         budget = optional_float(self.budget, "budget")
         if budget is not None and budget < 0:
-            raise InvalidInputError(
-                f"budget: must be at least 0, not {short_repr(self.budget)}. {NOTHING_CREATED}",
-                field="budget",
-                code="out_of_range",
-            )
+            problem = f"budget: must be at least 0, not {short_repr(self.budget)}. {NOTHING_CREATED}"
+            raise InvalidInputError(problem, field="budget", code="out_of_range")
         path = optional_text(self.prices)
         if path is None:
-            if budget is not None:
-                raise InvalidInputError(
-                    f"budget: needs a price table. {NOTHING_CREATED}",
-                    field="budget",
-                    code="needs_prices",
-                    hint="Set prices to the path of the table.",
-                )
-            return None
+            if budget is None:
+                return None
+            problem, hint = f"budget: needs a price table. {NOTHING_CREATED}", "Set prices to the path of the table."
+            raise InvalidInputError(problem, field="budget", code="needs_prices", hint=hint)
         return CostParameters(
             prices=load_prices(path),
             request=request,
@@ -145,22 +138,24 @@ class CostEstimateMixin(GeminiBaseOperator):
 
         if parameters.sample is None:
             return None, {}
-        if (model := _countable(parameters)) is None:
-            self.log.warning("No tokens are counted: the base model of %s is unknown", parameters.model.name)
+        name, base_model, lines = parameters.model.name, parameters.model.base_model, parameters.sample.lines
+        # The tokenizer's model is spelled as the service does; a label spells it otherwise.
+        model = name if "/" not in name else parameters.prices.name_of(base_model) if base_model else None
+        if model is None:
+            self.log.warning("No tokens are counted: the base model of %s is unknown", name)
             return None, {}
-        lines = parameters.sample.lines
         cases = {case.id: case for case in suite.cases if has_files(case)} if suite else {}
         counted_cases = dict(list(cases.items())[:SAMPLE_SIZE])
         prompts = {f"line {number}": example_prompt(line) for number, line in lines.items()}
         prompts |= {
-            f"case {name}": case_prompt(case.contents, case.system_instruction) for name, case in counted_cases.items()
+            f"case {case_id}": case_prompt(case.contents, case.system_instruction)
+            for case_id, case in counted_cases.items()
         }
         found = asyncio.run(self._counts(model, prompts))
         estimated = sum(example.input_tokens + example.output_tokens for example in map(read_example, lines.values()))
         counted = sum(found[f"line {number}"] for number in lines)
-        return counted_tokens(model, len(lines), counted, estimated), {
-            name: found[f"case {name}"] for name in counted_cases
-        }
+        tokens = counted_tokens(model, len(lines), counted, estimated)
+        return tokens, {case_id: found[f"case {case_id}"] for case_id in counted_cases}
 
     async def _counts(self, model: str, prompts: Mapping[str, TokenPrompt]) -> dict[str, int]:
         limit = asyncio.Semaphore(MAX_CONCURRENT_COUNTS)
@@ -168,13 +163,9 @@ class CostEstimateMixin(GeminiBaseOperator):
         async def count(name: str, what: TokenPrompt) -> tuple[str, int]:
             async with limit:
                 try:
-                    return name, await self.hook.acount_tokens(
-                        model,
-                        what.contents,
-                        system_instruction=what.system_instruction,
-                        project_id=optional_text(self.project_id),
-                        location=self.location,
-                    )
+                    instruction, where = what.system_instruction, self.project_and_location
+                    found = await self.hook.acount_tokens(model, what.contents, system_instruction=instruction, **where)
+                    return name, found
                 except InvalidInputError as error:
                     raise InvalidInputError(f"{name}: {error} {NOTHING_CREATED}", field=name, code=error.code) from None
 
@@ -186,11 +177,3 @@ class CostEstimateMixin(GeminiBaseOperator):
         finally:
             await self.hook.aclose()
         return dict(task.result() for task in tasks)
-
-
-def _countable(parameters: CostParameters) -> str | None:
-    """Return the base model whose tokenizer counts, spelled as the service does; a label spells it otherwise."""
-    if "/" not in parameters.model.name:
-        return parameters.model.name
-    base_model = parameters.model.base_model
-    return parameters.prices.name_of(base_model) if base_model else None

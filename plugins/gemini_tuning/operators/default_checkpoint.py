@@ -1,16 +1,75 @@
-"""Base of the operators that set a default checkpoint."""
+"""Bases of the operators that promote a checkpoint."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from gemini_tuning.core.exceptions import CheckpointError, InvalidInputError, PermanentServiceError
 from gemini_tuning.core.resources import Checkpoint, Model, TuningJob
 from gemini_tuning.core.text import short_repr, shorten
-from gemini_tuning.operators.cloud_base import GeminiBaseOperator, flag, optional_text, wait_until_visible
+from gemini_tuning.links import gemini_tuning as links
+from gemini_tuning.operators.cloud_base import GCP_FIELDS, GeminiBaseOperator, flag, optional_text, wait_until_visible
 
 MAX_ATTEMPTS = 3  # while others change the model concurrently
+
+
+class PromotionBase(GeminiBaseOperator):
+    """Takes the winner, or the checkpoint that was approved in its place.
+
+    :param model: full name of the model with its version. (templated)
+    :param checkpoint_id: the winner. (templated)
+    :param require_approval: whether an approval is required. (templated)
+    :param approval: XCom of :class:`GeminiApproveCheckpointOperator`; the approved checkpoint is promoted. (templated)
+    :param tuning_job: full name of the tuning job. (templated)
+    :param read_back_timeout: seconds until each change must be visible.
+    """
+
+    template_fields: Sequence[str] = (
+        *GCP_FIELDS,
+        "model",
+        "checkpoint_id",
+        "require_approval",
+        "approval",
+        "tuning_job",
+    )
+    operator_extra_links = (links.TUNED_MODEL, links.RUN_PAGE)
+
+    def __init__(
+        self,
+        *,
+        model: str,
+        checkpoint_id: str | None,
+        require_approval: bool | str = False,
+        approval: Mapping[str, Any] | None = None,
+        tuning_job: str | None = None,
+        read_back_timeout: float = 120,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.model = model
+        self.checkpoint_id = checkpoint_id
+        self.require_approval = require_approval
+        self.approval = approval
+        self.tuning_job = tuning_job
+        self.read_back_timeout = read_back_timeout
+
+    def approved_checkpoint(self) -> str:
+        """Return the checkpoint to promote; an approval task that a user marked as success approves nothing.
+
+        :raises InvalidInputError: when a required approval is missing.
+        """
+        text = optional_text(self.checkpoint_id)
+        proposed = text if isinstance(text, str) else short_repr(self.checkpoint_id)
+        if not flag(self.require_approval, "require_approval"):
+            return proposed
+        record = self.approval if isinstance(self.approval, Mapping) else {}
+        chosen = optional_text(record.get("checkpoint_id"))
+        if chosen is None or record.get("proposed") != proposed:
+            problem = f"approval: an approval of checkpoint {shorten(proposed, 100)} is required. Nothing was changed."
+            hint = "Clear the approval task and its downstream tasks."
+            raise InvalidInputError(problem, field="approval", code="not_approved", hint=hint)
+        return chosen
 
 
 class DefaultCheckpointBase(GeminiBaseOperator):
@@ -24,8 +83,7 @@ class DefaultCheckpointBase(GeminiBaseOperator):
         If the service rejects that request although the model has not changed, the default checkpoint is set without
         the labels (https://cloud.google.com/vertex-ai/docs/reference/rest/v1beta1/projects.locations.models/patch).
 
-        :param model: with its etag, see
-            :meth:`~gemini_tuning.hooks.gemini_tuning.GeminiTuningHook.get_model`.
+        :param model: with its etag.
         :param before_change: called with the model that is about to be changed, again after a concurrent change; it
             may raise.
         :raises CheckpointError: when the model has no such checkpoint; nothing was changed.
@@ -65,7 +123,6 @@ class DefaultCheckpointBase(GeminiBaseOperator):
 
         :param limit: seconds.
         :returns: both as they were read last.
-        :raises VerificationError: when the change is not visible in time.
         """
         found: Model
         job: TuningJob | None = None
@@ -87,10 +144,7 @@ class DefaultCheckpointBase(GeminiBaseOperator):
 
 
 def require_checkpoint(model: Model, checkpoint_id: str) -> Checkpoint:
-    """Return a model's checkpoint.
-
-    :raises CheckpointError: when the model does not have it, with the ids that it has.
-    """
+    """Return a model's checkpoint, or raise with the ids that the model has."""
     try:
         return model.require_checkpoint(checkpoint_id)
     except CheckpointError as error:
@@ -114,26 +168,3 @@ def require_expected(model: Model, expected: str | None, checkpoint_id: str) -> 
             code="default_changed",
             hint="Check the model, then start another run.",
         )
-
-
-def approved_checkpoint(checkpoint_id: Any, require_approval: Any, approval: Any) -> str:
-    """Return the checkpoint to promote; an approval task that a user marked as success approves nothing.
-
-    :param checkpoint_id: the winner.
-    :param approval: XCom of the approval.
-    :raises InvalidInputError: when a required approval is missing.
-    """
-    text = optional_text(checkpoint_id)
-    proposed = text if isinstance(text, str) else short_repr(checkpoint_id)
-    if not flag(require_approval, "require_approval"):
-        return proposed
-    record = approval if isinstance(approval, Mapping) else {}
-    chosen = optional_text(record.get("checkpoint_id"))
-    if chosen is None or record.get("proposed") != proposed:
-        raise InvalidInputError(
-            f"approval: an approval of checkpoint {shorten(proposed, 100)} is required. Nothing was changed.",
-            field="approval",
-            code="not_approved",
-            hint="Clear the approval task and its downstream tasks.",
-        )
-    return chosen

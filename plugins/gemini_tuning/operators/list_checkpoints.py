@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import Context
 
 from gemini_tuning.core.exceptions import CheckpointError
 from gemini_tuning.core.resources import Checkpoint, Model, TuningJob
 from gemini_tuning.links import gemini_tuning as links
 from gemini_tuning.operators.cloud_base import GCP_FIELDS, GeminiBaseOperator
-from gemini_tuning.operators.lineage import collect_lineage
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from airflow.sdk import BaseHook
 
 
 class GeminiListCheckpointsOperator(GeminiBaseOperator):
@@ -45,17 +47,11 @@ class GeminiListCheckpointsOperator(GeminiBaseOperator):
         """Get the job and its model, and push the list."""
         job = self.hook.get_tuning_job(self.tuning_job)
         if not job.has_ended:
-            raise CheckpointError(
-                f"Tuning job {job.name} has not finished: {job.state}.",
-                resource=job.name,
-                code="job_not_finished",
-            )
+            problem = f"Tuning job {job.name} has not finished: {job.state}."
+            raise CheckpointError(problem, resource=job.name, code="job_not_finished")
         if not job.model:
-            raise CheckpointError(
-                f"{job.describe_failure()} No model was created, so it has no checkpoints.",
-                resource=job.name,
-                code="no_model",
-            )
+            problem = f"{job.describe_failure()} No model was created, so it has no checkpoints."
+            raise CheckpointError(problem, resource=job.name, code="no_model")
         model = self.hook.get_model(job.model)
         checkpoints = merge_checkpoints(job, model)
         if not checkpoints:
@@ -72,7 +68,10 @@ class GeminiListCheckpointsOperator(GeminiBaseOperator):
         for checkpoint in checkpoints:
             mark = " (default)" if checkpoint.checkpoint_id == model.default_checkpoint_id else ""
             self.log.info("%s%s", checkpoint, mark)
-        collect_lineage(job, self.hook)
+        try:
+            collect_lineage(job, self.hook)
+        except Exception:  # lineage readers are plugins of others
+            self.log.warning("Could not collect the lineage of %s", job.model, exc_info=True)
         return [checkpoint.as_dict() for checkpoint in checkpoints]
 
 
@@ -83,12 +82,20 @@ def merge_checkpoints(job: TuningJob, model: Model) -> list[Checkpoint]:
     """
     if job.checkpoints:
         return list(job.checkpoints)
-    return [
-        Checkpoint(
-            c.checkpoint_id,
-            c.epoch,
-            c.step,
-            job.endpoint if c.checkpoint_id == model.default_checkpoint_id else None,
-        )
-        for c in model.checkpoints
-    ]
+    default = model.default_checkpoint_id
+    return [replace(c, endpoint=job.endpoint if c.checkpoint_id == default else None) for c in model.checkpoints]
+
+
+def collect_lineage(job: TuningJob, hook: BaseHook) -> None:
+    """Add the job's datasets in Cloud Storage as inputs and its model as output, read with the hook."""
+    from airflow.sdk.lineage import get_hook_lineage_collector
+
+    from gemini_tuning.registry.assets import model_uri
+
+    collector = get_hook_lineage_collector()
+    for uri in (job.training_dataset_uri, job.validation_dataset_uri):
+        if uri and uri.startswith("gs://"):
+            collector.add_input_asset(hook, uri=uri)
+    model = str(job.model)
+    extra: dict[str, Any] = {"version": model.rpartition("@")[2], "tuning_job": job.name}
+    collector.add_output_asset(hook, uri=model_uri(model), asset_extra=extra)

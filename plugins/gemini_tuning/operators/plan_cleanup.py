@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from airflow.sdk import Context
 
 from gemini_tuning.core.resources import checkpoint_id
 from gemini_tuning.core.text import replace_surrogates
@@ -18,14 +20,7 @@ from gemini_tuning.operators.cloud_base import (
     optional_text,
 )
 
-if TYPE_CHECKING:
-    from airflow.sdk import Context
-
-    from gemini_tuning.registry.cleanup_plan import CleanupSettings
-
 PLAN_XCOM = "markdown"
-
-DAY = 24 * 3600.0  # seconds
 
 
 class GeminiPlanCleanupOperator(GeminiBaseOperator):
@@ -88,30 +83,25 @@ class GeminiPlanCleanupOperator(GeminiBaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Read, apply the rules, return the plan."""
-        from gemini_tuning.registry.cleanup_plan import CleanupPlanner
+        from gemini_tuning.registry.cleanup_plan import CleanupPlanner, CleanupSettings
         from gemini_tuning.reporting.markdown_templates import render
 
-        plan = CleanupPlanner(self.hook, self._settings()).plan()
-        lines = render("cleanup.md.j2", plan=plan).splitlines()
-        for line in lines:
-            self.log.info("%s", line)
-        context["ti"].xcom_push(key=PLAN_XCOM, value=replace_surrogates("\n".join(lines)))
-        return plan.as_xcom()
-
-    def _settings(self) -> CleanupSettings:
-        from gemini_tuning.registry.cleanup_plan import CleanupSettings
-
         idle_days = optional_float(self.idle_days, "idle_days")
-        return CleanupSettings(
+        kept = as_list(self.keep_checkpoints, "keep_checkpoints")
+        settings = CleanupSettings(
             model=self.model,
             tuning_job=optional_text(self.tuning_job),
             champion=optional_text(self.champion),
-            keep_checkpoints=tuple(
-                checkpoint_id(each, "keep_checkpoints") for each in as_list(self.keep_checkpoints, "keep_checkpoints")
-            ),
+            keep_checkpoints=tuple(checkpoint_id(each, "keep_checkpoints") for each in kept),
             idle_days=7.0 if idle_days is None else idle_days,
             ignore_traffic=flag(self.ignore_traffic, "ignore_traffic"),
             keep_copies=optional_int(self.keep_copies, "keep_copies"),
             copy_location=optional_text(self.copy_location),
             copy_project_id=optional_text(self.copy_project_id),
         )
+        plan = CleanupPlanner(self.hook, settings).plan()
+        lines = render("cleanup.md.j2", plan=plan).splitlines()
+        for line in lines:
+            self.log.info("%s", line)
+        context["ti"].xcom_push(key=PLAN_XCOM, value=replace_surrogates("\n".join(lines)))
+        return plan.as_xcom()

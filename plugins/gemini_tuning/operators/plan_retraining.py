@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow.sdk import Asset, Context
 from airflow.sdk.exceptions import AirflowSkipException
 
 from gemini_tuning.operators.cloud_base import GCP_FIELDS, GeminiBaseOperator, flag, optional_text
 from gemini_tuning.operators.tuning_runs import TuningRunsMixin
 
 if TYPE_CHECKING:
-    from airflow.sdk import Asset, Context
-
     from gemini_tuning.retraining.planning import Memory
 
 DATASET_PARAMS = ("training_dataset_uri", "validation_dataset_uri")
@@ -26,15 +25,11 @@ class GeminiPlanRetrainingOperator(TuningRunsMixin, GeminiBaseOperator):
     or while the tuning run of an earlier one is still running. The reason is in the log and in the XCom ``skipped``.
 
     XCom: ``{"conf", "tuning_run_id", "fingerprint"}``, and each of them under its own key; ``conf`` has the tuning
-    run's Params, including the model to continue from.
+    run's Params, including the model to continue from. Further parameters: :class:`TuningRunsMixin`.
 
     :param tuning_params: the profile's Params for the tuning DAG. (templated)
     :param continue_from: ``base``, ``promoted`` (version and checkpoint of the profile's last promotion; the base model
         before the first) or ``champion`` (the model in the Param of that name).
-    :param memory: asset whose state keeps the profile's memory.
-    :param tuning_run_id: id of the tuning run, the same for each try. (templated)
-    :param tuning_dag_id: id of the tuning DAG.
-    :param report_task_id: its task that pushes the report.
     :param force: start a run even if nothing has changed. (templated)
     :raises PermanentServiceError: when a dataset does not exist or cannot be read.
     :raises InvalidInputError: when the state of the asset is not a memory.
@@ -49,20 +44,13 @@ class GeminiPlanRetrainingOperator(TuningRunsMixin, GeminiBaseOperator):
         tuning_params: Mapping[str, Any],
         continue_from: str,
         memory: Asset,
-        tuning_run_id: str,
-        tuning_dag_id: str,
-        report_task_id: str,
         force: bool | str = False,
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("multiple_outputs", True)
-        super().__init__(inlets=[memory], **kwargs)
+        super().__init__(memory=memory, inlets=[memory], **kwargs)
         self.tuning_params = tuning_params
         self.continue_from = continue_from
-        self.memory = memory
-        self.tuning_run_id = tuning_run_id
-        self.tuning_dag_id = tuning_dag_id
-        self.report_task_id = report_task_id
         self.force = force
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -90,11 +78,8 @@ class GeminiPlanRetrainingOperator(TuningRunsMixin, GeminiBaseOperator):
             return self.write_memory(context, memory.succeeded(self.pull_report(context, earlier.tuning_run_id)))
         if state in (None, "failed"):
             return self.write_memory(context, memory.failed())
-        raise self._skip(
-            context,
-            f"{earlier.tuning_run_id}, started by an earlier run, is still {state}, so no run was started. Wait for "
-            "it, or mark it as failed.",
-        )
+        reason = f"{earlier.tuning_run_id}, started by an earlier run, is still {state}, so no run was started."
+        raise self._skip(context, f"{reason} Wait for it, or mark it as failed.")
 
     def _skip(self, context: Context, reason: str) -> AirflowSkipException:
         ti: Any = context["ti"]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
+
+from airflow.sdk import Context
 
 from gemini_tuning.core.exceptions import InvalidInputError, ServiceError
 from gemini_tuning.core.names import ResourceName
@@ -12,11 +14,6 @@ from gemini_tuning.core.resources import Checkpoint, ModelResponse
 from gemini_tuning.core.text import MAX_SAID, redact, replace_surrogates, short_repr, shorten
 from gemini_tuning.links import gemini_tuning as links
 from gemini_tuning.operators.cloud_base import GCP_FIELDS, GeminiBaseOperator, as_list, optional_text
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
-
-    from gemini_tuning.smoke.adaptive_limit import AdaptiveLimit
 
 MAX_PROMPT = 20_000  # characters
 MAX_CHECKPOINTS = 50
@@ -38,11 +35,7 @@ class GeminiPromptCheckpointsOperator(GeminiBaseOperator):
     """
 
     template_fields: Sequence[str] = (*GCP_FIELDS, "checkpoints", "prompt", "system_instruction")
-    template_fields_renderers: ClassVar[dict[str, str]] = {
-        "checkpoints": "json",
-        "prompt": "md",
-        "system_instruction": "md",
-    }
+    template_fields_renderers: ClassVar = {"checkpoints": "json", "prompt": "md", "system_instruction": "md"}
     operator_extra_links = (links.RUN_PAGE,)
 
     def __init__(
@@ -74,35 +67,30 @@ class GeminiPromptCheckpointsOperator(GeminiBaseOperator):
     async def _prompt_all(
         self, checkpoints: Sequence[Checkpoint], prompt: str, system_instruction: str | None
     ) -> list[ModelResponse | ServiceError]:
-        from gemini_tuning.smoke.adaptive_limit import AdaptiveLimit
+        from gemini_tuning.smoke.adaptive_limit import AdaptiveLimit, request_with_retries
 
         limit = AdaptiveLimit(CONCURRENCY)
+
+        async def send(checkpoint: Checkpoint) -> ModelResponse | ServiceError:
+            async def request() -> ModelResponse:
+                endpoint = checkpoint.endpoint or ""
+                return await self.hook.agenerate(endpoint, prompt, system_instruction=system_instruction)
+
+            try:
+                answer = await request_with_retries(request, limit)
+            except ServiceError as error:
+                self.log.warning("Checkpoint %s: %s", checkpoint.checkpoint_id, error)
+                return error
+            self.log.info("Checkpoint %s answered in %.0f ms", checkpoint.checkpoint_id, answer.latency * 1000)
+            return answer
+
         try:
-            return await asyncio.gather(
-                *(self._prompt(each, prompt, system_instruction, limit) for each in checkpoints)
-            )
+            return await asyncio.gather(*map(send, checkpoints))
         finally:
             await self.hook.aclose()
 
-    async def _prompt(
-        self, checkpoint: Checkpoint, prompt: str, system_instruction: str | None, limit: AdaptiveLimit
-    ) -> ModelResponse | ServiceError:
-        from gemini_tuning.smoke.adaptive_limit import request_with_retries
-
-        async def request() -> ModelResponse:
-            return await self.hook.agenerate(checkpoint.endpoint or "", prompt, system_instruction=system_instruction)
-
-        try:
-            answer = await request_with_retries(request, limit)
-        except ServiceError as error:
-            self.log.warning("Checkpoint %s: %s", checkpoint.checkpoint_id, error)
-            return error
-        self.log.info("Checkpoint %s answered in %.0f ms", checkpoint.checkpoint_id, answer.latency * 1000)
-        return answer
-
 
 def _text(value: object, name: str) -> str | None:
-    """Read a templated text of the user's."""
     text = optional_text(value)
     if text is not None and (not isinstance(text, str) or len(text) > MAX_PROMPT):
         what = f"{name}: expected a text of 1 to {MAX_PROMPT:,} characters, not {short_repr(value)}"
@@ -126,15 +114,14 @@ def _deployed(given: object) -> list[Checkpoint]:
 
 
 def _as_xcom(checkpoint: Checkpoint, outcome: ModelResponse | ServiceError, limit: int) -> dict[str, Any]:
-    name = {"checkpoint_id": checkpoint.checkpoint_id, "endpoint": checkpoint.endpoint}
+    found = {"checkpoint_id": checkpoint.checkpoint_id, "endpoint": checkpoint.endpoint}
+    found |= dict.fromkeys(("answer", "finish_reason", "blocked", "latency_ms", "error"))
     if isinstance(outcome, ServiceError):
-        nothing = dict.fromkeys(("answer", "finish_reason", "blocked", "latency_ms"))
-        return {**name, **nothing, "error": replace_surrogates(redact(outcome, min(limit, MAX_SAID)))}
+        return {**found, "error": replace_surrogates(redact(outcome, min(limit, MAX_SAID)))}
     return {
-        **name,
+        **found,
         "answer": replace_surrogates(shorten(outcome.text, limit)),
         "finish_reason": outcome.finish_reason,
         "blocked": outcome.blocked,
         "latency_ms": round(outcome.latency * 1000, 1),
-        "error": None,
     }

@@ -11,9 +11,8 @@ from gemini_tuning.core.exceptions import CheckpointError, PermanentServiceError
 from gemini_tuning.core.names import ResourceName
 from gemini_tuning.core.resources import Model
 from gemini_tuning.core.text import short_repr
-from gemini_tuning.links import gemini_tuning as links
-from gemini_tuning.operators.cloud_base import GCP_FIELDS, GeminiBaseOperator, flag, optional_text, wait_until_visible
-from gemini_tuning.operators.default_checkpoint import approved_checkpoint
+from gemini_tuning.operators.cloud_base import flag, optional_text, wait_until_visible
+from gemini_tuning.operators.default_checkpoint import PromotionBase
 from gemini_tuning.registry.assets import PROMOTED_MODELS, promoted_model
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 IN_USE = (400, 409)  # possible responses to setting an alias that another version has
 
 
-class GeminiPublishModelOperator(GeminiBaseOperator):
+class GeminiPublishModelOperator(PromotionBase):
     """Read a promoted model back, set its version aliases if required, and emit an asset event.
 
     The event is emitted when the task succeeds, through the alias :data:`gemini_tuning.registry.assets.PROMOTED_MODELS`
@@ -38,45 +37,24 @@ class GeminiPublishModelOperator(GeminiBaseOperator):
     XCom: ``{"model", "version", "checkpoint_id", "aliases": {"champion", "previous"}, "asset"}``; ``aliases`` are
     version ids as read back, empty without ``version_aliases``; ``asset`` is the asset's URI.
 
-    :param model: full name of the model with its version. (templated)
-    :param checkpoint_id: the winner. (templated)
-    :param require_approval: whether an approval is required. (templated)
-    :param approval: XCom of :class:`GeminiApproveCheckpointOperator`. (templated)
+    Further parameters: :class:`~gemini_tuning.operators.default_checkpoint.PromotionBase`.
+
     :param decision: XCom ``decision`` of the choice, with the scores; ``None`` without one. (templated)
     :param scores: instead of those in ``decision``. (templated)
-    :param tuning_job: full name of the tuning job, for the event. (templated)
     :param version_aliases: whether aliases are set. (templated)
-    :param read_back_timeout: seconds until an alias must be visible.
     :param asset_alias: name of another asset alias to emit through.
     :raises VerificationError: when the checkpoint is not the model's default, or an alias is not visible; no event.
     :raises InvalidInputError: when a required approval is missing.
     """
 
-    template_fields: Sequence[str] = (
-        *GCP_FIELDS,
-        "model",
-        "checkpoint_id",
-        "require_approval",
-        "approval",
-        "decision",
-        "scores",
-        "tuning_job",
-        "version_aliases",
-    )
-    operator_extra_links = (links.TUNED_MODEL, links.RUN_PAGE)
+    template_fields: Sequence[str] = (*PromotionBase.template_fields, "decision", "scores", "version_aliases")
 
     def __init__(
         self,
         *,
-        model: str,
-        checkpoint_id: str,
-        require_approval: bool | str = False,
-        approval: Mapping[str, Any] | None = None,
         decision: Mapping[str, Any] | None = None,
         scores: Mapping[str, Any] | None = None,
-        tuning_job: str | None = None,
         version_aliases: bool | str = False,
-        read_back_timeout: float = 120,
         asset_alias: str = PROMOTED_MODELS.name,
         **kwargs: Any,
     ) -> None:
@@ -84,15 +62,9 @@ class GeminiPublishModelOperator(GeminiBaseOperator):
         kwargs["outlets"] = [*(kwargs.get("outlets") or ()), alias]
         super().__init__(**kwargs)
         self.asset_alias = alias
-        self.model = model
-        self.checkpoint_id = checkpoint_id
-        self.require_approval = require_approval
-        self.approval = approval
         self.decision = decision
         self.scores = scores
-        self.tuning_job = tuning_job
         self.version_aliases = version_aliases
-        self.read_back_timeout = read_back_timeout
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Read the model back, set the aliases, emit the event."""
@@ -104,7 +76,7 @@ class GeminiPublishModelOperator(GeminiBaseOperator):
         scores = AssessmentXCom.from_input(self.scores, "scores")
         if tuning_job:
             ResourceName.parse(tuning_job, "tuningJobs")
-        checkpoint_id = approved_checkpoint(self.checkpoint_id, self.require_approval, self.approval)
+        checkpoint_id = self.approved_checkpoint()
         model = self._promoted(checkpoint_id)
         name, asset = ResourceName.parse(model.name, "models"), promoted_model(model.name)
         aliases = self._set_aliases(name) if set_aliases else {}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow.sdk import Context
+
 from gemini_tuning.core.exceptions import PermanentServiceError
 from gemini_tuning.core.names import ResourceNameError
 from gemini_tuning.core.resources import Checkpoint, TuningJob
@@ -12,8 +14,6 @@ from gemini_tuning.links import gemini_tuning as links
 from gemini_tuning.operators.cloud_base import GCP_FIELDS, GeminiBaseOperator, as_list, flag
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
-
     from gemini_tuning.core.curves import Curve
     from gemini_tuning.core.evaluations import EvaluationRun
 
@@ -98,16 +98,17 @@ class GeminiReadTuningMetricsOperator(GeminiBaseOperator):
         """Return the metrics of the evaluations by checkpoint, and the gaps."""
         if not job.evaluations:
             return {}, ["no evaluation: the job has no evaluation runs"] if expected else []
-        runs = _by_checkpoint(job, checkpoints)
+        only = checkpoints[0].checkpoint_id if len(checkpoints) == 1 else None  # of a run without a checkpoint
+        runs = {checkpoint_id: run for run in job.evaluations if (checkpoint_id := run.checkpoint_id or only)}
         found: dict[str, Mapping[str, float]] = {}
         gaps = []
-        for checkpoint in checkpoints:
-            run = runs.get(checkpoint.checkpoint_id)
+        for checkpoint_id in (checkpoint.checkpoint_id for checkpoint in checkpoints):
+            run = runs.get(checkpoint_id)
             metrics, problem = self._evaluation(run) if run else ({}, "the job has no evaluation run for it")
             if metrics:
-                found[checkpoint.checkpoint_id] = metrics
+                found[checkpoint_id] = metrics
             else:
-                gaps.append(f"no evaluation of checkpoint {checkpoint.checkpoint_id}: {problem}")
+                gaps.append(f"no evaluation of checkpoint {checkpoint_id}: {problem}")
         return found, gaps
 
     def _evaluation(self, run: EvaluationRun) -> tuple[Mapping[str, float], str]:
@@ -126,12 +127,6 @@ class GeminiReadTuningMetricsOperator(GeminiBaseOperator):
         if itself.error:
             return {}, str(itself.error)
         return itself.metrics or run.metrics, f"its run is {itself.state or 'in an unknown state'} and has no metrics"
-
-
-def _by_checkpoint(job: TuningJob, checkpoints: Sequence[Checkpoint]) -> dict[str, EvaluationRun]:
-    """Return the evaluations by checkpoint; one without a checkpoint belongs to the only one."""
-    only = checkpoints[0].checkpoint_id if len(checkpoints) == 1 else None
-    return {identifier: run for run in job.evaluations if (identifier := run.checkpoint_id or only)}
 
 
 def _refusal(error: PermanentServiceError | ResourceNameError) -> str:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from airflow.sdk import Context
 from airflow.sdk.bases.branch import BaseBranchOperator
 
 from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.core.text import short_repr
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
 
 
 class GeminiRouteOperator(BaseBranchOperator):

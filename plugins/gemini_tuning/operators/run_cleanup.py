@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowSkipException
 
 from gemini_tuning.core.exceptions import CleanupError, GeminiTuningError, InvalidInputError
@@ -13,15 +14,10 @@ from gemini_tuning.core.text import redact, replace_surrogates
 from gemini_tuning.operators.cloud_base import GCP_FIELDS, GeminiBaseOperator, flag, optional_text, wait_until_visible
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from airflow.sdk import Context
-
     from gemini_tuning.registry.cleanup_plan import CleanupPlan, CleanupPlanner
     from gemini_tuning.registry.cleanup_rules import CleanupItem
 
 READ_BACK_TIMEOUT = 120.0  # seconds
-
 DELETED, MISSING, KEPT, FAILED = "deleted", "already deleted", "kept", "failed"
 
 
@@ -71,13 +67,9 @@ class GeminiCleanupOperator(GeminiBaseOperator):
         result = {"items": outcomes, "deleted": sum(each["outcome"] == DELETED for each in outcomes)}
         if failed := [each for each in outcomes if each["outcome"] == FAILED]:
             context["ti"].xcom_push(key="return_value", value=result)
-            raise CleanupError(
-                f"{len(failed)} of {len(items)} could not be deleted: "
-                f"{redact('; '.join(each['detail'] for each in failed))}",
-                resource=str(failed[0]["name"]),
-                code="not_deleted",
-                hint="A retry continues with these.",
-            )
+            details = redact("; ".join(each["detail"] for each in failed))
+            problem, name = f"{len(failed)} of {len(items)} could not be deleted: {details}", str(failed[0]["name"])
+            raise CleanupError(problem, resource=name, code="not_deleted", hint="A retry continues with these.")
         return result
 
     def _require_approval(self, plan: CleanupPlan) -> None:
@@ -88,12 +80,9 @@ class GeminiCleanupOperator(GeminiBaseOperator):
         approval = self.approval if isinstance(self.approval, Mapping) else {}
         outcome = approval.get("outcome")
         if approval.get("plan") != plan.fingerprint or outcome not in (APPROVED, REJECTED, TIMED_OUT):
-            raise InvalidInputError(
-                "approval: an approval of this plan is required. Nothing was deleted.",
-                field="approval",
-                code="not_approved",
-                hint="Clear the approval task and its downstream tasks.",
-            )
+            problem = "approval: an approval of this plan is required. Nothing was deleted."
+            hint = "Clear the approval task and its downstream tasks."
+            raise InvalidInputError(problem, field="approval", code="not_approved", hint=hint)
         if outcome != APPROVED:
             raise AirflowSkipException(f"The plan was not approved ({outcome}): nothing was deleted")
 
@@ -127,32 +116,25 @@ class GeminiCleanupOperator(GeminiBaseOperator):
         for deployed in planner.endpoints[name].deployed_models:
             self.hook.undeploy_model(name, deployed.id)
         self.hook.delete_endpoint(name)
-        self._read_back(name, lambda: self.hook.find_endpoint(name))
+        self._read_back(name, self.hook.find_endpoint)
 
     def _delete_copy(self, copy: CleanupItem, former: Sequence[str], planner: CleanupPlanner) -> None:
         """Delete a copy and its endpoints.
 
         :param former: endpoints in the plan that no longer serve the copy: an earlier try may have undeployed it.
         """
-        for name in copy.endpoints:
+        for name in (*copy.endpoints, *filter(planner.may_delete_empty, former)):
             self._delete_endpoint(name, planner)
-        for name in former:
-            if planner.may_delete_empty(name):
-                self._delete_endpoint(name, planner)
-        if "@" in copy.name:
-            self.hook.delete_model_version(copy.name)
-        else:
-            self.hook.delete_model(copy.name)
-        self._read_back(copy.name, lambda: self.hook.find_model(copy.name))
+        delete = self.hook.delete_model_version if "@" in copy.name else self.hook.delete_model
+        delete(copy.name)
+        self._read_back(copy.name, self.hook.find_model)
 
-    def _read_back(self, name: str, find: Callable[[], object | None]) -> None:
-        wait_until_visible(
-            lambda: "it still exists" if find() is not None else None,
-            READ_BACK_TIMEOUT,
-            f"{name} was deleted",
-            resource=name,
-            hint="Check the resource in the console.",
-        )
+    def _read_back(self, name: str, find: Callable[[str], object | None]) -> None:
+        def missing() -> str | None:
+            return "it still exists" if find(name) is not None else None
+
+        hint = "Check the resource in the console."
+        wait_until_visible(missing, READ_BACK_TIMEOUT, f"{name} was deleted", resource=name, hint=hint)
 
 
 def items_to_delete(plan: CleanupPlan, is_dry_run: bool | str) -> list[CleanupItem]:

@@ -10,14 +10,13 @@ from airflow.sdk.exceptions import AirflowSkipException
 from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
 from gemini_tuning.core.resources import Model
-from gemini_tuning.links import gemini_tuning as links
-from gemini_tuning.operators.cloud_base import GCP_FIELDS, optional_text
-from gemini_tuning.operators.default_checkpoint import DefaultCheckpointBase, approved_checkpoint, require_expected
+from gemini_tuning.operators.cloud_base import optional_text
+from gemini_tuning.operators.default_checkpoint import DefaultCheckpointBase, PromotionBase, require_expected
 
 PROMOTION_KEY = "promotion"  # in the task state store: the change that this task is about to request
 
 
-class GeminiSetDefaultCheckpointOperator(DefaultCheckpointBase):
+class GeminiSetDefaultCheckpointOperator(PromotionBase, DefaultCheckpointBase):
     """Set the default checkpoint of a model, then poll the model and the tuning job until both show it.
 
     Two labels of the model record the change for a rollback: see :mod:`gemini_tuning.registry.rollback_labels`.
@@ -26,55 +25,24 @@ class GeminiSetDefaultCheckpointOperator(DefaultCheckpointBase):
     the values before are those that the first try of the task found; ``changed``: whether this task changed the
     default; ``recorded``: whether the labels were read back.
 
-    :param model: full name of the model with its version. (templated)
-    :param checkpoint_id: the winner. (templated)
+    Further parameters: :class:`~gemini_tuning.operators.default_checkpoint.PromotionBase`; the endpoint of the
+    ``tuning_job`` is read back too.
+
     :param expected_default: the default checkpoint that the user saw; nothing is changed when the model has another
         one. ``None`` or empty: any. (templated)
     :param optional: skip the task when no checkpoint is given or it is already the default.
-    :param tuning_job: full name of the tuning job; its endpoint is read back too. (templated)
-    :param require_approval: whether an approval is required. (templated)
-    :param approval: XCom of :class:`GeminiApproveCheckpointOperator`; the approved checkpoint
-        is set. (templated)
-    :param read_back_timeout: seconds until the change must be visible.
     :raises InvalidInputError: when a required approval is missing, or the default is not the expected one; nothing was
         changed.
     :raises CheckpointError: when the model has no such checkpoint.
     :raises VerificationError: when the change is not visible in time.
     """
 
-    template_fields: Sequence[str] = (
-        *GCP_FIELDS,
-        "model",
-        "checkpoint_id",
-        "expected_default",
-        "tuning_job",
-        "require_approval",
-        "approval",
-    )
-    operator_extra_links = (links.TUNED_MODEL, links.RUN_PAGE)
+    template_fields: Sequence[str] = (*PromotionBase.template_fields, "expected_default")
 
-    def __init__(
-        self,
-        *,
-        model: str,
-        checkpoint_id: str | None,
-        expected_default: str | None = None,
-        optional: bool = False,
-        tuning_job: str | None = None,
-        require_approval: bool | str = False,
-        approval: Mapping[str, Any] | None = None,
-        read_back_timeout: float = 120,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, *, expected_default: str | None = None, optional: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.model = model
-        self.checkpoint_id = checkpoint_id
         self.expected_default = expected_default
         self.optional = optional
-        self.tuning_job = tuning_job
-        self.require_approval = require_approval
-        self.approval = approval
-        self.read_back_timeout = read_back_timeout
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Set the default, read it back, return the values before and after."""
@@ -124,4 +92,4 @@ class GeminiSetDefaultCheckpointOperator(DefaultCheckpointBase):
         no_approval = not isinstance(self.approval, Mapping) or not optional_text(self.approval.get("checkpoint_id"))
         if no_approval and model.default_checkpoint_id == str(self.checkpoint_id):
             return str(self.checkpoint_id)
-        return approved_checkpoint(self.checkpoint_id, self.require_approval, self.approval)
+        return self.approved_checkpoint()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import Context
 
 from gemini_tuning.core.exceptions import InvalidInputError, TransientServiceError
 from gemini_tuning.core.files import Files, folder_problem, joined
@@ -12,8 +15,6 @@ from gemini_tuning.core.text import short_repr
 from gemini_tuning.operators.cloud_base import GCP_FIELDS, GeminiBaseOperator, optional_int, optional_text
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
-
     from gemini_tuning.smoke.results import ResultsFile
     from gemini_tuning.smoke.runner import CaseResult
     from gemini_tuning.smoke.suite import Suite
@@ -78,7 +79,10 @@ class SmokeTestBase(GeminiBaseOperator):
         from gemini_tuning.smoke.runner import EndpointUnusableError
         from gemini_tuning.smoke.summary import summarize
 
-        concurrency = self._concurrency()
+        concurrency = optional_int(self.concurrency, "concurrency")
+        if concurrency is not None and not 0 < concurrency <= MAX_CONCURRENCY:
+            message = f"concurrency must be between 1 and {MAX_CONCURRENCY}, not {short_repr(concurrency)}"
+            raise InvalidInputError(message, field="concurrency", code="out_of_range")
         if problem := folder_problem("results_uri", self.results_uri):
             raise InvalidInputError(problem, field="results_uri", code="invalid_folder")
         suite = self._load_suite()
@@ -90,7 +94,7 @@ class SmokeTestBase(GeminiBaseOperator):
         results = ResultsFile(Files(self.hook), joined(self.results_uri, f"checkpoint-{checkpoint_id}.jsonl"))
         error, unavailable = None, False
         try:
-            self._run(suite, checkpoint["endpoint"], results, concurrency)
+            self._run(suite, checkpoint["endpoint"], results, concurrency or 1)
         except EndpointUnusableError as unusable:
             error = str(unusable)
         except TransientServiceError as transient:
@@ -101,10 +105,8 @@ class SmokeTestBase(GeminiBaseOperator):
         if error:
             self.log.warning("Checkpoint %s has no score: %s", checkpoint_id, error)
         summary = summarize(suite, checkpoint, results.lines, results.uri, error=error)
-        self.log.info(
-            "Checkpoint %s: %s of %d cases passed, score %s: %s",
-            checkpoint_id, summary["passed"], summary["cases"], summary["score"], results.uri,
-        )  # fmt: skip
+        figures = summary["passed"], summary["cases"], summary["score"]
+        self.log.info("Checkpoint %s: %s of %d cases passed, score %s: %s", checkpoint_id, *figures, results.uri)
         return {**summary, "service_unavailable": unavailable}
 
     def _load_suite(self) -> Suite:
@@ -124,37 +126,25 @@ class SmokeTestBase(GeminiBaseOperator):
             )
         return suite
 
-    def _concurrency(self) -> int:
-        number = optional_int(self.concurrency, "concurrency")
-        if number is not None and not 0 < number <= MAX_CONCURRENCY:
-            raise InvalidInputError(
-                f"concurrency must be between 1 and {MAX_CONCURRENCY}, not {short_repr(number)}",
-                field="concurrency",
-                code="out_of_range",
-            )
-        return number or 1
-
     def _run(self, suite: Suite, endpoint: str, results: ResultsFile, concurrency: int) -> None:
         from gemini_tuning.smoke.session import Session
 
         session = Session(
-            hook=self.hook, suite=suite, endpoint=endpoint, results=results,
-            concurrency=concurrency, project_id=optional_text(self.project_id), location=self.location,
-        )  # fmt: skip
-        asyncio.run(session.run(self._log_results(len(suite.cases))))
-
-    def _log_results(self, cases: int) -> Callable[[CaseResult], None]:
-        """Return a callback that logs failed cases and progress."""
-        total = failed = 0
+            hook=self.hook,
+            suite=suite,
+            endpoint=endpoint,
+            results=results,
+            concurrency=concurrency,
+            **self.project_and_location,
+        )
+        seen = Counter[bool]()  # results by whether they passed
+        step = max(len(suite.cases) // 10, 100)
 
         def log_result(result: CaseResult) -> None:
-            nonlocal total, failed
-            total += 1
-            if not result.grade.passed:
-                failed += 1
-                if failed <= MAX_LOGGED:
-                    self.log.info("FAIL %s: %s", result.case.id, result.failure_reason)
-            if total % max(cases // 10, 100) == 0:
-                self.log.info("%d results, %d of them failed", total, failed)
+            seen[result.grade.passed] += 1
+            if not result.grade.passed and seen[False] <= MAX_LOGGED:
+                self.log.info("FAIL %s: %s", result.case.id, result.failure_reason)
+            if seen.total() % step == 0:
+                self.log.info("%d results, %d of them failed", seen.total(), seen[False])
 
-        return log_result
+        asyncio.run(session.run(log_result))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowSkipException
 
 from gemini_tuning.core.exceptions import InvalidInputError
@@ -12,9 +13,6 @@ from gemini_tuning.core.names import serving_problem
 from gemini_tuning.links import gemini_tuning as links
 from gemini_tuning.operators.cloud_base import optional_text
 from gemini_tuning.operators.smoke_test import CHAMPION, SmokeTestBase
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
 
 
 class GeminiSmokeTestChampionOperator(SmokeTestBase):
@@ -43,9 +41,8 @@ class GeminiSmokeTestChampionOperator(SmokeTestBase):
             raise InvalidInputError(problem, field="champion", code="invalid_champion")
         endpoint = self.hook.get_serving_endpoint(champion)
         self.log.info("The champion %s is served by %s", champion, endpoint)
-        summary = self.run_suite(
-            {"checkpoint_id": CHAMPION, "epoch": None, "step": None, "endpoint": endpoint}, context
-        )
+        checkpoint = {"checkpoint_id": CHAMPION, "epoch": None, "step": None, "endpoint": endpoint}
+        summary = self.run_suite(checkpoint, context)
         if summary["unanswered"] and not summary["error"]:
             # Counted as failures they would favour any checkpoint over the model in production.
             summary["error"] = f"{summary['unanswered']} of its prompts have no answer: {summary['results_uri']}"

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from airflow.sdk import Context
 
 from gemini_tuning.core.resources import Checkpoint
 from gemini_tuning.links import gemini_tuning as links
 from gemini_tuning.operators.smoke_test import SmokeTestBase
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
 
 
 class GeminiSmokeTestCheckpointOperator(SmokeTestBase):

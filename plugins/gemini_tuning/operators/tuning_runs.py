@@ -6,26 +6,32 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from airflow.sdk import Asset, Context
+from airflow.sdk import Asset, BaseOperator, Context
 
+if TYPE_CHECKING:
     from gemini_tuning.retraining.planning import Memory
 
 MEMORY_KEY = "gemini_tuning_memory"  # in the asset's state
 TERMINAL_STATES = ("success", "failed")
 
 
-class TuningRunsMixin:
+class TuningRunsMixin(BaseOperator):
     """Access to the tuning DAG's runs and to the profile's :class:`~gemini_tuning.retraining.planning.Memory`.
 
+    :param tuning_run_id: id of the tuning run, the same for each try. (templated)
     :param memory: asset whose state keeps the memory.
     :param tuning_dag_id: id of the tuning DAG.
     :param report_task_id: task of the tuning DAG that pushes the report.
     """
 
-    memory: Asset
-    tuning_dag_id: str
-    report_task_id: str
+    def __init__(
+        self, *, tuning_run_id: str, memory: Asset, tuning_dag_id: str, report_task_id: str, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.tuning_run_id = tuning_run_id
+        self.memory = memory
+        self.tuning_dag_id = tuning_dag_id
+        self.report_task_id = report_task_id
 
     def read_memory(self, context: Context) -> Memory:
         """Read the memory."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow.sdk import Context
+from airflow.sdk.execution_time.context import NEVER_EXPIRE
+
 from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.core.files import folder_problem
 from gemini_tuning.core.text import short_repr
@@ -20,24 +23,11 @@ from gemini_tuning.operators.cloud_base import (
 from gemini_tuning.operators.default_checkpoint import require_checkpoint, require_expected
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
-
     from gemini_tuning.core.resources import Model
 
 ROLL_BACK_KEY = "roll_back"  # in the task state store: the rollback that was found
-
-WITHOUT_CHECKPOINT = (
-    "checkpoint_id",
-    "default_checkpoint_id",
-    "expected_default",
-    "checkpoint",
-    "reason",
-    "results_uri",
-)
-
-BY_HAND = "Named by hand"
-
-BY_ROLL_BACK = "Rollback: it was the default before the last promotion"
+NO_CHECKPOINT = ("checkpoint_id", "default_checkpoint_id", "expected_default", "checkpoint", "reason", "results_uri")
+BY_HAND, BY_ROLL_BACK = "Named by hand", "Rollback: it was the default before the last promotion"
 
 
 class GeminiValidatePromotionOperator(GeminiBaseOperator):
@@ -109,17 +99,19 @@ class GeminiValidatePromotionOperator(GeminiBaseOperator):
         self._refuse_contradictions(named, suite, roll_back=roll_back, approval=approval)
         if named is None and not roll_back:
             self.log.info("No checkpoint is given: the default of %s is unchanged", self.model)
-            return {"model": self.model, **dict.fromkeys(WITHOUT_CHECKPOINT), "next_step": "set_default"}
+            return {"model": self.model, **dict.fromkeys(NO_CHECKPOINT), "next_step": "set_default"}
         model = self.hook.get_model(self.model)
-        target = str(named) if named is not None else self._earlier(model, context)
+        target = named if named is not None else self._earlier(model, context)
         checkpoint, expected = require_checkpoint(model, target), optional_text(self.expected_default)
         require_expected(model, expected, target)
         default = model.default_checkpoint_id
         if roll_back or approval:  # both refer to the current default
             expected = expected or default
         self.log.info("%s: the default is checkpoint %s, the checkpoint to set is %s", model.name, default, target)
+        next_step = "smoke_test" if suite else "gate" if approval else "set_default"
         if default == target:
             self.log.info("Nothing to do: checkpoint %s is already the default", target)
+            next_step = "set_default"
         return {
             "model": model.name,
             "checkpoint_id": target,
@@ -128,11 +120,11 @@ class GeminiValidatePromotionOperator(GeminiBaseOperator):
             "checkpoint": checkpoint.as_dict(),
             "reason": BY_ROLL_BACK if roll_back else BY_HAND,
             "results_uri": run_folder(context, str(self.results_uri)) if suite else None,
-            "next_step": _next_step(default == target, suite, approval=approval),
+            "next_step": next_step,
         }
 
     def _refuse_contradictions(self, named: str | None, suite: str | None, *, roll_back: bool, approval: bool) -> None:
-        problem, field = None, "results_uri"
+        field, problem = "results_uri", ""
         if roll_back and named is not None:
             field, problem = "roll_back", f"checkpoint_id {short_repr(named)} is given too; give exactly one of them"
         elif named is None and not roll_back and (suite is not None or approval):
@@ -140,33 +132,24 @@ class GeminiValidatePromotionOperator(GeminiBaseOperator):
             problem = "no checkpoint to promote; give checkpoint_id or roll_back"
         elif suite is not None and optional_text(self.results_uri) is None:
             problem = "a suite requires a folder for its results: gs://bucket/folder"
-        elif suite is not None and (found := folder_problem("results_uri", self.results_uri)):
-            problem = found.removeprefix("results_uri: ")
+        elif suite is not None:
+            problem = (folder_problem("results_uri", self.results_uri) or "").removeprefix("results_uri: ")
         if problem:
-            raise InvalidInputError(
-                f"{field}: {problem}. Nothing was changed.", field=field, code="invalid_combination"
-            )
+            problem = f"{field}: {problem}. Nothing was changed."
+            raise InvalidInputError(problem, field=field, code="invalid_combination")
 
     def _earlier(self, model: Model, context: Context) -> str:
         """Return the checkpoint to roll back to, the same at each try unless the default has changed."""
-        from airflow.sdk.execution_time.context import NEVER_EXPIRE
-
         from gemini_tuning.registry.rollback_labels import RollbackError, earlier_default
 
-        found, default = context["task_state_store"].get(ROLL_BACK_KEY), model.default_checkpoint_id
+        store, default = context["task_state_store"], model.default_checkpoint_id
+        found = store.get(ROLL_BACK_KEY)
         if isinstance(found, dict) and default in (found.get("from"), found.get("to")):
             return str(found["to"])
         try:
             target = earlier_default(model)
         except RollbackError as error:
-            raise InvalidInputError(
-                f"roll_back: {error} Nothing was changed.", field="roll_back", code=error.code, resource=error.resource
-            ) from error
-        context["task_state_store"].set(ROLL_BACK_KEY, {"from": default, "to": target}, retention=NEVER_EXPIRE)
+            problem = f"roll_back: {error} Nothing was changed."
+            raise InvalidInputError(problem, field="roll_back", code=error.code, resource=error.resource) from error
+        store.set(ROLL_BACK_KEY, {"from": default, "to": target}, retention=NEVER_EXPIRE)
         return target
-
-
-def _next_step(is_default: bool, suite: str | None, *, approval: bool) -> str:
-    if is_default:
-        return "set_default"
-    return "smoke_test" if suite else "gate" if approval else "set_default"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.sdk import Context
 
 from gemini_tuning.core.copy_spec import ModelCopySpec
 from gemini_tuning.core.exceptions import InvalidInputError
@@ -17,8 +19,6 @@ from gemini_tuning.operators.cloud_base import GCP_FIELDS, optional_text, refuse
 from gemini_tuning.operators.cost_estimate import NOTHING_CREATED, CostEstimateMixin, CostParameters
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
-
     from gemini_tuning.datasets.dataset_check import DatasetReport
     from gemini_tuning.smoke.judge import Judge
 
@@ -112,13 +112,12 @@ class GeminiValidateTuningOperator(CostEstimateMixin):
         check_notifications(optional_text(self.notifications))
         if problems := ModelCopySpec.from_mapping(self.copy, optional_text).problems():
             raise InvalidInputError(f"{'; '.join(problems)}. {NOTHING_CREATED}", field="copy", code="invalid_copy")
-        results_uri, report_uri = optional_text(self.results_uri), optional_text(self.report_uri)
-        folders = run_folders(request.training_dataset_uri, results_uri, report_uri)
+        folders = self._folders(request.training_dataset_uri)
         cost_parameters = self.cost_parameters(request)
         suite_name = optional_text(self.suite)
-        suite = load_suite(suite_name, self.suite_folder, read_lines=self._lines) if suite_name else None
+        suite = load_suite(suite_name, self.suite_folder, read_lines=self.hook.read_lines) if suite_name else None
         if suite and suite.judge:
-            self._try_judge(suite.judge)
+            asyncio.run(self._try_judge(suite.judge))
         champion = self._check_champion()
         training, validation = self._check_datasets(request, cost_parameters)
         return {
@@ -152,41 +151,36 @@ class GeminiValidateTuningOperator(CostEstimateMixin):
         self._report("validation_dataset_uri", uri, validation)
         return training, validation
 
+    def _folders(self, training_dataset_uri: str) -> dict[str, str]:
+        """Return the folders in which a run's results and report get their folders."""
+        beside_training = joined(training_dataset_uri.rpartition("/")[0], DEFAULT_FOLDER)
+        results = optional_text(self.results_uri) or beside_training
+        folders = {"results_uri": results, "report_uri": optional_text(self.report_uri) or results}
+        for name, uri in folders.items():
+            if problem := folder_problem(name, uri):
+                raise InvalidInputError(f"{problem}. {NOTHING_CREATED}", field=name, code="invalid_folder")
+        return folders
+
     def _create_folders(self, context: Context, folders: Mapping[str, str]) -> dict[str, str]:
         """Return this run's folders, each with a file that names the run."""
-        ti = context["ti"]
-        run = {"dag_id": ti.dag_id, "run_id": ti.run_id}
+        run = json.dumps({"dag_id": context["ti"].dag_id, "run_id": context["ti"].run_id}).encode()
         created = {key: run_folder(context, folder) for key, folder in folders.items()}
         for folder in sorted(set(created.values())):
-            Files(self.hook).write(joined(folder, "run.json"), json.dumps(run).encode(), JSON)
+            Files(self.hook).write(joined(folder, "run.json"), run, JSON)
         return created
 
-    def _try_judge(self, judge: Judge) -> None:
+    async def _try_judge(self, judge: Judge) -> None:
         """Send the judge a short prompt: a wrong name would otherwise show after the tuning was charged."""
-
-        async def generate() -> None:
-            try:
-                await self.hook.agenerate(
-                    judge.model,
-                    "Answer with the word yes.",
-                    max_output_tokens=50,
-                    project_id=optional_text(self.project_id),
-                    location=self.location,
-                )
-            finally:
-                await self.hook.aclose()
-
-        asyncio.run(generate())
-
-    def _lines(self, uri: str) -> Iterator[bytes]:
-        return self.hook.read_lines(uri)
+        prompt, where = "Answer with the word yes.", self.project_and_location
+        try:
+            await self.hook.agenerate(judge.model, prompt, max_output_tokens=50, **where)
+        finally:
+            await self.hook.aclose()
 
     def _check_files(self, report: DatasetReport) -> None:
         """Add the files that examples reference and that cannot be used to the problems of a dataset."""
         from gemini_tuning.datasets.dataset_check import MAX_FILES
 
-        if not report.files:
-            return
         unusable, unchecked = self.hook.missing_objects(list(report.files), timeout=FILES_TIMEOUT)
         for uri, number in sorted(report.files.items(), key=lambda file: file[1]):
             if uri in unusable:
@@ -199,31 +193,18 @@ class GeminiValidateTuningOperator(CostEstimateMixin):
             report.warn("files_unseen", 1, text)
 
     def _report(self, field: str, uri: str, report: DatasetReport) -> None:
-        self._check_files(report)
+        if report.files:
+            self._check_files(report)
         self.log.info("%s: %d examples, %d bytes", uri, report.examples, report.size_bytes)
         for warning in report.warnings:
             self.log.warning("%s: %s", uri, warning)
         if report.problem_count:
             more = report.problem_count - len(report.problems)
+            problems = "; ".join([*report.problems, *([f"and {more} more"] if more else [])])
             raise InvalidInputError(
-                f"{field}: {uri} has {report.problem_count} problem(s): {'; '.join(report.problems)}"
-                + (f"; and {more} more" if more else "")
-                + f". {NOTHING_CREATED}",
+                f"{field}: {uri} has {report.problem_count} problem(s): {problems}. {NOTHING_CREATED}",
                 field=field,
                 resource=uri,
                 code="invalid_dataset",
                 hint="Correct the file and start a new run.",
             )
-
-
-def run_folders(training_dataset_uri: str, results_uri: str | None, report_uri: str | None) -> dict[str, str]:
-    """Return the folders in which a run's results and report get their folders.
-
-    :raises InvalidInputError: with the parameter that is not a folder as its field.
-    """
-    results = results_uri or joined(training_dataset_uri.rpartition("/")[0], DEFAULT_FOLDER)
-    folders = {"results_uri": results, "report_uri": report_uri or results}
-    for name, uri in folders.items():
-        if problem := folder_problem(name, uri):
-            raise InvalidInputError(f"{problem}. {NOTHING_CREATED}", field=name, code="invalid_folder")
-    return folders

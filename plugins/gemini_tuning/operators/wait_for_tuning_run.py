@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import Asset, Context
 
 from gemini_tuning.core.exceptions import TuningRunError
 from gemini_tuning.core.text import redact
@@ -13,21 +13,15 @@ from gemini_tuning.links import gemini_tuning as links
 from gemini_tuning.operators.cloud_base import RETRY_POLICY
 from gemini_tuning.operators.tuning_runs import TERMINAL_STATES, TuningRunsMixin
 
-if TYPE_CHECKING:
-    from airflow.sdk import Asset, Context
 
-
-class GeminiWaitForTuningRunOperator(TuningRunsMixin, BaseOperator):
+class GeminiWaitForTuningRunOperator(TuningRunsMixin):
     """Wait for a run of the tuning DAG in the triggerer, and record its outcome for the profile's next run.
 
     The asset ``memory`` is an outlet: every run that succeeds updates it, with the XCom as the event's extra.
 
     XCom: ``{"tuning_run_id", "outcome", "tuned_model", "checkpoint_id", "report_markdown"}``, from the run's report.
+    Further parameters: :class:`TuningRunsMixin`.
 
-    :param tuning_run_id: id of the tuning run. (templated)
-    :param memory: asset whose state keeps the profile's memory.
-    :param tuning_dag_id: id of the tuning DAG.
-    :param report_task_id: its task that pushes the report.
     :param poll_interval: seconds between two polls.
     :raises TuningRunError: when the tuning run failed; with the failed tasks and their errors.
     """
@@ -35,49 +29,28 @@ class GeminiWaitForTuningRunOperator(TuningRunsMixin, BaseOperator):
     template_fields: Sequence[str] = ("tuning_run_id",)
     operator_extra_links = (links.TUNING_RUN,)
 
-    def __init__(
-        self,
-        *,
-        tuning_run_id: str,
-        memory: Asset,
-        tuning_dag_id: str,
-        report_task_id: str,
-        poll_interval: float = 10,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, *, memory: Asset, poll_interval: float = 10, **kwargs: Any) -> None:
         kwargs.setdefault("retry_policy", RETRY_POLICY)
-        super().__init__(outlets=[memory], **kwargs)
-        self.tuning_run_id = tuning_run_id
-        self.memory = memory
-        self.tuning_dag_id = tuning_dag_id
-        self.report_task_id = report_task_id
+        super().__init__(memory=memory, outlets=[memory], **kwargs)
         self.poll_interval = poll_interval
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Defer until the run has finished."""
-        if self.run_state(context, self.tuning_run_id) not in TERMINAL_STATES:
+        """Defer until the run has finished, and return its outcome."""
+        state = self.run_state(context, self.tuning_run_id)
+        if state not in TERMINAL_STATES:
             from airflow.providers.standard.triggers.external_task import DagStateTrigger
             from airflow.utils.state import DagRunState
 
-            self.defer(
-                trigger=DagStateTrigger(
-                    dag_id=self.tuning_dag_id,
-                    states=[DagRunState(state) for state in TERMINAL_STATES],
-                    run_ids=[self.tuning_run_id],
-                    poll_interval=self.poll_interval,
-                ),
-                method_name="execute_complete",
+            trigger = DagStateTrigger(
+                dag_id=self.tuning_dag_id,
+                states=[DagRunState(state) for state in TERMINAL_STATES],
+                run_ids=[self.tuning_run_id],
+                poll_interval=self.poll_interval,
             )
-        return self._finish(context)
-
-    def execute_complete(self, context: Context, event: Any) -> dict[str, Any]:
-        """Check the run again: the event may belong to another trigger, because SQLite reuses ids."""
-        return self.execute(context)
-
-    def _finish(self, context: Context) -> dict[str, Any]:
+            self.defer(trigger=trigger, method_name="execute_complete")
         memory = self.read_memory(context)
         is_active = memory.active is not None and memory.active.tuning_run_id == self.tuning_run_id
-        if self.run_state(context, self.tuning_run_id) != "success":
+        if state != "success":
             if is_active:
                 self.write_memory(context, memory.failed())
             raise TuningRunError(
@@ -99,6 +72,10 @@ class GeminiWaitForTuningRunOperator(TuningRunsMixin, BaseOperator):
         }
         context["outlet_events"][self.memory].extra = outcome
         return outcome
+
+    def execute_complete(self, context: Context, event: Any) -> dict[str, Any]:
+        """Check the run again: the event may belong to another trigger, because SQLite reuses ids."""
+        return self.execute(context)
 
     def _failures(self, context: Context) -> str:
         from gemini_tuning.core.xcom import ERROR_XCOM

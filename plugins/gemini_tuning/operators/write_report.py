@@ -102,19 +102,12 @@ class GeminiTuningReportOperator(GeminiBaseOperator):
         folder = optional_text(self.report_uri)
         if problem := folder_problem("report_uri", folder) if folder else "report_uri: required":
             raise InvalidInputError(f"{problem}.", field="report_uri", code="no_folder", hint=NEXT_STEP)
+        given = ("tuning_job", "model", "decision", "datasets", "champion", "metrics", "promotion")
         report = build(
             run=run_facts(context),
-            tuning_job=self.tuning_job,
-            model=self.model,
             results=as_list(self.results, "results"),
-            decision=self.decision,
-            datasets=self.datasets,
-            champion=self.champion,
-            metrics=self.metrics,
-            approval=optional_mapping(self.approval, "approval") or None,
-            promotion=self.promotion,
-            copy=optional_mapping(self.copy, "copy") or None,
-            billed=optional_mapping(self.billed, "billed"),
+            **{name: getattr(self, name) for name in given},
+            **{name: optional_mapping(getattr(self, name), name) or None for name in ("approval", "copy", "billed")},
             mask=_masked,
         )
         lines = summary(report)

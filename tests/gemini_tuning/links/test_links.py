@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
+from airflow.sdk.execution_time.xcom import XCom
 from support import operator_classes
 
 from gemini_tuning.links import gemini_tuning as links
@@ -18,7 +19,7 @@ KEY = SimpleNamespace(dag_id="dag", task_id="task", run_id="run", map_index=-1)
 def xcoms(monkeypatch):
     """The task's XComs."""
     found = {}
-    monkeypatch.setattr(links, "_get_xcom", lambda _, key: found.get(key))
+    monkeypatch.setattr(XCom, "get_value", lambda key, **_: found.get(key))
     return found
 
 

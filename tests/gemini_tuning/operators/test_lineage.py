@@ -10,8 +10,7 @@ from airflow.sdk.lineage import HookLineageReader, NoOpCollector, get_hook_linea
 from support import SPEC, context, finished_job
 
 from gemini_tuning.core.resources import TuningJob
-from gemini_tuning.operators.lineage import collect_lineage
-from gemini_tuning.operators.list_checkpoints import GeminiListCheckpointsOperator
+from gemini_tuning.operators.list_checkpoints import GeminiListCheckpointsOperator, collect_lineage
 from gemini_tuning.registry.assets import model_uri
 
 PARENT = "projects/123/locations/us-central1"
@@ -74,9 +73,3 @@ def test_inputs_are_objects_in_cloud_storage(reader, job, inputs):
     found = reader.retrieve_hook_lineage()
     assert [each.asset.uri for each in found.inputs] == inputs
     assert [each.asset.uri for each in found.outputs] == [model_uri(job.model)]
-
-
-def test_a_job_without_a_model_has_no_lineage(reader):
-    collect_lineage(replace(JOB, model=None), HOOK)
-    found = reader.retrieve_hook_lineage()
-    assert (found.inputs, found.outputs) == ([], [])

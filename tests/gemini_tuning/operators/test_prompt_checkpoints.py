@@ -8,6 +8,7 @@ from support import LOCATION, context, finished_job
 
 from gemini_tuning.core.exceptions import InvalidInputError, PermanentServiceError
 from gemini_tuning.core.resources import ModelResponse
+from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
 from gemini_tuning.operators.prompt_checkpoints import GeminiPromptCheckpointsOperator
 from gemini_tuning.smoke import adaptive_limit
 
@@ -129,22 +130,24 @@ def test_prompt_checkpoints_without_a_deployed_checkpoint_names_the_limit(snapsh
 
 
 def test_however_long_the_answers_are_what_goes_to_xcom_is_small(vertex, monkeypatch):
-    async def talk(self, *_):
+    async def talk(self, *_, **__):
         return ModelResponse("long " * 100_000, 1.0)
 
-    monkeypatch.setattr(GeminiPromptCheckpointsOperator, "_prompt", talk)
+    monkeypatch.setattr(GeminiTuningHook, "agenerate", talk)
     found = ask([{"checkpoint_id": str(n), "endpoint": GOOD[0]["endpoint"]} for n in range(50)])
     assert len(json.dumps(found)) < 60_000
     assert found[0]["answer"].endswith("(cut; 500000 characters in all)")
 
 
 def test_however_long_the_errors_are_what_goes_to_xcom_is_small(vertex, monkeypatch):
-    async def refuse_but_one(self, checkpoint, *_):
-        if checkpoint.checkpoint_id == "0":
-            return ModelResponse("half \ud800", 1.0)
-        return PermanentServiceError("Bearer ya29.secret " + "no " * 100_000)
+    first = iter([ModelResponse("half \ud800", 1.0)])
 
-    monkeypatch.setattr(GeminiPromptCheckpointsOperator, "_prompt", refuse_but_one)
+    async def refuse_but_one(self, *_, **__):
+        for answer in first:
+            return answer
+        raise PermanentServiceError("Bearer ya29.secret " + "no " * 100_000)
+
+    monkeypatch.setattr(GeminiTuningHook, "agenerate", refuse_but_one)
     found = ask([{"checkpoint_id": str(n), "endpoint": GOOD[0]["endpoint"]} for n in range(50)])
     assert len(json.dumps(found)) < 60_000
     assert "ya29" not in found[1]["error"]

@@ -15,8 +15,9 @@ from gemini_tuning.cost.estimate import BilledModel, CostInputs, estimate_cost
 from gemini_tuning.cost.prices import PriceTable
 from gemini_tuning.datasets.dataset_check import DatasetReport
 from gemini_tuning.datasets.token_sample import counted_tokens
+from gemini_tuning.operators.approval import NO_RESPONSE
+from gemini_tuning.operators.approve_checkpoint import GeminiApproveCheckpointOperator
 from gemini_tuning.operators.write_report import GeminiTuningReportOperator, run_facts
-from gemini_tuning.reporting.approval_request import Offer, record
 from gemini_tuning.reporting.comparison import compare
 from gemini_tuning.reporting.markdown_templates import template
 from gemini_tuning.reporting.report import SCHEMA, build, read_results, report_schema
@@ -72,7 +73,8 @@ def test_the_examples_have_the_fields_that_the_steps_push():
     assert set(cost["counted"]) == set(run_values.COST["counted"])
     assert {frozenset(item) for item in cost["items"]} == {frozenset(item) for item in run_values.COST["items"]}
     assert set(TuningJob("j", "SUCCEEDED").billed()) == set(run_values.BILLED)
-    assert set(record(Offer.of(decision()), "approved", "2")) == set(APPROVED)
+    approve = GeminiApproveCheckpointOperator(task_id="approve", decision=decision(), results=[])
+    assert set(approve._finish({}, "approved", "2", NO_RESPONSE)) == set(APPROVED)
 
 
 # ---------------------------------------------------------------------------------------- document
