@@ -96,17 +96,15 @@ def _watched(uri: str, profile: RetrainingProfile) -> Asset:
 
 def _timetable(profile: RetrainingProfile) -> BaseTimetable | None:
     schedule = profile.schedule
-    if schedule is None:
+    if schedule is None or schedule.asset:
         return None
     try:
         if schedule.cron:
-            timetable: BaseTimetable = CronTriggerTimetable(schedule.cron, timezone=schedule.timezone)
-        elif schedule.timetable:
-            timetable = pkgutil.resolve_name(schedule.timetable)(**schedule.arguments)
-            if not isinstance(timetable, BaseTimetable):
-                raise TypeError(f"{schedule.timetable} is not a timetable")
+            timetable = CronTriggerTimetable(schedule.cron, timezone=schedule.timezone)
         else:
-            return None
+            timetable = pkgutil.resolve_name(str(schedule.timetable))(**schedule.arguments)
+        if not isinstance(timetable, BaseTimetable):
+            raise TypeError(f"{schedule.timetable} is not a timetable")
         timetable.validate()
     except Exception as error:  # a custom timetable may raise anything
         raise profile.error(redact(error, 300), "schedule", code="invalid_schedule") from error

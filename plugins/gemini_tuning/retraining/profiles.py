@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -191,7 +191,11 @@ def load_profiles(
     for path in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
         try:
             profile = load_profile(path)
-            _check_connection(profile, watchers)
+            # One connection for each object: Airflow has one asset, with one watcher, for all profiles.
+            for uri in profile.watch:
+                if (other := watchers.get(uri)) and other.connection != profile.connection:
+                    what = f"{uri} is watched by {other.path.name} with another connection"
+                    raise profile.error(what, "watch", code="connection_conflict")
             check(profile)
         except YamlError as error:
             errors.append(error)
@@ -199,11 +203,3 @@ def load_profiles(
             profiles.append(profile)
             watchers.update({uri: profile for uri in profile.watch if uri not in watchers})
     return profiles, errors
-
-
-def _check_connection(profile: RetrainingProfile, watchers: Mapping[str, RetrainingProfile]) -> None:
-    """Require one connection for each object: Airflow has one asset, with one watcher, for all profiles."""
-    for uri in profile.watch:
-        if (other := watchers.get(uri)) and other.connection != profile.connection:
-            what = f"{uri} is watched by {other.path.name} with another connection"
-            raise profile.error(what, "watch", code="connection_conflict")
