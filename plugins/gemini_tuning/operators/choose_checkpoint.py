@@ -169,7 +169,7 @@ class GeminiChooseCheckpointOperator(GeminiBaseOperator):
             raise ResultError(message, field=field, resource=error.resource, code=error.code) from None
 
     def _log(self, decision: Decision) -> None:
-        named = [(f"Checkpoint {each.checkpoint_id}", each) for each in decision.assessments]
+        named = [(f"Checkpoint {each.candidate.checkpoint_id}", each) for each in decision.assessments]
         if decision.champion:
             named.append(("Champion", decision.champion))
         lines = [

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 from gemini_tuning.core.case_outcomes import ResultError
 from gemini_tuning.core.formatting import name, names
@@ -37,9 +37,9 @@ from gemini_tuning.selection import explanations
 from gemini_tuning.selection.candidate import Candidate
 from gemini_tuning.selection.decision import Assessment, Decision
 from gemini_tuning.selection.explanations import Choice, Rule
-from gemini_tuning.selection.gates import GateFinding, Policy, champion_gates, own_gates
+from gemini_tuning.selection.gates import Policy, champion_gates, own_gates
 from gemini_tuning.selection.overfitting import find_turning_point
-from gemini_tuning.selection.paired_test import Comparison, compare
+from gemini_tuning.selection.paired_test import compare
 
 
 def decide(
@@ -57,46 +57,31 @@ def decide(
     field = sorted(candidates, key=lambda candidate: candidate.order)
     _require_unique(field)
     _require_same_suite(field, champion)
-    entries = [_assess(candidate, policy, champion) for candidate in field]
-    eligible = [entry.candidate for entry in entries if entry.is_eligible]
+    assessments = [_assess(candidate, policy, champion) for candidate in field]
+    eligible = [each.candidate for each in assessments if each.passed_gates]
     choice = choose(eligible, policy.significance) if eligible else None
     turning_point = find_turning_point(field, metrics)
-    ranking = sorted(entries, key=lambda entry: _rank(entry, choice))
+    assessments.sort(key=lambda each: _rank(each, choice))
     return Decision(
         winner=choice.winner.checkpoint_id if choice else None,
         outcome="promote" if choice else "keep_champion" if champion else "no_winner",
-        reason=_reason(ranking, choice, champion),
+        reason=_reason(assessments, choice, champion),
         assessments=tuple(
-            _assessment(entry, explanations.remarks(entry.candidate, field, choice, turning_point)) for entry in ranking
+            replace(each, findings=each.findings + explanations.remarks(each.candidate, field, choice, turning_point))
+            for each in assessments
         ),
-        champion=_assessment(_Entry(champion, tuple(own_gates(champion, policy)))) if champion else None,
+        champion=Assessment(champion, tuple(own_gates(champion, policy))) if champion else None,
         overfitting=turning_point.explanation if turning_point else None,
         missing=explanations.missing(field, policy, metrics),
     )
 
 
-@dataclass(frozen=True)
-class _Entry:
-    """A candidate after the gates.
-
-    :param versus: it compared with the champion, when both were tested.
-    """
-
-    candidate: Candidate
-    findings: tuple[GateFinding, ...]
-    versus: Comparison | None = None
-
-    @property
-    def is_eligible(self) -> bool:
-        return not any(finding.is_disqualifying for finding in self.findings)
-
-
-def _assess(candidate: Candidate, policy: Policy, champion: Candidate | None) -> _Entry:
+def _assess(candidate: Candidate, policy: Policy, champion: Candidate | None) -> Assessment:
     findings = own_gates(candidate, policy)
     if champion is None:
-        return _Entry(candidate, tuple(findings))
+        return Assessment(candidate, tuple(findings))
     versus = compare(candidate, champion) if candidate.was_tested and champion.was_tested else None
-    return _Entry(candidate, (*findings, *champion_gates(champion, policy, versus)), versus)
+    return Assessment(candidate, (*findings, *champion_gates(champion, policy, versus)), versus)
 
 
 def choose(eligible: Sequence[Candidate], significance: float) -> Choice:
@@ -124,38 +109,18 @@ def _break_tie(tied: Sequence[Candidate]) -> tuple[Candidate, Rule]:
     return lowest[0], "eval loss" if len(lowest) == 1 else "earliest"
 
 
-def _rank(entry: _Entry, choice: Choice | None) -> tuple[object, ...]:
+def _rank(assessment: Assessment, choice: Choice | None) -> tuple[object, ...]:
     """Sort the winner first, then the other eligible ones, then the rejected ones, those without results last."""
-    candidate = entry.candidate
+    candidate = assessment.candidate
     won = choice is not None and candidate is choice.winner
-    return not won, not entry.is_eligible, not candidate.was_tested, -candidate.score, candidate.order
+    return not won, not assessment.passed_gates, not candidate.was_tested, -candidate.score, candidate.order
 
 
-def _reason(ranking: Sequence[_Entry], choice: Choice | None, champion: Candidate | None) -> str:
+def _reason(ranking: Sequence[Assessment], choice: Choice | None, champion: Candidate | None) -> str:
     if choice is not None:
         return explanations.promotion(choice, ranking[0].versus)
     problems = [finding.text for finding in ranking[0].findings if finding.is_disqualifying] if ranking else []
-    return explanations.no_winner([entry.candidate for entry in ranking], problems, champion)
-
-
-def _assessment(entry: _Entry, remarks: Sequence[GateFinding] = ()) -> Assessment:
-    candidate, tested = entry.candidate, entry.candidate.was_tested
-    findings = sorted((*entry.findings, *remarks), key=lambda finding: not finding.is_disqualifying)
-    return Assessment(
-        checkpoint_id=candidate.checkpoint_id,
-        epoch=candidate.epoch,
-        step=candidate.step,
-        pass_rate=candidate.pass_rate if tested else None,
-        pass_rate_interval=candidate.pass_rate_interval if tested else None,
-        score=candidate.score if tested else None,
-        score_interval=candidate.score_interval if tested else None,
-        latency_p95_ms=candidate.latency_p95_ms,
-        train_loss=candidate.train_loss,
-        eval_loss=candidate.eval_loss,
-        passed_gates=entry.is_eligible,
-        speaks_for=tuple(finding.text for finding in findings if finding.is_favorable),
-        speaks_against=tuple(finding.text for finding in findings if not finding.is_favorable),
-    )
+    return explanations.no_winner([assessment.candidate for assessment in ranking], problems, champion)
 
 
 def _require_unique(candidates: Iterable[Candidate]) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from gemini_tuning.core.text import shorten
+from gemini_tuning.selection.candidate import Candidate
+from gemini_tuning.selection.gates import GateFinding
+from gemini_tuning.selection.paired_test import Comparison
 
 Outcome = Literal["promote", "keep_champion", "no_winner"]
 NextStep = Literal["approve", "set_default", "publish", "report"]
@@ -18,50 +21,49 @@ _SIZES = (
     (12, 400, 1_500), (8, 240, 1_000), (8, 160, 800), (8, 120, 600), (7, 100, 500), (7, 80, 400), (6, 70, 350),
     (5, 60, 300), (3, 50, 250), (2, 40, 200), (0, 0, 80),
 )  # fmt: skip
-
-_DIGITS = {  # in the XCom
-    "pass_rate": 4,
-    "pass_rate_interval": 4,
-    "score": 4,
-    "score_interval": 4,
-    "latency_p95_ms": 1,
-    "train_loss": 5,
-    "eval_loss": 5,
-}
+_RATES = ("pass_rate", "pass_rate_interval", "score", "score_interval")
 
 
 @dataclass(frozen=True)
 class Assessment:
-    """One checkpoint, with the reasons for and against it.
+    """A checkpoint, or the champion, with the reasons for and against it.
 
-    :param pass_rate: weighted share of the cases that passed, 0 to 1; ``None`` when it could not be tested.
-    :param pass_rate_interval: its 95 % interval.
-    :param score: weighted mean of the scores, 0 to 1.
-    :param score_interval: its 95 % interval.
-    :param passed_gates: whether it is eligible, for the policy and for an approver.
-    :param speaks_for: reasons for it: short sentences with figures, without their subject.
-    :param speaks_against: reasons against it.
+    :param versus: it compared with the champion, when both were tested.
     """
 
-    checkpoint_id: str
-    epoch: int | None
-    step: int | None
-    pass_rate: float | None
-    pass_rate_interval: tuple[float, float] | None
-    score: float | None
-    score_interval: tuple[float, float] | None
-    latency_p95_ms: float | None
-    train_loss: float | None
-    eval_loss: float | None
-    passed_gates: bool
-    speaks_for: tuple[str, ...]
-    speaks_against: tuple[str, ...]
+    candidate: Candidate
+    findings: tuple[GateFinding, ...]
+    versus: Comparison | None = None
+
+    @property
+    def passed_gates(self) -> bool:
+        """Whether it is eligible, for the policy and for an approver."""
+        return not any(finding.is_disqualifying for finding in self.findings)
+
+    @property
+    def speaks_for(self) -> tuple[str, ...]:
+        """Reasons for it: short sentences with figures, without their subject."""
+        return tuple(finding.text for finding in self.findings if finding.is_favorable)
+
+    @property
+    def speaks_against(self) -> tuple[str, ...]:
+        """Reasons against it, the disqualifying ones first."""
+        found = [finding for finding in self.findings if not finding.is_favorable]
+        return tuple(finding.text for finding in sorted(found, key=lambda finding: not finding.is_disqualifying))
 
     def as_dict(self, sentences: int, characters: int) -> dict[str, Any]:
         """Return the XCom; the id is never cut, because later tasks need it."""
+        candidate = self.candidate
+        rates = {rate: _rounded(getattr(candidate, rate), 4) if candidate.was_tested else None for rate in _RATES}
         return {
-            **asdict(self),
-            **{field: _rounded(getattr(self, field), digits) for field, digits in _DIGITS.items()},
+            "checkpoint_id": candidate.checkpoint_id,
+            "epoch": candidate.epoch,
+            "step": candidate.step,
+            **rates,
+            "latency_p95_ms": _rounded(candidate.latency_p95_ms, 1),
+            "train_loss": _rounded(candidate.train_loss, 5),
+            "eval_loss": _rounded(candidate.eval_loss, 5),
+            "passed_gates": self.passed_gates,
             "speaks_for": _first(self.speaks_for, sentences, characters),
             "speaks_against": _first(self.speaks_against, sentences, characters),
         }

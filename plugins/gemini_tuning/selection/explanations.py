@@ -157,7 +157,7 @@ def _but_passes(versus: Comparison, how_many: str) -> str:
 
 def remarks(
     candidate: Candidate, field: Sequence[Candidate], choice: Choice | None, turning_point: TurningPoint | None
-) -> list[GateFinding]:
+) -> tuple[GateFinding, ...]:
     """Return what else is known of a checkpoint beside the gates.
 
     :param field: all checkpoints.
@@ -165,7 +165,7 @@ def remarks(
     found = _standing(candidate, choice) + _loss(candidate, field)
     if turning_point is not None and candidate.step is not None and candidate.step > turning_point.step:
         found.append(unfavorable(f"past step {turning_point.step}, after which eval loss rose"))
-    return found
+    return tuple(found)
 
 
 def _loss(candidate: Candidate, field: Sequence[Candidate]) -> list[GateFinding]:

@@ -22,6 +22,7 @@ from gemini_tuning.reporting.comparison import compare
 from gemini_tuning.reporting.markdown_templates import template
 from gemini_tuning.reporting.report import SCHEMA, build, read_results, report_schema
 from gemini_tuning.reporting.report_markdown import render, summary
+from gemini_tuning.selection.candidate import Candidate
 from gemini_tuning.selection.decision import Assessment, Decision
 from gemini_tuning.smoke.suite import parse_suite
 from gemini_tuning.smoke.summary import summarize
@@ -54,7 +55,7 @@ def cells(lines):
 
 
 def test_the_examples_have_the_fields_that_the_steps_push():
-    found = Assessment("1", 1, 10, 0.5, (0.4, 0.6), 0.5, (0.4, 0.6), 1.0, 0.3, 0.4, True, ("x",), ())
+    found = Assessment(Candidate("1"), ())
     pushed = Decision("1", "promote", "x", (found,)).as_dict()
     assert {*pushed, "default_checkpoint_id", "policy"} == set(decision())
     assert set(pushed["checkpoints"][0]) == set(decision()["checkpoints"][0])
