@@ -48,13 +48,9 @@ class Rules:
     """What is protected.
 
     :param model: the tuned model with its version.
-    :param default_checkpoint_id: as it was just read.
-    :param keep_checkpoints: ids of other checkpoints to keep.
     :param protected: endpoints to keep: full name and reason.
-    :param champion: model in production, with its version; ``None`` without one.
-    :param idle_days: an endpoint with a prompt within this number of days is kept.
-    :param counted: whether Cloud Monitoring has counted a prompt to any of the endpoints, so that it is known to count
-        them.
+    :param champion: model in production, with its version or for all of them.
+    :param counted: whether Cloud Monitoring is known to count the prompts to these endpoints.
     :param now: seconds since 1970 (UTC).
     """
 

@@ -148,19 +148,13 @@ class RetrainingProfile(YamlModel):
         """The Airflow connection and the service account to impersonate."""
         return self.params.get("gcp_conn_id") or "google_cloud_default", self.params.get("impersonation_chain")
 
-    def error(self, what: str, *path: str, code: str, hint: str = "") -> YamlError:
+    def error(self, what: str, *path: str, code: str) -> YamlError:
         """Return an error about a field.
 
         :param path: keys from the root of the file.
         """
-        return YamlError(
-            what,
-            source=str(self._path),
-            line=self._document.line(path),
-            field=".".join(path),
-            code=code,
-            hint=hint,
-        )
+        line, field = self._document.line(path), ".".join(path)
+        return YamlError(what, source=str(self._path), line=line, field=field, code=code)
 
 
 def load_profile(path: Path) -> RetrainingProfile:

@@ -35,9 +35,6 @@ class Choice:
     significance: float
 
 
-# ------------------------------------------------------------------------------------------------- the decision
-
-
 def promotion(choice: Choice, versus_champion: Comparison | None) -> str:
     """Return why the winner won."""
     winner = choice.winner
@@ -150,9 +147,6 @@ def _tie_rule(choice: Choice) -> str:
 def _but_passes(versus: Comparison, how_many: str) -> str:
     """Return why a significant score is not enough: see :mod:`gemini_tuning.selection.paired_test`."""
     return f"but passes significantly {how_many} cases ({versus.passes_test})"
-
-
-# ---------------------------------------------------------------------------------------------- one checkpoint
 
 
 def remarks(

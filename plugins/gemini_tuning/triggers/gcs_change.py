@@ -60,7 +60,8 @@ class GcsObjectChangeTrigger(BaseEventTrigger):
             if versions and (digest := _digest(versions)) != self._digest:
                 if self._digest is not None:
                     self.log.info("%s has changed", self.uri)
-                    yield TriggerEvent(_payload(self.uri, versions))
+                    newest = max(version.generation for version in versions.values())
+                    yield TriggerEvent({"uri": self.uri, "objects": len(versions), "generation": str(newest)})
                 # After the event: a crash in between repeats it, and a run for unchanged data is skipped.
                 await self._store(digest)
             await asyncio.sleep(conf.getfloat("gemini_tuning", "watch_interval", fallback=POLL_INTERVAL))
@@ -92,8 +93,3 @@ class GcsObjectChangeTrigger(BaseEventTrigger):
 def _digest(versions: Mapping[str, ObjectVersion]) -> str:
     generations = {uri: version.generation for uri, version in versions.items()}
     return hashlib.sha256(json.dumps(generations, sort_keys=True).encode()).hexdigest()
-
-
-def _payload(uri: str, versions: Mapping[str, ObjectVersion]) -> dict[str, Any]:
-    newest = max(version.generation for version in versions.values())
-    return {"uri": uri, "objects": len(versions), "generation": str(newest)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
@@ -39,7 +40,10 @@ class TuningJobTrigger(WaitingTrigger):
     def __init__(self, resource: str, *, cancel_on_kill: bool = True, **kwargs: Any) -> None:
         super().__init__(resource, **kwargs)
         self.cancel_on_kill = cancel_on_kill
-        self._progress: ProgressKeeper | None = None
+
+    @cached_property
+    def _progress(self) -> ProgressKeeper:
+        return ProgressKeeper(self.task_instance)  # which Airflow sets after the trigger was created
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments."""
@@ -48,16 +52,13 @@ class TuningJobTrigger(WaitingTrigger):
 
     def on_update(self, hook: GeminiTuningHook, resource: TuningJob) -> bool:
         """Log and push the job's progress."""
-        if self._progress is None:
-            self._progress = ProgressKeeper(self.task_instance)
         self._progress.keep(hook, resource)
         self.log_change(resource.progress())
         return resource.has_ended
 
     async def cleanup(self) -> None:
         """Stop the background work; Airflow calls this when the trigger has ended, in whatever way."""
-        if self._progress is not None:
-            await self._progress.aclose()
+        await self._progress.aclose()
 
     async def on_kill(self) -> None:
         """Cancel the job if the task's state shows that no one waits for it any more.
