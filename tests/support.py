@@ -133,3 +133,8 @@ def operator_classes() -> dict[str, type[Any]]:
             if name.startswith("Gemini") and name.endswith("Operator") and value.__module__ == info.name
         }
     return {name: value for name, value in sorted(found.items()) if name != "GeminiBaseOperator"}
+
+
+def prompt_of(case):
+    """Return the text of a smoke case's last turn."""
+    return case.contents[-1]["parts"][0]["text"]

@@ -51,13 +51,6 @@ class CostInputs:
     counted: CountedTokensXCom | None = None  # of a sample of the training file
     counted_cases: Mapping[str, int] = field(default_factory=dict)  # by case id: tokens of prompts
 
-    @property
-    def checkpoints(self) -> int | None:
-        """Number of checkpoints: one for each epoch, at most about ten; ``None`` when unknown."""
-        if self.last_checkpoint_only:
-            return 1
-        return self.epochs and min(self.epochs, CHECKPOINTS_OF_MANY_EPOCHS)
-
 
 def estimate_cost(inputs: CostInputs, prices: PriceTable, budget: float | None = None) -> CostXCom:
     """Estimate the cost of a run. Its parts and its total are ``None`` where something is unknown."""
@@ -118,9 +111,9 @@ def _items(inputs: CostInputs, prices: PriceTable) -> Iterator[CostItemXCom]:
     yield _tuning(inputs, prices)
     if suite := inputs.suite:
         unknown = []
-        if inputs.checkpoints is None:
+        checkpoints = 1 if inputs.last_checkpoint_only else min(inputs.epochs or 1, CHECKPOINTS_OF_MANY_EPOCHS)
+        if inputs.epochs is None and not inputs.last_checkpoint_only:
             unknown.append("Google chooses the number of epochs, and so of checkpoints: set epoch_count")
-        checkpoints = inputs.checkpoints or 1
         yield _prompts("smoke_test", inputs, inputs.model, prices, unknown, times=checkpoints)
         if inputs.champion:
             yield _prompts("champion", inputs, inputs.champion, prices, [], times=1)

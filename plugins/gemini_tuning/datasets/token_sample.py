@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from gemini_tuning.core.xcom import CountedTokensXCom
 
@@ -21,14 +21,9 @@ _PART = {  # both spellings of JSON
 _FILE = {"fileUri": "file_uri", "mimeType": "mime_type"}
 
 
-class TokenPrompt(NamedTuple):
-    """Contents of a ``countTokens`` request, in the API's JSON.
-
-    https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/count-tokens
-    """
-
-    contents: list[dict[str, Any]]
-    system_instruction: dict[str, Any] | None
+# Contents and system instruction of a countTokens request, in the API's JSON:
+# https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/count-tokens
+TokenPrompt = tuple[list[dict[str, Any]], dict[str, Any] | None]
 
 
 @dataclass
@@ -65,7 +60,7 @@ def example_prompt(line: bytes) -> TokenPrompt:
     example = json.loads(line)
     instruction = example.get("systemInstruction") or example.get("system_instruction")
     contents = [_content(content) for content in example["contents"]]
-    return TokenPrompt(contents, _content(instruction) if instruction else None)
+    return contents, _content(instruction) if instruction else None
 
 
 def case_prompt(turns: Iterable[Mapping[str, Any]], system_instruction: str | None = None) -> TokenPrompt:
@@ -74,7 +69,7 @@ def case_prompt(turns: Iterable[Mapping[str, Any]], system_instruction: str | No
         _content({**turn, "parts": [part if "text" in part else {"fileData": part} for part in turn["parts"]]})
         for turn in turns
     ]
-    return TokenPrompt(contents, {"parts": [{"text": system_instruction}]} if system_instruction else None)
+    return contents, {"parts": [{"text": system_instruction}]} if system_instruction else None
 
 
 def _content(raw: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -158,22 +158,20 @@ class CostEstimateMixin(GeminiBaseOperator):
         return tokens, {case_id: found[f"case {case_id}"] for case_id in counted_cases}
 
     async def _counts(self, model: str, prompts: Mapping[str, TokenPrompt]) -> dict[str, int]:
+        from gemini_tuning.smoke.adaptive_limit import run_all
+
         limit = asyncio.Semaphore(MAX_CONCURRENT_COUNTS)
 
-        async def count(name: str, what: TokenPrompt) -> tuple[str, int]:
+        async def count(name: str, contents: Sequence[Mapping[str, Any]], instruction: Any) -> tuple[str, int]:
             async with limit:
                 try:
-                    instruction, where = what.system_instruction, self.project_and_location
-                    found = await self.hook.acount_tokens(model, what.contents, system_instruction=instruction, **where)
+                    where = self.project_and_location
+                    found = await self.hook.acount_tokens(model, contents, system_instruction=instruction, **where)
                     return name, found
                 except InvalidInputError as error:
                     raise InvalidInputError(f"{name}: {error} {NOTHING_CREATED}", field=name, code=error.code) from None
 
         try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(count(name, what)) for name, what in prompts.items()]
-        except ExceptionGroup as errors:
-            raise errors.exceptions[0] from None
+            return dict(await run_all(*(count(name, *prompt) for name, prompt in prompts.items())))
         finally:
             await self.hook.aclose()
-        return dict(task.result() for task in tasks)

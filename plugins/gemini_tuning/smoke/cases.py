@@ -46,11 +46,6 @@ class Case:
     critical: bool = False  # a checkpoint that fails the case cannot be chosen
     repeat: int = 1  # how often the prompt is sent
 
-    @property
-    def prompt(self) -> str:
-        """The text of the last turn."""
-        return "\n".join(part["text"] for part in self.contents[-1]["parts"] if "text" in part)
-
     @cached_property
     def fingerprint(self) -> str:
         """Hash of the request and the assertions: an answer with the same fingerprint is used again by a retry.
@@ -76,9 +71,6 @@ class Case:
         With a threshold the score is the weighted mean of the verdicts' scores, and the case passes when it reaches
         the threshold (promptfoo's rule). Without one the case passes with score 1 when every assertion passes and
         fails with score 0 otherwise, so the score of a suite without thresholds is its pass rate.
-
-        :param verdicts: one for each assertion, in their order.
-        :raises ValueError: when there are more or fewer.
         """
         pairs = list(zip(self.assertions, verdicts, strict=True))
         if self.threshold is None:

@@ -70,8 +70,7 @@ class Judge(SuiteModel):
         Without a majority, because votes differ or replies cannot be read, neither the assertion nor its ``not-`` form
         passes. The score is the mean of the votes.
 
-        :param assertion: an ``llm-rubric`` or ``not-llm-rubric`` of the case. With a threshold a vote is for the
-            answer only when its score reaches it.
+        :param assertion: with a threshold a vote is for the answer only when its score reaches it.
         :param send: sends one prompt to the judge's model; its exceptions are passed on.
         """
         if not answer.text.strip():

@@ -63,11 +63,8 @@ async def run_suite(
 ) -> None:
     """Send all prompts of a suite and check the answers.
 
-    :param send: sends one case's prompt and returns the answer, or raises :class:`NoAnswerError`. Any other exception
-        ends the run.
+    :param send: returns a case's answer, or raises :class:`NoAnswerError`. Any other exception ends the run.
     :param sink: receives each result as it arrives, in any order.
-    :param concurrency: maximum number of cases in progress.
-    :param judge: has an answer judged, for assertions that need it.
     :param done: case ids and repeats that have an answer already.
     :raises EndpointUnusableError: when no prompt gets an answer.
     """

@@ -7,7 +7,8 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from gemini_tuning.core.exceptions import ServiceError
 from gemini_tuning.core.resources import ModelResponse
@@ -41,7 +42,6 @@ class Session:
     async def run(self, on_result: Callable[[CaseResult], None] = lambda _: None) -> None:
         """Send the prompts that have no answer yet.
 
-        :param on_result: is called with each result as it arrives.
         :raises EndpointUnusableError: when no prompt got an answer.
         :raises PermanentServiceError: when the account has no access (401, 403).
         :raises TransientServiceError: when the service was unavailable although each prompt was retried.
@@ -70,18 +70,19 @@ class Session:
             gc.unfreeze()
             await self.hook.aclose()
 
+    async def _generate(self, limit: AdaptiveLimit, *prompt: Any, **options: Any) -> ModelResponse:
+        return await request_with_retries(lambda: self.hook.agenerate(*prompt, **options), limit)
+
     async def _send(self, case: Case) -> ModelResponse:
         started = time.monotonic()
         try:
-            return await request_with_retries(
-                lambda: self.hook.agenerate(
-                    self.endpoint,
-                    case.contents,
-                    system_instruction=case.system_instruction,
-                    temperature=case.temperature,
-                    max_output_tokens=case.max_output_tokens,
-                ),
+            return await self._generate(
                 self._limit,
+                self.endpoint,
+                case.contents,
+                system_instruction=case.system_instruction,
+                temperature=case.temperature,
+                max_output_tokens=case.max_output_tokens,
             )
         except ServiceError as error:
             if error.code == NOT_FOUND:
@@ -97,18 +98,14 @@ class Session:
         if judge is None:
             raise AssertionError("unreachable: load_suite requires a judge for a rubric")
 
-        async def send(prompt: str) -> ModelResponse:
-            return await request_with_retries(
-                lambda: self.hook.agenerate(
-                    judge.model,
-                    prompt,
-                    temperature=judge.temperature,
-                    project_id=self.project_id,
-                    location=self.location,
-                ),
-                self._judge_limit,
-            )
-
+        send = partial(
+            self._generate,
+            self._judge_limit,
+            judge.model,
+            temperature=judge.temperature,
+            project_id=self.project_id,
+            location=self.location,
+        )
         try:
             return await judge.judge(assertion, case, answer, send)
         except ServiceError as error:

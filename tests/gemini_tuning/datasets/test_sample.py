@@ -79,7 +79,7 @@ def test_a_prompt_of_a_suite_is_sent_alike():
     turns = [{"role": "user", "parts": [{"text": "What?"}, {"file_uri": "gs://b/i.png", "mime_type": "image/png"}]}]
     file = {"fileData": {"fileUri": "gs://b/i.png", "mimeType": "image/png"}}
     assert case_prompt(turns) == ([{"role": "user", "parts": [{"text": "What?"}, file]}], None)
-    assert case_prompt(turns, "Be kind.").system_instruction == {"parts": [{"text": "Be kind."}]}
+    assert case_prompt(turns, "Be kind.")[1] == {"parts": [{"text": "Be kind."}]}
 
 
 def test_the_ratio():

@@ -89,9 +89,3 @@ def test_a_function_of_the_users_own_sees_all_vars_and_so_does_the_fingerprint()
 
 def test_a_fingerprint_stays_the_same_between_releases():
     assert CASE.fingerprint == "1323d8433c875b91"  # or no answer of a run that is going on would be found again
-
-
-def test_the_prompt_is_the_text_of_the_last_turn():
-    file = {"file_uri": "gs://b/x.png", "mime_type": "image/png"}
-    turn = {"role": "user", "parts": [{"text": "What is this?"}, file]}
-    assert replace(CASE, contents=[*single_turn("Hi"), turn]).prompt == "What is this?"

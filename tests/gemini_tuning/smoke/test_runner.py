@@ -4,6 +4,7 @@ import asyncio
 import threading
 
 import pytest
+from support import prompt_of
 
 from gemini_tuning.core.resources import ModelResponse
 from gemini_tuning.smoke import runner
@@ -30,7 +31,7 @@ def suite(assertion, cases=1, **more):
 
 
 async def echo(case):
-    return ModelResponse(case.prompt, latency=0.25)
+    return ModelResponse(prompt_of(case), latency=0.25)
 
 
 def run(asked=SUITE, ask=echo, concurrency=8, **options):

@@ -6,6 +6,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
+from support import prompt_of
 
 from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.core.resources import ModelResponse
@@ -38,8 +39,8 @@ def test_defaults_are_added_to_each_case():
     a, b = suite.cases
     assert suite.name == "two"
     assert [assertion.type for assertion in a.assertions] == ["is-json", "contains"]
-    assert (a.prompt, a.weight, a.system_instruction) == ("Hi, Ostay Monday", 3, "Be kind.")
-    assert (b.prompt, b.weight, b.system_instruction) == ("Fenna", 1, None)
+    assert (prompt_of(a), a.weight, a.system_instruction) == ("Hi, Ostay Monday", 3, "Be kind.")
+    assert (prompt_of(b), b.weight, b.system_instruction) == ("Fenna", 1, None)
     assert (a.temperature, a.threshold, a.critical, a.repeat) == (0.0, None, False, 1)
     assert b.vars == {"town": "Fenna", "day": "Monday"}
 
@@ -99,12 +100,12 @@ def test_a_judge_has_its_own_defaults():
 @pytest.mark.parametrize("default", ["prompt: Hi", "contents: [{role: user, parts: [{text: Hi}]}]"])
 def test_a_cases_own_question_takes_the_place_of_the_defaults(default, own):
     suite = parse_suite(f"defaults: {{{default}, {IS_JSON}}}\ncases: [{{id: a}}, {{id: b, {own}}}]", "s.yaml")
-    assert [case.prompt for case in suite.cases] == ["Hi", "Ho"]
+    assert [prompt_of(case) for case in suite.cases] == ["Hi", "Ho"]
 
 
 def test_what_a_variable_brings_along_is_not_filled_again():
     text = (FLOW % IS_JSON).replace("prompt: Hi", "prompt: '{{ a }} {{2}} {{\"b\"}} }}', vars: {a: '{{ b }}', b: c}")
-    assert parse_suite(text, "s").cases[0].prompt == '{{ b }} {{2}} {{"b"}} }}'
+    assert prompt_of(parse_suite(text, "s").cases[0]) == '{{ b }} {{2}} {{"b"}} }}'
 
 
 # --------------------------------------------------------------------------------- what is refused
@@ -246,7 +247,7 @@ def written(folder: Path, text: str) -> str:
 def test_cases_from_a_jsonl_file(folder):
     text = DEFAULTS + "cases_from: {file: data/sums.jsonl, vars: {q: question, a: answer}}"
     suite = load_suite("s", written(folder, text))
-    assert [(case.id, case.prompt) for case in suite.cases] == [("sums-1", "Q: 1+1"), ("sums-3", "Q: 2+2")]
+    assert [(case.id, prompt_of(case)) for case in suite.cases] == [("sums-1", "Q: 1+1"), ("sums-3", "Q: 2+2")]
     assert suite.cases[1].vars == {"q": "2+2", "a": "#### 4"}
     assert suite.cases[1].assertions[0].check(ModelResponse("It is 4.", 0.1)).passed
     assert not suite.cases[1].assertions[0].check(ModelResponse("It is 2.", 0.1)).passed
@@ -261,8 +262,13 @@ def test_cases_from_several_files_after_the_suites_own(folder):
     )
     own, first, second, third = load_suite("s", written(folder, text)).cases
     assert [case.id for case in (own, first, second, third)] == ["own", "first", "second", "sums-1"]
-    assert (first.prompt, first.weight, first.critical, first.system_instruction) == ("Q: 1+1", 2, True, "Row first")
-    assert third.prompt == "Count: 1+1"
+    assert (prompt_of(first), first.weight, first.critical, first.system_instruction) == (
+        "Q: 1+1",
+        2,
+        True,
+        "Row first",
+    )
+    assert prompt_of(third) == "Count: 1+1"
     assert [assertion.value for assertion in third.assertions] == ["#### 2", "7"]
 
 

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from support import prompt_of
 
 from gemini_tuning.core.resources import ModelResponse
 from gemini_tuning.smoke import case_files, suite
@@ -77,4 +78,4 @@ def test_the_suites_on_the_page_are_taken(tmp_path):
     first, second = (parse_suite(text, str(tmp_path / "page.yaml")) for text in blocks())
     assert [case.id for case in first.cases] == ["dog-on-board", "what-is-on-the-ticket"]
     assert [case.id for case in second.cases] == ["sums-1"]
-    assert second.cases[0].prompt == "9 * 2?\nEnd with the number."
+    assert prompt_of(second.cases[0]) == "9 * 2?\nEnd with the number."
