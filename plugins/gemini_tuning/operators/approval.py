@@ -50,15 +50,11 @@ class ApprovalBase(HITLOperator):
         """Return the task's XCom.
 
         :param answer: the chosen option; ``None`` when the request timed out.
-        :param response: ``by``, with ``{"id", "name"}`` of the user, ``at``, its ISO time, and ``timeout``.
         """
         raise NotImplementedError
 
     def request(self, context: Context) -> Any:
-        """Send the request and wait for the response.
-
-        :raises InvalidInputError: when Airflow would show an earlier request with a different text.
-        """
+        """Send the request and wait for the response, unless Airflow would show an earlier request's text."""
         fingerprint = self._prepare()
         if context["ti"].try_number > 1 and self._shows_earlier_request(context):
             problem = (
@@ -69,11 +65,7 @@ class ApprovalBase(HITLOperator):
         return super().execute(context)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
-        """Accept the response, or the time-out.
-
-        :raises InvalidInputError: when what is to be approved has changed since the request, or the response has not
-            exactly one option.
-        """
+        """Accept the response, or the time-out, unless what is to be approved has changed since the request."""
         from gemini_tuning.core.xcom import ApproverXCom, text
 
         if context["task_state_store"].get(self.request_key) != self._prepare():

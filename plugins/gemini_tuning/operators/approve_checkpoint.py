@@ -47,19 +47,9 @@ class GeminiApproveCheckpointOperator(ApprovalBase, SkipMixin):
     shown = "comparison"
     first_task = "the choice"
     template_fields: Collection[str] = (
-        "subject",
-        "decision",
-        "results",
-        "default_checkpoint_id",
-        "champion",
-        "metrics",
-        "tuning_job",
-        "model",
-        "report_uri",
-        "checked",
-        "required",
-        "timeout",
-    )
+        "subject", "decision", "results", "default_checkpoint_id", "champion", "metrics", "tuning_job", "model",
+        "report_uri", "checked", "required", "timeout",
+    )  # fmt: skip
     operator_extra_links = (links.TUNED_MODEL, links.RUN_PAGE)
 
     def __init__(

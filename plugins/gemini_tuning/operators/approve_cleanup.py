@@ -54,10 +54,11 @@ class GeminiApproveCleanupOperator(ApprovalBase):
         from gemini_tuning.registry.cleanup_plan import CleanupPlan
         from gemini_tuning.reporting.approval_request import NOT_REQUIRED
 
-        items_to_delete(CleanupPlan.from_xcom(self.plan), self.is_dry_run)
-        if not protects(self.required, "required"):
-            return self._finish(NOT_REQUIRED, NO_RESPONSE, required=False)
-        return self.request(context)
+        plan = CleanupPlan.from_xcom(self.plan)
+        items_to_delete(plan, self.is_dry_run)
+        if protects(self.required, "required"):
+            return self.request(context)
+        return {"required": False, "outcome": NOT_REQUIRED, "plan": plan.fingerprint, **NO_RESPONSE}
 
     def prepare(self) -> str:
         """Set the plan as the body; return its fingerprint."""
@@ -71,14 +72,9 @@ class GeminiApproveCleanupOperator(ApprovalBase):
 
     def complete(self, context: Context, answer: str | None, response: Mapping[str, Any]) -> Any:
         """Return who decided what, and when."""
+        from gemini_tuning.registry.cleanup_plan import CleanupPlan
         from gemini_tuning.reporting.approval_request import APPROVED, REJECTED, TIMED_OUT
 
         outcome = TIMED_OUT if answer is None else APPROVED if answer == APPROVE else REJECTED
-        return self._finish(outcome, response)
-
-    def _finish(self, outcome: str, response: Mapping[str, Any], *, required: bool = True) -> dict[str, Any]:
-        from gemini_tuning.registry.cleanup_plan import CleanupPlan
-
         self.log.info("%s, by %s", outcome, response["by"])
-        plan = CleanupPlan.from_xcom(self.plan).fingerprint
-        return {"required": required, "outcome": outcome, "plan": plan, **response}
+        return {"required": True, "outcome": outcome, "plan": CleanupPlan.from_xcom(self.plan).fingerprint, **response}

@@ -113,9 +113,9 @@ class GeminiCancelTuningJobOperator(GeminiBaseOperator):
 
         The second value is how long to search for the job of such a request, in seconds since 1970 (UTC).
         """
-        if name := self._created_job(context):
+        if name := optional_text(self._pull(context)):
             return self.hook.get_tuning_job(name), 0.0
-        submission = self._submission(context)
+        submission: Mapping[str, Any] = self._pull(context, SUBMISSION_XCOM) or {}
         if not submission.get("labels"):
             return None, 0.0
         jobs = self.hook.find_tuning_jobs(submission["labels"], thorough=True, **self.project_and_location)
@@ -123,11 +123,8 @@ class GeminiCancelTuningJobOperator(GeminiBaseOperator):
         sent_at = submission.get("sent_at")
         return job, sent_at + SEND_TIMEOUT + SEARCH_TIMEOUT if sent_at else 0.0
 
-    def _created_job(self, context: Context) -> str | None:
-        return optional_text(context["ti"].xcom_pull(task_ids=self.create_task_id))
-
-    def _submission(self, context: Context) -> Mapping[str, Any]:
-        return context["ti"].xcom_pull(task_ids=self.create_task_id, key=SUBMISSION_XCOM) or {}
+    def _pull(self, context: Context, key: str = "return_value") -> Any:
+        return context["ti"].xcom_pull(task_ids=self.create_task_id, key=key)
 
     def _refuse_unknown_jobs(self, context: Context) -> None:
         """Fail when jobs with the run's labels are under way although it has pushed no request.
@@ -135,7 +132,7 @@ class GeminiCancelTuningJobOperator(GeminiBaseOperator):
         Either the task state store was emptied, or another Airflow deployment has a run of the same names; then the
         jobs are not ours to cancel.
         """
-        if self._submission(context):
+        if self._pull(context, SUBMISSION_XCOM):
             return
         labels = run_labels(context["ti"].dag_id, context["ti"].run_id, self.create_task_id)
         jobs = self.hook.find_tuning_jobs(labels, thorough=True, **self.project_and_location)
@@ -157,7 +154,7 @@ class GeminiCancelTuningJobOperator(GeminiBaseOperator):
         wait = context["dag"].get_task(self.wait_task_id)
         if states.get(self.wait_task_id) != "skipped":
             return any(states.get(task_id) == "skipped" for task_id in wait.downstream_task_ids)
-        marked_success = states.get(self.create_task_id) == "success" and not self._created_job(context)
+        marked_success = states.get(self.create_task_id) == "success" and not optional_text(self._pull(context))
         return not getattr(wait, "soft_fail", False) and not marked_success
 
     def _failed_by_user_after_wait(self, context: Context, states: Mapping[str, Any]) -> bool:

@@ -25,7 +25,6 @@ from gemini_tuning.operators.cloud_base import (
 if TYPE_CHECKING:
     from gemini_tuning.selection.candidate import Candidate
     from gemini_tuning.selection.decision import Decision
-    from gemini_tuning.selection.gates import Policy
 
 
 class GeminiChooseCheckpointOperator(GeminiBaseOperator):
@@ -58,19 +57,9 @@ class GeminiChooseCheckpointOperator(GeminiBaseOperator):
     """
 
     template_fields: Sequence[str] = (
-        *GCP_FIELDS,
-        "results",
-        "champion",
-        "champion_name",
-        "metrics",
-        "model",
-        "min_pass_rate",
-        "max_latency_p95",
-        "allow_blocked",
-        "significance",
-        "require_improvement",
-        "require_approval",
-    )
+        *GCP_FIELDS, "results", "champion", "champion_name", "metrics", "model", "min_pass_rate",
+        "max_latency_p95", "allow_blocked", "significance", "require_improvement", "require_approval",
+    )  # fmt: skip
     operator_extra_links = (links.TUNED_MODEL, links.RUN_PAGE)
 
     def __init__(
@@ -108,17 +97,24 @@ class GeminiChooseCheckpointOperator(GeminiBaseOperator):
         from gemini_tuning.core.xcom import MetricsXCom
         from gemini_tuning.selection.candidate import Candidate
         from gemini_tuning.selection.decide import decide
+        from gemini_tuning.selection.gates import Policy
 
-        policy, approval = self.policy(), flag(self.require_approval, "require_approval")
+        min_pass_rate = optional_float(self.min_pass_rate, "min_pass_rate")
+        policy = Policy(
+            min_pass_rate=math.nan if min_pass_rate is None else min_pass_rate,  # nan is refused
+            max_latency_p95_ms=optional_float(self.max_latency_p95, "max_latency_p95"),
+            allow_blocked=flag(self.allow_blocked, "allow_blocked"),
+            significance=optional_float(self.significance, "significance") or 0.0,
+            require_improvement=flag(self.require_improvement, "require_improvement"),
+        )
+        approval = flag(self.require_approval, "require_approval")
         results = as_list(self.results, "results")
         candidates = [self._candidate(result, f"results, number {number}") for number, result in enumerate(results, 1)]
         unavailable = any(result.get("service_unavailable") for result in results)
         if unavailable and not any(candidate.was_tested for candidate in candidates):
-            raise CheckpointError(
-                f"No checkpoint could be tested, because the service was unavailable. {candidates[0].error}",
-                code="service_unavailable",
-                hint="Clear the smoke tests and their downstream tasks.",
-            )
+            problem = f"No checkpoint could be tested, because the service was unavailable. {candidates[0].error}"
+            hint = "Clear the smoke tests and their downstream tasks."
+            raise CheckpointError(problem, code="service_unavailable", hint=hint)
         champion = self._candidate(self.champion, "champion") if self.champion else None
         if champion is None and (name := optional_text(self.champion_name)):
             champion = Candidate(name, error="its smoke test pushed nothing")  # nothing is promoted over it
@@ -130,19 +126,6 @@ class GeminiChooseCheckpointOperator(GeminiBaseOperator):
             "winner": decision.winner,
             "next_step": decision.next_step(default, require_approval=approval),
         }
-
-    def policy(self) -> Policy:
-        """Return the rendered parameters as one value."""
-        from gemini_tuning.selection.gates import Policy
-
-        min_pass_rate = optional_float(self.min_pass_rate, "min_pass_rate")
-        return Policy(
-            min_pass_rate=math.nan if min_pass_rate is None else min_pass_rate,  # nan is refused
-            max_latency_p95_ms=optional_float(self.max_latency_p95, "max_latency_p95"),
-            allow_blocked=flag(self.allow_blocked, "allow_blocked"),
-            significance=optional_float(self.significance, "significance") or 0.0,
-            require_improvement=flag(self.require_improvement, "require_improvement"),
-        )
 
     def _candidate(self, result: Any, where: str) -> Candidate:
         """Read a smoke test's summary and its results file."""

@@ -29,7 +29,6 @@ from gemini_tuning.core.exceptions import (
     VerificationError,
 )
 from gemini_tuning.core.files import joined
-from gemini_tuning.core.names import project_problem
 from gemini_tuning.core.text import redact, replace_surrogates, short_repr
 
 if TYPE_CHECKING:
@@ -115,9 +114,6 @@ class GeminiBaseOperator(BaseOperator):
         accounts = [chain or ""] if isinstance(chain, str | None) else chain
         if not isinstance(accounts, list | tuple) or not all(isinstance(account, str) for account in accounts):
             raise _invalid("impersonation_chain", "a service account or a list of them", chain)
-        project = optional_text(self.project_id)
-        if project is not None and (problem := project_problem("project_id", project)):
-            raise InvalidInputError(problem, field="project_id", code="invalid_name")
 
 
 class DeferrableMixin(GeminiBaseOperator):
@@ -130,10 +126,7 @@ class DeferrableMixin(GeminiBaseOperator):
 
         The event names the resource: arguments of the deferral get lost in ``dag.test()``.
 
-        :param resource: full name of the resource.
-        :param poll_interval: seconds.
         :param deadline: in seconds since 1970 (UTC).
-        :param more: further arguments of the trigger.
         """
         self.defer(
             trigger=trigger(
@@ -171,9 +164,7 @@ def wait_until_visible(
     """Poll until a change is visible: what was not read back is not reported.
 
     :param missing: reads the resource and returns what is not visible yet, or ``None``.
-    :param timeout: seconds.
-    :param change: the change, for the message.
-    :raises VerificationError: when it is not visible in time.
+    :raises VerificationError: when that is the case for ``timeout`` seconds.
     """
     end = time.monotonic() + timeout
     while (found := missing()) is not None:

@@ -58,16 +58,9 @@ class GeminiCopyModelOperator(DeferrableMixin, IdempotentCreateMixin):
     submission_key = "copy_model"
     kind = "model copy"
     template_fields: Sequence[str] = (
-        *GCP_FIELDS,
-        "model",
-        "destination_location",
-        "destination_project_id",
-        "model_id",
-        "parent_model",
-        "kms_key_name",
-        "poll_interval",
-        "deadline",
-    )
+        *GCP_FIELDS, "model", "destination_location", "destination_project_id", "model_id", "parent_model",
+        "kms_key_name", "poll_interval", "deadline",
+    )  # fmt: skip
     operator_extra_links = (links.TUNED_MODEL, links.COPY, links.RUN_PAGE)
 
     def __init__(
@@ -111,10 +104,12 @@ class GeminiCopyModelOperator(DeferrableMixin, IdempotentCreateMixin):
         if self.deferrable and not operation.done:
             from gemini_tuning.triggers.model_copy import CopyModelTrigger
 
-            self.defer_to_trigger(
-                CopyModelTrigger, operation.name, poll_interval=poll_interval, deadline=time.time() + deadline
-            )
-        return self._result(self._wait_here(operation, poll_interval, deadline))
+            end = time.time() + deadline
+            self.defer_to_trigger(CopyModelTrigger, operation.name, poll_interval=poll_interval, deadline=end)
+        end = time.monotonic() + deadline
+        while not (operation := self.get_resource(operation.name)).done and time.monotonic() < end:
+            time.sleep(max(min(poll_interval, end - time.monotonic()), 0))
+        return self._result(operation)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Read the operation that the trigger waited for, and return the copy."""
@@ -158,10 +153,8 @@ class GeminiCopyModelOperator(DeferrableMixin, IdempotentCreateMixin):
             elif not operation.model or self._is_our_copy(operation.model) is not False:
                 return operation
         if undecided is not None:
-            raise TransientServiceError(
-                f"{undecided.name} creates a version of {target}, and has not ended: it may copy {self.model}.",
-                resource=undecided.name,
-            )
+            problem = f"{undecided.name} creates a version of {target}, and has not ended: it may copy {self.model}."
+            raise TransientServiceError(problem, resource=undecided.name)
         return None if self.spec().parent_model else self._finished(target)
 
     def send(self, context: Context, submission: Submission) -> Operation:
@@ -228,12 +221,6 @@ class GeminiCopyModelOperator(DeferrableMixin, IdempotentCreateMixin):
             parent_model=optional_text(self.parent_model),
             kms_key_name=optional_text(self.kms_key_name),
         )
-
-    def _wait_here(self, operation: Operation, poll_interval: float, deadline: float) -> Operation:
-        end = time.monotonic() + deadline
-        while not (operation := self.get_resource(operation.name)).done and time.monotonic() < end:
-            time.sleep(max(min(poll_interval, end - time.monotonic()), 0))
-        return operation
 
     def _result(self, operation: Operation) -> dict[str, Any]:
         if not operation.done:

@@ -64,12 +64,7 @@ class CostEstimateMixin(GeminiBaseOperator):
         self.count_tokens = count_tokens
 
     def cost_parameters(self, request: TuningRequest) -> CostParameters | None:
-        """Read the parameters and the price table, before anything takes time; ``None`` without a table.
-
-        :raises InvalidInputError: with the parameter as its field.
-        :raises YamlError: when the table is not acceptable.
-        :raises PermanentServiceError: when the pre-tuned model does not exist.
-        """
+        """Read the parameters and the price table, before anything takes time; ``None`` without a table."""
         from gemini_tuning.cost.prices import load_prices
         from gemini_tuning.datasets.token_sample import TokenSample
 
@@ -94,11 +89,7 @@ class CostEstimateMixin(GeminiBaseOperator):
     def estimate_cost(
         self, parameters: CostParameters | None, training: DatasetReport, suite: Suite | None, champion: str | None
     ) -> dict[str, Any] | None:
-        """Return the estimate; ``None`` without prices.
-
-        :param champion: full name.
-        :raises InvalidInputError: when the cost is above the budget, or unknown although there is a budget.
-        """
+        """Return the estimate, which is not above the budget; ``None`` without prices."""
         from gemini_tuning.cost.estimate import CostInputs, check_budget, estimate_cost
         from gemini_tuning.cost.estimate_text import estimate_line
 

@@ -119,12 +119,9 @@ class GeminiCreateTuningJobOperator(IdempotentCreateMixin):
         states = get_task_states(ti.dag_id, waiting, ti.run_id).get(ti.run_id, {}) if waiting else {}
         for task_id in waiting:
             if (state := states.get(task_id)) in FINISHED_STATES:
-                raise InvalidInputError(
-                    f"{task_id} has already finished ({state}), so no job was created.",
-                    resource=task_id,
-                    code="waiting_task_finished",
-                    hint=f"Clear {ti.task_id} together with its downstream tasks.",
-                )
+                problem = f"{task_id} has already finished ({state}), so no job was created."
+                hint = f"Clear {ti.task_id} together with its downstream tasks."
+                raise InvalidInputError(problem, resource=task_id, code="waiting_task_finished", hint=hint)
 
     def publish_request(self, context: Context, submission: Submission) -> None:
         """Push the labels by which :mod:`gemini_tuning.operators.cancel_tuning_job` finds the job."""

@@ -26,13 +26,8 @@ class PromotionBase(GeminiBaseOperator):
     """
 
     template_fields: Sequence[str] = (
-        *GCP_FIELDS,
-        "model",
-        "checkpoint_id",
-        "require_approval",
-        "approval",
-        "tuning_job",
-    )
+        *GCP_FIELDS, "model", "checkpoint_id", "require_approval", "approval", "tuning_job",
+    )  # fmt: skip
     operator_extra_links = (links.TUNED_MODEL, links.RUN_PAGE)
 
     def __init__(
@@ -55,10 +50,7 @@ class PromotionBase(GeminiBaseOperator):
         self.read_back_timeout = read_back_timeout
 
     def approved_checkpoint(self) -> str:
-        """Return the checkpoint to promote; an approval task that a user marked as success approves nothing.
-
-        :raises InvalidInputError: when a required approval is missing.
-        """
+        """Return the checkpoint to promote; an approval task that a user marked as success approves nothing."""
         text = optional_text(self.checkpoint_id)
         proposed = text if isinstance(text, str) else short_repr(self.checkpoint_id)
         if not flag(self.require_approval, "require_approval"):
@@ -83,10 +75,8 @@ class DefaultCheckpointBase(GeminiBaseOperator):
         If the service rejects that request although the model has not changed, the default checkpoint is set without
         the labels (https://cloud.google.com/vertex-ai/docs/reference/rest/v1beta1/projects.locations.models/patch).
 
-        :param model: with its etag.
         :param before_change: called with the model that is about to be changed, again after a concurrent change; it
             may raise.
-        :raises CheckpointError: when the model has no such checkpoint; nothing was changed.
         """
         from gemini_tuning.registry.rollback_labels import labels_with_record
 
@@ -119,11 +109,7 @@ class DefaultCheckpointBase(GeminiBaseOperator):
     def read_back(
         self, model: str, checkpoint_id: str, tuning_job: str | None, limit: float
     ) -> tuple[Model, TuningJob | None]:
-        """Poll the model, and the tuning job if there is one, until both show the new default.
-
-        :param limit: seconds.
-        :returns: both as they were read last.
-        """
+        """Poll the model, and the tuning job if there is one, until both show the new default; return both."""
         found: Model
         job: TuningJob | None = None
 
@@ -153,11 +139,7 @@ def require_checkpoint(model: Model, checkpoint_id: str) -> Checkpoint:
 
 
 def require_expected(model: Model, expected: str | None, checkpoint_id: str) -> None:
-    """Refuse to overwrite a default that has been set concurrently; a retry accepts what the first try set.
-
-    :param expected: the default that the user saw; ``None`` for any.
-    :raises InvalidInputError: when the default is neither this one nor the checkpoint that is to be set.
-    """
+    """Refuse to overwrite a default that has been set concurrently; a retry accepts what the first try set."""
     default = model.default_checkpoint_id
     if expected is not None and default not in (expected, checkpoint_id):
         raise InvalidInputError(

@@ -116,8 +116,6 @@ class IdempotentCreateMixin(GeminiBaseOperator):
         self.quota_timeout = quota_timeout
         self.lookup_timeout = lookup_timeout
 
-    # ------------------------------------------------------------------------------ for each kind of resource
-
     @abc.abstractmethod
     def load_or_start(self, context: Context) -> Submission:
         """Return the submission of an earlier try, or a new one."""
@@ -147,8 +145,6 @@ class IdempotentCreateMixin(GeminiBaseOperator):
     @abc.abstractmethod
     def unusable_reason(self, resource: Any) -> str | None:
         """Return why a resource cannot be used any more; ``None`` when it can."""
-
-    # ---------------------------------------------------------------------------------------- for all of them
 
     def load(self, context: Context) -> Submission | None:
         """Return the submission of an earlier try, or of this one before it was deferred."""

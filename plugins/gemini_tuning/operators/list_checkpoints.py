@@ -55,12 +55,9 @@ class GeminiListCheckpointsOperator(GeminiBaseOperator):
         model = self.hook.get_model(job.model)
         checkpoints = merge_checkpoints(job, model)
         if not checkpoints:
-            raise CheckpointError(
-                f"Neither tuning job {job.name} nor its model {job.model} has checkpoints.",
-                resource=job.model,
-                code="no_checkpoints",
-                hint="Check that the base model supports checkpoints.",
-            )
+            problem = f"Neither tuning job {job.name} nor its model {job.model} has checkpoints."
+            hint = "Check that the base model supports checkpoints."
+            raise CheckpointError(problem, resource=job.model, code="no_checkpoints", hint=hint)
         ti = context["ti"]
         ti.xcom_push(key="tuned_model", value=job.model)
         ti.xcom_push(key="default_checkpoint_id", value=model.default_checkpoint_id)

@@ -43,17 +43,9 @@ class GeminiPlanCleanupOperator(GeminiBaseOperator):
     """
 
     template_fields: Sequence[str] = (
-        *GCP_FIELDS,
-        "model",
-        "tuning_job",
-        "champion",
-        "keep_checkpoints",
-        "idle_days",
-        "ignore_traffic",
-        "keep_copies",
-        "copy_location",
-        "copy_project_id",
-    )
+        *GCP_FIELDS, "model", "tuning_job", "champion", "keep_checkpoints", "idle_days", "ignore_traffic",
+        "keep_copies", "copy_location", "copy_project_id",
+    )  # fmt: skip
     operator_extra_links = (links.TUNED_MODEL,)
 
     def __init__(

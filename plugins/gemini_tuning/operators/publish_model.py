@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import AssetAlias, Context
 
-from gemini_tuning.core.exceptions import CheckpointError, PermanentServiceError, VerificationError
+from gemini_tuning.core.exceptions import PermanentServiceError, VerificationError
 from gemini_tuning.core.names import ResourceName
 from gemini_tuning.core.resources import Model
 from gemini_tuning.core.text import short_repr
@@ -77,13 +77,24 @@ class GeminiPublishModelOperator(PromotionBase):
         if tuning_job:
             ResourceName.parse(tuning_job, "tuningJobs")
         checkpoint_id = self.approved_checkpoint()
-        model = self._promoted(checkpoint_id)
+        model = self.hook.get_model(self.model)
+        if model.default_checkpoint_id != checkpoint_id:  # it may have changed since the promotion
+            now = f"the default of {model.name} is now {short_repr(model.default_checkpoint_id)}"
+            problem = f"checkpoint_id: {short_repr(checkpoint_id)} was promoted, but {now}."
+            raise VerificationError(
+                f"{problem} No event was emitted and no alias set.",
+                field="checkpoint_id",
+                resource=model.name,
+                code="default_changed",
+                hint="Check the model.",
+            )
+        endpoint = model.require_checkpoint(checkpoint_id).endpoint
         name, asset = ResourceName.parse(model.name, "models"), promoted_model(model.name)
         aliases = self._set_aliases(name) if set_aliases else {}
         promoted = {"model": name.unversioned, "version": name.version, "checkpoint_id": checkpoint_id}
         extra: dict[str, Any] = {
             **promoted,
-            "endpoint": model.require_checkpoint(checkpoint_id).endpoint,
+            "endpoint": endpoint,
             "scores": {**(known_scores(scores) or scores_of(checkpoint_id, decision))},
             "tuning_job": tuning_job,
             "dag_id": context["ti"].dag_id,
@@ -92,25 +103,6 @@ class GeminiPublishModelOperator(PromotionBase):
         context["outlet_events"][self.asset_alias].add(asset, extra=extra)
         self.log.info("Event for %s: version %s, checkpoint %s", asset.uri, name.version, checkpoint_id)
         return {**promoted, "aliases": aliases, "asset": asset.uri}
-
-    def _promoted(self, checkpoint_id: str) -> Model:
-        """Read the model back: its default may have changed since."""
-        model = self.hook.get_model(self.model)
-        if model.default_checkpoint_id != checkpoint_id:
-            raise VerificationError(
-                f"checkpoint_id: {short_repr(checkpoint_id)} was promoted, but the default of {model.name} is now "
-                f"{short_repr(model.default_checkpoint_id)}. No event was emitted and no alias set.",
-                field="checkpoint_id",
-                resource=model.name,
-                code="default_changed",
-                hint="Check the model.",
-            )
-        try:
-            model.require_checkpoint(checkpoint_id)
-        except CheckpointError as error:
-            problem = f"{error} No event was emitted."
-            raise VerificationError(problem, resource=model.name, code="not_found_in_model") from error
-        return model
 
     def _set_aliases(self, model: ResourceName) -> dict[str, str | None]:
         """Change one alias after the other, each read back, until all are set."""
@@ -132,13 +124,9 @@ class GeminiPublishModelOperator(PromotionBase):
                 self._change(change, versions)
                 requested = change
 
-        wait_until_visible(
-            missing,
-            self.read_back_timeout,
-            f"The aliases of {model} were requested and no event was emitted",
-            resource=str(model),
-            hint="Check the versions of the model, then clear this task.",
-        )
+        change = f"The aliases of {model} were requested and no event was emitted"
+        hint = "Check the versions of the model, then clear this task."
+        wait_until_visible(missing, self.read_back_timeout, change, resource=str(model), hint=hint)
         return {alias: holder(versions, alias) for alias in (CHAMPION, PREVIOUS)}
 
     def _change(self, change: AliasChange, versions: Sequence[Model]) -> None:

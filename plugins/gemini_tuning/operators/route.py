@@ -34,8 +34,5 @@ class GeminiRouteOperator(BaseBranchOperator):
         try:
             return self.branches[self.next_step]
         except (KeyError, TypeError):
-            raise InvalidInputError(
-                f"next_step: expected one of {', '.join(self.branches)}, got {short_repr(self.next_step)}.",
-                field="next_step",
-                code="unknown_branch",
-            ) from None
+            problem = f"next_step: expected one of {', '.join(self.branches)}, got {short_repr(self.next_step)}."
+            raise InvalidInputError(problem, field="next_step", code="unknown_branch") from None

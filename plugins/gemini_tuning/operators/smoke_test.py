@@ -71,10 +71,7 @@ class SmokeTestBase(GeminiBaseOperator):
         self.concurrency = concurrency
 
     def run_suite(self, checkpoint: Mapping[str, Any], context: Context) -> dict[str, Any]:
-        """Run the suite against an endpoint and return the summary for XCom.
-
-        :param checkpoint: ``{"checkpoint_id", "epoch", "step", "endpoint"}``.
-        """
+        """Run the suite against a checkpoint's endpoint and return the summary for XCom."""
         from gemini_tuning.smoke.results import ResultsFile
         from gemini_tuning.smoke.runner import EndpointUnusableError
         from gemini_tuning.smoke.summary import summarize
@@ -113,30 +110,20 @@ class SmokeTestBase(GeminiBaseOperator):
         """Read the suite with its case files; refuse one that is not the suite that was validated and priced."""
         from gemini_tuning.smoke.suite import load_suite
 
-        suite = load_suite(self.suite, self.suite_folder, read_lines=self.hook.read_lines)
+        suite = load_suite(self.suite, optional_text(self.suite_folder), read_lines=self.hook.read_lines)
         validated = optional_text(self.suite_fingerprint)
         if validated is not None and validated != suite.fingerprint:
-            raise InvalidInputError(
-                f"suite: {suite.name} changed after this run validated it "
-                f"(fingerprint {suite.fingerprint[:12]}, validated {short_repr(validated)[:13]}).",
-                field="suite",
-                resource=suite.name,
-                code="suite_changed",
-                hint="Restore the suite and its case files and clear this task, or start a new run.",
-            )
+            fingerprints = f"fingerprint {suite.fingerprint[:12]}, validated {short_repr(validated)[:13]}"
+            problem = f"suite: {suite.name} changed after this run validated it ({fingerprints})."
+            hint = "Restore the suite and its case files and clear this task, or start a new run."
+            raise InvalidInputError(problem, field="suite", resource=suite.name, code="suite_changed", hint=hint)
         return suite
 
     def _run(self, suite: Suite, endpoint: str, results: ResultsFile, concurrency: int) -> None:
         from gemini_tuning.smoke.session import Session
 
-        session = Session(
-            hook=self.hook,
-            suite=suite,
-            endpoint=endpoint,
-            results=results,
-            concurrency=concurrency,
-            **self.project_and_location,
-        )
+        options = {"concurrency": concurrency, **self.project_and_location}
+        session = Session(hook=self.hook, suite=suite, endpoint=endpoint, results=results, **options)
         seen = Counter[bool]()  # results by whether they passed
         step = max(len(suite.cases) // 10, 100)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow.sdk import Context
 from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
 from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.core.files import folder_problem
+from gemini_tuning.core.resources import Model
 from gemini_tuning.core.text import short_repr
 from gemini_tuning.links import gemini_tuning as links
 from gemini_tuning.operators.cloud_base import (
@@ -21,9 +22,6 @@ from gemini_tuning.operators.cloud_base import (
     run_folder,
 )
 from gemini_tuning.operators.default_checkpoint import require_checkpoint, require_expected
-
-if TYPE_CHECKING:
-    from gemini_tuning.core.resources import Model
 
 ROLL_BACK_KEY = "roll_back"  # in the task state store: the rollback that was found
 NO_CHECKPOINT = ("checkpoint_id", "default_checkpoint_id", "expected_default", "checkpoint", "reason", "results_uri")
@@ -58,15 +56,9 @@ class GeminiValidatePromotionOperator(GeminiBaseOperator):
     """
 
     template_fields: Sequence[str] = (
-        *GCP_FIELDS,
-        "model",
-        "checkpoint_id",
-        "roll_back",
-        "expected_default",
-        "suite",
-        "results_uri",
+        *GCP_FIELDS, "model", "checkpoint_id", "roll_back", "expected_default", "suite", "results_uri",
         "require_approval",
-    )
+    )  # fmt: skip
     operator_extra_links = (links.TUNED_MODEL, links.RUN_PAGE)
 
     def __init__(

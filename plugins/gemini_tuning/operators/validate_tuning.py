@@ -65,17 +65,9 @@ class GeminiValidateTuningOperator(CostEstimateMixin):
     """
 
     template_fields: Sequence[str] = (
-        *GCP_FIELDS,
-        *CostEstimateMixin.COST_FIELDS,
-        "tuning_request",
-        "suite",
-        "suite_folder",
-        "copy",
-        "results_uri",
-        "report_uri",
-        "champion",
-        "notifications",
-    )
+        *GCP_FIELDS, *CostEstimateMixin.COST_FIELDS, "tuning_request", "suite", "suite_folder", "copy",
+        "results_uri", "report_uri", "champion", "notifications",
+    )  # fmt: skip
     template_fields_renderers: ClassVar[dict[str, str]] = {"tuning_request": "json", "copy": "json"}
 
     def __init__(
@@ -114,8 +106,8 @@ class GeminiValidateTuningOperator(CostEstimateMixin):
             raise InvalidInputError(f"{'; '.join(problems)}. {NOTHING_CREATED}", field="copy", code="invalid_copy")
         folders = self._folders(request.training_dataset_uri)
         cost_parameters = self.cost_parameters(request)
-        suite_name = optional_text(self.suite)
-        suite = load_suite(suite_name, self.suite_folder, read_lines=self.hook.read_lines) if suite_name else None
+        name, folder = optional_text(self.suite), optional_text(self.suite_folder)
+        suite = load_suite(name, folder, read_lines=self.hook.read_lines) if name else None
         if suite and suite.judge:
             asyncio.run(self._try_judge(suite.judge))
         champion = self._check_champion()
@@ -201,10 +193,6 @@ class GeminiValidateTuningOperator(CostEstimateMixin):
         if report.problem_count:
             more = report.problem_count - len(report.problems)
             problems = "; ".join([*report.problems, *([f"and {more} more"] if more else [])])
-            raise InvalidInputError(
-                f"{field}: {uri} has {report.problem_count} problem(s): {problems}. {NOTHING_CREATED}",
-                field=field,
-                resource=uri,
-                code="invalid_dataset",
-                hint="Correct the file and start a new run.",
-            )
+            problem = f"{field}: {uri} has {report.problem_count} problem(s): {problems}. {NOTHING_CREATED}"
+            hint = "Correct the file and start a new run."
+            raise InvalidInputError(problem, field=field, resource=uri, code="invalid_dataset", hint=hint)

@@ -46,20 +46,9 @@ class GeminiTuningReportOperator(GeminiBaseOperator):
     """
 
     template_fields: Sequence[str] = (
-        *GCP_FIELDS,
-        "report_uri",
-        "tuning_job",
-        "model",
-        "results",
-        "decision",
-        "datasets",
-        "champion",
-        "metrics",
-        "approval",
-        "promotion",
-        "copy",
-        "billed",
-    )
+        *GCP_FIELDS, "report_uri", "tuning_job", "model", "results", "decision", "datasets", "champion",
+        "metrics", "approval", "promotion", "copy", "billed",
+    )  # fmt: skip
     operator_extra_links = (links.TUNED_MODEL, links.RUN_PAGE)
 
     def __init__(

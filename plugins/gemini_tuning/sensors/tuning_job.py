@@ -182,24 +182,18 @@ class GeminiTuningJobSensor(DeferrableMixin, BaseSensorOperator):
             self.log.exception("Could not cancel %s; it may continue to run and cost money", self.tuning_job)
 
     def _cancel_and_fail(self, name: str) -> dict[str, Any]:
-        """Cancel the job at its deadline and fail, unless it has just finished.
-
-        :raises TuningJobError: with the code ``deadline_exceeded`` or ``cancel_failed``.
-        """
-        failure: ServiceError | None = None
+        """Cancel the job at its deadline and fail, unless it has just finished."""
+        outcome, code, hint = "Its cancellation was requested.", "deadline_exceeded", ""
         try:
             self.hook.cancel_tuning_job(name)
         except ServiceError as error:
-            failure = error
+            outcome, code = f"It could not be cancelled: {error}", "cancel_failed"
+            hint = "It may continue to run and cost money: cancel it in the Google Cloud console."
         job = self.hook.get_tuning_job(name)
         if job.has_ended and job.state != "CANCELLED":
             return self._result(job)
-        message = f"Tuning job {name} had not finished at its deadline; its state is {job.state}."
-        if failure is None:
-            raise TuningJobError(f"{message} Its cancellation was requested.", resource=name, code="deadline_exceeded")
-        problem = f"{message} It could not be cancelled: {failure}"
-        hint = "It may continue to run and cost money: cancel it in the Google Cloud console."
-        raise TuningJobError(problem, resource=name, code="cancel_failed", hint=hint) from failure
+        message = f"Tuning job {name} had not finished at its deadline; its state is {job.state}. {outcome}"
+        raise TuningJobError(message, resource=name, code=code, hint=hint)
 
     def _result(self, job: TuningJob) -> dict[str, Any]:
         self._push_progress(job)
