@@ -86,7 +86,6 @@ class GeminiTuningReportOperator(GeminiBaseOperator):
         """Write the report to the log and the files, and return their addresses."""
         from gemini_tuning.core.xcom import SUMMARY_XCOM
         from gemini_tuning.reporting.report import build
-        from gemini_tuning.reporting.report_markdown import render, summary
 
         folder = optional_text(self.report_uri)
         if problem := folder_problem("report_uri", folder) if folder else "report_uri: required":
@@ -99,13 +98,13 @@ class GeminiTuningReportOperator(GeminiBaseOperator):
             **{name: optional_mapping(getattr(self, name), name) or None for name in ("approval", "copy", "billed")},
             mask=_masked,
         )
-        lines = summary(report)
+        lines = report.summary()
         for line in lines:
             self.log.info("%s", line)
         context["ti"].xcom_push(key=SUMMARY_XCOM, value=replace_surrogates("\n".join(lines)))
         json_uri, markdown_uri = (joined(str(folder), name) for name in ("report.json", "report.md"))
         self._write(json_uri, report.as_bytes(), JSON)
-        self._write(markdown_uri, render(report).encode("utf-8", "replace"), MARKDOWN)
+        self._write(markdown_uri, report.as_markdown().encode("utf-8", "replace"), MARKDOWN)
         return {
             "winner": report.promotion.winner,
             "outcome": report.outcome,

@@ -12,7 +12,6 @@ from pydantic import Field
 from gemini_tuning.core import xcom
 from gemini_tuning.core.console import console_link
 from gemini_tuning.core.exceptions import InvalidInputError
-from gemini_tuning.core.schema import json_schema
 from gemini_tuning.core.text import redact
 from gemini_tuning.core.xcom import (
     ApprovalXCom,
@@ -29,15 +28,25 @@ from gemini_tuning.core.xcom import (
     Texts,
     ValidationXCom,
 )
-from gemini_tuning.cost.estimate_text import CostReport, cost_report
+from gemini_tuning.cost.estimate_text import CostReport, cost_report, estimate_markdown
 from gemini_tuning.reporting.comparison import CheckpointReport, compare, compare_champion
+from gemini_tuning.reporting.markdown_templates import Markdown, render
 
-SCHEMA_VERSION = 3
 SCHEMA = Path(__file__).with_name("report.schema.json")
 
 RunOutcome = Literal[
     "promoted", "already default", "rejected", "timed out", "champion kept", "no winner", "not promoted"
 ]
+
+OUTCOMES = {
+    "promoted": "The winner is now the default checkpoint.",
+    "already default": "The winner was the default checkpoint already.",
+    "rejected": "Rejected: nothing was promoted.",
+    "timed out": "The approval request timed out: nothing was promoted.",
+    "champion kept": "The model in production stays: nothing was promoted.",
+    "no winner": "No checkpoint is eligible: nothing was promoted.",
+    "not promoted": "The winner was not set as the default checkpoint.",
+}
 
 
 class RunReport(JsonModel):
@@ -123,10 +132,21 @@ class Report(JsonModel):
         text = json.dumps(self.as_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         return text.encode("utf-8", "replace")
 
+    def as_markdown(self) -> str:
+        """Return the Markdown file."""
+        has_eval_loss = self.losses.eval or any(entry.losses and entry.losses.eval_loss for entry in self.checkpoints)
+        no_overfitting = "the losses show none" if has_eval_loss else "unknown, because there is no eval loss"
+        return render(
+            "report.md.j2",
+            report=self,
+            outcome=OUTCOMES[self.outcome],
+            overfitting=self.decision.overfitting or no_overfitting,
+            cost=Markdown("\n".join(estimate_markdown(self.cost))),
+        )
 
-def report_schema() -> dict[str, Any]:
-    """Return the JSON Schema of the report, which ``report.schema.json`` holds."""
-    return json_schema(Report, mode="serialization")
+    def summary(self) -> list[str]:
+        """Return the outcome and the comparison, in lines of Markdown that are also readable in a log."""
+        return render("summary.md.j2", report=self, outcome=OUTCOMES[self.outcome]).splitlines()
 
 
 def build(
@@ -162,15 +182,15 @@ def build(
     validated = ValidationXCom.from_input(datasets, "datasets") or ValidationXCom()
     data = DatasetsReport(training=validated.training, validation=validated.validation)
     checkpoints = compare(read_results(results), chosen, measured)
-    decided = _approval(ApprovalXCom.from_input(approval, "approval"), chosen)
+    decided = ApprovalXCom.from_input(approval, "approval")
+    if decided and decided.proposed != chosen.winner:  # Airflow keeps the XCom of an earlier try of a skipped task
+        decided = None
     promoted = _promotion(PromotionXCom.from_input(promotion, "promotion"), chosen, decided)
     copied = CopyXCom.from_input(copy, "copy")
     missing = [measured.missing if measured else [], chosen.missing, _gaps(data, checkpoints, measured)]
     return Report(
         outcome=_outcome(chosen, decided, promoted),
-        run=RunReport(
-            **{**run, "parameters": xcom.anything(dict(run.get("parameters") or {}), mask)},
-        ),
+        run=RunReport(**{**run, "parameters": xcom.anything(dict(run.get("parameters") or {}), mask)}),
         datasets=data,
         cost=cost_report(validated.cost, BilledTokensXCom.from_input(billed, "billed")),
         tuning_job=_resource(tuning_job),
@@ -212,11 +232,6 @@ def _resource(name: object) -> ResourceReport:
     return ResourceReport(name=name, console=console_link(name))  # type: ignore[arg-type] # the field reads any value
 
 
-def _approval(approval: ApprovalXCom | None, decision: DecisionXCom) -> ApprovalXCom | None:
-    """Return the approval if it is about this decision: Airflow keeps the XCom of an earlier try of a skipped task."""
-    return approval if approval and approval.proposed == decision.winner else None
-
-
 def _promotion(
     promotion: PromotionXCom | None, decision: DecisionXCom, approval: ApprovalXCom | None
 ) -> PromotionReport:
@@ -224,15 +239,9 @@ def _promotion(
     before = decision.default_checkpoint_id
     if promotion is None:
         return PromotionReport(winner=winner, default_before=before, default_after=before)
-    return PromotionReport(
-        winner=winner,
-        read_back=True,
-        earlier_try=promotion.default_after != winner,
-        default_before=before or promotion.default_before,
-        default_after=promotion.default_after,
-        endpoint_before=promotion.endpoint_before,
-        endpoint_after=promotion.endpoint_after,
-    )
+    found = promotion.model_dump(exclude={"model"})
+    found["default_before"] = before or promotion.default_before
+    return PromotionReport(winner=winner, read_back=True, earlier_try=promotion.default_after != winner, **found)
 
 
 def _outcome(decision: DecisionXCom, approval: ApprovalXCom | None, promotion: PromotionReport) -> RunOutcome:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
+from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
 from airflow.api_fastapi.common.db.common import SessionDep
 from airflow.api_fastapi.core_api.security import GetUserDep
 from airflow.models.dag import DagModel
@@ -16,12 +16,16 @@ from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 from fastapi.templating import Jinja2Templates
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from gemini_tuning.core import formatting
 from gemini_tuning.core.console import console_link
 from gemini_tuning.core.xcom import CopyXCom, PromotionXCom
-from gemini_tuning.ui import case_view, matrix, permissions, queries, service
+from gemini_tuning.ui import case_view, matrix, permissions, queries
+from gemini_tuning.ui.actions import Actions
+from gemini_tuning.ui.defaults import Defaults, current_defaults
+from gemini_tuning.ui.results_cache import read_results
 from gemini_tuning.ui.run_view import RunView
 
 HERE = Path(__file__).parent
@@ -82,29 +86,34 @@ def show_overview(
     request: Request, user: GetUserDep, session: SessionDep, query: Annotated[queries.RunQuery, Depends()]
 ) -> Response:
     """Show all tuning runs that the user may see."""
-    views, more, dag_ids, tagged = service.overview(session, user, query)
+    tagged, readable = queries.dag_ids_tagged(session, queries.TAG), _readable_dag_ids(session, user)
+    runs, more = queries.find_runs(session, tagged & readable, query)
+    defaults = _defaults(session, readable)
     return _page(
         request,
         "overview.html",
-        views=views,
+        views=[RunView(run, defaults) for run in runs],
         query=query,
         states=queries.STATES,
         more=more,
-        dags=dag_ids,
-        hidden=len(tagged) - len(dag_ids),
-        live=any(view.run.is_live for view in views),
+        dags=tagged & readable,
+        hidden=tagged - readable,
+        live=any(run.is_live for run in runs),
     )
 
 
 def show_run(request: Request, user: GetUserDep, session: SessionDep, run: RunDep) -> Response:
     """Show one run."""
-    found = service.run_view(session, user, run)
+    readable = _readable_dag_ids(session, user)
+    copies = list(queries.return_values(session, readable, queries.VERIFY, CopyXCom))
+    view = RunView(run, _defaults(session, readable), copies)
+    triggerable = queries.active_dag_ids_tagged(session, queries.ACTIONS_TAG)
     return _page(
         request,
         "run.html",
-        view=found,
+        view=view,
         run=run,
-        actions=service.actions(session, user, found),
+        actions=Actions.of(view, lambda dag_id: dag_id in triggerable and permissions.may_trigger(user, dag_id)),
         may_respond=permissions.may_respond(user, run.dag_id),
         is_tuning=run.step(queries.CREATE) is not None,
     )
@@ -118,7 +127,7 @@ def show_matrix(
     page: Annotated[int, Query(ge=1)] = 1,
 ) -> Response:
     """Show a page of the cases with the result of each checkpoint."""
-    table, problem = service.read_results(session, run, lambda index: matrix.page(index, show, page))
+    table, problem = read_results(session, RunView(run), lambda index: matrix.page(index, show, page))
     return _page(request, "_matrix.html", run=run, problem=problem, matrix=table, filters=matrix.FILTERS)
 
 
@@ -126,8 +135,9 @@ def show_case(
     request: Request, session: SessionDep, run: RunDep, case_id: Annotated[str, Query(max_length=matrix.MAX_CASE_ID)]
 ) -> Response:
     """Show the responses to a case side by side."""
-    lines, problem = service.read_results(session, run, lambda index: matrix.responses(index, case_id))
-    case = case_view.case_view(case_id, lines or {}, RunView(run, {}, datetime.now(UTC)).winner)
+    view = RunView(run)
+    lines, problem = read_results(session, view, lambda index: matrix.responses(index, case_id))
+    case = case_view.case_view(case_id, lines or {}, view.winner)
     return _page(request, "_case.html", problem=problem, case=case)
 
 
@@ -143,6 +153,15 @@ def show_action(request: Request, session: SessionDep, run: RunDep) -> Response:
         copy=CopyXCom.from_xcom(run.xcom(queries.VERIFY)),
         case=case_view.prompt_view(run.conf, responses) if isinstance(responses, list) else None,
     )
+
+
+def _readable_dag_ids(session: Session, user: BaseUser) -> set[str]:
+    """Return the DAGs that tune, promote or copy whose runs the user may read."""
+    return permissions.readable_dag_ids(user, queries.dag_ids_tagged(session, queries.TAG, queries.ACTIONS_TAG))
+
+
+def _defaults(session: Session, readable: set[str]) -> Defaults:
+    return current_defaults(queries.return_values(session, readable, queries.SET_DEFAULT, PromotionXCom))
 
 
 def _page(

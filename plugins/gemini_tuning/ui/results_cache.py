@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import re
@@ -11,20 +12,27 @@ import tempfile
 import threading
 import uuid
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
+
+from sqlalchemy.orm import Session
 
 from gemini_tuning.core.exceptions import GeminiTuningError
-from gemini_tuning.core.files import FILE, GCS
-from gemini_tuning.core.text import short_repr
+from gemini_tuning.core.files import FILE, GCS, Files
+from gemini_tuning.core.text import redact, short_repr
 from gemini_tuning.ui import matrix
+from gemini_tuning.ui.run_view import RunView
 
 MAX_RUNS = 20
 MAX_BYTES = 2 << 30  # of a run's results; more would fill the disk of the API server
 MAX_CONCURRENT_READS = 2  # runs: each holds a thread of the API server
 RESULTS_FILE = re.compile(r"/checkpoint-[^/]+\.jsonl$")
 INDEX = "index.msgpack"
+DEFAULT_CONNECTION = "google_cloud_default"
+
+Shown = TypeVar("Shown")
 
 # Requests for the same run wait for each other, so that it is read once; other runs are not held up.
 _LOCKS = tuple(threading.Lock() for _ in range(64))
@@ -33,6 +41,22 @@ _READS = threading.BoundedSemaphore(MAX_CONCURRENT_READS)
 
 class ResultsCacheError(GeminiTuningError):
     """The results of a run cannot be read on this machine."""
+
+
+def read_results(session: Session, view: RunView, read: Callable[[Path], Shown]) -> tuple[Shown | None, str | None]:
+    """Return what ``read`` returns for the index of a run's results, or ``None`` and why they cannot be read.
+
+    The first call for a run reads the results files, from Cloud Storage with the connection of the run.
+
+    :param session: is closed, so that no connection to the database is held while files are read.
+    """
+    session.close()
+    if not view.results_files:
+        return None, None
+    try:
+        return read(index_of(view.results_files, view.results_version, _reader(view.run.connection))), None
+    except Exception as error:  # whatever it is, the rest of the page can be shown
+        return None, f"The results cannot be read: {redact(str(error))}"
 
 
 def index_of(results: Sequence[tuple[str, str]], version: str, read_lines: Callable[[str], Iterable[bytes]]) -> Path:
@@ -117,6 +141,19 @@ def _remove_old(cache: Path) -> None:
     with suppress(FileNotFoundError):  # another process deleted one just now
         for folder in sorted(cache.iterdir(), key=lambda found: found.stat().st_mtime)[:-MAX_RUNS]:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _reader(connection: Mapping[str, str | None]) -> Callable[[str], Iterable[bytes]]:
+    """Return a function that reads an object in Cloud Storage; its first call imports Google's clients."""
+
+    @functools.cache
+    def files() -> Files:
+        from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
+
+        conn_id = connection["gcp_conn_id"] or DEFAULT_CONNECTION
+        return Files(GeminiTuningHook(conn_id, connection["impersonation_chain"]))
+
+    return lambda uri: files().read_lines(uri)
 
 
 def _error(problem: str, code: str, resource: str = "", hint: str = "") -> ResultsCacheError:

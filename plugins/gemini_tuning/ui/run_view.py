@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
@@ -56,9 +56,9 @@ class RunView:
     """
 
     run: RunRecord
-    defaults: Defaults
-    now: datetime
+    defaults: Defaults = field(default_factory=dict)
     verified_copies: Sequence[CopyXCom] = ()
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
     def base_model(self) -> str:

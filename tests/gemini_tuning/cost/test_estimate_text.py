@@ -15,7 +15,6 @@ from gemini_tuning.operators.validate_tuning import GeminiValidateTuningOperator
 from gemini_tuning.operators.write_report import GeminiTuningReportOperator
 from gemini_tuning.reporting.approval_request import Offer, question
 from gemini_tuning.reporting.report import SCHEMA, build
-from gemini_tuning.reporting.report_markdown import render
 from tests.gemini_tuning.reporting.run_values import BILLED, COST, DATASETS, RESULTS, decision, everything
 
 VALIDATOR = jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8")))
@@ -90,12 +89,12 @@ def test_a_run_without_an_estimate():
     found = build(**everything(datasets={**DATASETS, "cost": None}))
     VALIDATOR.validate(found.as_dict())
     assert found.cost is None
-    assert "## Cost" not in render(found)
+    assert "## Cost" not in found.as_markdown()
     assert estimate_line(None) == "not estimated"
 
 
 def test_estimate_markdown(snapshot):
-    assert "\n".join(estimate_markdown(reported(COST, BILLED))) in render(build(**everything()))
+    assert "\n".join(estimate_markdown(reported(COST, BILLED))) in build(**everything()).as_markdown()
     assert estimate_markdown(reported(COST, BILLED)) == snapshot
     assert estimate_markdown(reported(OPEN)) == snapshot
 

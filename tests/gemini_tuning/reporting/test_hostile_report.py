@@ -13,7 +13,6 @@ from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.core.xcom import ValidationXCom
 from gemini_tuning.reporting.approval_request import Offer, question
 from gemini_tuning.reporting.report import SCHEMA, build
-from gemini_tuning.reporting.report_markdown import render
 from tests.gemini_tuning.reporting.run_values import (
     APPROVED,
     BILLED,
@@ -96,7 +95,7 @@ def test_whatever_was_pushed_the_report_keeps_its_shape_and_its_markdown_is_text
     report = document.as_dict()
     VALIDATOR.validate(report)
     assert json.loads(document.as_bytes().decode("utf-8"))["schema_version"] == 3
-    markdown = render(document)
+    markdown = document.as_markdown()
     cost = report["cost"]
     sections = 5 + bool(cost) + bool(report["missing_evidence"]) + (1 if report["run"]["parameters"] else 0)
     kinds = assert_harmless(markdown, sections)

@@ -35,7 +35,7 @@ from gemini_tuning.reporting.notification_sender import (
     load_notifications,
 )
 from gemini_tuning.reporting.notifications import GeminiRunNotifier
-from gemini_tuning.reporting.report_markdown import OUTCOMES
+from gemini_tuning.reporting.report import OUTCOMES
 from tests.gemini_tuning.keeping_notifier import FAILING, KEEPER, kept
 from tests.gemini_tuning.reporting.run_values import JOB, MODEL, decision, summary
 

@@ -10,6 +10,7 @@ from support import context
 from gemini_tuning.core.curves import summary as metrics_summary
 from gemini_tuning.core.exceptions import InvalidInputError, PermanentServiceError
 from gemini_tuning.core.resources import Checkpoint, TuningJob
+from gemini_tuning.core.schema import json_schema
 from gemini_tuning.core.xcom import ApprovalXCom, DecisionXCom, MetricsXCom
 from gemini_tuning.cost.estimate import BilledModel, CostInputs, estimate_cost
 from gemini_tuning.cost.prices import PriceTable
@@ -20,8 +21,7 @@ from gemini_tuning.operators.approve_checkpoint import GeminiApproveCheckpointOp
 from gemini_tuning.operators.write_report import GeminiTuningReportOperator, run_facts
 from gemini_tuning.reporting.comparison import compare
 from gemini_tuning.reporting.markdown_templates import template
-from gemini_tuning.reporting.report import SCHEMA, build, read_results, report_schema
-from gemini_tuning.reporting.report_markdown import render, summary
+from gemini_tuning.reporting.report import SCHEMA, Report, build, read_results
 from gemini_tuning.selection.candidate import Candidate
 from gemini_tuning.selection.decision import Assessment, Decision
 from gemini_tuning.smoke.suite import parse_suite
@@ -82,8 +82,8 @@ def test_the_examples_have_the_fields_that_the_steps_push():
 
 
 def test_schema_file_is_the_schema_of_the_model():
-    """To write it: ``json.dump(report_schema(), SCHEMA.open("w"), indent=2)``."""
-    assert json.loads(SCHEMA.read_text(encoding="utf-8")) == report_schema()
+    """To write it: ``json.dump(json_schema(Report, mode="serialization"), SCHEMA.open("w"), indent=2)``."""
+    assert json.loads(SCHEMA.read_text(encoding="utf-8")) == json_schema(Report, mode="serialization")
     jsonschema.Draft202012Validator.check_schema(VALIDATOR.schema)
     for broken in ({"schema_version": 2}, {"outcome": "fine"}, {"more": 1}, {"missing_evidence": None}):
         with pytest.raises(jsonschema.ValidationError):
@@ -148,7 +148,7 @@ def test_what_a_run_came_to(change, outcome, winner, after):
     found = report(**change)
     assert (found["outcome"], found["promotion"]["winner"]) == (outcome, winner)
     assert (found["promotion"]["default_before"], found["promotion"]["default_after"]) == ("3", after)
-    assert render(built(**change))
+    assert built(**change).as_markdown()
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_xcom_of_an_earlier_try_of_a_skipped_task_is_ignored(change, outcome, sn
     assert found["approval"] == change.get("approval")
     assert found["promotion"]["earlier_try"] is True
     assert (found["promotion"]["default_before"], found["promotion"]["default_after"]) == ("3", "2")
-    assert render(built(**change)) == snapshot
+    assert built(**change).as_markdown() == snapshot
 
 
 def test_an_approval_of_another_decision_does_not_count():
@@ -230,18 +230,18 @@ def test_checkpoint_that_could_not_be_tested_and_champion_are_in_the_table(snaps
         results=[broken], decision=decision(None, checkpoints=[], champion=run_values.assessment("9")),
         champion=run_values.summary("9"), metrics=None,
     )  # fmt: skip
-    _, first, champion = cells(summary(found))
+    _, first, champion = cells(found.summary())
     assert first == ["1", "1", "10", "-", "-", "0", "-", "-", "it is not \\| deployed"]
     assert champion[0] == "champion"
-    assert render(found) == snapshot
+    assert found.as_markdown() == snapshot
 
 
 def test_markdown_of_a_promotion(snapshot):
-    assert render(built()) == snapshot
+    assert built().as_markdown() == snapshot
 
 
 def test_summary_of_a_rejection(snapshot):
-    assert summary(built(approval=REJECTED, promotion=None, copy=None)) == snapshot
+    assert built(approval=REJECTED, promotion=None, copy=None).summary() == snapshot
 
 
 @pytest.mark.parametrize(
@@ -267,7 +267,7 @@ def test_approval_as_text(record, snapshot):
     ids=["found", "none", "unknown"],
 )
 def test_overfitting_is_reported(change, snapshot):
-    (line,) = [line for line in render(built(**change)).splitlines() if line.startswith("Overfitting")]
+    (line,) = [line for line in built(**change).as_markdown().splitlines() if line.startswith("Overfitting")]
     assert line == snapshot
 
 
@@ -296,7 +296,7 @@ def test_both_files_and_their_addresses(tmp_path, capsys):
     }
     document = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     VALIDATOR.validate(document)
-    assert (folder / "report.md").read_text(encoding="utf-8") == render(built(run=document["run"]))
+    assert (folder / "report.md").read_text(encoding="utf-8") == built(run=document["run"]).as_markdown()
     assert {path.name for path in folder.iterdir()} == {"report.json", "report.md"}
     assert "91.7% (81.7% to 91.7%)" in capsys.readouterr().out
 

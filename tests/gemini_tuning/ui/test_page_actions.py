@@ -33,7 +33,7 @@ def schemas():
 
 def of(*steps, promotions=(PROMOTION,), may=lambda _: True, **change):
     defaults = current_defaults(map(PromotionXCom.from_xcom, promotions))
-    return Actions.of(RunView(run(*steps, **change), defaults, NOW), may)
+    return Actions.of(RunView(run(*steps, **change), defaults, now=NOW), may)
 
 
 def every(actions):

@@ -40,7 +40,7 @@ from tuning_runs import (
     step,
 )
 
-from gemini_tuning.ui import permissions, queries, service
+from gemini_tuning.ui import permissions, queries, results_cache
 from gemini_tuning.ui.actions import PROMOTION_DAG, PROMPT_DAG
 from tests.gemini_tuning.reporting.run_values import APPROVED, METRICS, MODEL, PROMOTION, assessment, decision, summary
 from tests.gemini_tuning.ui.dag_rights import DagRights
@@ -224,7 +224,7 @@ def responses(browser, monkeypatch):
     yield 405, ada.post("/gemini-tuning/run")
     yield 405, ada.post("/gemini-tuning/static/page.js")
     yield 422, ada.page("/run", dag_id=DAG)
-    monkeypatch.setattr(service, "overview", lambda *_: 1 / 0)
+    monkeypatch.setattr(queries, "find_runs", lambda *_: 1 / 0)
     yield 500, ada.page("/")
 
 
@@ -280,7 +280,7 @@ def test_a_run_that_is_not_there_is_a_page_that_says_so(browser, saved, path):
 
 
 def test_a_fault_of_ours_is_a_page_without_its_innards(browser, saved, monkeypatch):
-    monkeypatch.setattr(service, "overview", lambda *_: {}["secret key"])
+    monkeypatch.setattr(queries, "find_runs", lambda *_: {}["secret key"])
     page = html(browser().page("/"), 500)
     assert "Internal error." in page.words
     assert "secret key" not in page.text
@@ -551,7 +551,7 @@ def test_the_reason_why_results_cannot_be_read_has_no_secret(browser, answered, 
     def refuse(*_):
         raise RuntimeError("401, Authorization: Bearer ya29.secret-token")
 
-    monkeypatch.setattr(service.results_cache, "index_of", refuse)
+    monkeypatch.setattr(results_cache, "index_of", refuse)
     answered(result("a"))
     page = html(browser().page("/matrix", **RUN))
     assert "401" in page.words

@@ -52,7 +52,7 @@ def test_seconds_left_without_the_time_of_the_last_poll_is_unknown(at):
 
 
 def test_run_line_before_the_first_poll_has_no_progress():
-    assert RunView(run(CREATED, replace(WAITING, xcoms={}), state="running"), {}, NOW).job_progress is None
+    assert RunView(run(CREATED, replace(WAITING, xcoms={}), state="running"), {}, now=NOW).job_progress is None
     assert progress_of(RUNNING, None, NOW).seconds_left is None
 
 

@@ -45,8 +45,8 @@ def shown(*steps, state="running", promotions=(), copies=(), **change):
     return RunView(
         run(*steps, state=state, **change),
         current_defaults(map(PromotionXCom.from_xcom, promotions)),
-        NOW,
         list(filter(None, map(CopyXCom.from_xcom, copies))),
+        NOW,
     )
 
 
@@ -240,7 +240,7 @@ def test_what_failed_only_because_of_another_is_not_an_error_and_no_secret_is_sh
 @given(pushed=json_values)
 def test_whatever_the_tasks_pushed_there_is_something_to_show(pushed):
     steps = [replace(each, xcoms=dict.fromkeys(KEYS, pushed)) for each in (*ALL, step(queries.CHAMPION))]
-    found = RunView(run(*steps), {}, NOW)
+    found = RunView(run(*steps), {}, now=NOW)
     read_all(found)
     json.dumps(found.losses, allow_nan=False)
     assert found.loss_rows() is not None
@@ -255,7 +255,7 @@ def test_no_field_that_a_step_pushed_is_trusted(junk):
             if isinstance(value, dict):
                 for name in value:
                     broken = replace(each, xcoms={**each.xcoms, key: {**value, name: junk}})
-                    read_all(RunView(run(*ALL[:place], broken, *ALL[place + 1 :]), {}, NOW))
+                    read_all(RunView(run(*ALL[:place], broken, *ALL[place + 1 :]), {}, now=NOW))
 
 
 @given(junk=json_values)
