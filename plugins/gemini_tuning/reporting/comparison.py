@@ -65,15 +65,12 @@ def _checkpoint(
     listed: CheckpointXCom | None = None,
     losses: LossesXCom | None = None,
 ) -> CheckpointReport:
-    sources = [source for source in (result, assessment, listed) if source]
-    addresses = [source.endpoint for source in (result, listed) if source]
-    return CheckpointReport(
-        checkpoint_id=sources[0].checkpoint_id,
-        epoch=next((source.epoch for source in sources if source.epoch is not None), None),
-        step=next((source.step for source in sources if source.step is not None), None),
-        endpoint=next(filter(None, addresses), None),
-        smoke_test=result,
-        losses=losses,
-        evaluation=losses.evaluation if losses else None,
-        assessment=assessment,
-    )
+    sources = [source for source in (listed, assessment, result) if source]
+    facts = {
+        name: value
+        for source in sources  # the smoke test's come last and count
+        for name in ("checkpoint_id", "epoch", "step", "endpoint")
+        if (value := getattr(source, name, None)) not in (None, "")
+    }
+    evaluation = losses.evaluation if losses else None
+    return CheckpointReport(smoke_test=result, losses=losses, evaluation=evaluation, assessment=assessment, **facts)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from gemini_tuning.core import markdown
@@ -26,14 +27,9 @@ class Markdown(Markup):
     """Text that is Markdown already, so that templates do not escape it."""
 
 
-def render(name: str, **values: Any) -> str:
+def render(template: str, **values: Any) -> str:
     """Return the Markdown of a template."""
-    return template(name).render(values)
-
-
-def template(name: str) -> Template:
-    """Return a template."""
-    return _ENVIRONMENT.get_template(name)
+    return ENVIRONMENT.get_template(template).render(values)
 
 
 def _escape(value: object) -> Markup:
@@ -47,10 +43,6 @@ def _link(address: object, text: object = None) -> Markdown:
 
 def _number(value: float | None, form: str) -> str | None:
     return None if value is None else form % value
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)
 
 
 def _remarks(entry: CheckpointReport, marks: Mapping[str, str | None]) -> Markdown | None:
@@ -67,7 +59,7 @@ def _table(rows: str) -> Markdown:
     return Markdown("\n".join(markdown.table(cells)) + "\n")
 
 
-_ENVIRONMENT = Environment(
+ENVIRONMENT = Environment(
     loader=FileSystemLoader(Path(__file__).with_name("templates")),
     autoescape=True,  # by `finalize` for Markdown: what it returns is not escaped for HTML
     finalize=_escape,
@@ -76,7 +68,6 @@ _ENVIRONMENT = Environment(
     lstrip_blocks=True,
     keep_trailing_newline=True,
 )
-_ENVIRONMENT.filters |= {
-    "capital": capitalize, "json": _json, "link": _link, "number": _number, "percent": percent, "table": _table
-}  # fmt: skip
-_ENVIRONMENT.globals |= {"SmokeTestXCom": SmokeTestXCom, "AssessmentXCom": AssessmentXCom, "remarks": _remarks}
+ENVIRONMENT.filters |= {"link": _link, "number": _number, "table": _table, "capital": capitalize, "percent": percent}
+ENVIRONMENT.filters["json"] = partial(json.dumps, ensure_ascii=False)
+ENVIRONMENT.globals |= {"SmokeTestXCom": SmokeTestXCom, "AssessmentXCom": AssessmentXCom, "remarks": _remarks}

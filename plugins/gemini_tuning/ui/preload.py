@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterator
+
+import gemini_tuning
 
 GOOGLE_MODULES = (
     "google.api_core.retry",
@@ -23,7 +24,10 @@ RESPONSE_TYPES = ("GenerateContentResponse", "ListTuningJobsResponse", "TuningJo
 
 def preload() -> None:
     """Import the modules and build the validators; opens no connection and starts no thread, so a fork is safe."""
-    for name in (*GOOGLE_MODULES, *_package_modules()):
+    modules = pkgutil.walk_packages(gemini_tuning.__path__, "gemini_tuning.")
+    # task processes import neither the page nor command lines
+    ours = [module.name for module in modules if ".ui" not in module.name and not module.name.endswith("__main__")]
+    for name in (*GOOGLE_MODULES, *ours):
         importlib.import_module(name)
     from google.genai import types
 
@@ -32,12 +36,3 @@ def preload() -> None:
     for name in RESPONSE_TYPES:
         getattr(types, name).model_rebuild()
     tls()
-
-
-def _package_modules() -> Iterator[str]:
-    """Yield the modules of the package that task processes import: all but the page and command lines."""
-    import gemini_tuning
-
-    for module in pkgutil.walk_packages(gemini_tuning.__path__, "gemini_tuning."):
-        if ".ui" not in module.name and not module.name.endswith("__main__"):
-            yield module.name

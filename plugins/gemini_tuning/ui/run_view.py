@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from gemini_tuning.core import xcom
 from gemini_tuning.core.xcom import (
@@ -33,8 +33,7 @@ TERMINAL_JOB_STATES = frozenset({"SUCCEEDED", "PARTIALLY_SUCCEEDED", "FAILED", "
 CHAMPION = "champion"
 
 
-@dataclass(frozen=True)
-class JobProgress:
+class JobProgress(NamedTuple):
     """The progress of a tuning job.
 
     :param share: 0 to 1; ``None`` before the service reports epochs.
@@ -319,14 +318,11 @@ def job_progress(job: ProgressXCom, since: datetime | None, now: datetime) -> Jo
         parts.append(f"step {job.completed_steps}")
     if not parts and job.phase:
         parts.append(job.phase.lower().replace("_", " "))
-    return JobProgress(share, _seconds_left(job.at, share, since, now), ", ".join(parts))
-
-
-def _seconds_left(polled: datetime | None, share: float | None, since: datetime | None, now: datetime) -> float | None:
-    """Estimate from the share at the last poll, so that an epoch that takes long does not change the estimate."""
-    if not share or since is None or polled is None or polled <= since:
-        return None
-    return max((polled - since).total_seconds() / share - (now - since).total_seconds(), 0.0)
+    left = None
+    if share and since and job.at and job.at > since:
+        # from the share at the last poll, so that an epoch that takes long does not change the estimate
+        left = max((job.at - since).total_seconds() / share - (now - since).total_seconds(), 0.0)
+    return JobProgress(share, left, ", ".join(parts))
 
 
 def _number(report: CheckpointReport | SmokeTestXCom) -> tuple[int, str]:

@@ -20,7 +20,7 @@ from gemini_tuning.operators.approval import NO_RESPONSE
 from gemini_tuning.operators.approve_checkpoint import GeminiApproveCheckpointOperator
 from gemini_tuning.operators.write_report import GeminiTuningReportOperator, run_facts
 from gemini_tuning.reporting.comparison import compare
-from gemini_tuning.reporting.markdown_templates import template
+from gemini_tuning.reporting.markdown_templates import ENVIRONMENT
 from gemini_tuning.reporting.report import SCHEMA, Report, build, read_results
 from gemini_tuning.selection.candidate import Candidate
 from gemini_tuning.selection.decision import Assessment, Decision
@@ -211,7 +211,7 @@ def test_secrets_in_parameters_are_removed_by_name_and_by_look():
 
 def test_the_table_of_the_checkpoints():
     checkpoints = compare(read_results(RESULTS), DecisionXCom.from_xcom(decision()), MetricsXCom.from_xcom(METRICS))
-    comparison = template("checkpoints.md.j2").module.comparison
+    comparison = ENVIRONMENT.get_template("checkpoints.md.j2").module.comparison
     table = cells(comparison(checkpoints, None, {"winner": "2", "default before": "3"}).splitlines())
     assert table[1] == [
         "2", "2", "20", "91.7% (81.7% to 91.7%)", "0.917", "0", "101 ms / 321 ms", "0.45", "winner",
@@ -258,7 +258,7 @@ def test_summary_of_a_rejection(snapshot):
     ids=["none", "approved", "another", "rejected", "timed out", "not required", "nothing"],
 )
 def test_approval_as_text(record, snapshot):
-    assert str(template("approval.md.j2").module.approval(ApprovalXCom.from_xcom(record))) == snapshot
+    assert str(ENVIRONMENT.get_template("approval.md.j2").module.approval(ApprovalXCom.from_xcom(record))) == snapshot
 
 
 @pytest.mark.parametrize(
