@@ -16,6 +16,7 @@ from typing import Any
 from gemini_tuning.core.names import split_gcs_uri
 from gemini_tuning.core.text import short_repr, shorten
 from gemini_tuning.smoke.assertions import PYTHON, Assertion
+from gemini_tuning.smoke.case_files import CaseError
 from gemini_tuning.smoke.cases import MAX_ID, Case, Turn, single_turn
 from gemini_tuning.smoke.checks import python_functions
 from gemini_tuning.smoke.fields import SuiteModel
@@ -28,14 +29,6 @@ _NAME = re.compile(r"[^\W\d][\w-]*")
 _FIXED = ("weight", "temperature", "max_output_tokens", "threshold", "critical", "repeat")  # keys without variables
 
 YamlPath = tuple[str | int, ...]
-
-
-class CaseError(Exception):
-    """A case is not acceptable; ``path`` has the keys and indexes in the suite's YAML, if the problem is there."""
-
-    def __init__(self, what: str, code: str, path: YamlPath = (), *, hint: str = "") -> None:
-        super().__init__(what)
-        self.what, self.code, self.path, self.hint = what, code, path, hint
 
 
 def read_assertions(given: Sequence[SuiteModel], path: YamlPath, folders: Sequence[Path]) -> list[Assertion]:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
 from typing import Any
@@ -90,12 +90,18 @@ class ResultsFile:
         :param cases: by their ids; weights are taken from here and not from the earlier line.
         """
         kept: set[Key] = set()
-        for line in self._earlier_lines():
-            result = _reusable(line, keys)
-            if result is not None and (name := _name(result)) not in kept:
-                kept.add(name)
-                case = cases[name[0]]
-                self.add({**result, "weight": case.weight, "critical": case.critical})
+        try:
+            for line in self._files.read_lines(self.uri):
+                result = _reusable(line, keys)
+                if result is not None and (name := _name(result)) not in kept:
+                    kept.add(name)
+                    case = cases[name[0]]
+                    self.add({**result, "weight": case.weight, "critical": case.critical})
+        except FileNotFoundError:
+            pass
+        except PermanentServiceError as error:
+            if error.code != 404:
+                raise
         self._saved = len(self.lines)
         return kept
 
@@ -136,15 +142,6 @@ class ResultsFile:
             except (ServiceError, OSError) as error:  # the next write includes them; the last one raises
                 log.warning("The results so far could not be saved: %s", error)
             pause = max(SAVE_INTERVAL, 10 * (time.monotonic() - started))
-
-    def _earlier_lines(self) -> Iterator[bytes]:
-        try:
-            yield from self._files.read_lines(self.uri)
-        except FileNotFoundError:
-            return
-        except PermanentServiceError as error:
-            if error.code != 404:
-                raise
 
 
 def _reusable(line: bytes, keys: Mapping[Key, str]) -> dict[str, Any] | None:

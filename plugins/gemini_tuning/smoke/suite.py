@@ -14,8 +14,8 @@ from gemini_tuning.core.files import GCS
 from gemini_tuning.core.text import short_repr, shorten
 from gemini_tuning.core.yaml_file import Document, YamlError
 from gemini_tuning.smoke.assertions import RUBRIC
-from gemini_tuning.smoke.case_files import MAX_ROW, RowError, rows
-from gemini_tuning.smoke.case_template import MAX_NAMES, CaseError, CaseTemplate, YamlPath, read_assertions
+from gemini_tuning.smoke.case_files import MAX_ROW, CaseError, rows
+from gemini_tuning.smoke.case_template import MAX_NAMES, CaseTemplate, YamlPath, read_assertions
 from gemini_tuning.smoke.cases import Case, digest
 from gemini_tuning.smoke.checks import python_functions
 from gemini_tuning.smoke.judge import Judge
@@ -105,8 +105,8 @@ def parse_suite(text: str, source: str, *, root: Path | None = None, read_lines:
     except CaseError as error:
         raise YamlError(
             error.what,
-            source=source,
-            line=document.line(error.path),
+            source=error.source or source,
+            line=error.line or document.line(error.path),
             field=yaml_file.dotted(error.path),
             code=error.code,
             hint=error.hint,
@@ -151,7 +151,8 @@ class _CaseReader:
         try:
             self._add(template.case(fields.id, fields.vars), f"line {self.document.line(path)}")
         except CaseError as error:
-            raise CaseError(error.what, error.code, path, hint=error.hint) from error
+            error.path = path
+            raise
 
     def _add(self, case: Case, place: str) -> None:
         if case.id in self.places:
@@ -168,13 +169,15 @@ class _CaseReader:
         template = self._template(file, path)
         source = file.file if file.file.startswith(GCS) else str(self.file.parent / file.file)
         line, stem = 0, Path(file.file).stem
-        for line, row in islice(rows(source, self._lines(file.file, (*path, "file"))), file.limit):
-            try:
+        try:
+            for line, row in islice(rows(source, self._lines(file.file, (*path, "file"))), file.limit):
                 case_id = _field(row, file.id) if file.id else f"{stem}-{line}"
                 variables = {name: _field(row, field) for name, field in file.vars.items()} if file.vars else row
                 self._add(template.case(case_id, variables), f"{file.file}:{line}")
-            except CaseError as error:
-                raise RowError(error.what, source, line, error.code, hint=error.hint) from error
+        except CaseError as error:
+            if not error.path:
+                error.source, error.line = source, error.line or line
+            raise
         if not line:
             raise CaseError(f"{short_repr(file.file)} has no rows", "no_rows", (*path, "file"))
 
