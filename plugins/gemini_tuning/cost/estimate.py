@@ -78,20 +78,15 @@ def check_budget(estimate: CostXCom) -> None:
     budget, least = (f"{money(amount)} {estimate.currency}" for amount in (estimate.budget, at_least))
     if at_least > estimate.budget:
         more = "at least " if estimate.unknown else ""
-        raise InvalidInputError(
-            f"budget: the estimate of {more}{least} is above the budget of {budget}. No tuning job was created.",
-            field="budget",
-            code="over_budget",
-            hint="Use fewer epochs, a smaller dataset or suite, or a cheaper model; or raise the budget.",
-        )
-    if estimate.unknown:
-        raise InvalidInputError(
-            f"budget: the cost is at least {least} but otherwise unknown, so it cannot be compared with the budget "
-            f"of {budget}. Unknown: {'; '.join(estimate.unknown)}. No tuning job was created.",
-            field="budget",
-            code="unknown_cost",
-            hint="Provide what is unknown, or run without a budget.",
-        )
+        code, problem = "over_budget", f"the estimate of {more}{least} is above the budget of {budget}"
+        hint = "Use fewer epochs, a smaller dataset or suite, or a cheaper model; or raise the budget."
+    elif estimate.unknown:
+        code, problem = "unknown_cost", f"the cost is at least {least} but otherwise unknown"
+        problem += f", so it cannot be compared with the budget of {budget}. Unknown: {'; '.join(estimate.unknown)}"
+        hint = "Provide what is unknown, or run without a budget."
+    else:
+        return
+    raise InvalidInputError(f"budget: {problem}. No tuning job was created.", field="budget", code=code, hint=hint)
 
 
 def training_tokens(lengths: Mapping[int, int], ratio: float = 1.0) -> int:

@@ -123,7 +123,7 @@ def check_validation_dataset(blocks: Iterable[bytes], training: DatasetReport) -
 
 def _check(blocks: Iterable[bytes], sample: TokenSample | None = None) -> DatasetReport:
     report, truncated = DatasetReport(), list[int]()
-    for lines in _lines(_hashed(blocks, report)):
+    for lines in _lines(blocks, report):
         if not report.keys and lines[0].startswith(_BYTE_ORDER_MARK):
             lines[0] = lines[0].removeprefix(_BYTE_ORDER_MARK)
             report.warn("byte_order_mark", 1, "line 1: the file starts with a byte order mark; save it without")
@@ -169,24 +169,18 @@ def _check_lines(lines: list[bytes], report: DatasetReport, truncated: list[int]
                 report.files.setdefault(file, len(keys))
 
 
-def _hashed(blocks: Iterable[bytes], report: DatasetReport) -> Iterator[bytes]:
-    digest = hashlib.sha256()
+def _lines(blocks: Iterable[bytes], report: DatasetReport) -> Iterator[list[bytes]]:
+    """Yield the lines of each block. A line that is too long is cut, and so rejected."""
+    digest, rest = hashlib.sha256(), b""
     for block in blocks:
         digest.update(block)
         report.size_bytes += len(block)
-        yield block
-    report.sha256 = digest.hexdigest()
-
-
-def _lines(blocks: Iterable[bytes]) -> Iterator[list[bytes]]:
-    """Yield the lines of each block. A line that is too long is cut, and so rejected."""
-    rest = b""
-    for block in blocks:
         first, *lines = block.split(b"\n")
         rest = (rest + first)[: MAX_LINE_BYTES + 1]
         if lines:
             yield [rest, *lines[:-1]]
             rest = lines[-1]
+    report.sha256 = digest.hexdigest()
     yield [rest]
 
 

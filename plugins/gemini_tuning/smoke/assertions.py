@@ -7,7 +7,7 @@ suite. Each type has a form with the prefix ``not-``.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from functools import cached_property, partial
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
@@ -27,7 +27,7 @@ from gemini_tuning.smoke.checks import (
     similarity,
     texts,
 )
-from gemini_tuning.smoke.checks.result import CheckResult, UndecidedError, short
+from gemini_tuning.smoke.checks.result import Check, CheckResult, Condition, UndecidedError, short
 from gemini_tuning.smoke.fields import Integer, Matching, NotNegative, Positive, Prompt, Score, Text
 
 NOT = "not-"
@@ -47,16 +47,8 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Assertion:
-    """A condition on an answer."""
-
-    type: str  # one of TYPES, or not- and one of them
-    value: Any = None  # compared with the answer; its kind depends on the type
-    threshold: float | None = None  # edits for levenshtein, else a score from 0 to 1
-    weight: float = 1.0  # of this assertion in the case's score
-    tolerance: float | Mapping[str, float] | None = None  # of number-equals, see numbers.allowed
-    # Of python: the function that value names.
-    function: python_functions.Function | None = field(default=None, compare=False, repr=False)
+class Assertion(Condition):
+    """A condition on an answer, with its check."""
 
     @property
     def name(self) -> str:
@@ -111,7 +103,7 @@ class Assertion:
 class Kind:
     """A type of assertion: its check, and the types of its fields in a suite, for pydantic."""
 
-    check: Callable[[Assertion, ModelResponse, Mapping[str, str]], CheckResult]
+    check: Check
     value: Any = Text  # None: it has no value
     optional: bool = False  # whether the value may be left out
     threshold: Any = None
@@ -136,7 +128,7 @@ def _schema_problem(value: Mapping[str, Any] | None) -> str | None:
     return f"not a JSON Schema: {fault}" if fault else None
 
 
-def _requires_judge(_: Assertion, __: ModelResponse, ___: object) -> CheckResult:
+def _requires_judge(_: Condition, __: ModelResponse, ___: object) -> CheckResult:
     raise UndecidedError("a judge is required")
 
 

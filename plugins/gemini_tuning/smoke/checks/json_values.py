@@ -5,14 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from gemini_tuning.core.resources import ModelResponse
 from gemini_tuning.smoke.checks import json_schema
-from gemini_tuning.smoke.checks.result import CheckResult, UndecidedError
-
-if TYPE_CHECKING:
-    from gemini_tuning.smoke.assertions import Assertion
+from gemini_tuning.smoke.checks.result import CheckResult, Condition, UndecidedError
 
 MAX_WORK = 10_000_000  # characters that the search for JSON reads, some of them many times
 DEEP = 10_000  # the cost of a structure that is nested too deeply to be read
@@ -20,7 +17,7 @@ DEEP = 10_000  # the cost of a structure that is nested too deeply to be read
 _BEGINNING = re.compile(r'{\s*["}]|\[\s*[\]\[{"\d\-tfn]')
 
 
-def is_json(assertion: Assertion, answer: ModelResponse, _: object) -> CheckResult:
+def is_json(assertion: Condition, answer: ModelResponse, _: object) -> CheckResult:
     """Whether the answer is JSON, and fits the schema when there is one."""
     try:
         parsed = json.loads(answer.text, parse_constant=refuse_constant)
@@ -29,7 +26,7 @@ def is_json(assertion: Assertion, answer: ModelResponse, _: object) -> CheckResu
     return _checked(assertion.value, parsed, "is")
 
 
-def contains_json(assertion: Assertion, answer: ModelResponse, _: object) -> CheckResult:
+def contains_json(assertion: Condition, answer: ModelResponse, _: object) -> CheckResult:
     """Whether the answer contains JSON that fits the schema, or without one an object: ``[1]`` may be a footnote."""
     first_fault = None
     for value in _values(answer.text):

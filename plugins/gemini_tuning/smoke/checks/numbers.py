@@ -5,13 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import TYPE_CHECKING
 
 from gemini_tuning.core.resources import ModelResponse
-from gemini_tuning.smoke.checks.result import CheckResult, UndecidedError, short
-
-if TYPE_CHECKING:
-    from gemini_tuning.smoke.assertions import Assertion
+from gemini_tuning.smoke.checks.result import CheckResult, Condition, UndecidedError, short
 
 MAX_LENGTH = 100  # characters of a number that is read
 MAX_POWER = 999  # of ten
@@ -26,7 +22,7 @@ _NUMBER = re.compile(
 _MINUS = re.compile(r"(?<![^\W_])(?<![)\]])[-\u2212\u2013][$€£¥]?\Z")
 
 
-def number_equals(assertion: Assertion, answer: ModelResponse, _: object) -> CheckResult:
+def number_equals(assertion: Condition, answer: ModelResponse, _: object) -> CheckResult:
     """Whether the answer's last number is the value's, within the tolerance."""
     expected = expected_number(assertion.value)
     if expected is None:

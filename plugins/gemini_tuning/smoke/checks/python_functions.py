@@ -8,19 +8,14 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from gemini_tuning.core.resources import ModelResponse
 from gemini_tuning.core.text import short_repr
-from gemini_tuning.smoke.checks.result import CheckResult, UndecidedError
-
-if TYPE_CHECKING:
-    from gemini_tuning.smoke.assertions import Assertion
+from gemini_tuning.smoke.checks.result import CheckResult, Condition, Function, UndecidedError
 
 PLUGINS = Path(__file__).resolve().parents[3]
-Function = Callable[[str, dict[str, Any]], Any]
 
 
 class FunctionUnusableError(ValueError):
@@ -68,7 +63,7 @@ def _file(module: str, folder: Path) -> Path | None:
     return None
 
 
-def check(assertion: Assertion, answer: ModelResponse, variables: Mapping[str, str]) -> CheckResult:
+def check(assertion: Condition, answer: ModelResponse, variables: Mapping[str, str]) -> CheckResult:
     """Call the function and read what it returned."""
     if assertion.function is None:
         raise UndecidedError(f"the function {assertion.value} was not loaded")

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from gemini_tuning.core.resources import ModelResponse
-from gemini_tuning.smoke.checks.result import CheckResult, UndecidedError
-
-if TYPE_CHECKING:
-    from gemini_tuning.smoke.assertions import Assertion
+from gemini_tuning.smoke.checks.result import CheckResult, Condition, UndecidedError
 
 
-def max_latency(assertion: Assertion, answer: ModelResponse, _: object) -> CheckResult:
+def max_latency(assertion: Condition, answer: ModelResponse, _: object) -> CheckResult:
     """Whether the answer took at most ``value`` milliseconds."""
     took = answer.latency * 1000
     holds = took <= assertion.value
     return CheckResult(holds, f"{took:.0f} ms is {'at most' if holds else 'more than'} {assertion.value:g} ms")
 
 
-def max_output_tokens(assertion: Assertion, answer: ModelResponse, _: object) -> CheckResult:
+def max_output_tokens(assertion: Condition, answer: ModelResponse, _: object) -> CheckResult:
     """Whether the answer has at most ``value`` tokens."""
     count = answer.output_tokens
     if count is None:
@@ -27,7 +22,7 @@ def max_output_tokens(assertion: Assertion, answer: ModelResponse, _: object) ->
     return CheckResult(holds, f"{count} tokens are {'at most' if holds else 'more than'} {assertion.value}")
 
 
-def finish_reason(assertion: Assertion, answer: ModelResponse, _: object) -> CheckResult:
+def finish_reason(assertion: Condition, answer: ModelResponse, _: object) -> CheckResult:
     """Whether the response has this finish reason, in any case."""
     if not answer.finish_reason:
         raise UndecidedError("the response has no finish reason")
@@ -35,7 +30,7 @@ def finish_reason(assertion: Assertion, answer: ModelResponse, _: object) -> Che
     return CheckResult(holds, f"the finish reason is {answer.finish_reason[:100]}")
 
 
-def safety_not_blocked(_: Assertion, answer: ModelResponse, __: object) -> CheckResult:
+def safety_not_blocked(_: Condition, answer: ModelResponse, __: object) -> CheckResult:
     """Whether the service blocked neither the prompt nor the answer."""
     if answer.blocked:
         return CheckResult(False, f"the service blocked it: {answer.blocked[:100]}")

@@ -1,13 +1,30 @@
-"""The result of a check, before ``not-`` is applied, and the short form of values in its reason."""
+"""What a check compares an answer with, its result, and the short form of values in the reason."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
+from gemini_tuning.core.resources import ModelResponse
 from gemini_tuning.core.text import short_repr
 
 MAX_SHOWN = 80  # characters of a value
+
+Function = Callable[[str, dict[str, Any]], Any]  # of the user's own: the answer's text and the context
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What an answer is compared with."""
+
+    type: str  # one of assertions.TYPES, or not- and one of them
+    value: Any = None  # its kind depends on the type
+    threshold: float | None = None  # edits for levenshtein, else a score from 0 to 1
+    weight: float = 1.0  # of this assertion in the case's score
+    tolerance: float | Mapping[str, float] | None = None  # of number-equals, see numbers.allowed
+    function: Function | None = field(default=None, compare=False, repr=False)  # of python: the one that value names
 
 
 class UndecidedError(Exception):
@@ -21,6 +38,9 @@ class CheckResult:
     holds: bool  # whether the assertion holds, without its not-
     reason: str  # what was found in the answer; true for both forms
     score: float | None = None  # 0 to 1; None: 1 when it holds, else 0
+
+
+Check = Callable[[Condition, ModelResponse, Mapping[str, str]], CheckResult]
 
 
 def short(value: object) -> str:

@@ -5,15 +5,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 from rapidfuzz.distance import LCSseq, Levenshtein
 
 from gemini_tuning.core.resources import ModelResponse
-from gemini_tuning.smoke.checks.result import CheckResult, UndecidedError, short
-
-if TYPE_CHECKING:
-    from gemini_tuning.smoke.assertions import Assertion
+from gemini_tuning.smoke.checks.result import Check, CheckResult, Condition, UndecidedError, short
 
 MAX_DISTANCE = 5  # edits, unless the suite sets a threshold; promptfoo's default
 MIN_SIMILARITY = 0.75  # unless the suite sets a threshold; promptfoo's default for rouge-n
@@ -23,7 +19,7 @@ _PUNCTUATION = re.compile(r"[^\w\s]|_")
 _ARTICLES = frozenset({"a", "an", "the"})
 
 
-def levenshtein(assertion: Assertion, answer: ModelResponse, _: object) -> CheckResult:
+def levenshtein(assertion: Condition, answer: ModelResponse, _: object) -> CheckResult:
     """Whether at most ``threshold`` edits turn the answer into the value."""
     most = MAX_DISTANCE if assertion.threshold is None else int(assertion.threshold)
     one, other = answer.text.strip(), str(assertion.value).strip()
@@ -33,10 +29,10 @@ def levenshtein(assertion: Assertion, answer: ModelResponse, _: object) -> Check
     return CheckResult(True, f"{distance} edits away from {short(assertion.value)}, at most {most}")
 
 
-def at_least(measure: Callable[[str, str], float]) -> Callable[[Assertion, ModelResponse, object], CheckResult]:
+def at_least(measure: Callable[[str, str], float]) -> Check:
     """Return a check that the similarity of value and answer reaches the threshold; the similarity is the score."""
 
-    def check(assertion: Assertion, answer: ModelResponse, _: object) -> CheckResult:
+    def check(assertion: Condition, answer: ModelResponse, _: object) -> CheckResult:
         least = MIN_SIMILARITY if assertion.threshold is None else assertion.threshold
         score = measure(str(assertion.value), answer.text)
         holds = score >= least

@@ -5,32 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import compress
 from operator import not_
-from typing import TYPE_CHECKING, Any
 
 from gemini_tuning.core.resources import ModelResponse
 from gemini_tuning.smoke.checks import regex_timeout
-from gemini_tuning.smoke.checks.result import CheckResult, short
-
-if TYPE_CHECKING:
-    from gemini_tuning.smoke.assertions import Assertion
-
-Check = Callable[["Assertion", ModelResponse, Any], CheckResult]
+from gemini_tuning.smoke.checks.result import Check, CheckResult, Condition, short
 
 
-def equals(assertion: Assertion, answer: ModelResponse, _: object) -> CheckResult:
+def equals(assertion: Condition, answer: ModelResponse, _: object) -> CheckResult:
     """Whether the answer is the value."""
     holds = answer.text.strip() == str(assertion.value).strip()
     return CheckResult(holds, f"{short(answer.text.strip())} is {'' if holds else 'not '}{short(assertion.value)}")
 
 
-def starts_with(assertion: Assertion, answer: ModelResponse, _: object) -> CheckResult:
+def starts_with(assertion: Condition, answer: ModelResponse, _: object) -> CheckResult:
     """Whether the answer begins with the value."""
     holds = answer.text.strip().startswith(assertion.value)
     verb = "begins" if holds else "does not begin"
     return CheckResult(holds, f"{short(answer.text.strip())} {verb} with {short(assertion.value)}")
 
 
-def regex(assertion: Assertion, answer: ModelResponse, _: object) -> CheckResult:
+def regex(assertion: Condition, answer: ModelResponse, _: object) -> CheckResult:
     """Whether the pattern matches anywhere in the answer."""
     match = regex_timeout.search(assertion.value, answer.text)
     if match is None:
@@ -41,7 +35,7 @@ def regex(assertion: Assertion, answer: ModelResponse, _: object) -> CheckResult
 def contains(*, ignore_case: bool, enough: Callable[[Sequence[bool]], bool]) -> Check:
     """Return a check that ``all`` or ``any`` of some texts are in the answer. One text is a list of one."""
 
-    def check(assertion: Assertion, answer: ModelResponse, _: object) -> CheckResult:
+    def check(assertion: Condition, answer: ModelResponse, _: object) -> CheckResult:
         texts = [assertion.value] if isinstance(assertion.value, str) else list(assertion.value)
         whole = answer.text.casefold() if ignore_case else answer.text
         found = [(text.casefold() if ignore_case else text) in whole for text in texts]
