@@ -89,6 +89,12 @@ def check_budget(estimate: CostXCom) -> None:
     raise InvalidInputError(f"budget: {problem}. No tuning job was created.", field="budget", code=code, hint=hint)
 
 
+def counted_tokens(model: str, examples: int, counted: int, estimated: int) -> CountedTokensXCom:
+    """Return the tokens of a sample, with the ratio by which to correct an estimate."""
+    ratio = round(counted / estimated, 6) if counted and estimated else None
+    return CountedTokensXCom(model=model, examples=examples, counted=counted, estimated=estimated, ratio=ratio)
+
+
 def training_tokens(lengths: Mapping[int, int], ratio: float = 1.0) -> int:
     """Return the tokens of one epoch; longer examples are truncated.
 

@@ -7,8 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gemini_tuning.core.xcom import CountedTokensXCom
-
 SAMPLE_SIZE = 50  # examples
 MAX_SAMPLED_BYTES = 1 << 20  # longer lines are left out
 _PART = {  # both spellings of JSON
@@ -47,12 +45,6 @@ class TokenSample:
                 self.lines = dict(list(self.lines.items())[::2])
                 self._step *= 2
             self._next += self._step
-
-
-def counted_tokens(model: str, examples: int, counted: int, estimated: int) -> CountedTokensXCom:
-    """Return the tokens of a sample, with the ratio by which to correct an estimate."""
-    ratio = round(counted / estimated, 6) if counted and estimated else None
-    return CountedTokensXCom(model=model, examples=examples, counted=counted, estimated=estimated, ratio=ratio)
 
 
 def example_prompt(line: bytes) -> TokenPrompt:

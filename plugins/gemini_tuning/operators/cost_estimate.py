@@ -123,9 +123,9 @@ class CostEstimateMixin(GeminiBaseOperator):
         self, parameters: CostParameters, suite: Suite | None
     ) -> tuple[CountedTokensXCom | None, dict[str, int]]:
         """Have the service count the tokens of the sample, and of the prompts with files."""
-        from gemini_tuning.cost.estimate import has_files
+        from gemini_tuning.cost.estimate import counted_tokens, has_files
         from gemini_tuning.datasets.examples import read_example
-        from gemini_tuning.datasets.token_sample import SAMPLE_SIZE, case_prompt, counted_tokens, example_prompt
+        from gemini_tuning.datasets.token_sample import SAMPLE_SIZE, case_prompt, example_prompt
 
         if parameters.sample is None:
             return None, {}

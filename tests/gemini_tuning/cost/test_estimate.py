@@ -11,12 +11,12 @@ from gemini_tuning.cost.estimate import (
     BilledModel,
     CostInputs,
     check_budget,
+    counted_tokens,
     estimate_cost,
     training_tokens,
 )
 from gemini_tuning.cost.prices import load_prices
 from gemini_tuning.datasets.dataset_check import MAX_EXAMPLE_TOKENS, DatasetReport
-from gemini_tuning.datasets.token_sample import counted_tokens
 from gemini_tuning.smoke.suite import parse_suite
 
 FLASH = BilledModel("gemini-2.5-flash", "gemini-2.5-flash")
@@ -231,3 +231,9 @@ def test_unknown_wording(estimator, prices, snapshot):
         is_evaluated=True,
     )
     assert [what.replace(prices.path, "prices.yaml") for what in estimate.unknown] == snapshot
+
+
+def test_the_ratio():
+    assert counted_tokens("m", 2, 150, 100).ratio == 1.5
+    assert counted_tokens("m", 0, 0, 0).ratio is None
+    assert counted_tokens("m", 1, 0, 5).ratio is None

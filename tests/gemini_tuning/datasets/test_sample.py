@@ -10,7 +10,6 @@ from gemini_tuning.datasets.token_sample import (
     MAX_SAMPLED_BYTES,
     TokenSample,
     case_prompt,
-    counted_tokens,
     example_prompt,
 )
 
@@ -80,9 +79,3 @@ def test_a_prompt_of_a_suite_is_sent_alike():
     file = {"fileData": {"fileUri": "gs://b/i.png", "mimeType": "image/png"}}
     assert case_prompt(turns) == ([{"role": "user", "parts": [{"text": "What?"}, file]}], None)
     assert case_prompt(turns, "Be kind.")[1] == {"parts": [{"text": "Be kind."}]}
-
-
-def test_the_ratio():
-    assert counted_tokens("m", 2, 150, 100).ratio == 1.5
-    assert counted_tokens("m", 0, 0, 0).ratio is None
-    assert counted_tokens("m", 1, 0, 5).ratio is None

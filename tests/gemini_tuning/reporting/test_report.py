@@ -12,10 +12,9 @@ from gemini_tuning.core.exceptions import InvalidInputError, PermanentServiceErr
 from gemini_tuning.core.resources import Checkpoint, TuningJob
 from gemini_tuning.core.schema import json_schema
 from gemini_tuning.core.xcom import ApprovalXCom, DecisionXCom, MetricsXCom
-from gemini_tuning.cost.estimate import BilledModel, CostInputs, estimate_cost
+from gemini_tuning.cost.estimate import BilledModel, CostInputs, counted_tokens, estimate_cost
 from gemini_tuning.cost.prices import PriceTable
 from gemini_tuning.datasets.dataset_check import DatasetReport
-from gemini_tuning.datasets.token_sample import counted_tokens
 from gemini_tuning.operators.approval import NO_RESPONSE
 from gemini_tuning.operators.approve_checkpoint import GeminiApproveCheckpointOperator
 from gemini_tuning.operators.write_report import GeminiTuningReportOperator, run_facts
