@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.core.stats import score_interval, weighted_mean
 from gemini_tuning.core.text import short_repr
+from gemini_tuning.core.yaml_file import error_message
 
 MAX_WEIGHT = 1e9  # and its reciprocal, so that sums of weights stay exact enough
 MAX_CASE_ID = 1_000  # characters
@@ -55,7 +56,7 @@ class CaseOutcome:
 class CaseOutcomes:
     """Outcomes of all cases by case id, with the rates over them."""
 
-    outcomes: Mapping[str, CaseOutcome] = field(default_factory=lambda: MappingProxyType({}))
+    outcomes: Mapping[str, CaseOutcome] = field(default_factory=dict)
 
     @cached_property
     def cases(self) -> tuple[str, ...]:
@@ -104,6 +105,33 @@ class CaseOutcomes:
         return round(weighted_mean(values, self._weights), _DIGITS) if values else 0.0
 
 
+class _Line(BaseModel):
+    """What counts of a line of a results file."""
+
+    model_config = ConfigDict(strict=True)
+
+    case_id: Annotated[str, Field(max_length=MAX_CASE_ID, pattern=r"\S")]
+    repeat: int
+    passed: bool
+    score: float | None
+    weight: float
+    critical: bool
+    blocked: str | bool | None = None
+    error: Any = None
+
+    def outcome(self) -> CaseOutcome:
+        answered = self.error is None
+        if answered and self.score is None:
+            raise ResultError("score: must be a valid number, not None", field="score", code="wrong_type")
+        return CaseOutcome(
+            passed=self.passed and answered,
+            score=(self.score or 0.0) if answered else 0.0,
+            weight=self.weight,
+            critical=self.critical,
+            blocked=bool(self.blocked),
+        )
+
+
 def outcomes_from_lines(lines: Iterable[bytes], source: str) -> dict[str, CaseOutcome]:
     """Read a results file: JSONL with one object per case and repeat.
 
@@ -115,73 +143,40 @@ def outcomes_from_lines(lines: Iterable[bytes], source: str) -> dict[str, CaseOu
     :param source: address of the file, for messages.
     :raises ResultError: naming file and line.
     """
-    repeats: dict[str, dict[int, _Line]] = {}
+    repeats: dict[str, dict[int, tuple[int, CaseOutcome]]] = {}
     for number, text in enumerate(lines, 1):
         if not text.strip():
             continue
         try:
-            line = _Line.read(text, number)
-            _add(repeats.setdefault(line.case_id, {}), line)
-        except ResultError as error:
+            line = _Line.model_validate_json(text)
+            _add(repeats.setdefault(line.case_id, {}), line, number)
+        except (ValidationError, ResultError) as error:
+            fault = _fault(error) if isinstance(error, ValidationError) else error
             raise ResultError(
-                f"{source}, line {number}: {error}", field=error.field, code=error.code, resource=source
+                f"{source}, line {number}: {fault}", field=fault.field, code=fault.code, resource=source
             ) from None
-    return {case_id: _combined([line.outcome for line in found.values()]) for case_id, found in repeats.items()}
+    return {case_id: _combined([outcome for _, outcome in found.values()]) for case_id, found in repeats.items()}
 
 
-@dataclass(frozen=True)
-class _Line:
-    """What counts of a line of a results file."""
-
-    number: int
-    case_id: str
-    repeat: int
-    outcome: CaseOutcome
-
-    @classmethod
-    def read(cls, text: bytes, number: int) -> _Line:
-        try:
-            data = json.loads(text)
-        except (ValueError, RecursionError):
-            data = text
-        if not isinstance(data, dict):
-            raise ResultError(f"expected a JSON object, not {short_repr(data)}", code="invalid_json")
-        case_id, repeat, blocked = data.get("case_id"), read_int(data, "repeat"), data.get("blocked")
-        if not isinstance(case_id, str) or not case_id.strip() or len(case_id) > MAX_CASE_ID:
-            raise wrong_type("case_id", case_id, "a case id")
-        if repeat is None:
-            raise wrong_type("repeat", repeat, "the number of the repeat")
-        if not isinstance(blocked, str | bool | None):
-            raise wrong_type("blocked", blocked, "a reason, true, false or null")
-        passed, critical, answered = _bool(data, "passed"), _bool(data, "critical"), data.get("error") is None
-        outcome = CaseOutcome(
-            passed=passed and answered,
-            score=read_float(data, "score") if answered else 0.0,
-            weight=read_float(data, "weight"),
-            critical=critical,
-            blocked=bool(blocked),
-        )
-        return cls(number, case_id, repeat, outcome)
+def _fault(error: ValidationError) -> ResultError:
+    details = error.errors(include_url=False)[0]
+    if not details["loc"]:
+        return ResultError(f"expected a JSON object, not {short_repr(details['input'])}", code="invalid_json")
+    field = str(details["loc"][0])
+    return ResultError(f"{field}: {error_message(details)}", field=field, code="wrong_type")
 
 
-def _add(repeats: dict[int, _Line], line: _Line) -> None:
-    """Add a line to the repeats of its case.
-
-    :raises ResultError: when the repeat exists already, or the case had another weight before.
-    """
-    case = f"case {short_repr(line.case_id)}"
-    if (twin := repeats.get(line.repeat)) is not None:
-        raise ResultError(
-            f"{case}, repeat {line.repeat}: already in line {twin.number}", field="repeat", code="duplicate_result"
-        )
-    for first in list(repeats.values())[:1]:
-        if (first.outcome.weight, first.outcome.critical) != (line.outcome.weight, line.outcome.critical):
-            raise ResultError(
-                f"{case}: weight or critical not as in line {first.number}",
-                field="case_id",
-                code="inconsistent_case",
-            )
-    repeats[line.repeat] = line
+def _add(repeats: dict[int, tuple[int, CaseOutcome]], line: _Line, number: int) -> None:
+    """Add a line to the repeats of its case."""
+    case, outcome = f"case {short_repr(line.case_id)}", line.outcome()
+    if line.repeat in repeats:
+        message = f"{case}, repeat {line.repeat}: already in line {repeats[line.repeat][0]}"
+        raise ResultError(message, field="repeat", code="duplicate_result")
+    for first, other in list(repeats.values())[:1]:
+        if (other.weight, other.critical) != (outcome.weight, outcome.critical):
+            message = f"{case}: weight or critical not as in line {first}"
+            raise ResultError(message, field="case_id", code="inconsistent_case")
+    repeats[line.repeat] = number, outcome
 
 
 def _combined(outcomes: list[CaseOutcome]) -> CaseOutcome:
@@ -193,37 +188,3 @@ def _combined(outcomes: list[CaseOutcome]) -> CaseOutcome:
         critical=critical,
         blocked=any(o.blocked for o in outcomes),
     )
-
-
-def wrong_type(field: str, value: object, expected: str) -> ResultError:
-    """Return the error of a field that is not what it should be."""
-    return ResultError(f"{field}: expected {expected}, not {short_repr(value)}", field=field, code="wrong_type")
-
-
-def read_int(data: Mapping[str, Any], name: str) -> int | None:
-    """Return a whole number of a results file or summary; ``None`` where it is missing or null."""
-    value = data.get(name)
-    if value is None or (isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63):
-        return value
-    raise wrong_type(name, value, "a whole number")
-
-
-def read_float(data: Mapping[str, Any], name: str, field: str = "") -> float:
-    """Return a number; one that is too large for a float becomes infinite.
-
-    :param field: dotted path of the field, for the message; by default its name.
-    """
-    value = data.get(name)
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise wrong_type(field or name, value, "a number")
-    try:
-        return float(value)
-    except OverflowError:
-        return math.inf
-
-
-def _bool(data: Mapping[str, Any], name: str) -> bool:
-    value = data.get(name)
-    if isinstance(value, bool):
-        return value
-    raise wrong_type(name, value, "true or false")

@@ -27,6 +27,9 @@ SERIES: Mapping[str, str] = {
 """Names of the metrics in this package and of their time series in the service."""
 NO_VALIDATION = "no eval loss: the job has no validation dataset"
 MAX_BYTES = 7_500  # of the XCom, as JSON
+MAX_METRICS = 20  # of an evaluation, for each checkpoint
+MAX_POINTS, MIN_POINTS = 50, 10  # of each curve
+MAX_GAPS, MAX_GAP = 20, 480  # sentences, and characters of each
 DIGITS = 6  # significant ones of a value on XCom
 
 
@@ -55,8 +58,10 @@ class Curve:
         by_step = {step: Point(step, value) for step, value in points if step >= 0}
         return cls(tuple(by_step[step] for step in sorted(by_step)))
 
-    def at(self, step: int) -> Point | None:
+    def at(self, step: int | None) -> Point | None:
         """Return the point of a step, else the last one before it; ``None`` when the curve begins later."""
+        if step is None:
+            return None
         index = bisect_right(self.points, step, key=lambda point: point.step)
         return self.points[index - 1] if index else None
 
@@ -86,52 +91,48 @@ class Curve:
         return [[step, _rounded(value)] for step, value in self.thinned(most, keep)]
 
 
-class _Room(NamedTuple):
-    """Limits of what goes to the XCom."""
-
-    metrics: int  # of an evaluation, for each checkpoint
-    points: int  # of each curve
-    gaps: int
-    gap: int  # characters of a sentence
-
-
-_ROOMS = (
-    _Room(20, 50, 20, 500),
-    _Room(8, 50, 20, 300),
-    _Room(4, 40, 12, 200),
-    _Room(2, 20, 8, 120),
-    _Room(0, 10, 4, 60),
-)
-
-
 def summary(
     checkpoints: Sequence[Checkpoint],
     curves: Mapping[str, Curve],
     evaluations: Mapping[str, Mapping[str, float]],
     missing: Sequence[str],
 ) -> dict[str, Any]:
-    """Return the XCom, below :data:`MAX_BYTES` for about ten checkpoints.
+    """Return the XCom, below :data:`MAX_BYTES` for about ten checkpoints; ``missing`` tells what did not fit.
 
     :param curves: available metrics by their names in :data:`SERIES`.
     :param evaluations: metrics of the service's own evaluation, by checkpoint id.
     :param missing: what is missing, one sentence each; the most important first.
     """
-    lines = {c.checkpoint_id: _line(c, curves, evaluations.get(c.checkpoint_id)) for c in checkpoints}
-    steps = {c.step for c in checkpoints if c.step is not None}
     result: dict[str, Any] = {}
-    for room in _ROOMS:
-        result = _fitted(lines, curves, steps, missing, room)
+    for share in (1, 2, 4, 8):
+        result = _summary(checkpoints, curves, evaluations, missing, share)
         if len(json.dumps(result)) <= MAX_BYTES:
             break
     return result
 
 
-def gaps_of_curves(curves: Mapping[str, Curve], *, validated: bool) -> list[str]:
-    """Return a sentence for each metric that an experiment does not have.
+def _summary(
+    checkpoints: Sequence[Checkpoint],
+    curves: Mapping[str, Curve],
+    evaluations: Mapping[str, Mapping[str, float]],
+    missing: Sequence[str],
+    share: int,
+) -> dict[str, Any]:
+    """Return the XCom with a part of what it may contain: a half, a quarter …, of the metrics even less."""
+    metrics, points, gaps = MAX_METRICS // share**2, max(MAX_POINTS // share, MIN_POINTS), MAX_GAPS // share
+    steps = {c.step for c in checkpoints if c.step is not None}
+    named = [shorten(gap, MAX_GAP // share) for gap in missing[:gaps]]
+    if (cut := max(map(len, evaluations.values()), default=0) - metrics) > 0:
+        named.append(f"{cut} more metrics of each evaluation, which do not fit")
+    if len(missing) > gaps:
+        named.append(f"{len(missing) - gaps} more, which do not fit")
+    lines = {c.checkpoint_id: _line(c, curves, evaluations.get(c.checkpoint_id), metrics) for c in checkpoints}
+    losses = {name: curves.get(name, Curve()).pairs(points, steps) for name in ("train_loss", "eval_loss")}
+    return {"checkpoints": lines, **losses, "missing": named}
 
-    :param curves: available metrics by their names in :data:`SERIES`.
-    :param validated: whether the job has a validation dataset.
-    """
+
+def gaps_of_curves(curves: Mapping[str, Curve], *, validated: bool) -> list[str]:
+    """Return a sentence for each metric that an experiment does not have."""
     gaps = []
     for name, series in SERIES.items():
         curve = curves.get(name)
@@ -157,25 +158,16 @@ def gaps_of_steps(checkpoints: Sequence[Checkpoint], curves: Mapping[str, Curve]
 
 
 def _line(
-    checkpoint: Checkpoint, curves: Mapping[str, Curve], evaluation: Mapping[str, float] | None
+    checkpoint: Checkpoint, curves: Mapping[str, Curve], evaluation: Mapping[str, float] | None, most: int
 ) -> dict[str, Any]:
-    points = {name: _point(checkpoint, curves.get(name)) for name in SERIES}
+    points = {name: curves.get(name, Curve()).at(checkpoint.step) for name in SERIES}
     there = {name: point for name, point in points.items() if point is not None and math.isfinite(point.value)}
+    averages_first = sorted(evaluation or (), key=lambda name: not name.endswith("/AVERAGE"))[:most]
     return {
         **{name: _rounded(there[name].value) if name in there else None for name in SERIES},
         "from_step": {name: point.step for name, point in there.items() if point.step != checkpoint.step},
-        "evaluation": None if not evaluation else _averages_first(evaluation),
+        "evaluation": {name: _rounded(evaluation[name]) for name in averages_first} if evaluation else None,
     }
-
-
-def _point(checkpoint: Checkpoint, curve: Curve | None) -> Point | None:
-    return None if curve is None or checkpoint.step is None else curve.at(checkpoint.step)
-
-
-def _averages_first(evaluation: Mapping[str, float]) -> dict[str, float]:
-    """Sort averages to the front, which stay when not all metrics fit."""
-    names = sorted(evaluation, key=lambda name: not name.endswith("/AVERAGE"))
-    return {name: _rounded(evaluation[name]) for name in names}
 
 
 def _gaps_of_curve(checkpoints: Sequence[Checkpoint], metric: str, curve: Curve) -> list[str]:
@@ -197,33 +189,6 @@ def _gaps_of_curve(checkpoints: Sequence[Checkpoint], metric: str, curve: Curve)
         elif point.step != checkpoint.step:
             found[before].append(f"checkpoint {checkpoint.checkpoint_id} (step {point.step} for {checkpoint.step})")
     return [f"{what}: {', '.join(which)}" for what, which in found.items() if which]
-
-
-def _fitted(
-    lines: Mapping[str, Mapping[str, Any]],
-    curves: Mapping[str, Curve],
-    steps: Collection[int],
-    missing: Sequence[str],
-    room: _Room,
-) -> dict[str, Any]:
-    cut = max((len(line["evaluation"] or ()) for line in lines.values()), default=0) - room.metrics
-    named = [shorten(gap, room.gap) for gap in missing[: room.gaps]]
-    if cut > 0:
-        named.append(f"{cut} more metrics of each evaluation, which do not fit")
-    if len(missing) > room.gaps:
-        named.append(f"{len(missing) - room.gaps} more, which do not fit")
-    return {
-        "checkpoints": {
-            identifier: {**line, "evaluation": _first(line["evaluation"], room.metrics)}
-            for identifier, line in lines.items()
-        },
-        **{name: curves.get(name, Curve()).pairs(room.points, steps) for name in ("train_loss", "eval_loss")},
-        "missing": named,
-    }
-
-
-def _first(evaluation: Mapping[str, float] | None, most: int) -> dict[str, float] | None:
-    return None if evaluation is None else dict(list(evaluation.items())[:most])
 
 
 def _rounded(value: float) -> float:

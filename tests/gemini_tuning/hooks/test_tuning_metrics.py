@@ -131,7 +131,7 @@ def test_an_xcom_keeps_its_size():
     assert len(found["eval_loss"]) >= 10
     assert found["missing"][-2:] == [
         "100 more metrics of each evaluation, which do not fit",
-        "26 more, which do not fit",
+        "28 more, which do not fit",
     ]
 
 
