@@ -7,11 +7,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
 from gemini_tuning.core.exceptions import InvalidInputError
-from gemini_tuning.core.names import KMS_KEY, ResourceName, ResourceNameError, location_problem, project_problem
+from gemini_tuning.core.names import (
+    KMS_KEY,
+    KMS_KEY_FORM,
+    ResourceName,
+    ResourceNameError,
+    location_problem,
+    project_problem,
+)
 from gemini_tuning.core.text import is_unicode, short_repr
 from gemini_tuning.core.tuning_request import MAX_TEXT
 
@@ -37,11 +44,7 @@ class ModelCopySpec:
 
     @classmethod
     def from_mapping(cls, data: Mapping[str, Any] | None, read: Callable[[Any], str | None]) -> Self:
-        """Read a mapping with some of the fields.
-
-        :param read: reads a templated text.
-        :raises InvalidInputError: naming an unknown field.
-        """
+        """Return the spec from a mapping with some of the fields, each as a function reads it."""
         if not isinstance(data or {}, Mapping):
             raise InvalidInputError(
                 f"copy: expected a mapping, not {short_repr(data)}", field="copy", code="not_a_mapping"
@@ -57,40 +60,34 @@ class ModelCopySpec:
 
     def problems(self) -> list[str]:
         """Return the values that the service would refuse or ignore, one sentence each, beginning with the field."""
-        if found := self._text_problems():
+        given = {name: value for name, value in asdict(self).items() if value is not None}
+        if found := [
+            f"copy {name}: expected a text of at most {MAX_TEXT} characters, not {short_repr(value)}"
+            for name, value in given.items()
+            if not (isinstance(value, str) and len(value) <= MAX_TEXT and is_unicode(value))
+        ]:
             return found
         if self.location is None:
-            given = [name for name in ("project_id", "model_id", "parent_model", "kms_key_name") if getattr(self, name)]
-            return [f"copy {name}: needs the location of the copy" for name in given]
-        problem = location_problem("copy location", self.location)
-        found = [problem] if problem else []
-        if self.project_id and (problem := project_problem("copy project_id", self.project_id)):
-            found.append(problem)
-        if self.kms_key_name and not KMS_KEY.fullmatch(self.kms_key_name):
-            found.append("copy kms_key_name: expected projects/P/locations/L/keyRings/R/cryptoKeys/K")
-        if self.model_id and self.parent_model:
-            found.append("copy model_id: give either model_id or parent_model, not both")
-        if self.model_id and not _MODEL_ID.fullmatch(self.model_id):
-            found.append(
-                f"copy model_id: {short_repr(self.model_id)}: a-z, 0-9, _ and -, at most 63, beginning with a-z or _"
-            )
-        if self.parent_model:
-            found += self._parent_problems(self.parent_model)
-        return found
+            return [f"copy {name}: needs the location of the copy" for name, value in given.items() if value]
+        model_id, key = self.model_id, self.kms_key_name
+        checks = (
+            (True, location_problem("copy location", self.location)),
+            (self.project_id, project_problem("copy project_id", self.project_id)),
+            (key and not KMS_KEY.fullmatch(key), f"copy kms_key_name: expected {KMS_KEY_FORM}"),
+            (model_id and self.parent_model, "copy model_id: give either model_id or parent_model, not both"),
+            (
+                model_id and not _MODEL_ID.fullmatch(model_id),
+                f"copy model_id: {short_repr(model_id)}: a-z, 0-9, _ and -, at most 63, beginning with a-z or _",
+            ),
+            (self.parent_model, self._parent_problem()),
+        )
+        return [problem for applies, problem in checks if applies and problem]
 
-    def _text_problems(self) -> list[str]:
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return [
-            f"copy {name}: expected a text of at most {MAX_TEXT} characters, not {short_repr(value)}"
-            for name, value in values.items()
-            if value is not None and not (isinstance(value, str) and len(value) <= MAX_TEXT and is_unicode(value))
-        ]
-
-    def _parent_problems(self, parent_model: str) -> list[str]:
+    def _parent_problem(self) -> str | None:
         try:
-            parent = ResourceName.parse(parent_model, "models")
+            parent = ResourceName.parse(self.parent_model, "models")
         except ResourceNameError as error:
-            return [f"copy parent_model: {error}"]
+            return f"copy parent_model: {error}"
         if parent.location != self.location:
-            return [f"copy parent_model: {parent_model} is not in the destination {self.location}"]
-        return []
+            return f"copy parent_model: {self.parent_model} is not in the destination {self.location}"
+        return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.core.text import short_repr
@@ -22,6 +22,7 @@ _OPERATION = re.compile(rf"{_PARENT}(?:/[A-Za-z]+/{_ID})?/operations/{_ID}")
 _CONTEXT = re.compile(rf"(?P<store>{_PARENT}/metadataStores/{_ID})/contexts/(?P<id>{_ID})")
 _GCS = re.compile(r"gs://([^/]+)/(.*)", re.DOTALL)
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}")
+KMS_KEY_FORM = "projects/P/locations/L/keyRings/R/cryptoKeys/K"
 KMS_KEY = re.compile(r"projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+")
 MAX_NAME = 1_000  # characters
 MAX_URI = 2_000  # characters
@@ -32,7 +33,8 @@ class ResourceNameError(InvalidInputError):
 
     def __init__(self, name: object, expected: str) -> None:
         super().__init__(
-            f"{short_repr(name)} is not a full resource name; expected {expected}", code="invalid_resource_name"
+            f"{short_repr(name)} is not a full resource name; expected projects/PROJECT/locations/LOCATION/{expected}",
+            code="invalid_resource_name",
         )
 
 
@@ -48,16 +50,14 @@ class ResourceName:
 
     @classmethod
     def parse(cls, name: object, collection: str) -> Self:
-        """Parse a full name. Short names are refused: the clients expand them to another location or resource.
+        """Parse a full name such as ``projects/1/locations/us-central1/models/2@1``, of the collection ``models``.
 
-        :param name: for example ``projects/123/locations/us-central1/models/456@1``.
-        :param collection: ``tuningJobs``, ``models`` or ``endpoints``.
-        :raises ResourceNameError: when the string is anything else.
+        Short names are refused: the clients expand them to another location or resource.
         """
-        match = _match(_NAME, name)
-        if match is None or match["collection"] != collection or (match["version"] and collection != "models"):
-            version = "[@VERSION]" if collection == "models" else ""
-            raise ResourceNameError(name, f"projects/PROJECT/locations/LOCATION/{collection}/ID{version}")
+        version = "[@VERSION]" if collection == "models" else ""
+        match = _match(_NAME, name, f"{collection}/ID{version}")
+        if match["collection"] != collection or (match["version"] and not version):
+            raise ResourceNameError(name, f"{collection}/ID{version}")
         return cls(**match.groupdict())
 
     @property
@@ -83,8 +83,7 @@ class ResourceName:
         return self.unversioned + (f"@{self.version}" if self.version else "")
 
 
-@dataclass(frozen=True)
-class ContextName:
+class ContextName(NamedTuple):
     """Full name of an experiment, or of a run of one: a context of Vertex ML Metadata.
 
     :param store: ``projects/P/locations/L/metadataStores/STORE``.
@@ -96,14 +95,8 @@ class ContextName:
 
     @classmethod
     def parse(cls, name: object) -> Self:
-        """Parse a full name.
-
-        :param name: for example ``projects/1/locations/us-central1/metadataStores/default/contexts/experiment-2``.
-        :raises ResourceNameError: when the string is anything else.
-        """
-        match = _match(_CONTEXT, name)
-        if match is None:
-            raise ResourceNameError(name, "projects/PROJECT/locations/LOCATION/metadataStores/STORE/contexts/ID")
+        """Parse a full name."""
+        match = _match(_CONTEXT, name, "metadataStores/STORE/contexts/ID")
         return cls(match["store"], match["location"], match["id"])
 
     def __str__(self) -> str:
@@ -111,18 +104,15 @@ class ContextName:
 
 
 def operation_location(name: object) -> str:
-    """Return the location in the full name of a long-running operation, which may include the name of a resource.
+    """Return the location in the full name of a long-running operation, which may include the name of a resource."""
+    return _match(_OPERATION, name, "[models/ID/]operations/ID")["location"]
 
-    :raises ResourceNameError: when the string is anything else.
-    """
-    match = _match(_OPERATION, name)
+
+def _match(pattern: re.Pattern[str], name: object, expected: str) -> re.Match[str]:
+    match = pattern.fullmatch(name) if isinstance(name, str) and len(name) <= MAX_NAME else None
     if match is None:
-        raise ResourceNameError(name, "projects/PROJECT/locations/LOCATION[/models/ID]/operations/ID")
-    return match["location"]
-
-
-def _match(pattern: re.Pattern[str], name: object) -> re.Match[str] | None:
-    return pattern.fullmatch(name) if isinstance(name, str) and len(name) <= MAX_NAME else None
+        raise ResourceNameError(name, expected)
+    return match
 
 
 def may_be_same_project(one: str, other: str) -> bool:

@@ -13,9 +13,10 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from gemini_tuning.core.api_types import not_bool
 from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.core.labels import RESERVED
-from gemini_tuning.core.names import KMS_KEY, ResourceName, gcs_problem
+from gemini_tuning.core.names import KMS_KEY, KMS_KEY_FORM, ResourceName, gcs_problem
 from gemini_tuning.core.text import is_unicode, short_repr
 from gemini_tuning.core.yaml_file import error_message
 
@@ -36,18 +37,20 @@ _LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}")
 
 
-def _number(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise ValueError(f"must be a number, not {value}")
-    return value
+def _check(is_valid: Callable[[Any], object], expected: str) -> AfterValidator:
+    def check(value: Any) -> Any:
+        if not is_valid(value):
+            raise ValueError(f"must be {expected}, not {short_repr(value)}")
+        return value
+
+    return AfterValidator(check)
 
 
 def _id_to_text(value: Any) -> Any:
     """Return a number as text: a native template renders ids that look like numbers to an int."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return value
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
     try:
-        return str(value)
+        return str(value) if is_number else value
     except ValueError:  # more digits than Python converts
         raise ValueError(f"must be a valid string, not {short_repr(value)}") from None
 
@@ -73,35 +76,6 @@ def _gcs_object(value: str) -> str:
     return value
 
 
-def _gcs_prefix(value: str) -> str:
-    if not value.startswith("gs://"):
-        raise ValueError(f"must be a gs:// prefix, not {short_repr(value)}")
-    return value
-
-
-def _model_id(value: str) -> str:
-    if "/" in value:
-        raise ValueError(f"must be a model id such as gemini-2.5-flash, not {short_repr(value)}")
-    return value
-
-
-def _model_name(value: str) -> str:
-    ResourceName.parse(value, "models")
-    return value
-
-
-def _kms_key(value: str) -> str:
-    if not KMS_KEY.fullmatch(value):
-        raise ValueError(f"must be projects/P/locations/L/keyRings/R/cryptoKeys/K, not {short_repr(value)}")
-    return value
-
-
-def _adapter_size(value: int) -> int:
-    if value not in ADAPTER_SIZES:
-        raise ValueError(f"must be one of {', '.join(map(str, ADAPTER_SIZES))}, not {short_repr(value)}")
-    return value
-
-
 def _labels(value: Any) -> Any:
     value = _from_json(value)
     if not isinstance(value, Mapping):
@@ -109,9 +83,7 @@ def _labels(value: Any) -> Any:
     if len(value) > MAX_LABELS:
         raise ValueError(f"at most {MAX_LABELS} labels, not {len(value)}")
     for key, text in value.items():
-        if not (isinstance(key, str) and isinstance(text, str)) or not (
-            _LABEL_KEY.fullmatch(key) and _LABEL_VALUE.fullmatch(text)
-        ):
+        if not (_LABEL_KEY.fullmatch(str(key)) and isinstance(text, str) and _LABEL_VALUE.fullmatch(text)):
             raise ValueError(
                 f"{short_repr(key)}={short_repr(text)}: keys and values have at most 63 characters of a-z, 0-9, _ and "
                 "-; keys begin with a letter"
@@ -128,11 +100,14 @@ def _metrics(value: Any) -> Any:
     return list(value)
 
 
-def _when_given(check: Callable[[Any], Any]) -> AfterValidator:
-    return AfterValidator(lambda value: None if value is None else check(value))
-
-
-Text = Annotated[str | None, BeforeValidator(_id_to_text), _when_given(_text)]
+Text = Annotated[str, BeforeValidator(_id_to_text), AfterValidator(_text)]
+GcsObject = Annotated[Text, AfterValidator(_gcs_object)]
+GcsPrefix = Annotated[Text, _check(lambda value: value.startswith("gs://"), "a gs:// prefix")]
+ModelId = Annotated[Text, _check(lambda value: "/" not in value, "a model id such as gemini-2.5-flash")]
+ModelName = Annotated[Text, AfterValidator(lambda value: ResourceName.parse(value, "models") and value)]
+KmsKey = Annotated[Text, _check(KMS_KEY.fullmatch, KMS_KEY_FORM)]
+Number = BeforeValidator(not_bool)
+AdapterSize = Annotated[int, Number, _check(ADAPTER_SIZES.get, f"one of {', '.join(map(str, ADAPTER_SIZES))}")]
 
 
 class TuningRequest(BaseModel):
@@ -157,26 +132,24 @@ class TuningRequest(BaseModel):
     :param service_account: the account the job runs as.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    training_dataset_uri: Annotated[str, BeforeValidator(_id_to_text), AfterValidator(_gcs_object)]
-    base_model: Annotated[Text, _when_given(_model_id)] = None
-    pre_tuned_model: Annotated[Text, _when_given(_model_name)] = None
-    pre_tuned_model_checkpoint_id: Text = None
-    validation_dataset_uri: Annotated[Text, _when_given(_gcs_object)] = None
-    epoch_count: Annotated[int | None, BeforeValidator(_number), Field(ge=1, le=MAX_EPOCHS)] = None
-    adapter_size: Annotated[int | None, BeforeValidator(_number), _when_given(_adapter_size)] = None
-    learning_rate_multiplier: Annotated[float | None, BeforeValidator(_number), Field(gt=0)] = None
-    tuned_model_display_name: Annotated[
-        str | None, BeforeValidator(_id_to_text), Field(max_length=MAX_DISPLAY_NAME), _when_given(_text)
-    ] = None
-    description: Text = None
-    labels: Annotated[dict[str, str], BeforeValidator(_labels)] = Field(default_factory=dict)
+    training_dataset_uri: GcsObject
+    base_model: ModelId | None = None
+    pre_tuned_model: ModelName | None = None
+    pre_tuned_model_checkpoint_id: Text | None = None
+    validation_dataset_uri: GcsObject | None = None
+    epoch_count: Annotated[int, Number, Field(ge=1, le=MAX_EPOCHS)] | None = None
+    adapter_size: AdapterSize | None = None
+    learning_rate_multiplier: Annotated[float, Number, Field(gt=0)] | None = None
+    tuned_model_display_name: Annotated[Text, Field(max_length=MAX_DISPLAY_NAME)] | None = None
+    description: Text | None = None
+    labels: Annotated[dict[str, str], BeforeValidator(_labels)] = {}
     export_last_checkpoint_only: bool = False
-    evaluation_metrics: Annotated[list[dict[str, Any]], BeforeValidator(_metrics)] = Field(default_factory=list)
-    evaluation_output_uri: Annotated[Text, _when_given(_gcs_prefix)] = None
-    kms_key_name: Annotated[Text, _when_given(_kms_key)] = None
-    service_account: Text = None
+    evaluation_metrics: Annotated[list[dict[str, Any]], BeforeValidator(_metrics)] = []
+    evaluation_output_uri: GcsPrefix | None = None
+    kms_key_name: KmsKey | None = None
+    service_account: Text | None = None
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
