@@ -33,12 +33,7 @@ _SUBJECT = re.compile(r"^\w+ should ")  # "Input should be a valid string"
 
 
 class YamlError(InvalidInputError):
-    """A YAML file is not acceptable: ``resource`` is the file, ``field`` the dotted path in it.
-
-    :param what: the problem, without its location.
-    :param source: the file.
-    :param line: 1 for the first; ``None`` when the problem is the whole file.
-    """
+    """A YAML file, its ``resource``, is not acceptable: in a line, unless it is the whole file, at a dotted path."""
 
     def __init__(
         self, what: str, *, source: str = "", line: int | None = None, field: str = "", code: str = "", hint: str = ""
@@ -77,19 +72,13 @@ class YamlModel(BaseModel):
 
 @dataclass(frozen=True)
 class Document:
-    """The content of a YAML text, with line numbers.
-
-    :param value: mappings, lists and scalars.
-    """
+    """The content of a YAML text, with line numbers."""
 
     value: Any
     _root: yaml.Node | None = field(default=None, repr=False)
 
     def line(self, path: Sequence[str | int] = ()) -> int | None:
-        """Return the line of a value, or of the nearest one around it when it does not exist.
-
-        :param path: keys and indexes, from the root.
-        """
+        """Return the line of a value, or of the nearest one around it when it does not exist."""
         node = self._root
         line = None if node is None else _line(node)
         for step in path:
@@ -99,11 +88,7 @@ class Document:
 
 
 def read_text(path: Path) -> str:
-    """Read a file of at most :data:`MAX_BYTES`.
-
-    :raises OSError: when it cannot be read.
-    :raises YamlError: when it is not a file, too large, or not UTF-8.
-    """
+    """Read a file of at most :data:`MAX_BYTES`."""
     source = str(path)
     if path.exists() and not path.is_file():  # opening a pipe would block
         raise YamlError("not a file", source=source, code="not_a_file")
@@ -119,45 +104,33 @@ def read_text(path: Path) -> str:
 
 
 def load(text: str, *, source: str = "") -> Document:
-    """Parse a YAML text.
-
-    :param source: the file, for error messages.
-    :raises YamlError: with the line where possible.
-    """
+    """Parse a YAML text."""
     if len(text) > MAX_BYTES:
         raise YamlError(f"more than {MAX_BYTES} characters", source=source, code="too_large")
     try:
         loader = yaml.SafeLoader(text)
-        try:
-            root = loader.get_single_node()
-            if root is None:
-                return Document(None)
-            _measure(root, {})
-            return Document(loader.construct_document(root), root)
-        finally:
-            loader.dispose()
-    except _RejectedError as error:
-        raise YamlError(error.what, source=source, line=_line(error.node), code=error.code) from None
+        root = loader.get_single_node()
+        if root is None:
+            return Document(None)
+        _measure(root, {})
+        return Document(loader.construct_document(root), root)
+    except YamlError as error:
+        raise YamlError(error.what, source=source, line=error.line, code=str(error.code)) from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         what = ", ".join(part for part in (error.context, error.problem) if part)
         raise YamlError(
             f"invalid YAML: {what}", source=source, line=mark.line + 1 if mark else None, code="invalid_yaml"
         ) from error
-    except yaml.YAMLError as error:
-        raise YamlError(f"invalid YAML: {error}", source=source, code="invalid_yaml") from error
     except RecursionError:
         raise YamlError(f"nested deeper than {MAX_DEPTH} levels", source=source, code="too_deep") from None
-    except _CONSTRUCTOR_ERRORS as error:
-        raise YamlError(f"invalid YAML: malformed value: {error}", source=source, code="invalid_yaml") from error
+    except (yaml.YAMLError, *_CONSTRUCTOR_ERRORS) as error:
+        what = "" if isinstance(error, yaml.YAMLError) else "malformed value: "
+        raise YamlError(f"invalid YAML: {what}{error}", source=source, code="invalid_yaml") from error
 
 
 def load_file(path: str | Path, field: str = "") -> Document:
-    """Read and parse a YAML file.
-
-    :param field: the parameter that names the file, for the error when it cannot be read.
-    :raises YamlError: when it cannot be read or parsed.
-    """
+    """Read and parse a YAML file."""
     try:
         return load(read_text(Path(path)), source=str(path))
     except YamlError:
@@ -245,23 +218,14 @@ def error_message(details: ErrorDetails) -> str:
     return f"{message}." if _hint(details) else message
 
 
-class _RejectedError(Exception):
-    def __init__(self, what: str, node: yaml.Node, code: str) -> None:
-        super().__init__(what)
-        self.what, self.node, self.code = what, node, code
-
-
 def _measure(node: yaml.Node, measured: dict[int, tuple[int, int] | None]) -> tuple[int, int]:
-    """Return the number of nodes and their depth, with aliases expanded, before Python values are built from them.
-
-    :param measured: results by node, so that each is visited once; ``None`` while its children are being measured.
-    """
+    """Return the number of nodes and their depth, with aliases expanded, before Python values are built from them."""
     if id(node) in measured:
         known = measured[id(node)]
         if known is None:
-            raise _RejectedError("recursive alias", node, "recursive_alias")
+            raise YamlError("recursive alias", line=_line(node), code="recursive_alias")
         return known
-    measured[id(node)] = None
+    measured[id(node)] = None  # while its children are being measured
     if isinstance(node, yaml.MappingNode):
         _check_duplicate_keys(node)
         children = [child for pair in node.value for child in pair]
@@ -270,9 +234,11 @@ def _measure(node: yaml.Node, measured: dict[int, tuple[int, int] | None]) -> tu
     sizes = [_measure(child, measured) for child in children]
     size, depth = 1 + sum(size for size, _ in sizes), 1 + max((depth for _, depth in sizes), default=0)
     if size > MAX_NODES:
-        raise _RejectedError(f"more than {MAX_NODES} values, with aliases expanded", node, "too_many_values")
+        raise YamlError(
+            f"more than {MAX_NODES} values, with aliases expanded", line=_line(node), code="too_many_values"
+        )
     if depth > MAX_DEPTH:
-        raise _RejectedError(f"nested deeper than {MAX_DEPTH} levels", node, "too_deep")
+        raise YamlError(f"nested deeper than {MAX_DEPTH} levels", line=_line(node), code="too_deep")
     measured[id(node)] = size, depth
     return size, depth
 
@@ -284,7 +250,7 @@ def _check_duplicate_keys(node: yaml.MappingNode) -> None:
         if not isinstance(key, yaml.ScalarNode):
             continue
         if (key.tag, key.value) in seen:
-            raise _RejectedError(f"duplicate key {short_repr(key.value)}", key, "duplicate_key")
+            raise YamlError(f"duplicate key {short_repr(key.value)}", line=_line(key), code="duplicate_key")
         seen.add((key.tag, key.value))
 
 
