@@ -10,13 +10,14 @@ import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import AfterValidator, AliasPath, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, TypeAdapter
 from pydantic.alias_generators import to_camel
 from pydantic_core import CoreSchema, core_schema
 
+from gemini_tuning.core.exceptions import UnexpectedResponseError
 from gemini_tuning.core.names import ResourceName, operation_location
 from gemini_tuning.core.text import redact, short_repr
 
@@ -46,16 +47,46 @@ class ApiValue:
 
     @classmethod
     def from_json(cls, raw: Any) -> Self:
-        """Validate the API's JSON.
-
-        :raises pydantic.ValidationError: naming the field.
-        """
+        """Validate the API's JSON."""
         return cls._adapter().validate_python(raw)
 
     @classmethod
     @functools.cache
     def _adapter(cls) -> TypeAdapter[Self]:
         return TypeAdapter(cls)
+
+
+@dataclass(frozen=True)
+class ApiResource(ApiValue):
+    """Base of values that have a full name; ``collection`` is its last part but one, for example ``models``."""
+
+    collection: ClassVar[str]
+
+    name: str
+
+    @classmethod
+    def from_json(cls, raw: Any, requested: str | None = None) -> Self:
+        """Validate the API's JSON.
+
+        :param requested: full name of the requested resource. A version in it that is no number is an alias.
+        :raises pydantic.ValidationError: naming the field.
+        :raises UnexpectedResponseError: when it is another resource.
+        """
+        found = super().from_json(raw)
+        if requested is not None and not cls._is_same(found.name, requested):
+            raise UnexpectedResponseError(f"the response is about {found.name}", field="name")
+        return found
+
+    @classmethod
+    def location_of(cls, name: str) -> str:
+        """Return the location in the full name of such a resource."""
+        return ResourceName.parse(name, cls.collection).location
+
+    @classmethod
+    def _is_same(cls, name: str, requested: str) -> bool:
+        found, expected = (ResourceName.parse(each, cls.collection) for each in (name, requested))
+        other_version = found.version and (expected.version or "").isdigit() and found.version != expected.version
+        return not other_version and found.is_same_resource(expected)
 
 
 def at(first: str, *path: str | int) -> Any:
@@ -71,10 +102,7 @@ def with_version(data: Any, name: str, version: str) -> Any:
 
 
 def checkpoint_id(value: object) -> str:
-    """Return a checkpoint's id as text.
-
-    :raises ValueError: when it is not an id.
-    """
+    """Return a checkpoint's id as text."""
     text = str(value) if isinstance(value, int) and not isinstance(value, bool) and abs(value) < MAX_COUNT else value
     if not isinstance(text, str) or not text.strip() or not text.isprintable() or len(text) > MAX_CHECKPOINT_ID:
         raise ValueError(f"{short_repr(value)} is not the id of a checkpoint")
@@ -88,26 +116,16 @@ def not_bool(value: Any) -> Any:
     return value
 
 
-def finite(value: Any) -> float | None:
-    """Return a finite number; ``None`` for anything else."""
-    if not isinstance(value, int | float) or isinstance(value, bool):
+def number(value: object) -> float | int | None:
+    """Return a finite number that JSON can carry; ``None`` for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    try:
-        return float(value) if math.isfinite(value) else None
-    except OverflowError:
-        return None
-
-
-def _moment(value: Any) -> datetime | None:
-    moment = datetime.fromisoformat(value)
-    if moment.year < EARLIEST_YEAR:
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return value if abs(value) < MAX_COUNT and math.isfinite(value) else None
 
 
 def _iso(value: Any) -> str | None:
-    moment = _moment(value)
-    return moment.isoformat() if moment else None
+    moment = datetime.fromisoformat(value)
+    return moment.isoformat() if moment.year >= EARLIEST_YEAR else None
 
 
 def _seconds(value: Any) -> float | None:
@@ -122,10 +140,18 @@ def _name(collection: str) -> Any:
     return BeforeValidator(lambda value: str(ResourceName.parse(value, collection)))
 
 
+def _version_name(value: Any) -> str:
+    name = ResourceName.parse(value, "models")
+    if name.version is None:
+        raise ValueError(f"{name} has no version")
+    return str(name)
+
+
 EndpointName = Annotated[str, _name("endpoints")]
 ModelName = Annotated[str, _name("models")]
 TuningJobName = Annotated[str, _name("tuningJobs")]
 EvaluationRunName = Annotated[str, _name("evaluationRuns")]
+VersionName = Annotated[str, BeforeValidator(_version_name)]
 OperationName = Annotated[str, AfterValidator(lambda value: operation_location(value) and value)]
 CheckpointId = Annotated[str, BeforeValidator(checkpoint_id)]
 Count = Annotated[int, BeforeValidator(not_bool), Field(ge=0, lt=MAX_COUNT)]

@@ -75,7 +75,7 @@ class CaseOutcomes:
 
     @cached_property
     def pass_rate_interval(self) -> tuple[float, float]:
-        """95 % interval of the pass rate, see :func:`gemini_tuning.core.stats.score_interval`."""
+        """95 % interval of the pass rate."""
         return score_interval([float(outcome.passed) for outcome in self._sorted], self._weights)
 
     @cached_property

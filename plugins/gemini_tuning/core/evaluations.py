@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import AliasPath, BeforeValidator
 
-from gemini_tuning.core.api_types import MAX_ENUM, ApiValue, Enum, EvaluationRunName, JobError, at, finite
+from gemini_tuning.core.api_types import MAX_ENUM, ApiResource, Enum, EvaluationRunName, JobError, at, number
 from gemini_tuning.core.names import ResourceName, ResourceNameError
 from gemini_tuning.core.text import redact
 
@@ -27,7 +27,7 @@ def _short_names(metrics: Any) -> Any:
     """Remove the candidate, if there is only one, from ``CANDIDATE/METRIC/AGGREGATION``; keep finite numbers only."""
     if not isinstance(metrics, Mapping):
         return metrics
-    scores = {name: score for name, value in metrics.items() if (score := finite(value)) is not None}
+    scores = {name: score for name, value in metrics.items() if (score := number(value)) is not None}
     some = dict(list(scores.items())[:MAX_METRICS])
     short = {"/".join(str(name).split("/")[-2:]): value for name, value in some.items()}
     return {redact(name, MAX_ENUM): value for name, value in (short if len(short) == len(some) else some).items()}
@@ -38,7 +38,7 @@ def _aggregated(results: Any) -> dict[str, float]:
     found: dict[str, float] = {}
     for result in results if isinstance(results, list) else ():
         kind = next((kind for kind in AGGREGATED if isinstance(result, Mapping) and result.get(kind)), "")
-        score = finite(AliasPath(kind, "score").search_dict_for_path(result)) if kind else None
+        score = number(AliasPath(kind, "score").search_dict_for_path(result)) if kind else None
         if score is None or len(found) == MAX_METRICS:
             continue
         aggregation = redact(result.get("aggregationMetric", ""), MAX_ENUM)
@@ -47,24 +47,26 @@ def _aggregated(results: Any) -> dict[str, float]:
     return found
 
 
-def _evaluation_name(value: Any) -> str | None:
+def _evaluation_name(value: Any) -> str:
     try:
         return str(ResourceName.parse(value, "evaluationRuns"))
     except ResourceNameError:
-        return None
+        return ""
 
 
 @dataclass(frozen=True)
-class EvaluationRun(ApiValue):
+class EvaluationRun(ApiResource):
     """The service's own evaluation of one checkpoint.
 
-    :param name: full name of the run; ``None`` where the service returns no usable one.
+    :param name: full name of the run; empty where the service returns no usable one.
     :param checkpoint_id: ``None`` where the service returns none, as for a job that saves its last checkpoint only.
     :param state: for example ``SUCCEEDED``; empty in a job's own list, which has no states.
     :param metrics: by ``METRIC/AGGREGATION``, for example ``{"exact_match/AVERAGE": 0.8}``.
     """
 
-    name: EvaluationRunName | None = None
+    collection = "evaluationRuns"
+
+    name: EvaluationRunName
     checkpoint_id: Enum | None = None
     state: Enum = ""
     metrics: Annotated[
@@ -77,7 +79,7 @@ class EvaluationRun(ApiValue):
 class JobEvaluation(EvaluationRun):
     """An evaluation in a job's own list; invalid parts are left out, because the job is usable without them."""
 
-    name: Annotated[str | None, at("evaluationRun"), BeforeValidator(_evaluation_name)] = None
+    name: Annotated[str, at("evaluationRun"), BeforeValidator(_evaluation_name)] = ""
     metrics: Annotated[
         Mapping[str, float],
         at("evaluateDatasetResponse", "aggregationOutput", "aggregationResults"),

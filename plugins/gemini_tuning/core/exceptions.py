@@ -17,14 +17,7 @@ from __future__ import annotations
 
 
 class GeminiTuningError(Exception):
-    """Base class of all errors of this package.
-
-    :param message: what happened, with the service's own message where there is one.
-    :param field: the parameter or dotted path that is wrong.
-    :param resource: full name or address of the resource.
-    :param code: stable reason in snake_case.
-    :param hint: next step, appended to the message.
-    """
+    """Base class of all errors of this package."""
 
     code: str | int
 
@@ -59,15 +52,13 @@ class ServiceError(GeminiTuningError):
         self,
         message: str,
         *,
-        field: str = "",
-        resource: str = "",
         code: int = 0,
-        hint: str = "",
         status: str = "",
         service_message: str = "",
         retry_after: float | None = None,
+        **others: str,
     ) -> None:
-        super().__init__(message, field=field, resource=resource, code=code, hint=hint)
+        super().__init__(message, code=code, **others)
         self.status = status
         self.service_message = service_message
         self.retry_after = retry_after
@@ -95,6 +86,10 @@ class CreateOutcomeUnknownError(ServiceError):
 
     Neither transient nor permanent: send it again only after a search for the resource found nothing.
     """
+
+
+class UnexpectedResponseError(GeminiTuningError):
+    """A response that cannot be the answer to the request; the hook turns it into a :class:`ServiceError`."""
 
 
 class RetryLimitExceededError(GeminiTuningError):

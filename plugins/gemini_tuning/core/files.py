@@ -51,20 +51,13 @@ def joined(folder: str, *names: str) -> str:
 
 
 class Files:
-    """Reads and writes files in Cloud Storage and on a disk.
-
-    :param hook: for ``gs://`` addresses; without one only files on a disk can be used.
-    """
+    """Reads and writes files in Cloud Storage and on a disk; without a hook, on a disk only."""
 
     def __init__(self, hook: StorageHook | None = None) -> None:
         self._hook = hook
 
     def read_lines(self, uri: str) -> Iterator[bytes]:
-        """Yield a file's lines in constant memory, including their line breaks.
-
-        :raises PermanentServiceError: with code 404 when the object does not exist.
-        :raises FileNotFoundError: when the file does not exist.
-        """
+        """Yield a file's lines in constant memory, including their line breaks."""
         if uri.startswith(GCS):
             yield from self._require_hook(uri).read_lines(uri)
             return

@@ -7,7 +7,7 @@ https://cloud.google.com/vertex-ai/docs/reference/rest/v1beta1/projects.location
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, AliasChoices, AliasPath, BeforeValidator, Field, StrictBool, ValidationError
@@ -17,6 +17,7 @@ from gemini_tuning.core import api_types
 from gemini_tuning.core.api_types import (
     MAX_COUNT,
     MAX_TEXT,
+    ApiResource,
     ApiValue,
     CheckpointId,
     Count,
@@ -29,12 +30,13 @@ from gemini_tuning.core.api_types import (
     Time,
     Timestamp,
     TuningJobName,
+    VersionName,
     at,
     with_version,
 )
 from gemini_tuning.core.evaluations import JobEvaluation
 from gemini_tuning.core.exceptions import CheckpointError, InvalidInputError
-from gemini_tuning.core.names import ResourceName
+from gemini_tuning.core.names import ResourceName, operation_location
 from gemini_tuning.core.text import short_repr, shorten
 from gemini_tuning.core.yaml_file import error_message
 
@@ -52,7 +54,7 @@ def short_state(state: str | None) -> str:
 
 
 def _short_phase(phase: str | None) -> str | None:
-    return (phase or "").removeprefix("TUNING_JOB_STATE_") or None
+    return phase and phase.removeprefix("TUNING_JOB_STATE_")
 
 
 @dataclass(frozen=True)
@@ -72,10 +74,7 @@ class Checkpoint(ApiValue):
 
     @classmethod
     def from_mapping(cls, data: Mapping[str, Any]) -> Self:
-        """Read the output of :meth:`as_dict`, or the API's own JSON with snake_case names.
-
-        :raises InvalidInputError: naming the field that is not acceptable.
-        """
+        """Read the output of :meth:`as_dict`, or the API's own JSON with snake_case names."""
         if not isinstance(data, Mapping):
             raise _invalid("checkpoint", f"expected a mapping with checkpoint_id, not {short_repr(data)}")
         try:
@@ -91,10 +90,7 @@ class Checkpoint(ApiValue):
 
 def _possible_count(value: Any) -> int | None:
     """Return a count of tokens; an impossible one is no reason to fail."""
-    try:
-        return count if 0 < (count := int(value)) < MAX_COUNT else None
-    except (TypeError, ValueError, OverflowError):
-        return None
+    return int(value) if str(value).isdecimal() and 0 < int(value) < MAX_COUNT else None
 
 
 def _dataset_tokens(statistics: Any) -> int | None:
@@ -120,23 +116,20 @@ def _dataset(name: str) -> Any:
 
 
 @dataclass(frozen=True)
-class TuningJob(ApiValue):
+class TuningJob(ApiResource):
     """A tuning job as one response of the service shows it.
 
     :param state: JobState without prefix, see :data:`ACTIVE_STATES` and its neighbours.
-    :param phase: of a RUNNING job (``TUNING``, ``WAITING_FOR_CAPACITY`` …), v1beta1 only.
-    :param completed_epochs: epochs done so far, v1beta1 only.
-    :param completed_steps: steps done so far, v1beta1 only.
+    :param phase: of a RUNNING job (``TUNING``, ``WAITING_FOR_CAPACITY`` …).
     :param epoch_count: epochs to do; the service's own choice where the request had none.
-    :param model: full name of the tuned model with its version.
     :param endpoint: endpoint of the default checkpoint.
-    :param validation_dataset_uri: data of the eval metrics; ``None`` without a validation dataset.
     :param experiment: full name of the context that leads to the training metrics, not parsed yet.
-    :param evaluations: of the checkpoints, for a job with an evaluation config.
     :param billable_tokens: the service's count for the training file. It is not documented whether each epoch counts:
         compare it with ``dataset_tokens``.
     :param dataset_tokens: of one pass over the training file, from the service's statistics.
     """
+
+    collection = "tuningJobs"
 
     name: TuningJobName
     state: Annotated[Enum, AfterValidator(short_state)] = "UNSPECIFIED"
@@ -234,18 +227,14 @@ class ListedJob:
 
 @dataclass(frozen=True)
 class Deployment(ApiValue):
-    """An endpoint where a model version is deployed, in the version's own list.
-
-    :param endpoint: full name.
-    :param checkpoint_id: which checkpoint it serves; ``None`` where the service returns none.
-    """
+    """An endpoint where a model version is deployed, in the version's own list."""
 
     endpoint: EndpointName
     checkpoint_id: CheckpointId | None = None
 
 
 @dataclass(frozen=True)
-class Model(ApiValue):
+class Model(ApiResource):
     """A model version of the Model Registry.
 
     https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.models
@@ -260,7 +249,9 @@ class Model(ApiValue):
     :param create_time: of the version, in seconds since 1970 (UTC).
     """
 
-    name: ModelName
+    collection = "models"
+
+    name: VersionName
     display_name: Text = ""
     default_checkpoint_id: CheckpointId | None = None
     checkpoints: Checkpoints = ()
@@ -275,6 +266,13 @@ class Model(ApiValue):
     @classmethod
     def _prepare(cls, data: Any) -> Any:
         return super()._prepare(with_version(data, "name", "versionId"))
+
+    @classmethod
+    def from_json(cls, raw: Any, requested: str | None = None) -> Self:
+        """Validate the API's JSON, and give each checkpoint its endpoint, which the API lists apart."""
+        found = super().from_json(raw, requested)
+        checkpoints = (replace(c, endpoint=c.endpoint or found.endpoint_of(c.checkpoint_id)) for c in found.checkpoints)
+        return replace(found, checkpoints=tuple(checkpoints))
 
     @property
     def endpoints(self) -> tuple[str, ...]:
@@ -296,10 +294,7 @@ class Model(ApiValue):
         return ResourceName.parse(self.name, "models")
 
     def require_checkpoint(self, checkpoint_id: str) -> Checkpoint:
-        """Return the checkpoint with this id.
-
-        :raises CheckpointError: when the model does not have it; the message lists those it has.
-        """
+        """Return the checkpoint with this id."""
         for checkpoint in self.checkpoints:
             if checkpoint.checkpoint_id == checkpoint_id:
                 return checkpoint
@@ -332,13 +327,13 @@ class DeployedModel(ApiValue):
 
 
 @dataclass(frozen=True)
-class Endpoint(ApiValue):
+class Endpoint(ApiResource):
     """An endpoint and its deployed models.
 
     https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.endpoints
-
-    :param name: full name.
     """
+
+    collection = "endpoints"
 
     name: EndpointName
     display_name: Text = ""
@@ -360,10 +355,9 @@ class Traffic:
 
 
 @dataclass(frozen=True)
-class Operation(ApiValue):
+class Operation(ApiResource):
     """A long-running operation.
 
-    :param error: of one that is done.
     :param model: full name of the model that a finished copy created, with its version.
     """
 
@@ -372,12 +366,27 @@ class Operation(ApiValue):
     error: JobError | None = None
     model: Annotated[ModelName | None, at("response", "model")] = None
     create_time: Annotated[str | None, at("metadata", "genericMetadata", "createTime")] = None
+    kind: Annotated[str, at("metadata", "@type")] = "CopyModel"
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether it copies a model, unless the service returns no type."""
+        return "CopyModel" in self.kind
 
     @classmethod
     def _prepare(cls, data: Any) -> Any:
         if isinstance(data, Mapping) and "response" in data:
             data = {**data, "response": with_version(data["response"], "model", "modelVersionId")}
         return super()._prepare(data)
+
+    @classmethod
+    def location_of(cls, name: str) -> str:
+        """Return the location in the full name of an operation."""
+        return operation_location(name)
+
+    @classmethod
+    def _is_same(cls, name: str, requested: str) -> bool:
+        return name.rpartition("/")[2] == requested.rpartition("/")[2]
 
 
 @dataclass(frozen=True)
@@ -437,11 +446,7 @@ def compare_checkpoints(source: Sequence[Checkpoint], copy: Sequence[Checkpoint]
 
 
 def checkpoint_id(value: object, field_name: str) -> str:
-    """Return a checkpoint's id as text.
-
-    :param field_name: first words of the error message.
-    :raises InvalidInputError: when it is not an id.
-    """
+    """Return a checkpoint's id as text."""
     try:
         return api_types.checkpoint_id(value)
     except ValueError as error:

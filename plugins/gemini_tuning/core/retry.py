@@ -23,10 +23,7 @@ def backoff(state: RetryCallState) -> float:
 
 
 def retry_transient(call: Callable[[], T]) -> T:
-    """Call until there is no transient error, for at most :data:`READ_TIMEOUT`.
-
-    :raises TransientServiceError: that of the last attempt.
-    """
+    """Call until there is no transient error, for at most :data:`READ_TIMEOUT`."""
     return Retrying(
         retry=retry_if_exception_type(TransientServiceError),
         wait=backoff,

@@ -19,10 +19,7 @@ SEED = 5  # any number; a fixed one gives the same verdict for the same results
 
 
 def weighted_mean(values: Sequence[float], weights: Sequence[float]) -> float:
-    """Return the weighted mean, which does not depend on the order of the values.
-
-    :param weights: above 0, as many as values, at least one.
-    """
+    """Return the weighted mean of at least one value; it does not depend on the order of the values."""
     return math.fsum(v * w for v, w in zip(values, weights, strict=True)) / math.fsum(weights)
 
 
@@ -60,9 +57,7 @@ def score_interval(
     """
     if not scores:
         return 0.0, 1.0
-    heaviest = max(weights)
-    parts = [weight / heaviest for weight in weights]
-    effective = math.fsum(parts) ** 2 / math.fsum(part * part for part in parts)
+    effective = math.fsum(weights) ** 2 / math.fsum(weight * weight for weight in weights)
     mean = min(1.0, weighted_mean(scores, weights))
     return wilson_interval(mean * effective, effective, confidence)
 
@@ -141,9 +136,6 @@ def percentile(values: Sequence[float], percent: int) -> float | None:
 
     This is the nearest rank without interpolation, so it is always one of the values: the p95 of 6 latencies is the
     longest.
-
-    :param percent: 1 to 100.
-    :returns: ``None`` when there are no values.
     """
     if not values:
         return None

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import inspect
 import logging
 import threading
 import time
@@ -18,17 +17,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
 from airflow.providers.google.common.hooks.base_google import GoogleBaseHook  # noqa: TID253 - the base class
+from tenacity import RetryCallState, retry, stop_after_attempt
 
-from gemini_tuning.core.exceptions import (
-    InvalidInputError,
-    NotSentError,
-    PermanentServiceError,
-    TransientServiceError,
-)
-from gemini_tuning.core.names import location_problem, operation_location, project_problem
+from gemini_tuning.core.api_types import ApiResource
+from gemini_tuning.core.exceptions import InvalidInputError, NotSentError, PermanentServiceError, TransientServiceError
+from gemini_tuning.core.names import location_problem, project_problem
 from gemini_tuning.core.resources import Operation
 from gemini_tuning.core.retry import retry_transient
-from gemini_tuning.hooks import converters
+from gemini_tuning.hooks.converters import page
 from gemini_tuning.hooks.errors import service_errors
 
 if TYPE_CHECKING:
@@ -53,22 +49,18 @@ NOT_FOUND = 5  # google.rpc.Code
 VERTEX_ENDPOINT_EXTRA = "aiplatform.endpoint"
 STORAGE_ENDPOINT_EXTRA = "gcs.endpoint"  # the same key that Airflow's ObjectStoragePath reads
 
-C = TypeVar("C", bound=Callable[..., Any])
 T = TypeVar("T")
+R = TypeVar("R", bound=ApiResource)
 
 
 class ClientOptions(NamedTuple):
-    """What a client of google-genai is created for.
-
-    :param attempts: at each request; ``None`` for :data:`READ_ATTEMPTS`.
-    :param timeout: seconds.
-    """
+    """What a client of google-genai is created for."""
 
     project: str
     location: str
     version: str = API_VERSION
-    attempts: int | None = None
-    timeout: float = REQUEST_TIMEOUT
+    attempts: int | None = None  # None: READ_ATTEMPTS
+    timeout: float = REQUEST_TIMEOUT  # seconds
 
 
 def retry_read(action: str, resource: str, call: Callable[[], T]) -> T:
@@ -94,8 +86,7 @@ def none_if_missing(call: Callable[[], T]) -> T | None:
 def _is_not_lookup_warning(record: logging.LogRecord) -> bool:
     """Filter out urllib3's warnings about google-auth's request for an account's allowed locations.
 
-    google-auth sends it in the background, to Google even when the connection names other addresses. It cannot be
-    turned off (https://github.com/googleapis/google-cloud-python/issues/17653) and may fail without harm.
+    It cannot be turned off (https://github.com/googleapis/google-cloud-python/issues/17653) and may fail without harm.
     """
     return "/allowedLocations" not in record.getMessage()
 
@@ -103,11 +94,7 @@ def _is_not_lookup_warning(record: logging.LogRecord) -> bool:
 def list_pages(
     action: str, resource: str, read: Callable[[Mapping[str, Any]], tuple[T, str | None]], **query: Any
 ) -> Iterator[T]:
-    """Yield each page of a list, read with retries.
-
-    :param read: gets a page for the query parameters; returns its content and the token of the next page.
-    :raises PermanentServiceError: for a list of more than :data:`MAX_PAGES` pages.
-    """
+    """Yield each page of a list, read with retries; a list of more than :data:`MAX_PAGES` pages is an error."""
     query = {"pageSize": PAGE_SIZE, **query}
     for _ in range(MAX_PAGES):
         found, token = retry_read(action, resource, lambda: read(query))
@@ -118,37 +105,18 @@ def list_pages(
     raise PermanentServiceError(f"Could not {action} {resource}: more than {MAX_PAGES} pages.", resource=resource)
 
 
-def renewing_token(call: C) -> C:
-    """Repeat a hook method that uses google-genai once with a new token when the service returns 401.
+def _forgets_refused_token(state: RetryCallState) -> bool:
+    """After a 401, let the next request fetch a new token; return whether there was one to forget."""
+    error = state.outcome.exception() if state.outcome else None
+    return (
+        isinstance(error, PermanentServiceError) and error.code == 401 and state.args[0].forget_token(state.start_time)
+    )
 
-    Tokens can be revoked or expire early, and google-genai keeps sending the one it has; google-auth's sessions renew
-    theirs. After a 401 nothing was done, so a create may be repeated too.
-    """
-    if inspect.iscoroutinefunction(call):
 
-        @functools.wraps(call)
-        async def acall(self: GeminiBaseHook, *args: Any, **kwargs: Any) -> Any:
-            used = self.token
-            try:
-                return await call(self, *args, **kwargs)
-            except PermanentServiceError as error:
-                if error.code != 401 or not self.forget_token(used):
-                    raise
-            return await call(self, *args, **kwargs)
-
-        return acall  # type: ignore[return-value]
-
-    @functools.wraps(call)
-    def again(self: GeminiBaseHook, *args: Any, **kwargs: Any) -> Any:
-        used = self.token
-        try:
-            return call(self, *args, **kwargs)
-        except PermanentServiceError as error:
-            if error.code != 401 or not self.forget_token(used):
-                raise
-        return call(self, *args, **kwargs)
-
-    return again  # type: ignore[return-value]
+# Repeats a hook method that uses google-genai once with a new token when the service returns 401. Tokens can be revoked
+# or expire early, and google-genai keeps sending the one it has; google-auth's sessions renew theirs. After a 401
+# nothing was done, so a create may be repeated too.
+renewing_token = retry(retry=_forgets_refused_token, stop=stop_after_attempt(2), reraise=True)
 
 
 class GeminiBaseHook(GoogleBaseHook):
@@ -171,6 +139,7 @@ class GeminiBaseHook(GoogleBaseHook):
         self._connection = connection
         self._clients_lock = threading.Lock()
         self._clients: dict[ClientOptions, genai.Client] = {}
+        self._token_forgotten = 0.0
         logging.getLogger("urllib3.connectionpool").addFilter(_is_not_lookup_warning)
         super().__init__(gcp_conn_id=gcp_conn_id, impersonation_chain=impersonation_chain)
 
@@ -185,11 +154,8 @@ class GeminiBaseHook(GoogleBaseHook):
         return self._connection or super().get_connection(conn_id)
 
     def project(self, project_id: str | None) -> str:
-        """Return ``project_id``, or the connection's project.
-
-        :raises PermanentServiceError: when neither is given.
-        """
-        project = project_id or self.project_id
+        """Return ``project_id``, or the connection's project."""
+        project: str = project_id or self.project_id
         if not project:
             raise PermanentServiceError(
                 f"No project: neither project_id nor the connection {self.gcp_conn_id!r} has one.",
@@ -199,24 +165,19 @@ class GeminiBaseHook(GoogleBaseHook):
             )
         if problem := project_problem("project_id", project):
             raise InvalidInputError(problem, field="project_id", code="invalid_project")
-        return str(project)
+        return project
 
-    @property
-    def token(self) -> str | None:
-        """The access token that the next request would send; ``None`` before the first one."""
-        return getattr(self._cached_credentials, "token", None)
-
-    def forget_token(self, used: str | None) -> bool:
+    def forget_token(self, since: float) -> bool:
         """Let the next request fetch a new token; return whether a retry makes sense.
 
-        :param used: token before the refused request. When many requests are refused concurrently, only the first one
-            discards the token.
+        :param since: when the refused request began. Of concurrent requests that are refused, only the first one
+            discards the token, as later ones began before that.
         """
         credentials = self._cached_credentials
         if credentials is None or not hasattr(credentials, "token"):
             return False
-        if used is None or credentials.token == used:
-            credentials.token = None
+        if since > self._token_forgotten:
+            credentials.token, self._token_forgotten = None, time.monotonic()
         return True
 
     async def aclose(self) -> None:
@@ -328,23 +289,20 @@ class GeminiBaseHook(GoogleBaseHook):
         return response.json()
 
     def _send_json(self, method: str, path: str, location: str, *, version: str = API_VERSION, **options: Any) -> Any:
-        """Send a request to Vertex AI once; see :meth:`_request` for the options."""
         return self._request(method, f"{self._vertex_endpoint(location)}/{version}/{path}", **options)
 
     def _get_json(self, path: str, location: str, params: Mapping[str, Any] | None = None, **options: Any) -> Any:
         return self._send_json("GET", path, location, params=params, **options)
 
     def _run_operation(
-        self, action: str, resource: str, method: str, path: str, *, location: str, body: Any = None
+        self, action: str, resource: str, method: str, path: str, *, kind: type[ApiResource], body: Any = None
     ) -> None:
-        """Send a request that is safe to repeat and wait for its operation; a missing resource is no error.
-
-        :raises TransientServiceError: also when the operation is not done after :data:`OPERATION_TIMEOUT`.
-        """
+        """Send a request that is safe to repeat and wait for its operation; a missing resource is no error."""
+        location = kind.location_of(resource)
+        end = time.monotonic() + OPERATION_TIMEOUT
         try:
             with service_errors(action, resource):
-                operation = converters.operation(self._send_json(method, path, location, body=body))
-            end = time.monotonic() + OPERATION_TIMEOUT
+                operation = Operation.from_json(self._send_json(method, path, location, body=body))
             while not operation.done:
                 if time.monotonic() >= end:
                     raise TransientServiceError(
@@ -353,23 +311,32 @@ class GeminiBaseHook(GoogleBaseHook):
                         hint="Check the operation before you retry.",
                     )
                 time.sleep(OPERATION_INTERVAL)
-                operation = self._read_operation(operation.name, action, resource)
+                operation = self._read(Operation, operation.name, action=action, about=resource)
         except PermanentServiceError as failure:
             if failure.code != 404:
                 raise
             return
-        error = operation.error
-        if error is not None and error.code != NOT_FOUND:
+        if operation.error is not None and operation.error.code != NOT_FOUND:
             raise PermanentServiceError(
-                f"Could not {action} {resource}: {error}.",
+                f"Could not {action} {resource}: {operation.error}.",
                 resource=resource,
                 hint="See the service's message.",
-                service_message=error.message,
+                service_message=operation.error.message,
             )
 
-    def _read_operation(self, name: str, action: str, resource: str) -> Operation:
-        location = operation_location(name)
-        return retry_read(action, resource, lambda: converters.operation(self._get_json(name, location)))
+    def _list(
+        self, path: str, location: str, field: str, read: Callable[[Any], T], *, action: str = "list", about: str = ""
+    ) -> list[T]:
+        """Return all items of a list, read with retries."""
+        pages = list_pages(
+            action, about or path, lambda query: page(self._get_json(path, location, query), field, read)
+        )
+        return [item for items in pages for item in items]
+
+    def _read(self, value: type[R], name: str, *, action: str = "get", about: str = "") -> R:
+        """Read a resource with retries."""
+        location = value.location_of(name)
+        return retry_read(action, about or name, lambda: value.from_json(self._get_json(name, location), name))
 
 
 def _check_location(location: str) -> None:

@@ -7,23 +7,20 @@ A ValidationError or an :class:`UnexpectedResponseError` raised here becomes a S
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import AwareDatetime, BeforeValidator, Field, TypeAdapter, ValidationError
 
 from gemini_tuning.core.api_types import MAX_COUNT, ApiValue, Number, at, not_bool
 from gemini_tuning.core.curves import Curve
-from gemini_tuning.core.evaluations import EvaluationRun
-from gemini_tuning.core.exceptions import InvalidInputError
+from gemini_tuning.core.exceptions import InvalidInputError, UnexpectedResponseError
 from gemini_tuning.core.names import ResourceName, may_be_same_project
 from gemini_tuning.core.resources import (
     FAILED_STATES,
     SUCCEEDED_STATES,
-    Endpoint,
     ListedJob,
-    Model,
     ModelResponse,
     ObjectVersion,
     Operation,
@@ -32,7 +29,7 @@ from gemini_tuning.core.resources import (
 )
 from gemini_tuning.core.text import redact
 from gemini_tuning.core.tuning_request import ADAPTER_SIZES, TuningRequest
-from gemini_tuning.hooks.errors import UnexpectedResponseError, service_errors, validation_fault
+from gemini_tuning.hooks.errors import service_errors, validation_fault
 
 if TYPE_CHECKING:
     from google.genai import types
@@ -43,28 +40,32 @@ BLOCKING_FINISH_REASONS = frozenset(
 )
 
 
+T = TypeVar("T")
+
+
 @dataclass(frozen=True)
-class _Page(ApiValue):
+class Page(ApiValue):
+    """A page of any list."""
+
     next_page_token: str | None = None
+
+
+@dataclass(frozen=True)
+class Item(ApiValue):
+    """An item of a list of anything that has names."""
+
+    name: str = ""
+    display_name: str = ""
+    create_time: Any = None
 
 
 _ITEMS = TypeAdapter(list[dict[str, Any]])
 
 
-def page(raw: Any, field: str) -> tuple[list[dict[str, Any]], str | None]:
+def page(raw: Any, field: str, read: Callable[[dict[str, Any]], T]) -> tuple[list[T], str | None]:
     """Return the items of one page of a list, and the token of the next page."""
-    token = _Page.from_json(raw).next_page_token
-    return _ITEMS.validate_python(raw.get(field) or []), token
-
-
-def _check_identity(name: str, requested: str | None, collection: str) -> None:
-    """Refuse a response about another resource. A requested version that is no number is an alias."""
-    if requested is None:
-        return
-    found, expected = (ResourceName.parse(each, collection) for each in (name, requested))
-    other_version = found.version and (expected.version or "").isdigit() and found.version != expected.version
-    if other_version or not found.is_same_resource(expected):
-        raise UnexpectedResponseError(f"the response is about {name}", field="name")
+    token = Page.from_json(raw).next_page_token
+    return [read(item) for item in _ITEMS.validate_python(raw.get(field) or [])], token
 
 
 # ----------------------------------------------------------------------------------------------- tuning jobs
@@ -115,32 +116,13 @@ def _metric(number: int, metric: Any) -> types.Metric:
 
 
 def tuning_job(raw: Any, *, requested: str | None = None, project: str | None = None) -> TuningJob:
-    """Return the JSON of a ``TuningJob``, or google-genai's type, as a plain value.
-
-    :param requested: full name of the requested job.
-    :param project: where a new job was to be created.
-    :raises UnexpectedResponseError: when it is another one.
-    """
+    """Return the JSON of a ``TuningJob``, or google-genai's type, as a plain value."""
     if not isinstance(raw, Mapping):
         raw = raw.model_dump(mode="json", by_alias=True, exclude_none=True)
-    job = TuningJob.from_json(raw)
-    _check_identity(job.name, requested, "tuningJobs")
+    job = TuningJob.from_json(raw, requested)
     if project and not may_be_same_project(ResourceName.parse(job.name, "tuningJobs").project, project):
         raise UnexpectedResponseError(f"the response is about {job.name}", field="name")
     return job
-
-
-def evaluation_run(raw: Any, *, requested: str) -> EvaluationRun:
-    """Return the JSON of an ``EvaluationRun`` as a plain value.
-
-    :param requested: full name of the requested run.
-    :raises UnexpectedResponseError: when it is another one.
-    """
-    run = EvaluationRun.from_json(raw)
-    if run.name is None:
-        raise UnexpectedResponseError("the response has no name", field="name")
-    _check_identity(run.name, requested, "evaluationRuns")
-    return run
 
 
 def listed_jobs(raw: Any) -> tuple[list[ListedJob], str | None]:
@@ -148,13 +130,17 @@ def listed_jobs(raw: Any) -> tuple[list[ListedJob], str | None]:
 
     Each job is read only as far as a poller needs it, and leniently. Jobs without a name are left out.
     """
-    found, token = page(raw, "tuningJobs")
-    return [_listed_job(job) for job in found if isinstance(job.get("name"), str)], token
-
-
-def _listed_job(raw: Mapping[str, Any]) -> ListedJob:
-    has_ended = short_state(str(raw.get("state"))) in SUCCEEDED_STATES | FAILED_STATES
-    return ListedJob(raw["name"].rpartition("/")[2], has_ended, functools.partial(_read_listed, raw))
+    found, token = page(raw, "tuningJobs", dict)
+    ended = SUCCEEDED_STATES | FAILED_STATES
+    return [
+        ListedJob(
+            id=job["name"].rpartition("/")[2],
+            has_ended=short_state(str(job.get("state"))) in ended,
+            read=functools.partial(_read_listed, job),
+        )
+        for job in found
+        if isinstance(job.get("name"), str)
+    ], token
 
 
 def _read_listed(raw: Mapping[str, Any], requested: str) -> TuningJob:
@@ -162,65 +148,15 @@ def _read_listed(raw: Mapping[str, Any], requested: str) -> TuningJob:
         return tuning_job(raw, requested=requested)
 
 
-# ------------------------------------------------------------------------------ models, endpoints, operations
+# ------------------------------------------------------------------------------------ operations and traffic
 
 
-def model(raw: Any, *, requested: str | None = None) -> Model:
-    """Return the JSON of a ``Model`` as a plain value.
-
-    :param requested: full name of the requested model.
-    :raises UnexpectedResponseError: when it is another one or has no version.
-    """
-    found = Model.from_json(raw)
-    if not found.resource_name.version:
-        raise UnexpectedResponseError(f"the response has no version of {found.name}", field="versionId")
-    _check_identity(found.name, requested, "models")
-    checkpoints = (replace(c, endpoint=c.endpoint or found.endpoint_of(c.checkpoint_id)) for c in found.checkpoints)
-    return replace(found, checkpoints=tuple(checkpoints))
-
-
-def models(raw: Any) -> tuple[list[Model], str | None]:
-    """Return the models of one page of a list, and the token of the next page."""
-    found, token = page(raw, "models")
-    return [model(each) for each in found], token
-
-
-def endpoint(raw: Any, *, requested: str) -> Endpoint:
-    """Return the JSON of an ``Endpoint`` as a plain value.
-
-    :param requested: full name of the requested endpoint.
-    :raises UnexpectedResponseError: when it is another one.
-    """
-    found = Endpoint.from_json(raw)
-    _check_identity(found.name, requested, "endpoints")
-    return found
-
-
-def operation(raw: Any, *, requested: str | None = None) -> Operation:
-    """Return the JSON of a long-running operation as a plain value.
-
-    :param requested: full name of the requested operation.
-    :raises UnexpectedResponseError: when it is another one.
-    """
-    found = Operation.from_json(raw)
-    if requested and found.name.rpartition("/")[2] != requested.rpartition("/")[2]:
-        raise UnexpectedResponseError(f"the response is about {found.name}", field="name")
-    return found
-
-
-def copy_operation(raw: Any, *, requested: str | None = None) -> Operation:
-    """Like :func:`operation` for a copy, which has created a model once it is done without an error."""
-    found = operation(raw, requested=requested)
+def copy_operation(raw: Any, requested: str | None = None) -> Operation:
+    """Return the operation of a copy, which has created a model once it is done without an error."""
+    found = Operation.from_json(raw, requested)
     if found.done and not found.error and not found.model:
         raise UnexpectedResponseError("the response names no copy", field="response.model")
     return found
-
-
-def copy_operations(raw: Any) -> tuple[list[Operation], str | None]:
-    """Return the copies of one page of operations, and the token of the next page."""
-    found, token = page(raw, "operations")
-    copies = [each for each in found if "CopyModel" in str((each.get("metadata") or {}).get("@type", "CopyModel"))]
-    return [copy_operation(each) for each in copies], token
 
 
 @dataclass(frozen=True)
@@ -236,7 +172,7 @@ class _PromptSeries(ApiValue):
 
 
 @dataclass(frozen=True)
-class _TimeSeriesPage(_Page):
+class _TimeSeriesPage(Page):
     time_series: tuple[_PromptSeries, ...] = ()
     execution_errors: Any = None
     unreachable: Any = None
@@ -263,8 +199,6 @@ def model_response(raw: Any, latency: float) -> ModelResponse:
     """Return the JSON of a ``GenerateContentResponse`` as a plain value.
 
     Validating google-genai's own type takes longer than everything else that a prompt costs.
-
-    :param latency: seconds until the response was complete.
     """
     found = ModelResponse.from_json(raw)
     blocked = found.finish_reason if found.finish_reason in BLOCKING_FINISH_REASONS else None
@@ -291,10 +225,7 @@ def contents(turns: str | Sequence[Mapping[str, Any]]) -> types.Content | list[t
 
 
 def content(turn: Mapping[str, Any]) -> types.Content:
-    """Return one turn, in the API's JSON, as google-genai's type.
-
-    :raises InvalidInputError: when it has an unknown field or value.
-    """
+    """Return one turn, in the API's JSON, as google-genai's type."""
     from google.genai import types
 
     try:
@@ -304,10 +235,7 @@ def content(turn: Mapping[str, Any]) -> types.Content:
 
 
 def token_count(response: types.CountTokensResponse) -> int:
-    """Return the number of tokens.
-
-    :raises UnexpectedResponseError: when the response has none.
-    """
+    """Return the number of tokens."""
     total = response.total_tokens
     if total is None or not 0 <= total < MAX_COUNT:
         raise UnexpectedResponseError(f"{total} is no number of tokens", field="totalTokens")

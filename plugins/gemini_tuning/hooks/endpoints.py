@@ -8,7 +8,7 @@ from gemini_tuning.core.exceptions import PermanentServiceError
 from gemini_tuning.core.names import ResourceName
 from gemini_tuning.core.resources import Endpoint, Traffic
 from gemini_tuning.hooks import converters
-from gemini_tuning.hooks.base import GeminiBaseHook, list_pages, none_if_missing, retry_read
+from gemini_tuning.hooks.base import GeminiBaseHook, list_pages, none_if_missing
 
 POINTS_PER_PAGE = 10_000
 MONITORING = "https://monitoring.googleapis.com"
@@ -30,8 +30,7 @@ class EndpointHookMixin(GeminiBaseHook):
 
         :param name: full name.
         """
-        location = ResourceName.parse(name, "endpoints").location
-        return retry_read("get", name, lambda: converters.endpoint(self._get_json(name, location), requested=name))
+        return self._read(Endpoint, name)
 
     def find_endpoint(self, name: str) -> Endpoint | None:
         """Return an endpoint, or ``None`` when it does not exist.
@@ -45,15 +44,12 @@ class EndpointHookMixin(GeminiBaseHook):
 
         :param endpoint: full name.
         """
-        location = ResourceName.parse(endpoint, "endpoints").location
-        body = {"deployedModelId": deployed_model_id}
-        self._run_operation(
-            "undeploy from", endpoint, "POST", f"{endpoint}:undeployModel", location=location, body=body
-        )
+        path, body = f"{endpoint}:undeployModel", {"deployedModelId": deployed_model_id}
+        self._run_operation("undeploy from", endpoint, "POST", path, kind=Endpoint, body=body)
 
     def delete_endpoint(self, name: str) -> None:
         """Delete an endpoint without deployed models and wait for the operation; a missing one is no error."""
-        self._run_operation("delete", name, "DELETE", name, location=ResourceName.parse(name, "endpoints").location)
+        self._run_operation("delete", name, "DELETE", name, kind=Endpoint)
 
     def read_traffic(self, endpoint: str, now: float) -> Traffic:
         """Return when an endpoint was last prompted, as far as Cloud Monitoring counts it.

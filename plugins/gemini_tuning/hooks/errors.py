@@ -21,6 +21,7 @@ from gemini_tuning.core.exceptions import (
     PermanentServiceError,
     ServiceError,
     TransientServiceError,
+    UnexpectedResponseError,
 )
 from gemini_tuning.core.text import redact, short_repr, shorten
 
@@ -37,10 +38,6 @@ HINTS: Mapping[int, str] = {
     404: "Check the name, its project and its location.",
     429: "The project's quota is used up; retry later or request a higher quota.",
 }
-
-
-class UnexpectedResponseError(GeminiTuningError):
-    """A response that cannot be the answer to the request. :func:`service_errors` turns it into a ServiceError."""
 
 
 @contextmanager

@@ -6,12 +6,13 @@ TensorBoard; its run is another context; the TensorBoard has a run with the same
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from gemini_tuning.core.curves import Curve
 from gemini_tuning.core.evaluations import EvaluationRun
@@ -25,14 +26,11 @@ MAX_PAGES = 20  # of a list; more are ignored
 ALL_POINTS = -1  # "can be set to -1 to return all data" (timeSeries.read)
 _ID = re.compile(r"[A-Za-z0-9_-]+")  # of a run or a time series, before it becomes part of an address
 _READ = "read the metrics of"
+T = TypeVar("T")
 
 
 class _MetricsLocation(NamedTuple):
-    """Where the metrics of an experiment are.
-
-    :param run: full name of the TensorBoard's run.
-    :param series: names of the metrics by the full names of their time series.
-    """
+    """Where the metrics of an experiment are."""
 
     board: ResourceName
     run: str
@@ -84,16 +82,11 @@ class ExperimentHookMixin(GeminiBaseHook):
 
         :param name: full name of the evaluation run.
         """
-        location = ResourceName.parse(name, "evaluationRuns").location
-        return retry_read(
-            "get", name, lambda: converters.evaluation_run(self._get_json(name, location), requested=name)
-        )
+        return self._read(EvaluationRun, name)
 
     def _board(self, context: ContextName) -> ResourceName:
         """Return the TensorBoard of an experiment."""
-        board = retry_read(
-            _READ, str(context), lambda: converters.tensorboard(self._get_json(str(context), context.location))
-        )
+        board = self._get(context, converters.tensorboard, str(context), context.location)
         if board is None:
             raise PermanentServiceError(f"{context} has no TensorBoard.", resource=str(context))
         return board
@@ -101,9 +94,9 @@ class ExperimentHookMixin(GeminiBaseHook):
     def _run_id(self, context: ContextName) -> str:
         """Return the id of the experiment's run: the id of the run's context without the experiment's prefix."""
         query = f'schema_title="system.ExperimentRun" AND parent_contexts:"{context}"'
-        contexts = self._list(context, f"{context.store}/contexts", context.location, "contexts", filter=query)
-        newest = sorted(contexts, key=lambda found: converters.sortable_time(found.get("createTime")), reverse=True)
-        names = [str(found.get("name")).partition(f"/contexts/{context.id}-")[2] for found in newest]
+        contexts = self._items(context, f"{context.store}/contexts", context.location, "contexts", filter=query)
+        newest = sorted(contexts, key=lambda found: converters.sortable_time(found.create_time), reverse=True)
+        names = [found.name.partition(f"/contexts/{context.id}-")[2] for found in newest]
         ids = [run for run in names if _ID.fullmatch(run)]
         if not ids:
             raise PermanentServiceError(
@@ -116,8 +109,8 @@ class ExperimentHookMixin(GeminiBaseHook):
 
     def _series(self, context: ContextName, found: _MetricsLocation, names: Collection[str]) -> dict[str, str]:
         """Return the time series of these metrics: name of the metric by the series' full name."""
-        listed = self._list(context, f"{found.run}/timeSeries", found.board.location, "tensorboardTimeSeries")
-        ids = {str(item.get("displayName")): str(item.get("name")).rpartition("/")[2] for item in listed}
+        listed = self._items(context, f"{found.run}/timeSeries", found.board.location, "tensorboardTimeSeries")
+        ids = {item.display_name: item.name.rpartition("/")[2] for item in listed}
         if absent := [name for name in names if name not in ids]:
             self.log.warning("%s has no %s; it has %s", found.run, absent, shorten(", ".join(sorted(ids))))
         return {
@@ -130,11 +123,7 @@ class ExperimentHookMixin(GeminiBaseHook):
         self, context: ContextName, board: ResourceName, series: Mapping[str, str], steps: Collection[int]
     ) -> dict[str, Curve]:
         query = {"timeSeries": list(series)}
-        samples = retry_read(
-            _READ,
-            str(context),
-            lambda: converters.curves(self._get_json(f"{board}:batchRead", board.location, query)),
-        )
+        samples = self._get(context, converters.curves, f"{board}:batchRead", board.location, query)
         curves = {}
         for full_name, name in series.items():
             sample = samples.get(full_name.rpartition("/")[2], Curve())
@@ -145,22 +134,19 @@ class ExperimentHookMixin(GeminiBaseHook):
 
     def _complete_curve(self, context: ContextName, location: str, series: str) -> Curve | None:
         """Return all points of a series, or ``None`` where the service refuses."""
-        query = {"maxDataPoints": ALL_POINTS}
         try:
-            return retry_read(
-                _READ, str(context), lambda: converters.curve(self._get_json(f"{series}:read", location, query))
-            )
+            return self._get(context, converters.curve, f"{series}:read", location, {"maxDataPoints": ALL_POINTS})
         except PermanentServiceError as error:
             if error.code == 401:
                 raise
             self.log.warning("Only a sample of %s can be read: %s", series, error)
             return None
 
-    def _list(
-        self, context: ContextName, path: str, location: str, field: str, **query: str
-    ) -> list[Mapping[str, Any]]:
+    def _get(self, context: ContextName, read: Callable[[Any], T], path: str, location: str, query: Any = None) -> T:
+        return retry_read(_READ, str(context), lambda: read(self._get_json(path, location, query)))
+
+    def _items(self, context: ContextName, path: str, location: str, field: str, **query: str) -> list[converters.Item]:
         """Return the items on the first pages of a list."""
-        pages = list_pages(
-            _READ, str(context), lambda query: converters.page(self._get_json(path, location, query), field), **query
-        )
+        read = functools.partial(converters.page, field=field, read=converters.Item.from_json)
+        pages = list_pages(_READ, str(context), lambda query: read(self._get_json(path, location, query)), **query)
         return [item for page in itertools.islice(pages, MAX_PAGES) for item in page]

@@ -9,11 +9,10 @@ from typing import Any
 
 from gemini_tuning.core.copy_spec import ModelCopySpec
 from gemini_tuning.core.exceptions import InvalidInputError, NotSentError, PermanentServiceError
-from gemini_tuning.core.names import ResourceName, operation_location
+from gemini_tuning.core.names import ResourceName
 from gemini_tuning.core.resources import Model, Operation
-from gemini_tuning.core.retry import retry_transient
 from gemini_tuning.hooks import converters
-from gemini_tuning.hooks.base import list_pages, none_if_missing, retry_read
+from gemini_tuning.hooks.base import none_if_missing, retry_read
 from gemini_tuning.hooks.endpoints import EndpointHookMixin
 from gemini_tuning.hooks.errors import creating, service_errors
 
@@ -32,8 +31,7 @@ class ModelHookMixin(EndpointHookMixin):
 
         :param name: full name of the model; without ``@version`` the default version.
         """
-        location = ResourceName.parse(name, "models").location
-        return retry_read("get", name, lambda: converters.model(self._get_json(name, location), requested=name))
+        return self._read(Model, name)
 
     def find_model(self, name: str) -> Model | None:
         """Return a model version, or ``None`` when it does not exist.
@@ -44,7 +42,7 @@ class ModelHookMixin(EndpointHookMixin):
 
     def list_models(self, project: str, location: str) -> list[Model]:
         """Return all models of a location, each as its default version."""
-        return self._list_models(f"projects/{project}/locations/{location}/models", location)
+        return self._list(f"projects/{project}/locations/{location}/models", location, "models", Model.from_json)
 
     def list_model_versions(self, name: str) -> list[Model]:
         """Return all versions of a model; empty when it does not exist.
@@ -53,11 +51,7 @@ class ModelHookMixin(EndpointHookMixin):
         """
         resource = ResourceName.parse(name, "models")
         path = f"{resource.unversioned}:listVersions"
-        return none_if_missing(lambda: self._list_models(path, resource.location)) or []
-
-    def _list_models(self, path: str, location: str) -> list[Model]:
-        pages = list_pages("list", path, lambda query: converters.models(self._get_json(path, location, query)))
-        return [model for page in pages for model in page]
+        return none_if_missing(lambda: self._list(path, resource.location, "models", Model.from_json)) or []
 
     def set_default_checkpoint(
         self, model: Model, checkpoint_id: str, labels: Mapping[str, str] | None = None
@@ -75,13 +69,11 @@ class ModelHookMixin(EndpointHookMixin):
         if labels is not None:
             body |= {"labels": dict(labels)} | ({"etag": model.etag} if model.etag else {})
         mask = {"updateMask": "labels,defaultCheckpointId" if labels is not None else "defaultCheckpointId"}
-
-        def patch() -> Model:
-            with service_errors(f"set default checkpoint {checkpoint_id} of", model.name):
-                response = self._send_json("PATCH", model.name, location, params=mask, body=body)
-                return converters.model(response, requested=model.name)
-
-        return retry_transient(patch)
+        return retry_read(
+            f"set default checkpoint {checkpoint_id} of",
+            model.name,
+            lambda: Model.from_json(self._send_json("PATCH", model.name, location, params=mask, body=body), model.name),
+        )
 
     def merge_version_aliases(self, name: str, aliases: Sequence[str]) -> None:
         """Add aliases to a model version, or remove some. The caller reads them back.
@@ -89,7 +81,7 @@ class ModelHookMixin(EndpointHookMixin):
         :param name: full name of the model with its version.
         :param aliases: to add; with ``-`` before it, to remove.
         """
-        location = ResourceName.parse(name, "models").location
+        location = Model.location_of(name)
         with service_errors(f"set the aliases {', '.join(aliases)} of", name):
             self._send_json("POST", f"{name}:mergeVersionAliases", location, body={"versionAliases": list(aliases)})
 
@@ -108,11 +100,8 @@ class ModelHookMixin(EndpointHookMixin):
         :raises NotSentError: when it would have been sent after ``not_after``.
         """
         parent = f"projects/{self.project(spec.project_id)}/locations/{location}"
-        body: dict[str, Any] = {"sourceModel": source_model}
-        if spec.model_id:
-            body["modelId"] = spec.model_id
-        if spec.parent_model:
-            body["parentModel"] = spec.parent_model
+        names = {"sourceModel": source_model, "modelId": spec.model_id, "parentModel": spec.parent_model}
+        body: dict[str, Any] = {field: name for field, name in names.items() if name}
         if spec.kms_key_name:
             body["encryptionSpec"] = {"kmsKeyName": spec.kms_key_name}
         self._vertex_endpoint(location)  # refuses an invalid location before anything counts as sent
@@ -122,7 +111,7 @@ class ModelHookMixin(EndpointHookMixin):
             )
         with creating(f"copy of {source_model} in {parent}"):
             response = self._send_json("POST", f"{parent}/models:copy", location, body=body)
-            return converters.operation(response).name
+            return Operation.from_json(response).name
 
     def get_operation(self, name: str, *, retry: bool = True) -> Operation:
         """Get the operation of a copy.
@@ -130,13 +119,11 @@ class ModelHookMixin(EndpointHookMixin):
         :param name: full name of the operation, as :meth:`copy_model` returned it.
         :param retry: whether to retry while the service is unavailable.
         """
-        location = operation_location(name)
-
-        def get() -> Operation:
-            with service_errors("get", name):
-                return converters.copy_operation(self._get_json(name, location), requested=name)
-
-        return retry_transient(get) if retry else get()
+        location = Operation.location_of(name)
+        if retry:
+            return retry_read("get", name, lambda: converters.copy_operation(self._get_json(name, location), name))
+        with service_errors("get", name):
+            return converters.copy_operation(self._get_json(name, location), name)
 
     def list_operations(self, model: str) -> list[Operation]:
         """Return the copies into a model, also into one that does not exist yet.
@@ -145,12 +132,15 @@ class ModelHookMixin(EndpointHookMixin):
         """
         resource = ResourceName.parse(model, "models")
         path = f"{resource.unversioned}/operations"
-        pages = list_pages(
-            "list the operations of",
-            model,
-            lambda query: converters.copy_operations(self._get_json(path, resource.location, query)),
+        found = self._list(
+            path,
+            resource.location,
+            "operations",
+            converters.copy_operation,
+            action="list the operations of",
+            about=model,
         )
-        return [operation for page in pages for operation in page]
+        return [operation for operation in found if operation.is_copy]
 
     def get_serving_endpoint(self, name: str) -> str:
         """Return the full name of the endpoint that serves a model's default checkpoint, or of the given endpoint.
@@ -194,22 +184,16 @@ class ModelHookMixin(EndpointHookMixin):
 
         :param name: full name with its version.
         """
-        resource = ResourceName.parse(name, "models")
-        if resource.version is None:
+        if ResourceName.parse(name, "models").version is None:
             raise InvalidInputError(f"{name} has no version", field="name", resource=name, code="version_required")
-        self._run_operation("delete", name, "DELETE", f"{name}:deleteVersion", location=resource.location)
+        self._run_operation("delete", name, "DELETE", f"{name}:deleteVersion", kind=Model)
 
     def delete_model(self, name: str) -> None:
         """Delete a model with all its versions, which are deployed nowhere; a missing one is no error.
 
         :param name: full name without a version.
         """
-        resource = ResourceName.parse(name, "models")
-        if resource.version is not None:
-            raise InvalidInputError(
-                f"{name} has a version, but all versions would be deleted",
-                field="name",
-                resource=name,
-                code="version_not_allowed",
-            )
-        self._run_operation("delete", name, "DELETE", name, location=resource.location)
+        if ResourceName.parse(name, "models").version is not None:
+            message = f"{name} has a version, but all versions would be deleted"
+            raise InvalidInputError(message, field="name", resource=name, code="version_not_allowed")
+        self._run_operation("delete", name, "DELETE", name, kind=Model)

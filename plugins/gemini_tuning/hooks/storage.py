@@ -13,7 +13,7 @@ from gemini_tuning.core.names import split_gcs_uri
 from gemini_tuning.core.resources import ObjectVersion
 from gemini_tuning.hooks import converters
 from gemini_tuning.hooks.base import REQUEST_TIMEOUT, GeminiBaseHook
-from gemini_tuning.hooks.errors import UnexpectedResponseError, service_errors
+from gemini_tuning.hooks.errors import service_errors
 
 if TYPE_CHECKING:
     from google.cloud.storage import Client
@@ -32,20 +32,19 @@ class StorageHookMixin(GeminiBaseHook):
 
         :param uri: ``gs://bucket/object``.
         """
-        with self._object(uri) as (stream, size):
-            yield from _no_more_than(size, iter(lambda: stream.readline(MAX_LINE), b""))
+        with self._object(uri) as stream:
+            yield from iter(lambda: stream.readline(MAX_LINE), b"")
 
     def read_blocks(self, uri: str) -> Iterator[bytes]:
         """Stream an object in blocks of one mebibyte.
 
         :param uri: ``gs://bucket/object``.
         """
-        with self._object(uri) as (stream, size):
-            yield from _no_more_than(size, iter(lambda: stream.read(READ_BUFFER), b""))
+        with self._object(uri) as stream:
+            yield from iter(lambda: stream.read(READ_BUFFER), b"")
 
     @contextmanager
-    def _object(self, uri: str) -> Iterator[tuple[io.BufferedReader, int]]:
-        """Open an object; yields it with its size in bytes."""
+    def _object(self, uri: str) -> Iterator[io.BufferedReader]:
         from google.cloud.storage import Blob
 
         with service_errors("read", uri):
@@ -53,7 +52,7 @@ class StorageHookMixin(GeminiBaseHook):
             blob.reload()  # fails on a proxy's page, which the client would later read endlessly
             with blob.open("rb") as stream:
                 # The blob itself would be read byte by byte.
-                yield io.BufferedReader(stream, READ_BUFFER), int(blob.size or 0)
+                yield io.BufferedReader(stream, READ_BUFFER)
 
     def missing_objects(self, uris: Sequence[str], *, timeout: float) -> tuple[dict[str, str], int]:
         """Check concurrently which objects exist.
@@ -124,12 +123,3 @@ class StorageHookMixin(GeminiBaseHook):
         with service_errors("write", uri):
             blob = Blob.from_uri(uri, client=self._storage_client())
             blob.upload_from_string(content, content_type=content_type, timeout=REQUEST_TIMEOUT)
-
-
-def _no_more_than(size: int, pieces: Iterator[bytes]) -> Iterator[bytes]:
-    left = size
-    for piece in pieces:
-        left -= len(piece)
-        if left < 0:
-            raise UnexpectedResponseError(f"received more than the {size} bytes of the object")
-        yield piece

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import warnings
-from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Generator, Mapping
 from typing import Any
 
 from gemini_tuning.core.exceptions import PermanentServiceError
@@ -17,12 +16,9 @@ from gemini_tuning.hooks.base import REQUEST_TIMEOUT, TUNING_API_VERSION, Client
 from gemini_tuning.hooks.errors import creating, service_errors
 
 
-@contextmanager
-def _without_sdk_warning() -> Iterator[None]:
-    """Keep google-genai from warning in every run's log that its tuning calls are experimental."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The SDK's tuning implementation is experimental")
-        yield
+def _client_options(name: str) -> ClientOptions:
+    resource = ResourceName.parse(name, "tuningJobs")
+    return ClientOptions(resource.project, resource.location, TUNING_API_VERSION)
 
 
 class TuningJobHookMixin(GeminiBaseHook):
@@ -42,10 +38,12 @@ class TuningJobHookMixin(GeminiBaseHook):
         """
         from google.genai import types
 
+        # google-genai would warn in the log of every run that its tuning calls are experimental.
+        warnings.filterwarnings("ignore", message="The SDK's tuning implementation is experimental")
         project = self.project(project_id)
         config = converters.create_config(request)
         label = f"tuning job {request.tuned_model_display_name}" if request.tuned_model_display_name else "tuning job"
-        with creating(f"{label} in projects/{project}/locations/{location}"), _without_sdk_warning():
+        with creating(f"{label} in projects/{project}/locations/{location}"):
             client = self._creating_client(project, location, not_after)
             job = client.tunings.tune(
                 base_model=request.pre_tuned_model or request.base_model or "",
@@ -60,19 +58,16 @@ class TuningJobHookMixin(GeminiBaseHook):
 
         :param name: full name of the job.
         """
-        resource = ResourceName.parse(name, "tuningJobs")
+        options = _client_options(name)
         with service_errors("get", name):
-            client = self._client(ClientOptions(resource.project, resource.location, TUNING_API_VERSION))
-            return converters.tuning_job(client.tunings.get(name=name), requested=name)
+            return converters.tuning_job(self._client(options).tunings.get(name=name), requested=name)
 
     @renewing_token
     async def aget_tuning_job(self, name: str) -> TuningJob:
         """Get a tuning job without blocking the event loop; not retried, because triggers retry."""
-        resource = ResourceName.parse(name, "tuningJobs")
+        options = _client_options(name)._replace(attempts=1)
         with service_errors("get", name):
-            client = await self._aclient(
-                ClientOptions(resource.project, resource.location, TUNING_API_VERSION, attempts=1)
-            )
+            client = await self._aclient(options)
             return converters.tuning_job(await client.aio.tunings.get(name=name), requested=name)
 
     def tuning_job_pages(
@@ -89,15 +84,8 @@ class TuningJobHookMixin(GeminiBaseHook):
         query: dict[str, Any] = {"pageSize": size or base.PAGE_SIZE}
         with service_errors("list", f"{parent}/tuningJobs"), self._session() as session:
             while True:
-                response = self._get_json(
-                    f"{parent}/tuningJobs",
-                    location,
-                    query,
-                    version=TUNING_API_VERSION,
-                    session=session,
-                    timeout=timeout,
-                )
-                jobs, token = converters.listed_jobs(response)
+                options = {"version": TUNING_API_VERSION, "session": session, "timeout": timeout}
+                jobs, token = converters.listed_jobs(self._get_json(f"{parent}/tuningJobs", location, query, **options))
                 yield jobs
                 if token is None or token == query.get("pageToken"):
                     return
@@ -120,7 +108,7 @@ class TuningJobHookMixin(GeminiBaseHook):
         except PermanentServiceError as error:
             if error.code != 400:
                 raise
-            jobs = self._list_tuning_jobs(None, project_id, location)
+            jobs, thorough = [], True
         if thorough and not jobs:
             jobs = self._list_tuning_jobs(None, project_id, location)
         found = [job for job in jobs if all(job.labels.get(k) == v for k, v in labels.items())]
@@ -142,11 +130,10 @@ class TuningJobHookMixin(GeminiBaseHook):
 
         Cancelling a job again has no effect, so the request is retried like a read.
         """
-        resource = ResourceName.parse(name, "tuningJobs")
+        options = _client_options(name)
         try:
             with service_errors("cancel", name):
-                client = self._client(ClientOptions(resource.project, resource.location, TUNING_API_VERSION))
-                client.tunings.cancel(name=name)
+                self._client(options).tunings.cancel(name=name)
         except PermanentServiceError as error:
             # The job may have finished or have been cancelled by someone else since it was read.
             if error.code not in (400, 409) or not self.get_tuning_job(name).is_stopping:

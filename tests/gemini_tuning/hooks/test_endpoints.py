@@ -7,11 +7,16 @@ from pydantic import ValidationError
 from support import use_connection
 
 from gemini_tuning.core import retry
-from gemini_tuning.core.exceptions import InvalidInputError, PermanentServiceError, ServiceError, TransientServiceError
-from gemini_tuning.core.resources import Operation, Traffic
+from gemini_tuning.core.exceptions import (
+    InvalidInputError,
+    PermanentServiceError,
+    ServiceError,
+    TransientServiceError,
+    UnexpectedResponseError,
+)
+from gemini_tuning.core.resources import Endpoint, Model, Operation, Traffic
 from gemini_tuning.hooks import base
-from gemini_tuning.hooks.converters import endpoint, last_prompt, model, operation
-from gemini_tuning.hooks.errors import UnexpectedResponseError
+from gemini_tuning.hooks.converters import last_prompt
 from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
 from tests.gemini_tuning.hostile_server import hostile_server
 
@@ -145,7 +150,7 @@ def test_an_endpoint():
             {"id": "3"},
         ],
     }
-    found = endpoint(raw, requested="projects/my-id/locations/us-central1/endpoints/5")
+    found = Endpoint.from_json(raw, "projects/my-id/locations/us-central1/endpoints/5")
     assert (found.name, found.display_name) == (ENDPOINT, "e")
     assert [(each.id, str(each.model), each.checkpoint_id) for each in found.deployed_models] == [
         ("1", MODEL, "3"),
@@ -168,7 +173,7 @@ def test_an_endpoint():
 )
 def test_an_endpoint_that_cannot_be_judged(bad):
     with pytest.raises(UNEXPECTED):
-        endpoint({"name": ENDPOINT, **bad}, requested=ENDPOINT)
+        Endpoint.from_json({"name": ENDPOINT, **bad}, ENDPOINT)
 
 
 def test_a_model():
@@ -183,7 +188,7 @@ def test_a_model():
         "modelSourceInfo": {"copy": True},
         "originalModelInfo": {"model": f"{PARENT}/models/8@1"},
     }
-    found = model(raw, requested=MODEL)
+    found = Model.from_json(raw, MODEL)
     assert (found.name, found.aliases, found.default_checkpoint_id) == (MODEL, ("default", "champion"), "3")
     assert found.is_copy
     assert (found.endpoints, found.original_model, found.create_time) == (
@@ -193,10 +198,10 @@ def test_a_model():
     )
     assert [c.checkpoint_id for c in found.checkpoints] == ["1", "3"]
     for lacking in ({"modelSourceInfo": {"copy": "true"}}, {"modelSourceInfo": {}}):
-        assert not model({**raw, **lacking}).is_copy
-    assert model({**raw, "originalModelInfo": {}}).original_model is None
+        assert not Model.from_json({**raw, **lacking}).is_copy
+    assert Model.from_json({**raw, "originalModelInfo": {}}).original_model is None
     for odd in (None, "yesterday", 7, "2026-11-20T12:00:00"):
-        assert model({**raw, "versionCreateTime": odd}).create_time is None
+        assert Model.from_json({**raw, "versionCreateTime": odd}).create_time is None
 
 
 @pytest.mark.parametrize(
@@ -213,7 +218,7 @@ def test_a_model():
 )
 def test_a_model_that_cannot_be_judged(bad):
     with pytest.raises(UNEXPECTED):
-        model({"name": MODEL, **bad}, requested=MODEL)
+        Model.from_json({"name": MODEL, **bad}, MODEL)
 
 
 def point(count, end="2026-11-20T12:00:00Z"):
@@ -254,7 +259,7 @@ def test_time_series_that_do_not_tell_are_not_taken_for_silence(bad):
 
 
 def test_the_operation_of_something_that_makes_nothing():
-    assert operation({"name": OPERATION}) == Operation(OPERATION)
+    assert Operation.from_json({"name": OPERATION}) == Operation(OPERATION)
     for bad in ({}, {"name": "x"}, {"name": OPERATION, "error": "no"}, []):
         with pytest.raises(UNEXPECTED):
-            operation(bad)
+            Operation.from_json(bad)

@@ -280,7 +280,7 @@ def _assert_names(value) -> None:
 
 def _assert_evaluations(runs) -> None:
     for run in runs:
-        _assert_optional(run.name, "evaluationRuns")
+        _assert_optional(run.name or None, "evaluationRuns")
         assert all(math.isfinite(metric) for metric in run.metrics.values())
 
 
@@ -588,7 +588,7 @@ def test_a_bad_evaluation_is_no_reason_to_lose_the_job(service, bad):
     run = {"evaluationRun": bad, "checkpointId": bad}
     service.answer({**GOOD_JOB, "evaluateDatasetRuns": [run]})
     (found,) = call(service, "get job").evaluations
-    assert found.name is None
+    assert found.name == ""
 
 
 def answered(*parts: Any, **more: Any) -> dict[str, Any]:
