@@ -10,14 +10,27 @@ that is not a mapping is a mistake in the DAG.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
+from functools import partial
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, WithJsonSchema
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    StrictBool,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    WithJsonSchema,
+    field_validator,
+)
 
+from gemini_tuning.core.api_types import number
 from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.core.text import MAX_SAID, redact, short_repr
 
@@ -50,13 +63,6 @@ def texts(value: object, limit: int = MAX_SAID) -> list[str]:
     return [redact(item if isinstance(item, str) else short_repr(item), limit) for item in value[:MAX_ITEMS]]
 
 
-def number(value: object) -> float | int | None:
-    """Return a finite number that JSON can carry; ``None`` for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return value if abs(value) < 2**63 and math.isfinite(value) else None
-
-
 def whole(value: object) -> int | None:
     """Return a whole number; ``None`` for anything else."""
     found = number(value)
@@ -78,10 +84,7 @@ def curve(value: object) -> list[list[float | int]]:
 
 
 def anything(value: object, mask: Callable[[str], str] = redact, depth: int = MAX_DEPTH) -> Any:
-    """Return any value as bounded JSON without secrets, which are known by the field's name or by their form.
-
-    :param mask: removes secrets from a text.
-    """
+    """Return any value as bounded JSON without secrets, which are known by the field's name or by their form."""
     if value is None or isinstance(value, bool) or number(value) is not None:
         return value
     if isinstance(value, Mapping | list | tuple | set) and not depth:
@@ -101,44 +104,8 @@ def joined(parts: Iterable[Iterable[str]]) -> list[str]:
     return list(dict.fromkeys(item for items in parts for item in items))
 
 
-def _short_text(value: object) -> str | None:
-    return text(value, MAX_SHORT_TEXT)
-
-
 def _id(value: object) -> str:
     return text(value, MAX_SHORT_TEXT) or "unknown"
-
-
-def _short_texts(value: object) -> list[str]:
-    return texts(value, MAX_SHORT_TEXT)
-
-
-def _is_true(value: object) -> bool:
-    return value is True
-
-
-def _time(value: object) -> datetime | None:
-    try:
-        found = datetime.fromisoformat(value) if isinstance(value, str) else None
-    except ValueError:
-        return None
-    return found if found is not None and found.tzinfo is not None else None
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _mapping_or_none(value: object) -> Mapping[str, Any] | XCom | None:
-    return value if isinstance(value, Mapping | XCom) and value else None
-
-
-def _mappings(value: object) -> list[Mapping[str, Any] | XCom]:
-    return [item for item in value if isinstance(item, Mapping | XCom)] if isinstance(value, list | tuple) else []
-
-
-def _mappings_by_name(value: object) -> dict[str, Mapping[str, Any]]:
-    return {str(name): item for name, item in _mapping(value).items() if isinstance(item, Mapping)}
 
 
 def _counts(value: object) -> dict[str, int]:
@@ -150,7 +117,8 @@ def _numbers(value: object) -> dict[str, float | int]:
 
 
 def _items(value: object) -> list[tuple[str, object]]:
-    return [(redact(str(name), MAX_SHORT_TEXT), item) for name, item in list(_mapping(value).items())[:MAX_ITEMS]]
+    items = list(value.items())[:MAX_ITEMS] if isinstance(value, Mapping) else []
+    return [(redact(str(name), MAX_SHORT_TEXT), item) for name, item in items]
 
 
 def _amount(value: object) -> Mapping[str, Any] | None:
@@ -161,10 +129,9 @@ _PAIR = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems"
 
 Text = Annotated[str | None, PlainValidator(text)]
 Id = Annotated[str, PlainValidator(_id)]
-ShortText = Annotated[str | None, PlainValidator(_short_text)]
+ShortText = Annotated[str | None, PlainValidator(partial(text, limit=MAX_SHORT_TEXT))]
 Texts = Annotated[list[str], PlainValidator(texts)]
-ShortTexts = Annotated[list[str], PlainValidator(_short_texts)]
-Flag = Annotated[bool, PlainValidator(_is_true)]
+ShortTexts = Annotated[list[str], PlainValidator(partial(texts, limit=MAX_SHORT_TEXT))]
 Number = Annotated[float | int | None, PlainValidator(number)]
 Whole = Annotated[int | None, PlainValidator(whole)]
 Counts = Annotated[dict[str, int], PlainValidator(_counts)]
@@ -174,11 +141,6 @@ Interval = Annotated[
 ]
 Curve = Annotated[list[list[float | int]], PlainValidator(curve), WithJsonSchema({"type": "array", "items": _PAIR})]
 Json = Annotated[Any, PlainValidator(anything)]
-Time = Annotated[datetime | None, PlainValidator(_time)]
-# A nested value: empty, or None, where it is not a mapping.
-Part = BeforeValidator(_mapping)
-OptionalPart = BeforeValidator(_mapping_or_none)
-Parts = BeforeValidator(_mappings)
 
 
 class JsonModel(BaseModel):
@@ -195,6 +157,15 @@ class JsonModel(BaseModel):
 class XCom(JsonModel):
     """The value of an XCom, or a part of it."""
 
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _read_leniently(cls, value: Any, read: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+        """Return the field's default where the value is not of its type."""
+        try:
+            return read(value)
+        except ValidationError:
+            return cls.model_fields[info.field_name or ""].get_default(call_default_factory=True)
+
     @classmethod
     def from_xcom(cls, value: object) -> Self | None:
         """Return the value that a task pushed; ``None`` where it pushed nothing, or anything but a mapping."""
@@ -202,11 +173,7 @@ class XCom(JsonModel):
 
     @classmethod
     def from_input(cls, value: object, field: str) -> Self | None:
-        """Return the value of a templated parameter; ``None`` for ``None``, as of a task that was skipped.
-
-        :param field: name of the parameter, for the message.
-        :raises InvalidInputError: when it is neither ``None`` nor a mapping.
-        """
+        """Return the value of a templated parameter; ``None`` for ``None``, as of a task that was skipped."""
         if value is not None and not isinstance(value, Mapping):
             raise InvalidInputError(
                 f"{field}: expected the XCom of a task, a mapping, not {short_repr(value)}",
@@ -238,7 +205,7 @@ class DatasetXCom(XCom):
     generation: Text = None
     examples: Whole = None
     size_bytes: Whole = None
-    tokens: Annotated[TokensXCom, Part] = TokensXCom()
+    tokens: TokensXCom = TokensXCom()
     found: Counts = Field(default={}, description="number of problems of each kind")
     warnings: Texts = []
 
@@ -276,18 +243,16 @@ class CostXCom(XCom):
     budget: Number = None
     epochs: Whole = Field(default=None, description="null when the service chose")
     unknown: Texts = []
-    counted: Annotated[CountedTokensXCom | None, OptionalPart] = Field(
-        default=None, description="null when the service did not count"
-    )
-    items: Annotated[list[CostItemXCom], Parts] = []
+    counted: CountedTokensXCom | None = Field(default=None, description="null when the service did not count")
+    items: list[CostItemXCom] = []
 
 
 class ValidationXCom(XCom):
     """``return_value`` of ``validate``."""
 
-    training: Annotated[DatasetXCom | None, OptionalPart] = None
-    validation: Annotated[DatasetXCom | None, OptionalPart] = None
-    cost: Annotated[CostXCom | None, OptionalPart] = None
+    training: DatasetXCom | None = None
+    validation: DatasetXCom | None = None
+    cost: CostXCom | None = None
 
 
 # --------------------------------------------------------------------------------------- tuning job and checkpoints
@@ -303,10 +268,7 @@ class CheckpointXCom(XCom):
 
 
 class ProgressXCom(XCom):
-    """XCom ``progress`` of the wait for a tuning job.
-
-    :param at: time of the last poll.
-    """
+    """XCom ``progress`` of the wait for a tuning job."""
 
     name: Text = None
     display_name: Text = None
@@ -319,10 +281,10 @@ class ProgressXCom(XCom):
     error: Text = None
     model: Text = None
     experiment: Text = None
-    checkpoints: Annotated[list[CheckpointXCom], Parts] = []
+    checkpoints: list[CheckpointXCom] = []
     train_loss: Curve = []
     eval_loss: Curve = []
-    at: Time = None
+    at: AwareDatetime | None = None
 
 
 class BilledTokensXCom(XCom):
@@ -348,7 +310,7 @@ class LossesXCom(XCom):
 class MetricsXCom(XCom):
     """``return_value`` of ``read_tuning_metrics``."""
 
-    checkpoints: Annotated[dict[str, LossesXCom], BeforeValidator(_mappings_by_name)] = {}
+    checkpoints: dict[str, LossesXCom] = {}
     train_loss: Curve = []
     eval_loss: Curve = []
     missing: Texts = []
@@ -405,10 +367,10 @@ class SmokeTestXCom(XCom):
     pass_rate_interval: Interval = Field(default=None, description="[low, high], 95 %")
     score_interval: Interval = Field(default=None, description="[low, high], 95 %")
     critical_failed: ShortTexts = Field(default=[], description="ids of the first few")
-    latency_ms: Annotated[LatencyXCom, Part] = LatencyXCom()
-    tokens: Annotated[SmokeTokensXCom, Part] = SmokeTokensXCom()
+    latency_ms: LatencyXCom = LatencyXCom()
+    tokens: SmokeTokensXCom = SmokeTokensXCom()
     cost: Annotated[AmountXCom | None, BeforeValidator(_amount)] = None
-    failures: Annotated[list[FailureXCom], Parts] = Field(default=[], description="the first few")
+    failures: list[FailureXCom] = Field(default=[], description="the first few")
     error: Text = Field(default=None, description="why the checkpoint could not be tested")
 
 
@@ -421,7 +383,7 @@ class AssessmentXCom(XCom):
     checkpoint_id: Id = Field(default="unknown", exclude=True)
     epoch: Whole = Field(default=None, exclude=True)
     step: Whole = Field(default=None, exclude=True)
-    passed_gates: Flag = Field(default=False, description="whether it is eligible")
+    passed_gates: StrictBool = Field(default=False, description="whether it is eligible")
     pass_rate: Number = Field(default=None, description="0 to 1")
     score: Number = Field(default=None, description="0 to 1")
     pass_rate_interval: Interval = Field(default=None, description="[low, high], 95 %")
@@ -441,8 +403,8 @@ class DecisionXCom(XCom):
     overfitting: Text = Field(default=None, description="where it began; null when the losses show none")
     policy: Json = Field(default=None, description="the rules that were applied")
     missing: Texts = Field(default=[], exclude=True)
-    champion: Annotated[AssessmentXCom | None, OptionalPart] = Field(default=None, exclude=True)
-    checkpoints: Annotated[list[AssessmentXCom], Parts] = Field(default=[], exclude=True)
+    champion: AssessmentXCom | None = Field(default=None, exclude=True)
+    checkpoints: list[AssessmentXCom] = Field(default=[], exclude=True)
     default_checkpoint_id: Text = Field(default=None, exclude=True)
 
 
@@ -456,7 +418,7 @@ class ApproverXCom(XCom):
 class ApprovalXCom(XCom):
     """``return_value`` of ``approve``."""
 
-    required: Flag = False
+    required: StrictBool = False
     outcome: Text = Field(
         default=None,
         description="approved, another checkpoint, rejected, timed out, not required or nothing to approve",
@@ -464,7 +426,7 @@ class ApprovalXCom(XCom):
     checkpoint_id: Text = Field(default=None, description="the approver's choice")
     proposed: Text = Field(default=None, description="the choice by the rules")
     at: Text = None
-    by: Annotated[ApproverXCom | None, OptionalPart] = Field(default=None, description="null without a response")
+    by: ApproverXCom | None = Field(default=None, description="null without a response")
     timeout: Number = Field(default=None, description="seconds to respond")
     offered: Texts = Field(default=[], description="the options to choose from")
 

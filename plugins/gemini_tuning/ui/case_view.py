@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Any
 
-from pydantic import Field, PlainValidator
+from pydantic import Field, PlainValidator, StrictBool
 
-from gemini_tuning.core.xcom import Flag, Id, Number, Parts, Text, Whole, XCom, text
+from gemini_tuning.core.xcom import Id, Number, Text, Whole, XCom, text
 
 MAX_COMPARED = 10_000  # words and gaps of a response; comparing as many takes 12 MB
 MAX_TEXT = 100_000  # characters
@@ -36,12 +36,12 @@ class _Part(XCom):
 
 class _Turn(XCom):
     role: Text = None
-    parts: Annotated[list[_Part], Parts] = Field(default=[])
+    parts: list[_Part] = Field(default=[])
 
 
 class _Verdict(XCom):
     type: Text = None
-    passed: Flag = False
+    passed: StrictBool = False
     reason: Text = None
     expected: Text = None
 
@@ -53,14 +53,14 @@ class ResultLine(XCom):
     :param error: why there is no response.
     """
 
-    critical: Flag = False
+    critical: StrictBool = False
     system_instruction: LongText = None
-    contents: Annotated[list[_Turn], Parts] = Field(default=[])
+    contents: list[_Turn] = Field(default=[])
     checkpoint_id: Id = "unknown"
     repeat: Whole = None
-    passed: Flag | None = None
+    passed: StrictBool | None = None
     answer: LongText = None
-    verdicts: Annotated[list[_Verdict], Parts] = Field(default=[])
+    verdicts: list[_Verdict] = Field(default=[])
     error: Text = None
     finish_reason: Text = None
     latency_ms: Number = None

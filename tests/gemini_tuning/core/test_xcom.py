@@ -61,9 +61,9 @@ def test_from_xcom_with_a_good_value_keeps_every_field(kind):
 
 
 def test_from_xcom_with_one_wrong_field_keeps_the_others():
-    found = xcom.SmokeTestXCom.from_xcom(run_values.summary("1", cases="x", latency_ms=3, failures=[7, {"id": "a"}]))
+    found = xcom.SmokeTestXCom.from_xcom(run_values.summary("1", cases="x", latency_ms=3, failures=[7]))
     assert (found.cases, found.latency_ms.p95, found.passed) == (None, None, 20)
-    assert [failure.id for failure in found.failures] == ["a"]
+    assert found.failures == []
     assert xcom.ProgressXCom.from_xcom({"at": "yesterday", "state": "RUNNING"}).at is None
 
 

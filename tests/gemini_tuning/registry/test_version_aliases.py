@@ -99,7 +99,6 @@ DECISION = {
     "checkpoints": [
         {"checkpoint_id": "1", "pass_rate": 0.5, "eval_loss": 0.7},
         {"checkpoint_id": "2", "pass_rate": 0.9, "score": 0.91, "eval_loss": None, "latency_p95_ms": float("nan")},
-        "garbage",
     ]
 }
 

@@ -102,7 +102,6 @@ def test_files_and_conversations_are_shown_as_text():
         {"role": "user", "parts": [{"file_uri": "gs://b/x.png", "mime_type": "image/png"}, {"text": "What is it?"}]},
         {"role": "model", "parts": [{"text": "A ferry."}]},
         {"parts": None},
-        "junk",
     ]
     assert turns(case_view("a", {"1": [result("a", contents=contents)]}, None)) == [
         ("user", "gs://b/x.png", "What is it?"),
