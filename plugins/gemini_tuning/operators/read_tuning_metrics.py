@@ -130,10 +130,7 @@ class GeminiReadTuningMetricsOperator(GeminiBaseOperator):
 
 
 def _refusal(error: PermanentServiceError | ResourceNameError) -> str:
-    """Return an error as the reason for a gap; refused credentials fail the task.
-
-    :raises PermanentServiceError: for a 401.
-    """
+    """Return an error as the reason for a gap; refused credentials (401) fail the task."""
     if isinstance(error, PermanentServiceError) and error.code == 401:
         raise error
     return str(error)

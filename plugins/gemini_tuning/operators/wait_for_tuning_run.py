@@ -11,7 +11,7 @@ from gemini_tuning.core.exceptions import TuningRunError
 from gemini_tuning.core.text import redact
 from gemini_tuning.links import gemini_tuning as links
 from gemini_tuning.operators.cloud_base import RETRY_POLICY
-from gemini_tuning.operators.tuning_runs import TERMINAL_STATES, TuningRunsMixin
+from gemini_tuning.operators.plan_retraining import TERMINAL_STATES, TuningRunsMixin
 
 
 class GeminiWaitForTuningRunOperator(TuningRunsMixin):

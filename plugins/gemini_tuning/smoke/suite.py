@@ -62,7 +62,8 @@ def load_suite(name: str, folder: str | None = None, *, read_lines: ReadLines | 
     except YamlError:
         raise
     except (OSError, ValueError) as error:  # ValueError: a NUL or a lone surrogate in the name
-        names = sorted(each.stem for each in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
+        missing = isinstance(error, FileNotFoundError)  # not a name that no file can have
+        names = sorted(each.stem for each in path.parent.glob("*.yaml")) if missing else []
         raise InvalidInputError(
             f"{shorten(str(path), MAX_LISTED)}: cannot be read: {getattr(error, 'strerror', None) or error}.",
             field="suite",

@@ -9,8 +9,7 @@ from airflow.sdk import Asset
 from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
 
 from gemini_tuning.core.exceptions import InvalidInputError, PermanentServiceError, TuningRunError
-from gemini_tuning.operators.plan_retraining import GeminiPlanRetrainingOperator
-from gemini_tuning.operators.tuning_runs import MEMORY_KEY
+from gemini_tuning.operators.plan_retraining import MEMORY_KEY, GeminiPlanRetrainingOperator
 from gemini_tuning.operators.wait_for_tuning_run import GeminiWaitForTuningRunOperator
 
 ASSET = Asset(name="gemini_retraining_weekly")
