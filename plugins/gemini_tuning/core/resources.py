@@ -301,7 +301,7 @@ class Model(ApiResource):
         available = ", ".join(c.checkpoint_id for c in self.checkpoints) or "none"
         raise CheckpointError(
             f"Model {self.name} has no checkpoint {short_repr(checkpoint_id)}; it has: "
-            f"{shorten(available, MAX_LISTED)}.",
+            f"{shorten(available, MAX_LISTED)}. Nothing was changed.",
             field="checkpoint_id",
             resource=self.name,
             code="not_found_in_model",

@@ -156,9 +156,8 @@ class CostEstimateMixin(GeminiBaseOperator):
         async def count(name: str, contents: Sequence[Mapping[str, Any]], instruction: Any) -> tuple[str, int]:
             async with limit:
                 try:
-                    where = self.project_and_location
-                    found = await self.hook.acount_tokens(model, contents, system_instruction=instruction, **where)
-                    return name, found
+                    options = {"system_instruction": instruction, **self.project_and_location}
+                    return name, await self.hook.acount_tokens(model, contents, **options)
                 except InvalidInputError as error:
                     raise InvalidInputError(f"{name}: {error} {NOTHING_CREATED}", field=name, code=error.code) from None
 

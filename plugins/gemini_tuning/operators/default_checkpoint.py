@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from gemini_tuning.core.exceptions import CheckpointError, InvalidInputError, PermanentServiceError
-from gemini_tuning.core.resources import Checkpoint, Model, TuningJob
+from gemini_tuning.core.exceptions import InvalidInputError, PermanentServiceError
+from gemini_tuning.core.resources import Model, TuningJob
 from gemini_tuning.core.text import short_repr, shorten
 from gemini_tuning.links import gemini_tuning as links
 from gemini_tuning.operators.cloud_base import GCP_FIELDS, GeminiBaseOperator, flag, optional_text, wait_until_visible
@@ -82,7 +82,7 @@ class DefaultCheckpointBase(GeminiBaseOperator):
 
         refusal: Exception | str = "the model kept changing"
         for _ in range(MAX_ATTEMPTS):
-            require_checkpoint(model, checkpoint_id)
+            model.require_checkpoint(checkpoint_id)
             if model.default_checkpoint_id == checkpoint_id:
                 self.log.info("Checkpoint %s is already the default of %s", checkpoint_id, model.name)
                 return
@@ -127,15 +127,6 @@ class DefaultCheckpointBase(GeminiBaseOperator):
         change = f"Checkpoint {checkpoint_id} was set as default of {model}"
         wait_until_visible(missing, limit, change, resource=model, hint="Check the model before you use it.")
         return found, job
-
-
-def require_checkpoint(model: Model, checkpoint_id: str) -> Checkpoint:
-    """Return a model's checkpoint, or raise with the ids that the model has."""
-    try:
-        return model.require_checkpoint(checkpoint_id)
-    except CheckpointError as error:
-        error.add_hint("Nothing was changed.")
-        raise
 
 
 def require_expected(model: Model, expected: str | None, checkpoint_id: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow.sdk import Context
 
@@ -12,9 +12,6 @@ from gemini_tuning.core.exceptions import CheckpointError
 from gemini_tuning.core.resources import Checkpoint, Model, TuningJob
 from gemini_tuning.links import gemini_tuning as links
 from gemini_tuning.operators.cloud_base import GCP_FIELDS, GeminiBaseOperator
-
-if TYPE_CHECKING:
-    from airflow.sdk import BaseHook
 
 
 class GeminiListCheckpointsOperator(GeminiBaseOperator):
@@ -66,10 +63,22 @@ class GeminiListCheckpointsOperator(GeminiBaseOperator):
             mark = " (default)" if checkpoint.checkpoint_id == model.default_checkpoint_id else ""
             self.log.info("%s%s", checkpoint, mark)
         try:
-            collect_lineage(job, self.hook)
+            self._collect_lineage(job, job.model)
         except Exception:  # lineage readers are plugins of others
             self.log.warning("Could not collect the lineage of %s", job.model, exc_info=True)
         return [checkpoint.as_dict() for checkpoint in checkpoints]
+
+    def _collect_lineage(self, job: TuningJob, model: str) -> None:
+        from airflow.sdk.lineage import get_hook_lineage_collector
+
+        from gemini_tuning.registry.assets import model_uri
+
+        collector = get_hook_lineage_collector()
+        for uri in (job.training_dataset_uri, job.validation_dataset_uri):
+            if uri and uri.startswith("gs://"):
+                collector.add_input_asset(self.hook, uri=uri)
+        extra: dict[str, Any] = {"version": model.rpartition("@")[2], "tuning_job": job.name}
+        collector.add_output_asset(self.hook, uri=model_uri(model), asset_extra=extra)
 
 
 def merge_checkpoints(job: TuningJob, model: Model) -> list[Checkpoint]:
@@ -81,18 +90,3 @@ def merge_checkpoints(job: TuningJob, model: Model) -> list[Checkpoint]:
         return list(job.checkpoints)
     default = model.default_checkpoint_id
     return [replace(c, endpoint=job.endpoint if c.checkpoint_id == default else None) for c in model.checkpoints]
-
-
-def collect_lineage(job: TuningJob, hook: BaseHook) -> None:
-    """Add the job's datasets in Cloud Storage as inputs and its model as output, read with the hook."""
-    from airflow.sdk.lineage import get_hook_lineage_collector
-
-    from gemini_tuning.registry.assets import model_uri
-
-    collector = get_hook_lineage_collector()
-    for uri in (job.training_dataset_uri, job.validation_dataset_uri):
-        if uri and uri.startswith("gs://"):
-            collector.add_input_asset(hook, uri=uri)
-    model = str(job.model)
-    extra: dict[str, Any] = {"version": model.rpartition("@")[2], "tuning_job": job.name}
-    collector.add_output_asset(hook, uri=model_uri(model), asset_extra=extra)

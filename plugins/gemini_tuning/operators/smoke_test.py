@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from gemini_tuning.smoke.runner import CaseResult
     from gemini_tuning.smoke.suite import Suite
 
-CHAMPION = "champion"  # in place of a checkpoint id
 MAX_LOGGED = 100  # failed cases
 MAX_CONCURRENCY = 1_000
 

@@ -12,7 +12,7 @@ from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.core.names import serving_problem
 from gemini_tuning.links import gemini_tuning as links
 from gemini_tuning.operators.cloud_base import optional_text
-from gemini_tuning.operators.smoke_test import CHAMPION, SmokeTestBase
+from gemini_tuning.operators.smoke_test import SmokeTestBase
 
 
 class GeminiSmokeTestChampionOperator(SmokeTestBase):
@@ -41,7 +41,7 @@ class GeminiSmokeTestChampionOperator(SmokeTestBase):
             raise InvalidInputError(problem, field="champion", code="invalid_champion")
         endpoint = self.hook.get_serving_endpoint(champion)
         self.log.info("The champion %s is served by %s", champion, endpoint)
-        checkpoint = {"checkpoint_id": CHAMPION, "epoch": None, "step": None, "endpoint": endpoint}
+        checkpoint = {"checkpoint_id": "champion", "epoch": None, "step": None, "endpoint": endpoint}
         summary = self.run_suite(checkpoint, context)
         if summary["unanswered"] and not summary["error"]:
             # Counted as failures they would favour any checkpoint over the model in production.

@@ -21,7 +21,7 @@ from gemini_tuning.operators.cloud_base import (
     refuse_unknown_params,
     run_folder,
 )
-from gemini_tuning.operators.default_checkpoint import require_checkpoint, require_expected
+from gemini_tuning.operators.default_checkpoint import require_expected
 
 ROLL_BACK_KEY = "roll_back"  # in the task state store: the rollback that was found
 NO_CHECKPOINT = ("checkpoint_id", "default_checkpoint_id", "expected_default", "checkpoint", "reason", "results_uri")
@@ -94,7 +94,7 @@ class GeminiValidatePromotionOperator(GeminiBaseOperator):
             return {"model": self.model, **dict.fromkeys(NO_CHECKPOINT), "next_step": "set_default"}
         model = self.hook.get_model(self.model)
         target = named if named is not None else self._earlier(model, context)
-        checkpoint, expected = require_checkpoint(model, target), optional_text(self.expected_default)
+        checkpoint, expected = model.require_checkpoint(target), optional_text(self.expected_default)
         require_expected(model, expected, target)
         default = model.default_checkpoint_id
         if roll_back or approval:  # both refer to the current default

@@ -130,10 +130,8 @@ class GeminiTuningReportOperator(GeminiBaseOperator):
 
 def run_facts(context: Context) -> dict[str, Any]:
     """Return what Airflow knows of the run: who or what started it, when, and with what."""
-    run, ti = context["dag_run"], context["ti"]
-    times = ("logical_date", "run_after", "start_date")
-    run_type = getattr(run, "run_type", None)
-    given = getattr(run, "conf", None) or {}
+    run, ti, times = context["dag_run"], context["ti"], ("logical_date", "run_after", "start_date")
+    run_type, given = getattr(run, "run_type", None), getattr(run, "conf", None) or {}
     return {
         "dag_id": ti.dag_id,
         "run_id": ti.run_id,

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from airflow.sdk import BaseSensorOperator, Context, PokeReturnValue, conf
 from airflow.sdk.exceptions import AirflowSkipException
@@ -17,9 +17,6 @@ from gemini_tuning.links import gemini_tuning as links
 from gemini_tuning.operators.cloud_base import DEFERRAL_TIMEOUT_MARGIN, GCP_FIELDS, DeferrableMixin, optional_seconds
 from gemini_tuning.triggers import progress
 from gemini_tuning.triggers.task_states import TaskInstanceKey, get_task_states, keeps_job, task_state
-
-if TYPE_CHECKING:
-    from airflow.sdk.types import RuntimeTaskInstanceProtocol
 
 CANCEL_TIMEOUT = 4.0  # seconds; a second later Airflow kills the process
 
@@ -72,7 +69,7 @@ class GeminiTuningJobSensor(DeferrableMixin, BaseSensorOperator):
         self.deadline = deadline
         self.cancel_on_kill = cancel_on_kill
         self.deferrable = deferrable
-        self._task: RuntimeTaskInstanceProtocol | None = None  # while it runs on a worker
+        self._task: Any = None  # while it runs on a worker
         self.deadline_seconds = self.timeout  # until the deadline is rendered
         self._logged = ""
 
@@ -82,9 +79,7 @@ class GeminiTuningJobSensor(DeferrableMixin, BaseSensorOperator):
         # poke() checks the deadline, and cancels.
         self.timeout = self.deadline_seconds + DEFERRAL_TIMEOUT_MARGIN.total_seconds()
         try:
-            if self.deferrable:
-                return self._poll_or_defer()
-            result: dict[str, Any] = super().execute(context)
+            result: dict[str, Any] = self._poll_or_defer() if self.deferrable else super().execute(context)
             return result
         except GeminiTuningError as error:
             if self.soft_fail:  # BaseSensorOperator applies it only after a deferral

@@ -10,7 +10,7 @@ from airflow.sdk.lineage import HookLineageReader, NoOpCollector, get_hook_linea
 from support import SPEC, context, finished_job
 
 from gemini_tuning.core.resources import TuningJob
-from gemini_tuning.operators.list_checkpoints import GeminiListCheckpointsOperator, collect_lineage
+from gemini_tuning.operators.list_checkpoints import GeminiListCheckpointsOperator
 from gemini_tuning.registry.assets import model_uri
 
 PARENT = "projects/123/locations/us-central1"
@@ -69,7 +69,9 @@ def test_a_collector_that_fails_is_no_reason_to_fail(vertex, reader, monkeypatch
     ],
 )
 def test_inputs_are_objects_in_cloud_storage(reader, job, inputs):
-    collect_lineage(job, HOOK)
+    operator = GeminiListCheckpointsOperator(task_id="list", tuning_job=job.name)
+    operator.__dict__["hook"] = HOOK
+    operator._collect_lineage(job, job.model)
     found = reader.retrieve_hook_lineage()
     assert [each.asset.uri for each in found.inputs] == inputs
     assert [each.asset.uri for each in found.outputs] == [model_uri(job.model)]
