@@ -13,9 +13,8 @@ from gemini_tuning.core.resources import checkpoint_id
 from gemini_tuning.core.text import replace_surrogates, short_repr
 from gemini_tuning.core.xcom import MetricsXCom, SmokeTestXCom, ValidationXCom
 from gemini_tuning.cost.estimate_text import estimate_line
-from gemini_tuning.reporting.comparison import compare, compare_champion
 from gemini_tuning.reporting.markdown_templates import render
-from gemini_tuning.reporting.report import read_results, require_decision
+from gemini_tuning.reporting.report import compare, compare_champion, read_results, require_decision
 
 REJECT = "Reject"
 APPROVED, ANOTHER, REJECTED, TIMED_OUT = "approved", "another checkpoint", "rejected", "timed out"

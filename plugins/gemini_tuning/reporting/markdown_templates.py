@@ -18,7 +18,6 @@ from markupsafe import Markup
 from gemini_tuning.core import markdown
 from gemini_tuning.core.formatting import capitalize, percent
 from gemini_tuning.core.xcom import AssessmentXCom, SmokeTestXCom
-from gemini_tuning.reporting.comparison import CheckpointReport
 
 MAX_ERROR = 300  # characters of why a checkpoint could not be tested
 
@@ -45,11 +44,10 @@ def _number(value: float | None, form: str) -> str | None:
     return None if value is None else form % value
 
 
-def _remarks(entry: CheckpointReport, marks: Mapping[str, str | None]) -> Markdown | None:
+def _remarks(checkpoint_id: str, marks: Mapping[str, str | None], error: str | None) -> Markdown | None:
     """Return the marks that a checkpoint has, and why it could not be tested."""
-    found = [mark for mark, checkpoint_id in marks.items() if checkpoint_id == entry.checkpoint_id]
-    if entry.smoke_test and entry.smoke_test.error and not entry.assessment:
-        found.append(markdown.plain(entry.smoke_test.error, MAX_ERROR))
+    found = [mark for mark, identifier in marks.items() if identifier == checkpoint_id]
+    found += [markdown.plain(error, MAX_ERROR)] if error else []
     return Markdown(", ".join(found)) if found else None
 
 

@@ -15,21 +15,26 @@ from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.core.text import redact
 from gemini_tuning.core.xcom import (
     ApprovalXCom,
+    AssessmentXCom,
     BilledTokensXCom,
+    CheckpointXCom,
     CopyXCom,
     Curve,
     DatasetXCom,
     DecisionXCom,
+    Id,
+    Json,
     JsonModel,
+    LossesXCom,
     MetricsXCom,
     PromotionXCom,
     SmokeTestXCom,
     Text,
     Texts,
     ValidationXCom,
+    Whole,
 )
 from gemini_tuning.cost.estimate_text import CostReport, cost_report, estimate_markdown
-from gemini_tuning.reporting.comparison import CheckpointReport, compare, compare_champion
 from gemini_tuning.reporting.markdown_templates import Markdown, render
 
 SCHEMA = Path(__file__).with_name("report.schema.json")
@@ -82,6 +87,19 @@ class LossesReport(JsonModel):
 
     train: Curve = Field(default=[])
     eval: Curve = Field(default=[])
+
+
+class CheckpointReport(JsonModel):
+    """What is known of a checkpoint, or of the champion."""
+
+    checkpoint_id: Id
+    epoch: Whole = None
+    step: Whole = None
+    endpoint: Text = None
+    smoke_test: SmokeTestXCom | None = None
+    losses: LossesXCom | None = None
+    evaluation: Json = Field(default=None, description="metrics of the service's own evaluation")
+    assessment: AssessmentXCom | None = None
 
 
 class PromotionReport(JsonModel):
@@ -165,16 +183,11 @@ def build(
     billed: object = None,
     mask: Callable[[str], str] = redact,
 ) -> Report:
-    """Return the report of a run. The other parameters are XComs; ``None`` for one of a task that was skipped.
+    """Return the report of a run.
+
+    The parameters are the XComs that :class:`GeminiTuningReportOperator` names, ``None`` for a task that was skipped.
 
     :param run: the fields of :class:`RunReport`.
-    :param tuning_job: full name of the tuning job.
-    :param model: full name of the tuned model.
-    :param results: of the smoke tests.
-    :param datasets: of ``validate``.
-    :param champion: of the champion's smoke test.
-    :param copy: of ``verify_copy``.
-    :param billed: XCom ``billed`` of ``list_checkpoints``.
     :param mask: removes secrets from the text of a DAG parameter.
     :raises InvalidInputError: naming the parameter that is not a mapping.
     """
@@ -206,6 +219,31 @@ def build(
     )
 
 
+def compare(
+    results: Iterable[SmokeTestXCom],
+    decision: DecisionXCom,
+    metrics: MetricsXCom | None = None,
+    listed: Iterable[CheckpointXCom] = (),
+) -> list[CheckpointReport]:
+    """Return what is known of each checkpoint: in the order of the decision, then those without an assessment.
+
+    :param listed: checkpoints that have possibly not been tested yet.
+    """
+    others = {checkpoint.checkpoint_id: checkpoint for checkpoint in listed}
+    tested = {result.checkpoint_id: result for result in results}
+    assessed = {assessment.checkpoint_id: assessment for assessment in decision.checkpoints}
+    losses = metrics.checkpoints if metrics else {}
+    return [
+        _checkpoint(tested.get(i), assessed.get(i), others.get(i), losses=losses.get(i))
+        for i in dict.fromkeys([*assessed, *tested, *others])
+    ]
+
+
+def compare_champion(result: SmokeTestXCom | None, decision: DecisionXCom) -> CheckpointReport | None:
+    """Return the same for the champion; ``None`` when it was not tested."""
+    return _checkpoint(result, decision.champion) if result or decision.champion else None
+
+
 def require_decision(decision: object) -> DecisionXCom:
     """Return the decision.
 
@@ -226,6 +264,23 @@ def read_results(results: Iterable[object]) -> list[SmokeTestXCom]:
     """
     found = (SmokeTestXCom.from_input(result, f"results[{number}]") for number, result in enumerate(results))
     return [result for result in found if result is not None]
+
+
+def _checkpoint(
+    result: SmokeTestXCom | None,
+    assessment: AssessmentXCom | None,
+    listed: CheckpointXCom | None = None,
+    losses: LossesXCom | None = None,
+) -> CheckpointReport:
+    sources = [source for source in (listed, assessment, result) if source]
+    facts = {
+        name: value
+        for source in sources  # the smoke test's come last and count
+        for name in ("checkpoint_id", "epoch", "step", "endpoint")
+        if (value := getattr(source, name, None)) not in (None, "")
+    }
+    evaluation = losses.evaluation if losses else None
+    return CheckpointReport(smoke_test=result, losses=losses, evaluation=evaluation, assessment=assessment, **facts)
 
 
 def _resource(name: object) -> ResourceReport:

@@ -75,7 +75,7 @@ def _promotion(view: RunView, label: str, checkpoint_id: str) -> Action:
         f"Set checkpoint {checkpoint_id} as the default of {view.model}? The current default is checkpoint "
         f"{current or 'unknown'}. Requests that name no checkpoint will be served by the new default."
     )
-    conf = {**_connection(view), "model": view.model, "checkpoint_id": checkpoint_id}
+    conf = {**view.run.connection, "model": view.model, "checkpoint_id": checkpoint_id}
     if _is_id(current):
         conf["expected_default"] = current  # the run changes nothing when it is another one by then
     with suppress(ResourceNameError):  # where the name of the job is known
@@ -89,7 +89,7 @@ def _copy(view: RunView) -> Action:
         f"Copy {view.model}, with all its checkpoints, to {{copy_location}} {{copy_project_id}}? The copy keeps the "
         f"model's default: checkpoint {view.default.current or 'unknown'}, as far as Airflow has recorded."
     )
-    return Action(PROMOTION_DAG, "Copy", question, {**_connection(view), "model": view.model})
+    return Action(PROMOTION_DAG, "Copy", question, {**view.run.connection, "model": view.model})
 
 
 def _prompt(view: RunView) -> Action | None:
@@ -99,8 +99,4 @@ def _prompt(view: RunView) -> Action | None:
     ids = ", ".join(checkpoint.checkpoint_id for checkpoint in found)
     question = f"Send this prompt to checkpoints {ids} of {view.model}? Google bills {len(found)} requests."
     checkpoints = [checkpoint.model_dump(include={"checkpoint_id", "endpoint"}) for checkpoint in found]
-    return Action(PROMPT_DAG, "Send", question, {**_connection(view), "checkpoints": checkpoints})
-
-
-def _connection(view: RunView) -> dict[str, Any]:
-    return {name: value for name, value in view.run.connection.items() if value}
+    return Action(PROMPT_DAG, "Send", question, {**view.run.connection, "checkpoints": checkpoints})

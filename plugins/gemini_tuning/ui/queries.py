@@ -114,17 +114,17 @@ class RunRecord:
         return len(list(self.all_steps(CREATE))) > 1
 
     @property
-    def connection(self) -> dict[str, str | None]:
-        """Return ``gcp_conn_id`` and ``impersonation_chain``: those that the sensor used, else those in ``conf``."""
+    def connection(self) -> dict[str, str]:
+        """``gcp_conn_id`` and ``impersonation_chain``, as far as given: those of the sensor, else those in ``conf``."""
         job = self.xcom(WAIT, PROGRESS)
         known = {**self.conf, **(job if isinstance(job, Mapping) else {})}
-        chain = known.get("impersonation_chain")
-        names = [chain] if isinstance(chain, str) else chain if isinstance(chain, list) else []
-        conn_id = known.get("gcp_conn_id")
-        return {
-            "gcp_conn_id": conn_id if isinstance(conn_id, str) else None,
-            "impersonation_chain": ",".join(name for name in names if isinstance(name, str)) or None,
+        chain, conn_id = known.get("impersonation_chain"), known.get("gcp_conn_id")
+        accounts = [chain] if isinstance(chain, str) else chain if isinstance(chain, list) else []
+        found = {
+            "gcp_conn_id": conn_id if isinstance(conn_id, str) else "",
+            "impersonation_chain": ",".join(account for account in accounts if isinstance(account, str)),
         }
+        return {name: value for name, value in found.items() if value}
 
     @property
     def is_action(self) -> bool:

@@ -12,7 +12,7 @@ import tempfile
 import threading
 import uuid
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -30,7 +30,6 @@ MAX_BYTES = 2 << 30  # of a run's results; more would fill the disk of the API s
 MAX_CONCURRENT_READS = 2  # runs: each holds a thread of the API server
 RESULTS_FILE = re.compile(r"/checkpoint-[^/]+\.jsonl$")
 INDEX = "index.msgpack"
-DEFAULT_CONNECTION = "google_cloud_default"
 
 Shown = TypeVar("Shown")
 
@@ -81,10 +80,9 @@ def index_of(results: Sequence[tuple[str, str]], version: str, read_lines: Calla
 def _build(folder: Path, results: Sequence[tuple[str, str]], read_lines: Callable[[str], Iterable[bytes]]) -> None:
     part = folder.with_name(f"{uuid.uuid4().hex}.part")
     part.mkdir()
-    files = _Files(part, read_lines)
     try:
         with _READS:
-            matrix.build(part / INDEX, [(name, files.local(uri)) for name, uri in results])
+            matrix.build(part / INDEX, _local(results, part, read_lines))
         part.rename(folder)
     except OSError:
         if not folder.is_dir():  # else another process has built it in the meantime
@@ -93,36 +91,34 @@ def _build(folder: Path, results: Sequence[tuple[str, str]], read_lines: Callabl
         shutil.rmtree(part, ignore_errors=True)
 
 
-class _Files:
-    """Finds results files, and downloads those in Cloud Storage, until they exceed :data:`MAX_BYTES` together."""
-
-    def __init__(self, folder: Path, read_lines: Callable[[str], Iterable[bytes]]) -> None:
-        self._folder = folder
-        self._read_lines = read_lines
-        self._bytes = 0
-
-    def local(self, uri: str) -> Path:
-        """Return the path of a results file; a relative one is in the folder."""
+def _local(
+    results: Sequence[tuple[str, str]], folder: Path, read_lines: Callable[[str], Iterable[bytes]]
+) -> Iterator[tuple[str, Path]]:
+    """Yield the results files, and download those in Cloud Storage, until they exceed :data:`MAX_BYTES` together."""
+    total = 0
+    for name, uri in results:
         if not RESULTS_FILE.search(uri):  # the URI is from an XCom, whose author must not choose any file here
             raise _error(f"{short_repr(uri)} is not the name of a results file", "not_a_results_file", uri)
-        if not uri.startswith(GCS):
+        if uri.startswith(GCS):
+            path = folder / f"{uuid.uuid4().hex}.jsonl"
+            with path.open("wb") as file:
+                for line in read_lines(uri):
+                    total = _within_limit(total + len(line))
+                    file.write(line)
+            yield name, Path(path.name)
+        else:
             path = Path(uri.removeprefix(FILE)).absolute()
             if not path.is_file():  # a device has no end
                 raise _error(f"there is no file {short_repr(uri)} on this machine", "file_not_found", uri)
-            self._count(path.stat().st_size)
-            return path
-        copy = self._folder / f"{uuid.uuid4().hex}.jsonl"
-        with copy.open("wb") as file:
-            for line in self._read_lines(uri):
-                self._count(len(line))
-                file.write(line)
-        return Path(copy.name)
+            total = _within_limit(total + path.stat().st_size)
+            yield name, path
 
-    def _count(self, size: int) -> None:
-        self._bytes += size
-        if self._bytes > MAX_BYTES:
-            problem = f"they are larger than {MAX_BYTES >> 30} GB"
-            raise _error(problem, "too_large", hint="Read the files themselves.")
+
+def _within_limit(total: int) -> int:
+    if total > MAX_BYTES:
+        problem = f"they are larger than {MAX_BYTES >> 30} GB"
+        raise _error(problem, "too_large", hint="Read the files themselves.")
+    return total
 
 
 def _cache_folder() -> Path:
@@ -143,15 +139,15 @@ def _remove_old(cache: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _reader(connection: Mapping[str, str | None]) -> Callable[[str], Iterable[bytes]]:
+def _reader(connection: Mapping[str, str]) -> Callable[[str], Iterable[bytes]]:
     """Return a function that reads an object in Cloud Storage; its first call imports Google's clients."""
 
     @functools.cache
     def files() -> Files:
         from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
 
-        conn_id = connection["gcp_conn_id"] or DEFAULT_CONNECTION
-        return Files(GeminiTuningHook(conn_id, connection["impersonation_chain"]))
+        conn_id = connection.get("gcp_conn_id", "google_cloud_default")
+        return Files(GeminiTuningHook(conn_id, connection.get("impersonation_chain")))
 
     return lambda uri: files().read_lines(uri)
 

@@ -22,7 +22,7 @@ from gemini_tuning.core.xcom import (
     ValidationXCom,
 )
 from gemini_tuning.cost.estimate_text import estimate_line, estimate_total
-from gemini_tuning.reporting.comparison import CheckpointReport, compare, compare_champion
+from gemini_tuning.reporting.report import CheckpointReport, compare, compare_champion
 from gemini_tuning.selection.candidate import Candidate
 from gemini_tuning.selection.overfitting import find_turning_point
 from gemini_tuning.ui import queries
@@ -130,14 +130,12 @@ class RunView:
         ]
         return {"train": train, "eval": evals, "checkpoints": marks, "turn": turn.step if turn else None}
 
-    def loss_rows(self) -> list[dict[str, Any]]:
-        """Return the chart as a table, by step."""
+    def loss_rows(self) -> list[tuple[int, float | None, float | None, str | None]]:
+        """Return the chart as a table: step, train loss, eval loss, checkpoint."""
         train, evals = ({int(step): value for step, value in self.losses[name]} for name in ("train", "eval"))
         marks = {mark["step"]: mark["checkpoint_id"] for mark in self.losses["checkpoints"]}
-        return [
-            {"step": step, "train": train.get(step), "eval": evals.get(step), "checkpoint": marks.get(step)}
-            for step in sorted({*train, *evals, *marks})
-        ]
+        steps = sorted({*train, *evals, *marks})
+        return [(step, train.get(step), evals.get(step), marks.get(step)) for step in steps]
 
     # ------------------------------------------------------------------------------------------------- checkpoints
 

@@ -18,9 +18,8 @@ from gemini_tuning.datasets.dataset_check import DatasetReport
 from gemini_tuning.operators.approval import NO_RESPONSE
 from gemini_tuning.operators.approve_checkpoint import GeminiApproveCheckpointOperator
 from gemini_tuning.operators.write_report import GeminiTuningReportOperator, run_facts
-from gemini_tuning.reporting.comparison import compare
 from gemini_tuning.reporting.markdown_templates import ENVIRONMENT
-from gemini_tuning.reporting.report import SCHEMA, Report, build, read_results
+from gemini_tuning.reporting.report import SCHEMA, Report, build, compare, read_results
 from gemini_tuning.selection.candidate import Candidate
 from gemini_tuning.selection.decision import Assessment, Decision
 from gemini_tuning.smoke.suite import parse_suite

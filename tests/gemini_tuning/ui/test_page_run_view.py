@@ -91,8 +91,8 @@ def test_a_job_under_way_shows_its_losses_and_the_checkpoints_so_far():
     assert found.losses["train"] == RUNNING["train_loss"]
     assert found.losses["eval"] == RUNNING["eval_loss"]
     assert found.loss_rows() == [
-        {"step": 1, "train": 2.1, "eval": None, "checkpoint": None},
-        {"step": 10, "train": 0.5, "eval": 0.6, "checkpoint": "1"},
+        (1, 2.1, None, None),
+        (10, 0.5, 0.6, "1"),
     ]
     (checkpoint,) = found.checkpoints
     assert (checkpoint.checkpoint_id, checkpoint.smoke_test, checkpoint.assessment) == ("1", None, None)
