@@ -56,7 +56,7 @@ class Notification(YamlModel):
     _file: str = PrivateAttr("")
     _line: int | None = PrivateAttr(None)
 
-    def error(self, what: str, *, field: str, code: str, hint: str = "") -> NotificationError:
+    def error(self, what: str, field: str, code: str, hint: str = "") -> NotificationError:
         """Return an error about this entry."""
         message = f"{self._file}:{self._line}: {field}: {what}"
         return NotificationError(message, field=field, resource=self._file, code=code, hint=hint)
@@ -117,27 +117,26 @@ def create_notifier(notification: Notification, message: Message) -> BaseNotifie
     try:
         notifier_class = getattr(importlib.import_module(module), name)
     except Exception as error:  # the module may raise anything
+        hint = "Install the provider that it is part of."
         what = f"cannot import {notification.notifier}: {_describe(error)}."
-        raise notification.error(
-            what, field="notifier", code="cannot_import", hint="Install the provider that it is part of."
-        ) from None
+        raise notification.error(what, "notifier", "cannot_import", hint) from None
     if not isinstance(notifier_class, type) or not issubclass(notifier_class, BaseNotifier):
         what = f"{notification.notifier} is not a subclass of BaseNotifier."
-        raise notification.error(what, field="notifier", code="not_a_notifier")
+        raise notification.error(what, "notifier", "not_a_notifier")
     arguments = notification.arguments or {}
     try:
         notifier = notifier_class(**arguments)
     except Exception as error:
-        raise notification.error(_describe(error), field="arguments", code="invalid_arguments") from None
+        raise notification.error(_describe(error), "arguments", "invalid_arguments") from None
     for name, value in arguments.items():
         if name not in notifier.template_fields and any(mark in str(value) for mark in ("{{", "{%")):
             what = "this notifier does not render templates in this argument."
-            raise notification.error(what, field=f"arguments.{name}", code="not_templated")
+            raise notification.error(what, f"arguments.{name}", "not_templated")
     try:
         notifier.render_template_fields({"gemini": asdict(message)}, TEMPLATES)  # type: ignore[typeddict-unknown-key]
     except Exception as error:
         what = f"cannot render a template: {_describe(error)}"
-        raise notification.error(what, field="arguments", code="cannot_render") from None
+        raise notification.error(what, "arguments", "cannot_render") from None
     return notifier
 
 
@@ -164,11 +163,8 @@ def send_notifications(run_notifier: GeminiRunNotifier, context: Context) -> Non
 def _send(run_notifier: GeminiRunNotifier, notification: Notification, message: Message, context: Context) -> None:
     log = run_notifier.log
     try:
-        for attempt in Retrying(
-            stop=stop_after_attempt(MAX_ATTEMPTS),
-            wait=WAIT,
-            retry=retry_if_not_exception_type(NotificationError),
-        ):
+        again = retry_if_not_exception_type(NotificationError)
+        for attempt in Retrying(stop=stop_after_attempt(MAX_ATTEMPTS), wait=WAIT, retry=again):
             with attempt:
                 notifier = create_notifier(notification, message)
                 notifier.notify({**context, "gemini": asdict(message)})  # type: ignore[typeddict-unknown-key]
@@ -176,10 +172,8 @@ def _send(run_notifier: GeminiRunNotifier, notification: Notification, message: 
         log.error("Not sent: %s", error)
     except RetryError as error:
         cause = error.last_attempt.exception()
-        log.error(
-            "%s did not send %r in %d attempts: %s",
-            notification.notifier, message.title, MAX_ATTEMPTS, _describe(cause),
-        )  # fmt: skip
+        name = notification.notifier
+        log.error("%s did not send %r in %d attempts: %s", name, message.title, MAX_ATTEMPTS, _describe(cause))
     else:
         log.info("%s sent %r", notification.notifier, message.title)
 

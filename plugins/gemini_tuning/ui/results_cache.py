@@ -11,7 +11,6 @@ import stat
 import tempfile
 import threading
 import uuid
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -68,7 +67,7 @@ def index_of(results: Sequence[tuple[str, str]], version: str, read_lines: Calla
     """
     cache = _cache_folder()
     folder = cache / hashlib.sha256(repr((results, version)).encode()).hexdigest()[:32]
-    with _LOCKS[zlib.crc32(folder.name.encode()) % len(_LOCKS)]:
+    with _LOCKS[hash(folder.name) % len(_LOCKS)]:
         try:
             os.utime(folder)  # its time is that of the last use
         except FileNotFoundError:
