@@ -90,3 +90,5 @@ first applies the events that are due; nothing runs in the background. Pure modu
 HTTP, through ``app``. For tests,
 :class:`vertex_emulator.process.Emulator` runs all of it as a process.
 """
+
+__version__ = "0.1.0"

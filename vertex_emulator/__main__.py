@@ -16,8 +16,9 @@ from .log import StateError
 from .settings import Settings, add_address_options, add_options, from_arguments
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     if arguments and arguments[0] == "key":
         return _key(_key_parser().parse_args(arguments[1:]))
     if arguments and arguments[0] == "env":
@@ -113,4 +114,4 @@ def _fetch(options: argparse.Namespace, what: str) -> dict[str, Any] | None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())
