@@ -37,5 +37,27 @@ def get_provider_info() -> dict[str, Any]:
         ],
         **{kind: [{"integration-name": integration, "python-modules": modules}] for kind, modules in kinds.items()},
         "extra-links": [f"{__name__}.links.gemini_tuning.{name}" for name in ("ConsoleLink", "RunPageLink")],
+        "config": {
+            "gemini_tuning": {
+                "description": None,
+                "options": {
+                    "config_folder": {
+                        "description": "Folder with smoke suites, prices, notifications and retraining profiles. "
+                        "Empty: ``config`` beside the DAG file, or else the defaults of the package.",
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "example": "/opt/airflow/dags/config",
+                        "default": "",
+                    },
+                    "preload": {
+                        "description": "With LocalExecutor: import Google's clients once, in the scheduler.",
+                        "version_added": "0.1.0",
+                        "type": "boolean",
+                        "example": None,
+                        "default": "False",
+                    },
+                },
+            }
+        },
         "notifications": [f"{__name__}.reporting.notifications.GeminiRunNotifier"],
     }

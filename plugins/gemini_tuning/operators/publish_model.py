@@ -34,8 +34,9 @@ class GeminiPublishModelOperator(PromotionBase):
     (https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.models/mergeVersionAliases). A version
     that is already the champion changes nothing, so a retry cannot make the new version its own predecessor.
 
-    XCom: ``{"model", "version", "checkpoint_id", "aliases": {"champion", "previous"}, "asset"}``; ``aliases`` are
-    version ids as read back, empty without ``version_aliases``; ``asset`` is the asset's URI.
+    XCom ``return_value``, and one XCom per key: ``{"model", "version", "checkpoint_id", "endpoint", "aliases":
+    {"champion", "previous"}, "asset"}``; ``aliases`` are version ids as read back, empty without ``version_aliases``;
+    ``asset`` is the asset's URI.
 
     Further parameters: :class:`~gemini_tuning.operators.default_checkpoint.PromotionBase`.
 
@@ -59,6 +60,7 @@ class GeminiPublishModelOperator(PromotionBase):
         **kwargs: Any,
     ) -> None:
         alias = AssetAlias(asset_alias)
+        kwargs.setdefault("multiple_outputs", True)
         kwargs["outlets"] = [*(kwargs.get("outlets") or ()), alias]
         super().__init__(**kwargs)
         self.asset_alias = alias
@@ -102,7 +104,7 @@ class GeminiPublishModelOperator(PromotionBase):
         }
         context["outlet_events"][self.asset_alias].add(asset, extra=extra)
         self.log.info("Event for %s: version %s, checkpoint %s", asset.uri, name.version, checkpoint_id)
-        return {**promoted, "aliases": aliases, "asset": asset.uri}
+        return {**promoted, "endpoint": extra["endpoint"], "aliases": aliases, "asset": asset.uri}
 
     def _set_aliases(self, model: ResourceName) -> dict[str, str | None]:
         """Change one alias after the other, each read back, until all are set."""

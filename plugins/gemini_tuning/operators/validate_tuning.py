@@ -59,6 +59,7 @@ class GeminiValidateTuningOperator(CostEstimateMixin):
     :param report_uri: the same for the report; ``None`` uses the folder of the results. (templated)
     :param champion: full name of the endpoint or model in production. (templated)
     :param notifications: file with the recipients of notifications. (templated)
+    :param allow_unknown_params: whether a run may have Params that its DAG does not have, as in a DAG of others.
     :raises InvalidInputError: with the parameter as its field; for a dataset or a suite, with the file and its lines.
     :raises YamlError: when the price table is not acceptable.
     :raises PermanentServiceError: when a named resource does not exist, or cannot be read or written.
@@ -81,6 +82,7 @@ class GeminiValidateTuningOperator(CostEstimateMixin):
         report_uri: str | None = None,
         champion: str | None = None,
         notifications: str | None = None,
+        allow_unknown_params: bool = False,
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("multiple_outputs", True)
@@ -93,13 +95,15 @@ class GeminiValidateTuningOperator(CostEstimateMixin):
         self.report_uri = report_uri
         self.champion = champion
         self.notifications = notifications
+        self.allow_unknown_params = allow_unknown_params
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Check everything and push the checked values."""
         from gemini_tuning.reporting.notification_sender import check_notifications
         from gemini_tuning.smoke.suite import load_suite
 
-        refuse_unknown_params(context)
+        if not self.allow_unknown_params:
+            refuse_unknown_params(context)
         request = TuningRequest.parse(self.tuning_request)
         check_notifications(optional_text(self.notifications))
         if problems := ModelCopySpec.from_mapping(self.copy, optional_text).problems():

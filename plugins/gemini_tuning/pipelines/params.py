@@ -6,10 +6,18 @@ import functools
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import Param, yaml
+from airflow.sdk import DAG, Param, yaml
+
+# Connection fields of a DAG whose Param "model" is a full name.
+MODEL_CLOUD = {
+    "gcp_conn_id": "{{ params.gcp_conn_id }}",
+    "impersonation_chain": "{{ params.impersonation_chain or '' }}",
+    "project_id": "{{ params.model.split('/')[1] }}",
+    "location": "{{ params.model.split('/')[3] }}",
+}
 
 
-def dag_params(form: str, suites: Path | None = None) -> dict[str, Param]:
+def dag_params(form: str, suites: str | None = None) -> dict[str, Param]:
     """Return the Params of a DAG, as ``params.yaml`` defines them.
 
     New ones with each call, because Airflow writes a run's values into a DAG's Params.
@@ -22,10 +30,15 @@ def dag_params(form: str, suites: Path | None = None) -> dict[str, Param]:
         for name, field in fields.items():
             schema = {"default": None, **field} if "null" in field["type"] else dict(field)
             if name == "suite" and suites:
-                schema["enum"] = [*field["enum"], *sorted(path.stem for path in suites.glob("*.yaml"))]
+                schema["enum"] = [*field["enum"], *sorted(path.stem for path in Path(suites).glob("*.yaml"))]
                 schema["default"] = next(iter(schema["enum"]), None)
             params[name] = Param(**schema, **({"section": section} if section else {}))
     return params
+
+
+def set_params(dag: DAG, form: str, suites: str | None = None) -> None:
+    """Set the Params of a DAG that has its tasks: each task added later would get copies of all Params."""
+    dag.params = dag_params(form, suites)  # type: ignore[assignment]  # attrs converts it
 
 
 @functools.cache
