@@ -1,12 +1,16 @@
 """The whole pipeline in this process, once for each branch, against the local Vertex AI."""
 
 import json
+import time
 
 import pytest
 from airflow.dag_processing.dagbag import DagBag
+from airflow.models import Variable
 from support import REPOSITORY, without_callbacks
 
+from gemini_tuning import __version__
 from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
+from gemini_tuning.operators.triggerer_check import VARIABLE
 
 CONF = {
     "training_dataset_uri": "gs://bucket/train.jsonl",
@@ -114,6 +118,27 @@ def test_a_champion_that_is_not_there_stops_the_run_before_anything_is_paid(dag,
     state, tasks, _ = run(dag, champion="projects/demo-project/locations/us-central1/endpoints/404")
     assert (state, tasks["validate"]) == ("failed", "failed")
     assert vertex.state()["tuningJobs"] == []
+
+
+def test_the_triggerer_is_checked_once_a_day(dag, again, vertex):
+    """The runs stop after the check, before anything is paid."""
+    stop = {"champion": "projects/demo-project/locations/us-central1/endpoints/404"}
+    Variable.delete(VARIABLE)
+    run(dag, **stop)
+    proof = Variable.get(VARIABLE, deserialize_json=True)
+    assert proof == {"version": __version__, "at": pytest.approx(time.time(), abs=600)}
+    earlier = {**proof, "at": proof["at"] - 3600}
+    Variable.set(VARIABLE, earlier, serialize_json=True)
+    run(again, **stop)
+    assert Variable.get(VARIABLE, deserialize_json=True) == earlier
+
+
+@pytest.mark.parametrize("proof", [{"version": "0.0.1"}, {"at": 0}, {"at": "yesterday"}], ids=str)
+def test_the_triggerer_is_checked_again_after_a_day_and_for_another_version(dag, vertex, proof):
+    outdated = {"version": __version__, "at": int(time.time()), **proof}
+    Variable.set(VARIABLE, outdated, serialize_json=True)
+    run(dag, champion="projects/demo-project/locations/us-central1/endpoints/404")
+    assert Variable.get(VARIABLE, deserialize_json=True) != outdated
 
 
 def test_a_checkpoint_that_is_not_deployed_does_not_stop_the_others(dag, vertex):

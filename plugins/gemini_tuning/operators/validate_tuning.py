@@ -17,6 +17,7 @@ from gemini_tuning.core.text import short_repr
 from gemini_tuning.core.tuning_request import TuningRequest
 from gemini_tuning.operators.cloud_base import GCP_FIELDS, optional_text, refuse_unknown_params, run_folder
 from gemini_tuning.operators.cost_estimate import NOTHING_CREATED, CostEstimateMixin, CostParameters
+from gemini_tuning.operators.triggerer_check import TriggererCheckMixin
 
 if TYPE_CHECKING:
     from gemini_tuning.datasets.dataset_check import DatasetReport
@@ -26,7 +27,7 @@ DEFAULT_FOLDER = "gemini_tuning_results"
 FILES_TIMEOUT = 120.0  # seconds for all files that the examples of a dataset reference
 
 
-class GeminiValidateTuningOperator(CostEstimateMixin):
+class GeminiValidateTuningOperator(CostEstimateMixin, TriggererCheckMixin):
     """Refuse a run that is bound to fail, before anything is charged, and push what the run needs.
 
     Checks the Params (Airflow accepts unknown ones silently), the tuning request, the smoke suite and its judge, the
@@ -60,8 +61,10 @@ class GeminiValidateTuningOperator(CostEstimateMixin):
     :param champion: full name of the endpoint or model in production. (templated)
     :param notifications: file with the recipients of notifications. (templated)
     :param allow_unknown_params: whether a run may have Params that its DAG does not have, as in a DAG of others.
+    :param check_triggerer: whether a triggerer must prove once a day that it can run this package's triggers.
     :raises InvalidInputError: with the parameter as its field; for a dataset or a suite, with the file and its lines.
     :raises YamlError: when the price table is not acceptable.
+    :raises TriggererCheckError: when no triggerer can load this package.
     :raises PermanentServiceError: when a named resource does not exist, or cannot be read or written.
     """
 
@@ -83,6 +86,7 @@ class GeminiValidateTuningOperator(CostEstimateMixin):
         champion: str | None = None,
         notifications: str | None = None,
         allow_unknown_params: bool = False,
+        check_triggerer: bool = False,
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("multiple_outputs", True)
@@ -96,11 +100,23 @@ class GeminiValidateTuningOperator(CostEstimateMixin):
         self.champion = champion
         self.notifications = notifications
         self.allow_unknown_params = allow_unknown_params
+        self.check_triggerer = check_triggerer
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Check everything and push the checked values."""
+        request = self._parse(context)
+        if self.check_triggerer:
+            self.require_triggerer()
+        return self._check(context, request)
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
+        """Keep the triggerer's proof, then check everything and push the checked values."""
+        self.record_triggerer(event)
+        return self._check(context, self._parse(context))
+
+    def _parse(self, context: Context) -> TuningRequest:
+        """Check what needs no request."""
         from gemini_tuning.reporting.notification_sender import check_notifications
-        from gemini_tuning.smoke.suite import load_suite
 
         if not self.allow_unknown_params:
             refuse_unknown_params(context)
@@ -108,6 +124,11 @@ class GeminiValidateTuningOperator(CostEstimateMixin):
         check_notifications(optional_text(self.notifications))
         if problems := ModelCopySpec.from_mapping(self.copy, optional_text).problems():
             raise InvalidInputError(f"{'; '.join(problems)}. {NOTHING_CREATED}", field="copy", code="invalid_copy")
+        return request
+
+    def _check(self, context: Context, request: TuningRequest) -> dict[str, Any]:
+        from gemini_tuning.smoke.suite import load_suite
+
         folders = self._folders(request.training_dataset_uri)
         cost_parameters = self.cost_parameters(request)
         name, folder = optional_text(self.suite), optional_text(self.suite_folder)

@@ -192,6 +192,7 @@ class _Pipeline:
             champion=value("champion"),
             notifications=self.config.notifications,
             allow_unknown_params=bool(self.prefix),
+            check_triggerer=True,
         )
 
     def _tune(self) -> None:
