@@ -49,6 +49,8 @@ class Stack:
     :param lock_patience: seconds that Airflow waits for SQLite's lock; the API server at times waits for itself.
     :param google_cloud: environment variables that lead Airflow to a real project; then no emulator is started.
         ``None``: the emulator, and a connection to it.
+    :param python: interpreter by part (``scheduler``, ``triggerer`` …), ``""`` for all others; by default this one.
+    :param part_env: further environment variables by part.
     """
 
     home: Path
@@ -62,6 +64,8 @@ class Stack:
     base_path: str = ""
     lock_patience: int = 5
     google_cloud: Mapping[str, str] | None = None
+    python: Mapping[str, str] = field(default_factory=dict)
+    part_env: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     user: str = "admin"
     password: str = field(default_factory=lambda: secrets.token_urlsafe(9))
 
@@ -71,6 +75,7 @@ class Stack:
         self.logs = self.home / "logs"
         self.api = AirflowApi(self.airflow_url, self.user, self.password)
         self.processes: dict[str, Process] = {}
+        self._cwd = self.home if self.python else REPOSITORY  # an installed package must not be found in the checkout
         self._claim: IO[str] | None = None
 
     def __enter__(self) -> Self:
@@ -94,14 +99,14 @@ class Stack:
         if self.google_cloud is None:
             self._start_emulator()
         env = self._airflow_environment()
-        Process("db-migrate", _airflow("db", "migrate"), env, self.logs, REPOSITORY).run(START_TIMEOUT)
-        for part in AIRFLOW_PARTS:
-            self._start(part, _airflow(part), env)
-        self._start("triggerer", _airflow("triggerer"), env)
+        Process("db-migrate", self._airflow("db", "migrate"), env, self.logs, self._cwd).run(START_TIMEOUT)
+        for part in (*AIRFLOW_PARTS, "triggerer"):
+            self._start(part, self._airflow(part), env | self.part_env.get(part, {}))
         for number in range(2, self.triggerers + 1):
             # Each serves the logs of its triggers. The API server reads one port only, and finds the others' on disk.
             port = {"AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port())}
-            self._start(f"triggerer-{number}", _airflow("triggerer"), env | port)
+            part_env = {**self.part_env.get("triggerer", {}), **port}
+            self._start(f"triggerer-{number}", self._airflow("triggerer"), env | part_env)
         self.wait_for_airflow()
 
     def stop(self) -> None:
@@ -181,12 +186,18 @@ class Stack:
         )
         return str(self.api.run(dag_id, run_id)["state"])
 
+    def _python(self, part: str) -> str:
+        return self.python.get(part) or self.python.get("") or sys.executable
+
+    def _airflow(self, *arguments: str) -> list[str]:
+        return [self._python(arguments[0]), "-m", "airflow", *arguments]
+
     def _start(self, name: str, command: list[str], env: Mapping[str, str]) -> None:
-        self.processes[name] = Process(name, command, env, self.logs, REPOSITORY)
+        self.processes[name] = Process(name, command, env, self.logs, self._cwd)
         self.processes[name].start()
 
     def _start_emulator(self) -> None:
-        command = [sys.executable, "-m", "vertex_emulator", "--port", str(self.emulator_port)]
+        command = [self._python(EMULATOR), "-m", "vertex_emulator", "--port", str(self.emulator_port)]
         command += ["--speed", str(self.speed), *self.emulator_options]
         self._start(EMULATOR, command, base_environment())
         wait_until("the Vertex AI emulator", self.emulator_healthy, list(self.processes.values()), 30)
@@ -262,10 +273,6 @@ class Stack:
 
     def _local_cloud(self) -> dict[str, str]:
         return {"AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": json.dumps(self.emulator("GET", "/connection"))}
-
-
-def _airflow(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "airflow", *arguments]
 
 
 def base_environment() -> dict[str, str]:

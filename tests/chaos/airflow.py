@@ -6,9 +6,15 @@ damage it.
 
 from __future__ import annotations
 
+import json
+import re
+import time
 from pathlib import Path
 
-from demo.stack import Stack
+from demo.stack import REPOSITORY, Stack
+
+_init = (REPOSITORY / "plugins" / "gemini_tuning" / "__init__.py").read_text(encoding="utf-8")
+VERSION = re.findall(r'__version__ = "(.+)"', _init)[0]
 
 # By default Airflow gives a process minutes before it counts as dead. A round can't wait that long; these are still
 # above what a busy machine with two cores may need for an answer.
@@ -26,6 +32,8 @@ QUICK_RECOVERY = {
     # A triggerer that is dead: the other one takes its triggers over.
     "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "2",
     "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "12",
+    # The proof of a triggerer stands already: a run must get as far as its job although no triggerer runs.
+    "AIRFLOW_VAR_GEMINI_TUNING_TRIGGERER_CHECK": json.dumps({"version": VERSION, "at": int(time.time())}),
 }
 TRIGGERERS = ("triggerer", "triggerer-2")
 

@@ -1,0 +1,141 @@
+"""The two wheels in environments without this checkout, in the layout of Google's managed Airflow.
+
+There ``plugins/`` reaches neither the scheduler nor the triggerer, and ``dags/`` does not reach the triggerer.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+from runs import CONF, CREATE, TIMEOUT, WAIT, Run, requests_to
+from support import DATA, REPOSITORY
+
+from demo.processes import wait_until
+from demo.stack import DAG_ID, Stack
+
+pytestmark = pytest.mark.airflow
+
+PAGE = "/gemini-tuning/"
+VALIDATE = "validate"
+DAG_FILE = """
+# An Airflow DAG file
+from gemini_tuning.pipelines import checkpoint_tuning_dag
+dag = checkpoint_tuning_dag()
+"""
+OWN_DAG = """
+from airflow.sdk import DAG, task
+from gemini_tuning.pipelines import checkpoint_tuning
+
+@task
+def prepare() -> str:
+    return "gs://demo-bucket/ferry_support/train.jsonl"
+
+@task
+def deploy(ferry: str, strict: str | None = None) -> list[str]:
+    return [ferry, strict]
+
+with DAG("mine", schedule=None):
+    common = {"training_dataset_uri": prepare(), "suite": "ferry_support", "epoch_count": 2, "poll_interval": 1}
+    models = [checkpoint_tuning(name, **common, min_pass_rate=rate)["model"] for name, rate in (("a", 0.1), ("b", 0.2))]
+    deploy(*models)
+"""
+
+
+def uv(*arguments, cwd=REPOSITORY):
+    done = subprocess.run(
+        [sys.executable, "-m", "uv", *map(str, arguments)], cwd=cwd, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dist")
+    for project in (".", "vertex_emulator"):
+        uv("build", "--wheel", "--out-dir", folder, project)
+    return sorted(folder.glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory, wheels):
+    """An interpreter that has Airflow and the two wheels, and nothing else of this project."""
+    folder = tmp_path_factory.mktemp("installed")
+    uv("venv", "--python", sys.executable, folder)
+    python = folder / "bin" / "python"
+    uv("pip", "install", "--python", python, "apache-airflow", *wheels, "-c", REPOSITORY / "constraints.txt")
+    return str(python)
+
+
+@pytest.fixture(scope="module")
+def dags(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dags")
+    (folder / "tuning.py").write_text(DAG_FILE)
+    (folder / "mine.py").write_text(OWN_DAG)
+    return folder
+
+
+@pytest.fixture
+def layout(tmp_path, dags):
+    """Where the parts look for DAGs and plugins."""
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    everywhere = {"AIRFLOW__CORE__DAGS_FOLDER": str(dags), "AIRFLOW__CORE__PLUGINS_FOLDER": str(empty)}
+    return everywhere, {"triggerer": {"AIRFLOW__CORE__DAGS_FOLDER": str(empty)}}
+
+
+@pytest.fixture(autouse=True)
+def _fresh_service():
+    """Each test starts a service of its own."""
+
+
+def test_airflow_lists_the_provider_and_one_plugin(python, tmp_path):
+    """Also when the folder was copied as well."""
+    plugins = tmp_path / "plugins"
+    shutil.copytree(REPOSITORY / "plugins", plugins)
+    env = {"AIRFLOW_HOME": str(tmp_path), "AIRFLOW__CORE__PLUGINS_FOLDER": str(plugins), "PATH": "/usr/bin:/bin"}
+    env["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+
+    def airflow(*arguments):
+        command = [python, "-m", "airflow", *arguments, "-o", "json"]
+        done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, check=True)
+        return json.loads(done.stdout[done.stdout.index("[") :])
+
+    assert [each["package_name"] for each in airflow("providers", "list")].count("gemini-checkpoint-tuning") == 1
+    assert [each["name"] for each in airflow("plugins")].count("gemini_tuning") == 1
+
+
+def test_five_runs_in_the_managed_layout_are_right_although_a_triggerer_dies(python, layout, tmp_path):
+    everywhere, part_env = layout
+    with Stack(
+        tmp_path / "home", speed=5, triggerers=2, python={"": python}, airflow_env=everywhere, part_env=part_env
+    ) as stack:
+        stack.upload(DATA, "ferry_support")
+        runs = [Run.start(stack) for _ in range(4)] + [Run.start(stack, {}, dag_id="mine")]
+        runs[0].wait_for_state(WAIT, "deferred")
+        stack.processes["triggerer"].kill()
+        assert [run.finish() for run in runs] == ["success"] * 5
+        jobs = stack.emulator("GET", "/state")["tuningJobs"]
+        assert len(jobs) == 6  # the DAG with two groups has two
+        assert len({run.xcom(CREATE) for run in runs[:4]}) == 4
+        winners = {run.xcom("report")["default_after"] for run in runs[:4]}
+        assert None not in winners
+        assert set(runs[4].xcom("deploy")) == {runs[4].xcom(f"{name}.promote.publish", "model") for name in "ab"}
+        page = stack.api.http.get(f"{PAGE}run", params={"dag_id": "mine", "run_id": runs[4].run_id})
+        assert page.status_code == 200
+        assert all(runs[4].xcom(f"{name}.tune.create_tuning_job") in page.text for name in "ab")
+
+
+def test_a_triggerer_without_the_package_stops_the_run_before_anything_is_paid(python, layout, tmp_path):
+    everywhere, part_env = layout
+    interpreters = {"": python, "triggerer": sys.executable}
+    with Stack(tmp_path / "home", speed=5, python=interpreters, airflow_env=everywhere, part_env=part_env) as stack:
+        stack.upload(DATA, "ferry_support")
+        run = Run.start(stack, CONF)
+        wait_until("the end of validate", lambda: run.state(VALIDATE) == "failed", [], TIMEOUT)
+        assert run.finish() == "failed"
+        assert "gemini-checkpoint-tuning==" in run.xcom(VALIDATE, "error")
+        assert [r for r in requests_to(stack, "/tuningJobs") if r["method"] == "POST"] == []
+        assert DAG_ID in stack.api.dag_ids()
