@@ -33,6 +33,7 @@ from gemini_tuning.reporting.notifications import GeminiRunNotifier
 from gemini_tuning.sensors.tuning_job import GeminiTuningJobSensor
 
 DAG_ID = "gemini_checkpoint_tuning"
+PAGE_TAG = "gemini-tuning"  # the page shows the runs of DAGs with this tag
 COPY = ("location", "project_id", "model_id", "parent_model", "kms_key_name")
 CLOUD = ("gcp_conn_id", "impersonation_chain", "project_id", "location")
 
@@ -69,7 +70,7 @@ def checkpoint_tuning_dag(
         "description": "Tune Gemini, smoke-test every checkpoint and promote the best",
         "doc_md": DAG_DOC,
         "schedule": None,
-        "tags": ["gemini", "tuning", "gemini-tuning"],
+        "tags": ["gemini", "tuning", PAGE_TAG],
         "on_success_callback": notifier,
         "on_failure_callback": notifier,
         **dag_arguments,
@@ -110,6 +111,7 @@ def checkpoint_tuning(
     given = {"training_dataset_uri": training_dataset_uri, "suite": suite, **params}
     values = _resolve(given, dag_params(DAG_ID, config.suites))
     with TaskGroup(group_id, tooltip="Tune a model and promote its best checkpoint") as group:
+        group.dag.tags.add(PAGE_TAG)
         group.default_args = {"retries": 3, **group.dag.default_args, **{name: values[name] for name in CLOUD}}
         notifier = GeminiRunNotifier(config.notifications)
         pipeline = _Pipeline(values.__getitem__, values.__getitem__, config, notifier, f"{group.group_id}.")

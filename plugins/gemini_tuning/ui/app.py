@@ -49,15 +49,20 @@ FILTERS = ("duration", "last_segment", "percent", "significant", "utc")
 templates.env.filters.update({name: getattr(formatting, name) for name in FILTERS}, console_link=console_link)
 
 
-def requested_run(session: SessionDep, dag_id: Name, run_id: Name) -> queries.RunRecord:
+def requested_run(session: SessionDep, dag_id: Name, run_id: Name, group: Name = "") -> queries.RunRecord:
     """Return the run in the query string. Airflow's permission checks read the same ``dag_id``.
 
+    :param group: of a DAG with several tuning groups, the one to show; by default the first.
     :raises HTTPException: 404 when it does not exist.
     """
     run = queries.get_run(session, dag_id, run_id)
     if run is None:
         raise HTTPException(404, f"Run {run_id} of DAG {dag_id} does not exist. It may have been deleted.")
-    return run
+    if not run.groups:
+        return run
+    if group and group not in run.groups:
+        raise HTTPException(404, f"Run {run_id} of DAG {dag_id} has no tuning group {group}.")
+    return run.in_group(group or run.groups[0])
 
 
 RunDep = Annotated[queries.RunRecord, Depends(requested_run)]
@@ -92,7 +97,7 @@ def show_overview(
     return _page(
         request,
         "overview.html",
-        views=[RunView(run, defaults) for run in runs],
+        views=[RunView(part, defaults) for run in runs for part in run.parts()],
         query=query,
         states=queries.STATES,
         more=more,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from itertools import islice
@@ -37,6 +37,7 @@ PAGE_SIZE = 25
 MAX_SEARCHED = 2_000  # newest runs that a search for a model covers
 
 CREATE = "GeminiCreateTuningJobOperator"
+CREATE_TASK_ID = ".tune.create_tuning_job"  # behind the id of a task group
 WAIT = "GeminiTuningJobSensor"
 VALIDATE = "GeminiValidateTuningOperator"
 CHECKPOINTS = "GeminiListCheckpointsOperator"
@@ -89,6 +90,8 @@ class RunRecord:
 
     :param conf: the parameters that were given, without those that have their default value.
     :param started_by: the user who triggered it; ``None`` for a scheduled run.
+    :param groups: ids of the task groups of :func:`gemini_tuning.pipelines.checkpoint_tuning`, if there are several.
+    :param group: the one that ``steps`` are restricted to.
     """
 
     id: int
@@ -102,11 +105,22 @@ class RunRecord:
     started_by: str | None
     conf: Mapping[str, Any]
     steps: tuple[Step, ...] = ()
+    groups: tuple[str, ...] = ()
+    group: str = ""
 
     @property
     def is_live(self) -> bool:
         """Whether it has not finished."""
         return self.state in UNFINISHED_STATES
+
+    def parts(self) -> list[RunRecord]:
+        """Return the run once for each of its groups, with the steps of the group; without groups, the run."""
+        return [self.in_group(group) for group in self.groups] or [self]
+
+    def in_group(self, group: str) -> RunRecord:
+        """Return the run with the steps of one group. The Params are those of the DAG, and not of the group."""
+        steps = tuple(step for step in self.steps if step.task_id.startswith(f"{group}."))
+        return replace(self, steps=steps, group=group, conf={})
 
     @property
     def has_several_jobs(self) -> bool:
@@ -251,8 +265,15 @@ def load_runs(session: Session, ids: Sequence[int]) -> list[RunRecord]:
     runs = {}
     for row in session.execute(select(*columns).where(DagRun.id.in_(ids))):
         conf = row.conf if isinstance(row.conf, Mapping) else {}
-        runs[row.id] = RunRecord(*(*row[:-1], conf, tuple(steps[row.id])))
+        found = tuple(steps[row.id])
+        runs[row.id] = RunRecord(*(*row[:-1], conf, found, _groups(found)))
     return [runs[run_id] for run_id in ids if run_id in runs]
+
+
+def _groups(steps: Iterable[Step]) -> tuple[str, ...]:
+    creates = [step.task_id for step in steps if step.operator == CREATE]
+    groups = tuple(task_id.removesuffix(CREATE_TASK_ID) for task_id in creates if task_id.endswith(CREATE_TASK_ID))
+    return groups if len(groups) > 1 else ()
 
 
 def return_values(session: Session, dag_ids: Collection[str], operator: str, kind: type[Value]) -> Iterator[Value]:

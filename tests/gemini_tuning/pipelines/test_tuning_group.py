@@ -9,6 +9,7 @@ from support import REPOSITORY
 from gemini_tuning import pipelines
 from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.pipelines.params import dag_params
+from gemini_tuning.ui import queries
 
 TRAIN = "gs://bucket/train.jsonl"
 checkpoint_tuning = partial(
@@ -45,6 +46,11 @@ def test_two_groups_in_a_dag_share_no_task(dag):
     )
     assert first == second
     assert len(dag.task_ids) == 2 * len(first)
+
+
+def test_the_page_finds_the_dag_of_a_group(dag):
+    checkpoint_tuning("ferry", training_dataset_uri=TRAIN)
+    assert queries.TAG in dag.tags
 
 
 @pytest.mark.parametrize("step", ["approve", "set_default", "publish", "report"])

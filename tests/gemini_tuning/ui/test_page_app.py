@@ -31,6 +31,7 @@ from tuning_runs import (
     VALIDATED,
     WAITED,
     WAITING,
+    in_groups,
     lines,
     result,
     run,
@@ -42,7 +43,16 @@ from tuning_runs import (
 
 from gemini_tuning.ui import permissions, queries, results_cache
 from gemini_tuning.ui.actions import PROMOTION_DAG, PROMPT_DAG
-from tests.gemini_tuning.reporting.run_values import APPROVED, METRICS, MODEL, PROMOTION, assessment, decision, summary
+from tests.gemini_tuning.reporting.run_values import (
+    APPROVED,
+    JOB,
+    METRICS,
+    MODEL,
+    PROMOTION,
+    assessment,
+    decision,
+    summary,
+)
 from tests.gemini_tuning.ui.dag_rights import DagRights
 
 RUN = {"dag_id": DAG, "run_id": "manual__1"}
@@ -441,6 +451,30 @@ def test_the_overview_shows_a_line_and_leads_to_the_run(browser, saved):
     assert page.all("a", href=f"run?dag_id={DAG}&run_id=manual__1")
     assert page.all("option", value="success", selected=None)
     assert not page.values("hx-trigger")[1:]  # nothing to follow: all is over
+
+
+@pytest.fixture
+def two_groups(saved):
+    """Insert a run with two tuning groups, of which one has a job only."""
+    created = replace(CREATED, xcoms={"return_value": f"{JOB}2"})
+    saved(*in_groups(*ALL, prefix="ferry."), *in_groups(created, prefix="train."))
+
+
+def test_the_overview_has_a_line_for_each_tuning_group(browser, two_groups):
+    page = html(browser().page("/"))
+    for group in ("ferry", "train"):
+        assert page.all("a", href=f"run?dag_id={DAG}&run_id=manual__1&group={group}")
+
+
+@pytest.mark.parametrize(("query", "has_job"), [({}, JOB), ({"group": "ferry"}, JOB), ({"group": "train"}, f"{JOB}2")])
+def test_the_page_shows_one_tuning_group_and_leads_to_the_others(browser, two_groups, query, has_job):
+    page = html(browser().page("/run", dag_id=DAG, run_id="manual__1", **query))
+    assert page.all("a", href=f"run?dag_id={DAG}&run_id=manual__1&group=train")
+    assert {JOB, f"{JOB}2"} & set(page.values("data-copy")) == {has_job}
+
+
+def test_a_tuning_group_that_the_run_does_not_have_is_a_page_that_says_so(browser, two_groups):
+    html(browser().page("/run", dag_id=DAG, run_id="manual__1", group="other"), status=404)
 
 
 def test_older_runs_are_on_the_next_page_with_the_same_filters(browser, session, dags):

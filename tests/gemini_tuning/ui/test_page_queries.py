@@ -97,6 +97,23 @@ def test_get_run_with_task_groups_finds_the_steps_by_their_operators(session, da
     assert [each.model for each in return_values(session, {DAG}, queries.SET_DEFAULT, PromotionXCom)] == [MODEL]
 
 
+def test_get_run_with_several_tuning_groups_keeps_their_steps_apart(session, dag):
+    other = replace(CREATED, xcoms={"return_value": "another job"})
+    save(session, run(*in_groups(*ALL, prefix="ferry."), *in_groups(other, prefix="train.")))
+    parts = {part.group: part for part in get_run(session, DAG, "manual__1").parts()}
+    assert set(parts) == {"ferry", "train"}
+    assert parts["ferry"].xcom(queries.CREATE) == CREATED.xcom()
+    assert [s.xcom() for s in parts["ferry"].all_steps(queries.SMOKE_TEST)] == RESULTS
+    assert parts["train"].xcom(queries.CREATE) == "another job"
+    assert parts["train"].xcom(queries.SET_DEFAULT) is None
+
+
+def test_get_run_with_one_tuning_group_is_whole(session, dag):
+    save(session, run(*in_groups(*ALL, prefix="ferry.")))
+    found = get_run(session, DAG, "manual__1")
+    assert (found.groups, found.parts()) == ((), [found])
+
+
 def test_operators_are_classes_of_this_package():
     """A task instance has the name of its operator's class, which a rename must not part from the one here."""
     names = {value for value in vars(queries).values() if isinstance(value, str) and value.startswith("Gemini")}
