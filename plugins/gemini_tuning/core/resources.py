@@ -213,16 +213,11 @@ class TuningJob(ApiResource):
 
 @dataclass(frozen=True, slots=True)
 class ListedJob:
-    """A tuning job on a page of a list; parsing the whole of each takes far longer than the list itself.
+    """A tuning job on a page of a list; parsing the whole of each takes far longer than the list itself."""
 
-    :param id: the last part of its name.
-    :param has_ended: whether its state is terminal.
-    :param read: parses the whole job, given the name that the caller knows it by.
-    """
-
-    id: str
+    id: str  # the last part of its name
     has_ended: bool
-    read: Callable[[str], TuningJob]
+    read: Callable[[str], TuningJob]  # parses the whole job, given the name that the caller knows it by
 
 
 @dataclass(frozen=True)
@@ -240,12 +235,8 @@ class Model(ApiResource):
     https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.models
 
     :param name: full name with its version.
-    :param etag: changes with every update of the model.
     :param aliases: of the version; ``default`` is the alias of the default version.
-    :param deployments: of the version, on any endpoint.
-    :param original_model: full name of the model version that this one is a copy of; ``None`` where the service returns
-        none.
-    :param is_copy: whether the service marks it as a copy.
+    :param original_model: full name of the model version that this one is a copy of, where the service returns it.
     :param create_time: of the version, in seconds since 1970 (UTC).
     """
 
@@ -310,12 +301,7 @@ class Model(ApiResource):
 
 @dataclass(frozen=True)
 class DeployedModel(ApiValue):
-    """A model version that an endpoint serves.
-
-    :param id: within the endpoint.
-    :param model: with its version where the service returns it; ``None`` where it returns no model.
-    :param checkpoint_id: ``None`` where the service returns none.
-    """
+    """A model version that an endpoint serves, with its id within the endpoint."""
 
     id: Annotated[str, Field(pattern=r"^[A-Za-z0-9]{1,200}$")]
     model: Annotated[ResourceName | None, BeforeValidator(lambda name: ResourceName.parse(name, "models"))] = None
@@ -343,23 +329,15 @@ class Endpoint(ApiResource):
 
 @dataclass(frozen=True)
 class Traffic:
-    """The prompts of an endpoint as Cloud Monitoring counts them.
+    """The prompts of an endpoint as Cloud Monitoring counts them."""
 
-    :param last_prompt: seconds since 1970 (UTC), up to an hour late; ``None``: no prompt within the six weeks that
-        Cloud Monitoring keeps.
-    :param problem: why the traffic is unknown; empty when it is known.
-    """
-
-    last_prompt: float | None = None
-    problem: str = ""
+    last_prompt: float | None = None  # seconds since 1970 (UTC), up to an hour late; None: none within six weeks
+    problem: str = ""  # why the traffic is unknown
 
 
 @dataclass(frozen=True)
 class Operation(ApiResource):
-    """A long-running operation.
-
-    :param model: full name of the model that a finished copy created, with its version.
-    """
+    """A long-running operation, with the model version that a finished copy created."""
 
     name: OperationName
     done: StrictBool = False
@@ -391,15 +369,11 @@ class Operation(ApiResource):
 
 @dataclass(frozen=True)
 class ObjectVersion(ApiValue):
-    """One object of Cloud Storage as it is now.
+    """One object of Cloud Storage as it is now."""
 
-    :param generation: changes each time that the object is written.
-    :param checksum: of the content, CRC32C in base64; the same for the same content.
-    """
-
-    generation: int
+    generation: int  # changes each time that the object is written
     size_bytes: int
-    checksum: Enum
+    checksum: Enum  # of the content, CRC32C in base64
 
 
 def _joined_text(parts: Any) -> str:

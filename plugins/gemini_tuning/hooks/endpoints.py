@@ -26,24 +26,15 @@ class EndpointHookMixin(GeminiBaseHook):
     """Endpoints (https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.endpoints)."""
 
     def get_endpoint(self, name: str) -> Endpoint:
-        """Get an endpoint with its deployed models.
-
-        :param name: full name.
-        """
+        """Get an endpoint, given by its full name, with its deployed models."""
         return self._read(Endpoint, name)
 
     def find_endpoint(self, name: str) -> Endpoint | None:
-        """Return an endpoint, or ``None`` when it does not exist.
-
-        :param name: full name.
-        """
+        """Return an endpoint, given by its full name, or ``None`` when it does not exist."""
         return none_if_missing(lambda: self.get_endpoint(name))
 
     def undeploy_model(self, endpoint: str, deployed_model_id: str) -> None:
-        """Undeploy a model from an endpoint and wait for the operation; a missing one is no error.
-
-        :param endpoint: full name.
-        """
+        """Undeploy a model from an endpoint, given by its full name, and wait; a missing one is no error."""
         path, body = f"{endpoint}:undeployModel", {"deployedModelId": deployed_model_id}
         self._run_operation("undeploy from", endpoint, "POST", path, kind=Endpoint, body=body)
 

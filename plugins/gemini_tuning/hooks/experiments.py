@@ -78,10 +78,7 @@ class ExperimentHookMixin(GeminiBaseHook):
         return curves
 
     def get_evaluation_run(self, name: str) -> EvaluationRun:
-        """Get the evaluation of a checkpoint; google-genai and google-cloud-aiplatform have no such call.
-
-        :param name: full name of the evaluation run.
-        """
+        """Get the evaluation of a checkpoint by its full name; google-genai has no such call."""
         return self._read(EvaluationRun, name)
 
     def _board(self, context: ContextName) -> ResourceName:

@@ -27,17 +27,11 @@ class ModelHookMixin(EndpointHookMixin):
     """
 
     def get_model(self, name: str) -> Model:
-        """Get a model version.
-
-        :param name: full name of the model; without ``@version`` the default version.
-        """
+        """Get a model version, given by its full name; without ``@version`` the default version."""
         return self._read(Model, name)
 
     def find_model(self, name: str) -> Model | None:
-        """Return a model version, or ``None`` when it does not exist.
-
-        :param name: full name; without ``@version`` the default version.
-        """
+        """Return a model version as :meth:`get_model` does, or ``None`` when it does not exist."""
         return none_if_missing(lambda: self.get_model(name))
 
     def list_models(self, project: str, location: str) -> list[Model]:
@@ -45,10 +39,7 @@ class ModelHookMixin(EndpointHookMixin):
         return self._list(f"projects/{project}/locations/{location}/models", location, "models", Model.from_json)
 
     def list_model_versions(self, name: str) -> list[Model]:
-        """Return all versions of a model; empty when it does not exist.
-
-        :param name: full name.
-        """
+        """Return all versions of a model, given by its full name; none when it does not exist."""
         resource = ResourceName.parse(name, "models")
         path = f"{resource.unversioned}:listVersions"
         return none_if_missing(lambda: self._list(path, resource.location, "models", Model.from_json)) or []
@@ -126,10 +117,7 @@ class ModelHookMixin(EndpointHookMixin):
             return converters.copy_operation(self._get_json(name, location), name)
 
     def list_operations(self, model: str) -> list[Operation]:
-        """Return the copies into a model, also into one that does not exist yet.
-
-        :param model: full name of the model.
-        """
+        """Return the copies into a model, given by its full name, also into one that does not exist yet."""
         resource = ResourceName.parse(model, "models")
         path = f"{resource.unversioned}/operations"
         found = self._list(
@@ -180,10 +168,7 @@ class ModelHookMixin(EndpointHookMixin):
         return self.get_base_model(str(served)) if served else None
 
     def delete_model_version(self, name: str) -> None:
-        """Delete a version that is deployed nowhere, and wait for the operation; a missing one is no error.
-
-        :param name: full name with its version.
-        """
+        """Delete a version that is deployed nowhere, given by its full name, and wait; a missing one is no error."""
         if ResourceName.parse(name, "models").version is None:
             raise InvalidInputError(f"{name} has no version", field="name", resource=name, code="version_required")
         self._run_operation("delete", name, "DELETE", f"{name}:deleteVersion", kind=Model)

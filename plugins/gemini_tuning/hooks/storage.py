@@ -25,21 +25,15 @@ MAX_CONCURRENT_CHECKS = 10  # as many connections as a session keeps
 
 
 class StorageHookMixin(GeminiBaseHook):
-    """Objects of Cloud Storage (https://cloud.google.com/storage/docs/json_api/v1/objects)."""
+    """Objects of Cloud Storage by their addresses (https://cloud.google.com/storage/docs/json_api/v1/objects)."""
 
     def read_lines(self, uri: str) -> Iterator[bytes]:
-        """Stream the lines of an object in constant memory; a line longer than :data:`MAX_LINE` comes in pieces.
-
-        :param uri: ``gs://bucket/object``.
-        """
+        """Stream the lines of an object in constant memory; a line longer than :data:`MAX_LINE` comes in pieces."""
         with self._object(uri) as stream:
             yield from iter(lambda: stream.readline(MAX_LINE), b"")
 
     def read_blocks(self, uri: str) -> Iterator[bytes]:
-        """Stream an object in blocks of one mebibyte.
-
-        :param uri: ``gs://bucket/object``.
-        """
+        """Stream an object in blocks of one mebibyte."""
         with self._object(uri) as stream:
             yield from iter(lambda: stream.read(READ_BUFFER), b"")
 
@@ -114,10 +108,7 @@ class StorageHookMixin(GeminiBaseHook):
         return versions
 
     def write_object(self, uri: str, content: bytes, content_type: str) -> None:
-        """Write an object; an existing one is replaced.
-
-        :param uri: ``gs://bucket/object``.
-        """
+        """Write an object; an existing one is replaced."""
         from google.cloud.storage import Blob
 
         with service_errors("write", uri):

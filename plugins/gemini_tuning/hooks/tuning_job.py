@@ -54,10 +54,7 @@ class TuningJobHookMixin(GeminiBaseHook):
 
     @renewing_token
     def get_tuning_job(self, name: str) -> TuningJob:
-        """Get a tuning job.
-
-        :param name: full name of the job.
-        """
+        """Get a tuning job, given by its full name."""
         options = _client_options(name)
         with service_errors("get", name):
             return converters.tuning_job(self._client(options).tunings.get(name=name), requested=name)
