@@ -97,7 +97,7 @@ def summary(
     evaluations: Mapping[str, Mapping[str, float]],
     missing: Sequence[str],
 ) -> dict[str, Any]:
-    """Return the XCom, below :data:`MAX_BYTES` for about ten checkpoints; ``missing`` tells what did not fit.
+    """Return the XCom, below :data:`MAX_BYTES` for about ten checkpoints; ``missing`` also lists what did not fit.
 
     :param curves: available metrics by their names in :data:`SERIES`.
     :param evaluations: metrics of the service's own evaluation, by checkpoint id.
