@@ -96,10 +96,7 @@ def counted_tokens(model: str, examples: int, counted: int, estimated: int) -> C
 
 
 def training_tokens(lengths: Mapping[int, int], ratio: float = 1.0) -> int:
-    """Return the tokens of one epoch; longer examples are truncated.
-
-    :param lengths: number of examples by tokens, each length to be multiplied by the ratio.
-    """
+    """Return the tokens of one epoch from the number of examples of each length; longer ones are truncated."""
     return sum(min(ceil(length * ratio), MAX_EXAMPLE_TOKENS) * count for length, count in lengths.items())
 
 

@@ -27,7 +27,7 @@ from gemini_tuning.smoke.checks import (
     similarity,
     texts,
 )
-from gemini_tuning.smoke.checks.result import Check, CheckResult, Condition, UndecidedError, short
+from gemini_tuning.smoke.checks.result import Check, CheckResult, Condition, UndecidedError
 from gemini_tuning.smoke.fields import Integer, Matching, NotNegative, Positive, Prompt, Score, Text
 
 NOT = "not-"
@@ -118,11 +118,6 @@ class Kind:
         return TypeAdapter(value, config=ConfigDict(strict=True, allow_inf_nan=False))
 
 
-def _regex_problem(value: str) -> str | None:
-    fault = regex_timeout.problem(value)
-    return f"{short(value)} is not a regular expression: {fault}" if fault else None
-
-
 def _schema_problem(value: Mapping[str, Any] | None) -> str | None:
     fault = json_schema.problem(value) if value else None
     return f"not a JSON Schema: {fault}" if fault else None
@@ -150,7 +145,7 @@ TYPES: Mapping[str, Kind] = {
     "icontains-any": _texts(texts.contains(ignore_case=True, enough=any)),
     "icontains-all": _texts(texts.contains(ignore_case=True, enough=all)),
     "starts-with": Kind(texts.starts_with),
-    "regex": Kind(texts.regex, problem=_regex_problem),
+    "regex": Kind(texts.regex, problem=regex_timeout.problem),
     "is-json": _json(json_values.is_json),
     "contains-json": _json(json_values.contains_json),
     "number-equals": Kind(

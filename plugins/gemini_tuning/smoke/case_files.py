@@ -70,25 +70,18 @@ def _jsonl_rows(texts: Iterator[str]) -> Iterator[Row]:
 
 def _csv_rows(texts: Iterator[str]) -> Iterator[Row]:
     reader, line = csv.reader(texts, strict=True), 1
-    names: list[str] | None = None
     try:
+        names = next(filter(None, reader), [])
+        if not names or len(set(names)) < len(names) or not all(name.strip() for name in names):
+            what = f"expected a first row with a unique name for each column, not {short_repr(names)}"
+            raise CaseError(what, "invalid_header", line=1)
+        line = reader.line_num + 1
         for values in reader:
-            if names is None and values:
-                names = _checked_names(values)
-            elif names and values:  # not an empty line
-                if len(values) != len(names):
-                    what = f"expected {len(names)} columns as in the first row, not {len(values)}"
-                    raise CaseError(what, "wrong_columns", line=line)
+            if values and len(values) != len(names):
+                what = f"expected {len(names)} columns as in the first row, not {len(values)}"
+                raise CaseError(what, "wrong_columns", line=line)
+            if values:  # not an empty line
                 yield line, dict(zip(names, values, strict=True))
             line = reader.line_num + 1
     except csv.Error as error:
         raise CaseError(f"not CSV: {error}", "not_csv", line=line) from None
-    if names is None:
-        _checked_names([])
-
-
-def _checked_names(names: list[str]) -> list[str]:
-    if not names or len(set(names)) < len(names) or not all(name.strip() for name in names):
-        what = f"expected a first row with a unique name for each column, not {short_repr(names)}"
-        raise CaseError(what, "invalid_header", line=1)
-    return names

@@ -129,7 +129,6 @@ def _fill(value: Any, variables: Mapping[str, str], name: str) -> Any:
     """Return a value with the texts of variables inserted; braces in an inserted text stay as they are.
 
     :param value: a text, or a list or mapping with texts in it; keys are not changed.
-    :param name: of the value, for the message.
     """
 
     def text_of(match: re.Match[str]) -> str:

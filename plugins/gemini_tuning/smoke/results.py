@@ -28,6 +28,8 @@ SAVE_INTERVAL = 10.0  # seconds between two writes, or ten times the duration of
 MAX_EXPECTED = 2_000  # characters of what an assertion expects
 MAX_ANSWER = 100_000  # characters of an answer in a line; the assertions see all of it
 
+METADATA = ("finish_reason", "blocked", "prompt_tokens", "output_tokens")  # of a response
+
 Key = tuple[str, int]
 
 log = logging.getLogger(__name__)
@@ -53,16 +55,13 @@ def result_line(result: CaseResult, key: str) -> dict[str, Any]:
         "system_instruction": case.system_instruction,
         "contents": case.contents,
         "answer": shorten(answer.text, MAX_ANSWER) if answer else None,
-        "finish_reason": answer.finish_reason if answer else None,
-        "blocked": answer.blocked if answer else None,
+        **{name: getattr(answer, name, None) for name in METADATA},
         "verdicts": [
             {**asdict(verdict), "score": round(verdict.score, 6), "expected": _expected(assertion)}
             for assertion, verdict in zip(case.assertions, result.verdicts, strict=False)  # none without an answer
         ],
         "error": redact(result.error) if result.error else None,
         "latency_ms": round(answer.latency * 1000, 1) if answer else None,
-        "prompt_tokens": answer.prompt_tokens if answer else None,
-        "output_tokens": answer.output_tokens if answer else None,
     }
 
 
@@ -85,8 +84,7 @@ class ResultsFile:
     def reuse(self, keys: Mapping[Key, str], cases: Mapping[str, Case]) -> set[Key]:
         """Keep the answers of an earlier try, and return the cases and repeats that have one.
 
-        :param keys: cases and repeats of this run, with their :func:`result_key`. Lines without an answer are dropped,
-            and so are lines of other cases and of cases that have changed.
+        :param keys: of this run. Lines without an answer, of other cases and of cases that have changed are dropped.
         :param cases: by their ids; weights are taken from here and not from the earlier line.
         """
         kept: set[Key] = set()

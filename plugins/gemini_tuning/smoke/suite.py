@@ -51,8 +51,7 @@ def load_suite(name: str, folder: str | None = None, *, read_lines: ReadLines | 
     """Read a suite file.
 
     :param name: path of the file, or its name in ``folder``; ``.yaml`` may be left out.
-    :param folder: when given, the file and its case files must be in it; otherwise case files must be in the folder of
-        the suite.
+    :param folder: that the file and its case files must be in; without one, case files must be beside the suite.
     :param read_lines: opens the ``gs://`` addresses of ``cases_from``; its exceptions are passed on.
     :raises InvalidInputError: when the file does not exist or is not acceptable.
     """
@@ -93,7 +92,6 @@ def parse_suite(text: str, source: str, *, root: Path | None = None, read_lines:
 
     :param source: the file's path: case files are relative to it, and errors name it.
     :param root: folder that case files must be in; by default the suite's own.
-    :param read_lines: opens the ``gs://`` addresses of ``cases_from``; its exceptions are passed on.
     :raises InvalidInputError: when it is not acceptable; ``resource`` is the file, ``field`` the path in it.
     """
     document = yaml_file.load(text, source=source)

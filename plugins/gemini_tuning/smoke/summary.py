@@ -29,8 +29,7 @@ def summarize(
 
     :param checkpoint: ``{"checkpoint_id", "epoch", "step", "endpoint"}``.
     :param lines: of the results file, as :func:`~gemini_tuning.smoke.results.result_line` has written them.
-    :param error: why the endpoint has no answers; the summary then has no score, which would be no evidence about the
-        model.
+    :param error: why the endpoint has no answers; a score would then be no evidence about the model, so there is none.
     """
     outcomes = CaseOutcomes(outcomes={} if error else outcomes_from_lines(lines, results_uri or "results"))
     results = [json.loads(line) for line in lines]

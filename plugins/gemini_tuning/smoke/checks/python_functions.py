@@ -31,7 +31,6 @@ def roots(suite: Path) -> tuple[Path, ...]:
 def load(dotted: str, folders: Sequence[Path]) -> Function:
     """Return the function of a dotted path.
 
-    :param dotted: ``module.function`` or ``package.module.function``.
     :param folders: the module's file must lie below one of them; they must be on Python's path, as Airflow puts them.
     :raises FunctionUnusableError: when the function does not exist, or its module is in another folder.
     """
@@ -67,14 +66,9 @@ def check(assertion: Condition, answer: ModelResponse, variables: Mapping[str, s
     """Call the function and read what it returned."""
     if assertion.function is None:
         raise UndecidedError(f"the function {assertion.value} was not loaded")
-    context = {
-        "vars": dict(variables),
-        "latency_ms": answer.latency * 1000,
-        "finish_reason": answer.finish_reason,
-        "blocked": answer.blocked,
-        "prompt_tokens": answer.prompt_tokens,
-        "output_tokens": answer.output_tokens,
-    }
+    metadata = ("finish_reason", "blocked", "prompt_tokens", "output_tokens")
+    context = {"vars": dict(variables), "latency_ms": answer.latency * 1000}
+    context |= {name: getattr(answer, name) for name in metadata}
     try:
         returned = assertion.function(answer.text, context)
     except (Exception, SystemExit) as error:
