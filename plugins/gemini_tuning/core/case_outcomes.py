@@ -26,20 +26,13 @@ class ResultError(InvalidInputError):
 
 @dataclass(frozen=True)
 class CaseOutcome:
-    """Outcome of one case of the suite for one checkpoint, over all repeats.
-
-    :param score: 0 to 1; it is 1 or 0 where no assertion gives partial credit.
-    :param weight: 1e-9 to 1e9, the same for every checkpoint.
-    :param critical: a checkpoint that fails this case is rejected.
-    :param blocked: the service blocked the prompt or a response.
-    :raises ResultError: when a number is out of range.
-    """
+    """Outcome of one case of the suite for one checkpoint, over all repeats."""
 
     passed: bool
-    score: float
-    weight: float = 1.0
-    critical: bool = False
-    blocked: bool = False
+    score: float  # 0 to 1; it is 1 or 0 where no assertion gives partial credit
+    weight: float = 1.0  # 1e-9 to 1e9, the same for every checkpoint
+    critical: bool = False  # a checkpoint that fails this case is rejected
+    blocked: bool = False  # the service blocked the prompt or a response
 
     def __post_init__(self) -> None:
         for name, low, high in (("score", 0, 1), ("weight", 1 / MAX_WEIGHT, MAX_WEIGHT)):

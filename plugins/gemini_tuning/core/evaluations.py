@@ -56,12 +56,10 @@ def _evaluation_name(value: Any) -> str:
 
 @dataclass(frozen=True)
 class EvaluationRun(ApiResource):
-    """The service's own evaluation of one checkpoint.
+    """The service's own evaluation of one checkpoint, which it does not name in a job that saves its last one only.
 
-    :param name: full name of the run; empty where the service returns no usable one.
-    :param checkpoint_id: ``None`` where the service returns none, as for a job that saves its last checkpoint only.
-    :param state: for example ``SUCCEEDED``; empty in a job's own list, which has no states.
-    :param metrics: by ``METRIC/AGGREGATION``, for example ``{"exact_match/AVERAGE": 0.8}``.
+    The metrics are by ``METRIC/AGGREGATION``, for example ``{"exact_match/AVERAGE": 0.8}``. In a job's own list, name
+    and state may be empty.
     """
 
     collection = "evaluationRuns"

@@ -59,18 +59,12 @@ def _short_phase(phase: str | None) -> str | None:
 
 @dataclass(frozen=True)
 class Checkpoint(ApiValue):
-    """A snapshot that a tuning job saved of its model.
+    """A snapshot that a tuning job saved of its model."""
 
-    :param checkpoint_id: the service's id, unique within the model.
-    :param epoch: estimated, except for the final checkpoint; ``None`` where the service returns none.
-    :param step: exact training step.
-    :param endpoint: full name of the endpoint that serves this checkpoint; ``None`` while it is not deployed.
-    """
-
-    checkpoint_id: CheckpointId
-    epoch: Count | None = None
-    step: Count | None = None
-    endpoint: EndpointName | None = None
+    checkpoint_id: CheckpointId  # unique within the model
+    epoch: Count | None = None  # estimated, except for the final checkpoint
+    step: Count | None = None  # exact
+    endpoint: EndpointName | None = None  # full name of the one that serves it
 
     @classmethod
     def from_mapping(cls, data: Mapping[str, Any]) -> Self:

@@ -27,10 +27,7 @@ def wilson_interval(passed: float, n: float, confidence: float = CONFIDENCE) -> 
     """Return Wilson's interval for a share (E. B. Wilson, 1927), without continuity correction.
 
     Unlike mean ± 2 standard errors it stays within 0 and 1, and it does not shrink to a point when all pass.
-
-    :param passed: 0 to ``n``; may be fractional, see :func:`score_interval`.
-    :param n: number of cases; the interval of 0 cases is (0, 1).
-    :param confidence: between 0 and 1, both exclusive.
+    The interval of 0 cases is (0, 1).
     """
     if n <= 0:
         return 0.0, 1.0
@@ -52,8 +49,6 @@ def score_interval(
     Wilson's interval at that mean, with Kish's effective number of cases (Σw)²/Σw² in place of their number: with equal
     weights and scores of 0 and 1 it is Wilson's own. Partial credit varies less than zeros and ones of the same mean,
     so for it the interval is wider than necessary, never narrower.
-
-    :param weights: above 0, as many as scores.
     """
     if not scores:
         return 0.0, 1.0
@@ -65,10 +60,8 @@ def score_interval(
 def mcnemar_exact(b: int, c: int) -> float:
     """Return the two-sided p-value of McNemar's exact test: the cases that differ, compared with a fair coin.
 
-    It is computed with integers and exact for any number of cases; below 1e-308 it is 0.
-
-    :param b: number of cases that only the first passes.
-    :param c: number of cases that only the second passes.
+    Only the first passes ``b`` cases, only the second ``c``. It is computed with integers and exact for any number of
+    cases; below 1e-308 it is 0.
     """
     n, fewer = b + c, min(b, c)
     if b == c:
@@ -132,11 +125,7 @@ def _picks(count: int, seed: int, resamples: int) -> tuple[Callable[[Sequence[fl
 
 
 def percentile(values: Sequence[float], percent: int) -> float | None:
-    """Return the smallest value that at least ``percent`` % of the values do not exceed.
-
-    This is the nearest rank without interpolation, so it is always one of the values: the p95 of 6 latencies is the
-    longest.
-    """
+    """Return the smallest value that at least ``percent`` % do not exceed, by nearest rank, without interpolation."""
     if not values:
         return None
     rank = -(-percent * len(values) // 100)

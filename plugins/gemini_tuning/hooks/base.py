@@ -65,12 +65,7 @@ class ClientOptions(NamedTuple):
 
 def retry_read(action: str, resource: str, call: Callable[[], T]) -> T:
     """Run a request that is safe to repeat, retried while the service is unavailable; errors name the resource."""
-
-    def attempt() -> T:
-        with service_errors(action, resource):
-            return call()
-
-    return retry_transient(attempt)
+    return retry_transient(service_errors(action, resource)(call))
 
 
 def none_if_missing(call: Callable[[], T]) -> T | None:

@@ -33,8 +33,8 @@ class _MetricsLocation(NamedTuple):
     """Where the metrics of an experiment are."""
 
     board: ResourceName
-    run: str
-    series: Mapping[str, str] = MappingProxyType({})
+    run: str  # full name
+    series: Mapping[str, str] = MappingProxyType({})  # names of the metrics by the full names of their time series
 
 
 class ExperimentHookMixin(GeminiBaseHook):
