@@ -6,7 +6,6 @@ from math import log
 
 from pydantic import Field
 
-from gemini_tuning.core.markdown import or_dash, plain, table
 from gemini_tuning.core.text import money
 from gemini_tuning.core.xcom import BilledTokensXCom, CostItemXCom, CostXCom, JsonModel, Number, Text, Whole
 
@@ -45,7 +44,7 @@ def cost_report(cost: CostXCom | None, billed: BilledTokensXCom | None = None) -
 
 def estimate_total(cost: CostXCom | None) -> str | None:
     """Return the total; ``None`` without an estimate."""
-    return f"{_amount(cost.total, cost.at_least)} {cost.currency or ''}".strip() if cost else None
+    return f"{known_amount(cost.total, cost.at_least)} {cost.currency or ''}".strip() if cost else None
 
 
 def estimate_line(cost: CostXCom | None) -> str:
@@ -57,50 +56,18 @@ def estimate_line(cost: CostXCom | None) -> str:
         size = (
             _count(item.tokens.get("training"), "tokens") if item.prompts is None else _count(item.prompts, "prompts")
         )
-        items.append(f"{_name(item)} of {item.model or '-'} {_amount(item.amount, item.at_least)} ({size})")
+        items.append(f"{_name(item)} of {item.model or '-'} {known_amount(item.amount, item.at_least)} ({size})")
     unknown = [f"unknown: {what}" for what in cost.unknown]
     budget = [] if cost.budget is None else [f"budget {money(cost.budget)}"]
     parts = [", ".join(items), *unknown, *budget, f"prices of {cost.price_date or '-'}"]
-    return f"{_amount(cost.total, cost.at_least)} {cost.currency or ''}: {'; '.join(filter(None, parts))}"
+    return f"{known_amount(cost.total, cost.at_least)} {cost.currency or ''}: {'; '.join(filter(None, parts))}"
 
 
-def estimate_markdown(cost: CostReport | None) -> list[str]:
-    """Return the estimate as lines of Markdown; none without an estimate."""
-    if not cost:
-        return []
-    currency = or_dash(cost.currency)
-    rows = [("for", "model", "prompts", "tokens", currency)]
-    for item in cost.items:
-        tokens = ", ".join(f"{count:,} {plain(kind)}" for kind, count in item.tokens.items()) or "-"
-        amount = _amount(item.amount, item.at_least)
-        rows.append((plain(_name(item)), or_dash(item.model), _count(item.prompts), tokens, amount))
-    rows.append(("**all**", "", "", "", f"**{_amount(cost.total, cost.at_least)}**"))
-    lines = [f"Estimated before the job, with prices of {or_dash(cost.price_date)}"]
-    lines += [f"Unknown: {plain(what)}" for what in cost.unknown]
-    if cost.budget is not None:
-        lines.append(f"Budget: {money(cost.budget)} {currency}")
-    if counted := cost.counted:
-        lines.append(
-            f"Counted by {or_dash(counted.model)}: {_count(counted.counted, 'tokens')} in "
-            f"{_count(counted.examples, 'examples')}; the estimate was {_count(counted.estimated)}"
-        )
-    lines.append(f"Billed: {_billed(cost.billed, currency)}")
-    return [*table(rows), "", *(f"- {line}" for line in lines)]
-
-
-def _billed(billed: Billing | None, currency: str) -> str:
-    if not billed:
-        return "the service does not report billable training tokens"
-    text = _count(billed.tokens, "training tokens")
-    if billed.counted:
-        text += f" (the service counts {_count(billed.reported_tokens)}, each example {billed.counted})"
-    if billed.amount is not None:
-        text += f", {money(billed.amount)} {currency}"
-    if billed.ratio is not None:
-        text += f"; {billed.ratio:.3g} times the estimate of {_count(billed.estimated_tokens, 'tokens')}"
-        if billed.estimated_amount is not None:
-            text += f", {money(billed.estimated_amount)} {currency}"
-    return text
+def known_amount(amount: float | None, at_least: float | None) -> str:
+    """Return an amount of money, or the least that it can be."""
+    if amount is not None:
+        return money(amount)
+    return f"at least {money(at_least)}" if at_least else "unknown"
 
 
 def _billing(cost: CostXCom, billed: BilledTokensXCom) -> Billing | None:
@@ -142,9 +109,3 @@ def _name(item: CostItemXCom) -> str:
 
 def _count(value: int | None, unit: str = "") -> str:
     return f"{'-' if value is None else f'{value:,}'} {unit}".strip()
-
-
-def _amount(amount: float | None, at_least: float | None) -> str:
-    if amount is not None:
-        return money(amount)
-    return f"at least {money(at_least)}" if at_least else "unknown"

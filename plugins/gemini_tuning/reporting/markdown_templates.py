@@ -17,7 +17,9 @@ from markupsafe import Markup
 
 from gemini_tuning.core import markdown
 from gemini_tuning.core.formatting import capitalize, percent
+from gemini_tuning.core.text import money
 from gemini_tuning.core.xcom import AssessmentXCom, SmokeTestXCom
+from gemini_tuning.cost.estimate_text import known_amount
 
 MAX_ERROR = 300  # characters of why a checkpoint could not be tested
 
@@ -41,7 +43,7 @@ def _link(address: object, text: object = None) -> Markdown:
 
 
 def _number(value: float | None, form: str) -> str | None:
-    return None if value is None else form % value
+    return None if value is None else form.format(value)
 
 
 def _remarks(checkpoint_id: str, marks: Mapping[str, str | None], error: str | None) -> Markdown | None:
@@ -67,5 +69,5 @@ ENVIRONMENT = Environment(
     keep_trailing_newline=True,
 )
 ENVIRONMENT.filters |= {"link": _link, "number": _number, "table": _table, "capital": capitalize, "percent": percent}
-ENVIRONMENT.filters["json"] = partial(json.dumps, ensure_ascii=False)
+ENVIRONMENT.filters |= {"json": partial(json.dumps, ensure_ascii=False), "money": money, "known_amount": known_amount}
 ENVIRONMENT.globals |= {"SmokeTestXCom": SmokeTestXCom, "AssessmentXCom": AssessmentXCom, "remarks": _remarks}

@@ -34,8 +34,8 @@ from gemini_tuning.core.xcom import (
     ValidationXCom,
     Whole,
 )
-from gemini_tuning.cost.estimate_text import CostReport, cost_report, estimate_markdown
-from gemini_tuning.reporting.markdown_templates import Markdown, render
+from gemini_tuning.cost.estimate_text import CostReport, cost_report
+from gemini_tuning.reporting.markdown_templates import render
 
 SCHEMA = Path(__file__).with_name("report.schema.json")
 
@@ -159,7 +159,6 @@ class Report(JsonModel):
             report=self,
             outcome=OUTCOMES[self.outcome],
             overfitting=self.decision.overfitting or no_overfitting,
-            cost=Markdown("\n".join(estimate_markdown(self.cost))),
         )
 
     def summary(self) -> list[str]:

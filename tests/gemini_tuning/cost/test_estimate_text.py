@@ -8,12 +8,13 @@ from support import SPEC, context, finished_job
 
 from gemini_tuning.core.files import Files
 from gemini_tuning.core.xcom import BilledTokensXCom, CostXCom, ValidationXCom
-from gemini_tuning.cost.estimate_text import cost_report, estimate_line, estimate_markdown
+from gemini_tuning.cost.estimate_text import cost_report, estimate_line
 from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
 from gemini_tuning.operators.list_checkpoints import GeminiListCheckpointsOperator
 from gemini_tuning.operators.validate_tuning import GeminiValidateTuningOperator
 from gemini_tuning.operators.write_report import GeminiTuningReportOperator
 from gemini_tuning.reporting.approval_request import Offer, question
+from gemini_tuning.reporting.markdown_templates import render
 from gemini_tuning.reporting.report import SCHEMA, build
 from tests.gemini_tuning.reporting.run_values import BILLED, COST, DATASETS, RESULTS, decision, everything
 
@@ -77,6 +78,10 @@ def test_without_a_price_the_tokens_are_compared_alone():
     cost = {**COST, "items": [{**COST["items"][0], "prices": {"training": None}}]}
     found = billed(cost)
     assert (found["ratio"], found["amount"], found["estimated_amount"]) == (1.1, None, None)
+
+
+def estimate_markdown(cost):
+    return render("cost.md.j2", report={"cost": cost}).splitlines()
 
 
 @pytest.mark.parametrize("change", [{"billable_tokens": None}, {"billable_tokens": 0}, {"billable_tokens": "many"}])
