@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from gemini_tuning.core import markdown
 from gemini_tuning.core.formatting import capitalize, percent
@@ -24,8 +23,11 @@ from gemini_tuning.cost.estimate_text import known_amount
 MAX_ERROR = 300  # characters of why a checkpoint could not be tested
 
 
-class Markdown(Markup):
+class Markdown(str):
     """Text that is Markdown already, so that templates do not escape it."""
+
+    def __html__(self) -> str:
+        return self
 
 
 def render(template: str, **values: Any) -> str:
@@ -33,8 +35,8 @@ def render(template: str, **values: Any) -> str:
     return ENVIRONMENT.get_template(template).render(values)
 
 
-def _escape(value: object) -> Markup:
-    return value if isinstance(value, Markup) else Markdown(markdown.or_dash(value))
+def _escape(value: Any) -> Any:
+    return value if hasattr(value, "__html__") else Markdown(markdown.or_dash(value))
 
 
 def _link(address: object, text: object = None) -> Markdown:
