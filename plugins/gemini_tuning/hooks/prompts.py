@@ -62,7 +62,7 @@ class PromptHookMixin(GeminiBaseHook):
         """Send one prompt once and return the complete response with its latency.
 
         :param target: full name of an endpoint, or the id of one of Google's models such as ``gemini-2.5-flash``.
-        :param contents: one text, or turns as :meth:`~gemini_tuning.smoke.suite.Turn.as_dict` returns them.
+        :param contents: one text, or turns, see :data:`~gemini_tuning.smoke.cases.Turn`.
         :param temperature: 0 makes responses as reproducible as the service can.
         :param project_id: charged for a model of Google's; ``None`` for the connection's project. An endpoint's name
             contains project and location.

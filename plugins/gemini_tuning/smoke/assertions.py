@@ -28,7 +28,7 @@ from gemini_tuning.smoke.checks import (
     texts,
 )
 from gemini_tuning.smoke.checks.result import Check, CheckResult, Condition, UndecidedError
-from gemini_tuning.smoke.fields import Integer, Matching, NotNegative, Positive, Prompt, Score, Text
+from gemini_tuning.smoke.fields import Integral, Matching, NotNegative, Positive, Prompt, Score, Text
 
 NOT = "not-"
 MAX_REASON = 500  # characters
@@ -154,7 +154,7 @@ TYPES: Mapping[str, Kind] = {
         tolerance=NotNegative | Annotated[dict[Literal["absolute", "relative"], NotNegative], Field(min_length=1)],
         problem=numbers.number_problem,
     ),
-    "levenshtein": Kind(similarity.levenshtein, threshold=Annotated[Integer, Field(ge=0, le=10_000)]),
+    "levenshtein": Kind(similarity.levenshtein, threshold=Annotated[int, Field(ge=0, le=10_000), Integral]),
     "rouge-l": _similar(similarity.at_least(similarity.rouge_l)),
     "f-score": _similar(similarity.at_least(similarity.token_f1)),
     "max-latency": _metadata(response_metadata.max_latency, value=Annotated[float, Field(gt=0)]),

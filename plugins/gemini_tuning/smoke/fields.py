@@ -57,8 +57,8 @@ def _adjust(schema: dict[str, Any]) -> None:
         schema["additionalProperties"] = False
 
 
-Integer = Annotated[int, BeforeValidator(integral)]
-Positive = Annotated[Integer, Field(ge=1)]
+Integral = BeforeValidator(integral)  # after the limits, or they would not be in the JSON Schema
+Positive = Annotated[int, Field(ge=1), Integral]
 NotNegative = Annotated[float, Field(ge=0)]
 Text = Annotated[str, Field(min_length=1)]
 Prompt = Annotated[str, Matching(r"\S", "a text")]

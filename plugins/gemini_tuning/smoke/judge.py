@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from statistics import fmean
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from gemini_tuning.core.resources import ModelResponse
 from gemini_tuning.core.text import shorten
@@ -21,7 +21,7 @@ from gemini_tuning.smoke.adaptive_limit import run_all
 from gemini_tuning.smoke.assertions import Assertion, Verdict
 from gemini_tuning.smoke.cases import Case
 from gemini_tuning.smoke.checks.result import CheckResult
-from gemini_tuning.smoke.fields import Matching, Score, SuiteModel, Temperature, integral
+from gemini_tuning.smoke.fields import Integral, Matching, Score, SuiteModel, Temperature
 
 MAX_JUDGED = 50_000  # characters of an answer, and of a turn, that the judge receives
 MAX_REPLY = 20_000  # characters of a judge's reply that are read
@@ -59,7 +59,7 @@ class Judge(SuiteModel):
     model: Annotated[str, Matching(r"\S", "a model id, or an endpoint's full name")] = Field(
         description="Model id such as gemini-2.5-flash, or an endpoint's full name."
     )
-    samples: Annotated[Literal[1, 3, 5, 7, 9], BeforeValidator(integral)] = Field(
+    samples: Annotated[Literal[1, 3, 5, 7, 9], Integral] = Field(
         default=3, description="Maximum number of votes; more than half of them must agree."
     )
     temperature: Temperature = 1.0  # above 0, or all votes would be the same

@@ -14,7 +14,7 @@ from gemini_tuning.core.text import short_repr
 from gemini_tuning.smoke.assertions import NOT, TYPES, Kind
 from gemini_tuning.smoke.cases import MAX_ID
 from gemini_tuning.smoke.fields import (
-    Integer,
+    Integral,
     Matching,
     Name,
     NotNegative,
@@ -124,9 +124,11 @@ class Defaults(SuiteModel):
     )
     weight: Weight = Field(default=1, description="Weight in the suite's score.")
     critical: bool = Field(default=False, description="A checkpoint that fails the case cannot be chosen.")
-    repeat: Annotated[Integer, Field(ge=1, le=100)] = Field(default=1, description="How often the prompt is sent.")
+    repeat: Annotated[int, Field(ge=1, le=100), Integral] = Field(
+        default=1, description="How often the prompt is sent."
+    )
     temperature: Temperature | None = Field(default=0, description="null is the model's default.")
-    max_output_tokens: Annotated[Integer, Field(ge=1, le=2**31 - 1)] | None = Field(
+    max_output_tokens: Annotated[int, Field(ge=1, le=2**31 - 1), Integral] | None = Field(
         default=None, description="Limit of the answer's length."
     )
 
