@@ -67,9 +67,8 @@ class GeminiCancelTuningJobOperator(GeminiBaseOperator):
         if keeps_job(states.get(self.wait_task_id, MISSING)):
             self.log.info("Nothing to do: %s is %s", self.wait_task_id, states.get(self.wait_task_id) or "cleared")
             if self._failed_by_user_after_wait(context, states):
-                raise AirflowFailException(
-                    "A user marked the run failed. Its tuning job has finished; none is running."
-                )
+                outcome = "Its tuning job has finished; none is running."
+                raise AirflowFailException(f"A user marked the run failed. {outcome}")
             return {"tuning_job": None, "state": None, "cancelled": False}
         cancelled = job is not None and not job.is_stopping
         if job is None:

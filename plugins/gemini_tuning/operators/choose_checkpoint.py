@@ -155,11 +155,10 @@ class GeminiChooseCheckpointOperator(GeminiBaseOperator):
         named = [(f"Checkpoint {each.candidate.checkpoint_id}", each) for each in decision.assessments]
         if decision.champion:
             named.append(("Champion", decision.champion))
-        lines = [
-            f"{name}: {sign} {text}"
-            for name, assessment in named
-            for sign, texts in (("+", assessment.speaks_for), ("-", assessment.speaks_against))
-            for text in texts
-        ]
-        for line in filter(None, (*lines, *decision.missing, decision.overfitting, decision.reason)):
-            self.log.info("%s", line)
+        for name, assessment in named:
+            for text in assessment.speaks_for:
+                self.log.info("%s: + %s", name, text)
+            for text in assessment.speaks_against:
+                self.log.info("%s: - %s", name, text)
+        for text in filter(None, (*decision.missing, decision.overfitting, decision.reason)):
+            self.log.info("%s", text)

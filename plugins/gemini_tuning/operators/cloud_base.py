@@ -107,6 +107,15 @@ class GeminiBaseOperator(BaseOperator):
         """The rendered parameters, as the hook's methods take them."""
         return {"project_id": optional_text(self.project_id), "location": self.location}
 
+    def refuse_unknown_params(self, context: Context) -> None:
+        """Refuse a run with a Param that its DAG does not have, which Airflow accepts silently."""
+        conf = getattr(context["dag_run"], "conf", None) or {}
+        known = context["dag"].params
+        if unknown := sorted(set(conf) - set(known) - ADDED_BY_AIRFLOW):
+            problem = f"Unknown parameter {', '.join(unknown)}. Nothing was created."
+            hint = f"Parameters of this DAG: {', '.join(sorted(known))}."
+            raise InvalidInputError(problem, field=unknown[0], code="unknown_param", hint=hint)
+
     def _check_cloud_fields(self) -> None:
         if not isinstance(self.gcp_conn_id, str) or not self.gcp_conn_id.strip():
             raise _invalid("gcp_conn_id", "the id of a connection", self.gcp_conn_id)
@@ -249,22 +258,6 @@ def flag(value: Any, name: str) -> bool:
 
 def _invalid(name: str, expected: str, value: Any) -> InvalidInputError:
     return InvalidInputError(f"{name}: must be {expected}, not {short_repr(value)}.", field=name, code="invalid_value")
-
-
-def refuse_unknown_params(context: Context) -> None:
-    """Refuse a run with a Param that its DAG does not have, which Airflow accepts silently.
-
-    :raises InvalidInputError: with the Param as its field.
-    """
-    conf = getattr(context["dag_run"], "conf", None) or {}
-    known = context["dag"].params
-    if unknown := sorted(set(conf) - set(known) - ADDED_BY_AIRFLOW):
-        raise InvalidInputError(
-            f"Unknown parameter {', '.join(unknown)}. Nothing was created.",
-            field=unknown[0],
-            code="unknown_param",
-            hint=f"Parameters of this DAG: {', '.join(sorted(known))}.",
-        )
 
 
 def run_folder(context: Context, folder: str) -> str:

@@ -83,12 +83,9 @@ class GeminiPublishModelOperator(PromotionBase):
         if model.default_checkpoint_id != checkpoint_id:  # it may have changed since the promotion
             now = f"the default of {model.name} is now {short_repr(model.default_checkpoint_id)}"
             problem = f"checkpoint_id: {short_repr(checkpoint_id)} was promoted, but {now}."
+            problem, hint = f"{problem} No event was emitted and no alias set.", "Check the model."
             raise VerificationError(
-                f"{problem} No event was emitted and no alias set.",
-                field="checkpoint_id",
-                resource=model.name,
-                code="default_changed",
-                hint="Check the model.",
+                problem, field="checkpoint_id", resource=model.name, code="default_changed", hint=hint
             )
         endpoint = model.require_checkpoint(checkpoint_id).endpoint
         name, asset = ResourceName.parse(model.name, "models"), promoted_model(model.name)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Context
 
+from gemini_tuning.core.curves import SERIES, Curve, gaps_of_curves, gaps_of_steps, summary
 from gemini_tuning.core.exceptions import PermanentServiceError
 from gemini_tuning.core.names import ResourceNameError
 from gemini_tuning.core.resources import Checkpoint, TuningJob
@@ -14,7 +15,6 @@ from gemini_tuning.links import gemini_tuning as links
 from gemini_tuning.operators.cloud_base import GCP_FIELDS, GeminiBaseOperator, as_list, flag
 
 if TYPE_CHECKING:
-    from gemini_tuning.core.curves import Curve
     from gemini_tuning.core.evaluations import EvaluationRun
 
 
@@ -63,8 +63,6 @@ class GeminiReadTuningMetricsOperator(GeminiBaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Read the job, its experiment and its evaluations, and push the values and the gaps."""
-        from gemini_tuning.core.curves import gaps_of_steps, summary
-
         checkpoints = [Checkpoint.from_mapping(item) for item in as_list(self.checkpoints, "checkpoints")]
         expected = flag(self.evaluation_expected, "evaluation_expected")
         job = self.hook.get_tuning_job(self.tuning_job)
@@ -80,8 +78,6 @@ class GeminiReadTuningMetricsOperator(GeminiBaseOperator):
 
     def _curves(self, job: TuningJob, checkpoints: Sequence[Checkpoint]) -> tuple[dict[str, Curve], list[str]]:
         """Return the curves by our names, and the gaps."""
-        from gemini_tuning.core.curves import SERIES, gaps_of_curves
-
         if not job.experiment:
             return {}, ["no train loss and no eval loss: the job has no experiment"]
         steps = {checkpoint.step for checkpoint in checkpoints if checkpoint.step is not None}

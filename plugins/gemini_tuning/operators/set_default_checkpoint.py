@@ -82,9 +82,8 @@ class GeminiSetDefaultCheckpointOperator(PromotionBase, DefaultCheckpointBase):
         }
         if self.optional and not changed:
             context["ti"].xcom_push(key="return_value", value=pushed)  # the skip below loses a return value
-            raise AirflowSkipException(
-                f"Nothing to do: checkpoint {checkpoint_id} was already the default of {self.model}"
-            )
+            reason = f"checkpoint {checkpoint_id} was already the default of {self.model}"
+            raise AirflowSkipException(f"Nothing to do: {reason}")
         return pushed
 
     def _approved(self, model: Model) -> str:

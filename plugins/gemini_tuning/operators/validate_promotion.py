@@ -13,14 +13,7 @@ from gemini_tuning.core.files import folder_problem
 from gemini_tuning.core.resources import Model
 from gemini_tuning.core.text import short_repr
 from gemini_tuning.links import gemini_tuning as links
-from gemini_tuning.operators.cloud_base import (
-    GCP_FIELDS,
-    GeminiBaseOperator,
-    flag,
-    optional_text,
-    refuse_unknown_params,
-    run_folder,
-)
+from gemini_tuning.operators.cloud_base import GCP_FIELDS, GeminiBaseOperator, flag, optional_text, run_folder
 from gemini_tuning.operators.default_checkpoint import require_expected
 
 ROLL_BACK_KEY = "roll_back"  # in the task state store: the rollback that was found
@@ -85,7 +78,7 @@ class GeminiValidatePromotionOperator(GeminiBaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Check the parameters against the model and return what is to be done."""
-        refuse_unknown_params(context)
+        self.refuse_unknown_params(context)
         roll_back, approval = flag(self.roll_back, "roll_back"), flag(self.require_approval, "require_approval")
         named, suite = optional_text(self.checkpoint_id), optional_text(self.suite)
         self._refuse_contradictions(named, suite, roll_back=roll_back, approval=approval)

@@ -15,7 +15,7 @@ from gemini_tuning.core.files import JSON, Files, folder_problem, joined
 from gemini_tuning.core.names import serving_problem
 from gemini_tuning.core.text import short_repr
 from gemini_tuning.core.tuning_request import TuningRequest
-from gemini_tuning.operators.cloud_base import GCP_FIELDS, optional_text, refuse_unknown_params, run_folder
+from gemini_tuning.operators.cloud_base import GCP_FIELDS, optional_text, run_folder
 from gemini_tuning.operators.cost_estimate import NOTHING_CREATED, CostEstimateMixin, CostParameters
 from gemini_tuning.operators.triggerer_check import TriggererCheckMixin
 
@@ -119,7 +119,7 @@ class GeminiValidateTuningOperator(CostEstimateMixin, TriggererCheckMixin):
         from gemini_tuning.reporting.notification_sender import check_notifications
 
         if not self.allow_unknown_params:
-            refuse_unknown_params(context)
+            self.refuse_unknown_params(context)
         request = TuningRequest.parse(self.tuning_request)
         check_notifications(optional_text(self.notifications))
         if problems := ModelCopySpec.from_mapping(self.copy, optional_text).problems():
