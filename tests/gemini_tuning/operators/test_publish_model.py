@@ -48,7 +48,8 @@ def test_the_event_names_model_version_checkpoint_and_scores(vertex):
     job = finished_job(vertex)
     pushed, events = publish(job, decision=DECISION, tuning_job=job.name)
     name = job.model.partition("@")[0]
-    assert pushed == {"model": name, "version": "1", "checkpoint_id": "3", "aliases": {}, "asset": model_uri(name)}
+    promoted = {"model": name, "version": "1", "checkpoint_id": "3", "endpoint": job.checkpoints[2].endpoint}
+    assert pushed == {**promoted, "aliases": {}, "asset": model_uri(name)}
     (event,) = events
     assert event.dest_asset_key.uri == event.dest_asset_key.name == pushed["asset"]
     assert event.extra == {
