@@ -13,27 +13,6 @@ from gemini_tuning.core import xcom
 from gemini_tuning.core.console import console_link
 from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.core.text import redact
-from gemini_tuning.core.xcom import (
-    ApprovalXCom,
-    AssessmentXCom,
-    BilledTokensXCom,
-    CheckpointXCom,
-    CopyXCom,
-    Curve,
-    DatasetXCom,
-    DecisionXCom,
-    Id,
-    Json,
-    JsonModel,
-    LossesXCom,
-    MetricsXCom,
-    PromotionXCom,
-    SmokeTestXCom,
-    Text,
-    Texts,
-    ValidationXCom,
-    Whole,
-)
 from gemini_tuning.cost.estimate_text import CostReport, cost_report
 from gemini_tuning.reporting.markdown_templates import render
 
@@ -54,75 +33,77 @@ OUTCOMES = {
 }
 
 
-class RunReport(JsonModel):
+class RunReport(xcom.JsonModel):
     """The run in Airflow."""
 
-    dag_id: Text = None
-    run_id: Text = None
-    run_type: Text = None
-    logical_date: Text = None
-    run_after: Text = None
-    start_date: Text = None
-    triggered_by: Text = None
+    dag_id: xcom.Text = None
+    run_id: xcom.Text = None
+    run_type: xcom.Text = None
+    logical_date: xcom.Text = None
+    run_after: xcom.Text = None
+    start_date: xcom.Text = None
+    triggered_by: xcom.Text = None
     parameters: Any = Field(default={}, description="without secrets")
-    given_parameters: Texts = Field(default=[], description="names of those that were given when the run was triggered")
+    given_parameters: xcom.Texts = Field(
+        default=[], description="names of those that were given when the run was triggered"
+    )
 
 
-class DatasetsReport(JsonModel):
+class DatasetsReport(xcom.JsonModel):
     """The datasets of the job."""
 
-    training: DatasetXCom | None = None
-    validation: DatasetXCom | None = None
+    training: xcom.DatasetXCom | None = None
+    validation: xcom.DatasetXCom | None = None
 
 
-class ResourceReport(JsonModel):
+class ResourceReport(xcom.JsonModel):
     """A resource and its page in the Google Cloud console."""
 
-    name: Text = None
+    name: xcom.Text = None
     console: str | None = None
 
 
-class LossesReport(JsonModel):
+class LossesReport(xcom.JsonModel):
     """Loss curves, thinned: step and loss."""
 
-    train: Curve = Field(default=[])
-    eval: Curve = Field(default=[])
+    train: xcom.Curve = Field(default=[])
+    eval: xcom.Curve = Field(default=[])
 
 
-class CheckpointReport(JsonModel):
+class CheckpointReport(xcom.JsonModel):
     """What is known of a checkpoint, or of the champion."""
 
-    checkpoint_id: Id
-    epoch: Whole = None
-    step: Whole = None
-    endpoint: Text = None
-    smoke_test: SmokeTestXCom | None = None
-    losses: LossesXCom | None = None
-    evaluation: Json = Field(default=None, description="metrics of the service's own evaluation")
-    assessment: AssessmentXCom | None = None
+    checkpoint_id: xcom.Id
+    epoch: xcom.Whole = None
+    step: xcom.Whole = None
+    endpoint: xcom.Text = None
+    smoke_test: xcom.SmokeTestXCom | None = None
+    losses: xcom.LossesXCom | None = None
+    evaluation: xcom.Json = Field(default=None, description="metrics of the service's own evaluation")
+    assessment: xcom.AssessmentXCom | None = None
 
 
-class PromotionReport(JsonModel):
+class PromotionReport(xcom.JsonModel):
     """The default checkpoint: as it was read back, or as it was found and left unchanged."""
 
-    winner: Text = Field(default=None, description="checkpoint id: by the rules, or the approver's choice")
+    winner: xcom.Text = Field(default=None, description="checkpoint id: by the rules, or the approver's choice")
     read_back: bool = Field(default=False, description="whether the default was set in this run and read back")
     earlier_try: bool = Field(
         default=False, description="whether that was in an earlier try, which has been cleared since"
     )
-    default_before: Text = None
-    default_after: Text = None
-    endpoint_before: Text = None
-    endpoint_after: Text = None
+    default_before: xcom.Text = None
+    default_after: xcom.Text = None
+    endpoint_before: xcom.Text = None
+    endpoint_after: xcom.Text = None
 
 
-class CopyReport(CopyXCom):
+class CopyReport(xcom.CopyXCom):
     """The copy of the model."""
 
     console: str | None = None
 
 
-class Report(JsonModel):
+class Report(xcom.JsonModel):
     """A run of the tuning DAG: what it did and why."""
 
     schema_version: Literal[3] = 3
@@ -135,11 +116,11 @@ class Report(JsonModel):
     checkpoints: list[CheckpointReport] = Field(description="best first, in the order of the decision")
     champion: CheckpointReport | None = Field(description="the model in production, tested with the same suite")
     losses: LossesReport
-    decision: DecisionXCom
-    approval: ApprovalXCom | None = Field(description="null when no approval was required")
+    decision: xcom.DecisionXCom
+    approval: xcom.ApprovalXCom | None = Field(description="null when no approval was required")
     promotion: PromotionReport
     copied_model: CopyReport | None = Field(serialization_alias="copy")
-    missing_evidence: Texts = Field(description="what was missing or could not be read")
+    missing_evidence: xcom.Texts = Field(description="what was missing or could not be read")
 
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON document."""
@@ -190,25 +171,25 @@ def build(
     :param mask: removes secrets from the text of a DAG parameter.
     :raises InvalidInputError: naming the parameter that is not a mapping.
     """
-    chosen, measured = require_decision(decision), MetricsXCom.from_input(metrics, "metrics")
-    validated = ValidationXCom.from_input(datasets, "datasets") or ValidationXCom()
+    chosen, measured = require_decision(decision), xcom.MetricsXCom.from_input(metrics, "metrics")
+    validated = xcom.ValidationXCom.from_input(datasets, "datasets") or xcom.ValidationXCom()
     data = DatasetsReport(training=validated.training, validation=validated.validation)
     checkpoints = compare(read_results(results), chosen, measured)
-    decided = ApprovalXCom.from_input(approval, "approval")
+    decided = xcom.ApprovalXCom.from_input(approval, "approval")
     if decided and decided.proposed != chosen.winner:  # Airflow keeps the XCom of an earlier try of a skipped task
         decided = None
-    promoted = _promotion(PromotionXCom.from_input(promotion, "promotion"), chosen, decided)
-    copied = CopyXCom.from_input(copy, "copy")
+    promoted = _promotion(xcom.PromotionXCom.from_input(promotion, "promotion"), chosen, decided)
+    copied = xcom.CopyXCom.from_input(copy, "copy")
     missing = [measured.missing if measured else [], chosen.missing, _gaps(data, checkpoints, measured)]
     return Report(
         outcome=_outcome(chosen, decided, promoted),
         run=RunReport(**{**run, "parameters": xcom.anything(dict(run.get("parameters") or {}), mask)}),
         datasets=data,
-        cost=cost_report(validated.cost, BilledTokensXCom.from_input(billed, "billed")),
+        cost=cost_report(validated.cost, xcom.BilledTokensXCom.from_input(billed, "billed")),
         tuning_job=_resource(tuning_job),
         tuned_model=_resource(model),
         checkpoints=checkpoints,
-        champion=compare_champion(SmokeTestXCom.from_input(champion, "champion"), chosen),
+        champion=compare_champion(xcom.SmokeTestXCom.from_input(champion, "champion"), chosen),
         losses=LossesReport(train=measured.train_loss, eval=measured.eval_loss) if measured else LossesReport(),
         decision=chosen,
         approval=decided,
@@ -219,10 +200,10 @@ def build(
 
 
 def compare(
-    results: Iterable[SmokeTestXCom],
-    decision: DecisionXCom,
-    metrics: MetricsXCom | None = None,
-    listed: Iterable[CheckpointXCom] = (),
+    results: Iterable[xcom.SmokeTestXCom],
+    decision: xcom.DecisionXCom,
+    metrics: xcom.MetricsXCom | None = None,
+    listed: Iterable[xcom.CheckpointXCom] = (),
 ) -> list[CheckpointReport]:
     """Return what is known of each checkpoint: in the order of the decision, then those without an assessment.
 
@@ -238,17 +219,17 @@ def compare(
     ]
 
 
-def compare_champion(result: SmokeTestXCom | None, decision: DecisionXCom) -> CheckpointReport | None:
+def compare_champion(result: xcom.SmokeTestXCom | None, decision: xcom.DecisionXCom) -> CheckpointReport | None:
     """Return the same for the champion; ``None`` when it was not tested."""
     return _checkpoint(result, decision.champion) if result or decision.champion else None
 
 
-def require_decision(decision: object) -> DecisionXCom:
+def require_decision(decision: object) -> xcom.DecisionXCom:
     """Return the decision.
 
     :raises InvalidInputError: when there is none.
     """
-    found = DecisionXCom.from_input(decision, "decision")
+    found = xcom.DecisionXCom.from_input(decision, "decision")
     if found is None:
         raise InvalidInputError(
             "decision: expected the XCom of choose, which is empty.", field="decision", code="missing"
@@ -256,20 +237,20 @@ def require_decision(decision: object) -> DecisionXCom:
     return found
 
 
-def read_results(results: Iterable[object]) -> list[SmokeTestXCom]:
+def read_results(results: Iterable[object]) -> list[xcom.SmokeTestXCom]:
     """Return the results of the smoke tests.
 
     :raises InvalidInputError: naming the result that is not a mapping.
     """
-    found = (SmokeTestXCom.from_input(result, f"results[{number}]") for number, result in enumerate(results))
+    found = (xcom.SmokeTestXCom.from_input(result, f"results[{number}]") for number, result in enumerate(results))
     return [result for result in found if result is not None]
 
 
 def _checkpoint(
-    result: SmokeTestXCom | None,
-    assessment: AssessmentXCom | None,
-    listed: CheckpointXCom | None = None,
-    losses: LossesXCom | None = None,
+    result: xcom.SmokeTestXCom | None,
+    assessment: xcom.AssessmentXCom | None,
+    listed: xcom.CheckpointXCom | None = None,
+    losses: xcom.LossesXCom | None = None,
 ) -> CheckpointReport:
     sources = [source for source in (listed, assessment, result) if source]
     facts = {
@@ -287,7 +268,7 @@ def _resource(name: object) -> ResourceReport:
 
 
 def _promotion(
-    promotion: PromotionXCom | None, decision: DecisionXCom, approval: ApprovalXCom | None
+    promotion: xcom.PromotionXCom | None, decision: xcom.DecisionXCom, approval: xcom.ApprovalXCom | None
 ) -> PromotionReport:
     winner = approval.checkpoint_id if approval else decision.winner
     before = decision.default_checkpoint_id
@@ -298,7 +279,7 @@ def _promotion(
     return PromotionReport(winner=winner, read_back=True, earlier_try=promotion.default_after != winner, **found)
 
 
-def _outcome(decision: DecisionXCom, approval: ApprovalXCom | None, promotion: PromotionReport) -> RunOutcome:
+def _outcome(decision: xcom.DecisionXCom, approval: xcom.ApprovalXCom | None, promotion: PromotionReport) -> RunOutcome:
     if promotion.read_back and not promotion.earlier_try:
         return "promoted" if promotion.default_after != promotion.default_before else "already default"
     if approval and approval.outcome == "rejected":
@@ -310,7 +291,9 @@ def _outcome(decision: DecisionXCom, approval: ApprovalXCom | None, promotion: P
     return "champion kept" if decision.outcome == "keep_champion" else "no winner"
 
 
-def _gaps(datasets: DatasetsReport, checkpoints: Sequence[CheckpointReport], metrics: MetricsXCom | None) -> list[str]:
+def _gaps(
+    datasets: DatasetsReport, checkpoints: Sequence[CheckpointReport], metrics: xcom.MetricsXCom | None
+) -> list[str]:
     """Return what the report should contain and no task pushed."""
     parts = {"training": datasets.training, "validation": datasets.validation}
     gaps = [f"the sha256 of the {part} dataset" for part, data in parts.items() if data and not data.sha256]

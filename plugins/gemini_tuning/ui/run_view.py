@@ -9,18 +9,6 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from gemini_tuning.core import xcom
-from gemini_tuning.core.xcom import (
-    ApprovalXCom,
-    CheckpointXCom,
-    CopyXCom,
-    DecisionXCom,
-    MetricsXCom,
-    ProgressXCom,
-    PromotionXCom,
-    ReportXCom,
-    SmokeTestXCom,
-    ValidationXCom,
-)
 from gemini_tuning.cost.estimate_text import estimate_line, estimate_total
 from gemini_tuning.reporting.report import CheckpointReport, compare, compare_champion
 from gemini_tuning.selection.candidate import Candidate
@@ -56,7 +44,7 @@ class RunView:
 
     run: RunRecord
     defaults: Defaults = field(default_factory=dict)
-    verified_copies: Sequence[CopyXCom] = ()
+    verified_copies: Sequence[xcom.CopyXCom] = ()
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
@@ -105,7 +93,7 @@ class RunView:
     @property
     def cost(self) -> tuple[str, str] | None:
         """Estimated cost, as an amount and in a sentence."""
-        cost = self.run.value(ValidationXCom, queries.VALIDATE).cost
+        cost = self.run.value(xcom.ValidationXCom, queries.VALIDATE).cost
         brief = estimate_total(cost)
         return (brief, estimate_line(cost)) if brief else None
 
@@ -122,7 +110,7 @@ class RunView:
             place = found.model_dump(include={"checkpoint_id", "epoch", "step"})
             losses = found.losses.model_dump(include={"train_loss", "eval_loss"}) if found.losses else {}
             candidates.append(Candidate(**place, **losses))
-        turn = find_turning_point(candidates, MetricsXCom(train_loss=train, eval_loss=evals))
+        turn = find_turning_point(candidates, xcom.MetricsXCom(train_loss=train, eval_loss=evals))
         marks = [
             {**found.model_dump(include={"checkpoint_id", "epoch", "step"}), "badges": self.badges(found.checkpoint_id)}
             for found in self.checkpoints
@@ -142,14 +130,14 @@ class RunView:
     @cached_property
     def checkpoints(self) -> list[CheckpointReport]:
         """The checkpoints by number, also those that are only listed, or that the job has so far."""
-        listed = list(filter(None, map(CheckpointXCom.from_xcom, self._listed_checkpoints or ())))
+        listed = list(filter(None, map(xcom.CheckpointXCom.from_xcom, self._listed_checkpoints or ())))
         found = compare(self._smoke_tests, self._decision, self._metrics, listed or self.run.progress.checkpoints)
         return sorted(found, key=_number)
 
     @property
     def champion(self) -> CheckpointReport | None:
         """The model in production."""
-        return compare_champion(SmokeTestXCom.from_xcom(self.run.xcom(queries.CHAMPION)), self._decision)
+        return compare_champion(xcom.SmokeTestXCom.from_xcom(self.run.xcom(queries.CHAMPION)), self._decision)
 
     def rows(self) -> list[tuple[str, CheckpointReport, list[str]]]:
         """Return each checkpoint with its label and badges, and after them the champion."""
@@ -176,7 +164,7 @@ class RunView:
     def results_files(self) -> list[tuple[str, str]]:
         """The results files: ``(checkpoint id or "champion", URI)``, by number."""
         tests = {test.checkpoint_id: test for test in self._smoke_tests}
-        champion = self.run.value(SmokeTestXCom, queries.CHAMPION)
+        champion = self.run.value(xcom.SmokeTestXCom, queries.CHAMPION)
         named = [(test.checkpoint_id, test.results_uri) for test in sorted(tests.values(), key=_number)]
         return [(name, uri) for name, uri in (*named, (CHAMPION, champion.results_uri)) if uri is not None]
 
@@ -189,7 +177,7 @@ class RunView:
     # --------------------------------------------------------------------------------------- decision and promotion
 
     @property
-    def decision(self) -> DecisionXCom | None:
+    def decision(self) -> xcom.DecisionXCom | None:
         """The decision; ``None`` before it."""
         return self._decision if self.run.xcom(queries.CHOOSE, queries.DECISION) else None
 
@@ -199,9 +187,9 @@ class RunView:
         return xcom.joined([self._metrics.missing, self._decision.missing])
 
     @property
-    def approval(self) -> ApprovalXCom | None:
+    def approval(self) -> xcom.ApprovalXCom | None:
         """The response; ``None`` when no approval was required."""
-        approval = self.run.value(ApprovalXCom, queries.APPROVE)
+        approval = self.run.value(xcom.ApprovalXCom, queries.APPROVE)
         return approval if approval.required else None
 
     @property
@@ -252,15 +240,15 @@ class RunView:
     @property
     def copied_model(self) -> str | None:
         """Full name of the copy that this run created."""
-        return self.run.value(CopyXCom, queries.COPY).model
+        return self.run.value(xcom.CopyXCom, queries.COPY).model
 
     @property
-    def copies(self) -> list[tuple[str, CopyXCom | None]]:
+    def copies(self) -> list[tuple[str, xcom.CopyXCom | None]]:
         """The copies of the model: names, and what ``verify_copy`` read back; ``None`` before."""
         source = model_key(self.model)
-        found: dict[str, CopyXCom | None] = {
+        found: dict[str, xcom.CopyXCom | None] = {
             copy.model: copy
-            for copy in (*self.verified_copies, self.run.value(CopyXCom, queries.VERIFY))
+            for copy in (*self.verified_copies, self.run.value(xcom.CopyXCom, queries.VERIFY))
             if source and copy.model is not None and model_key(copy.source_model) == source
         }
         if self.copied_model is not None:
@@ -270,27 +258,27 @@ class RunView:
     @property
     def report(self) -> str | None:
         """URI of the Markdown report."""
-        return self.run.value(ReportXCom, queries.REPORT).report_markdown
+        return self.run.value(xcom.ReportXCom, queries.REPORT).report_markdown
 
     # --------------------------------------------------------------------------------------------------------- XComs
 
     @cached_property
-    def _decision(self) -> DecisionXCom:
-        return self.run.value(DecisionXCom, queries.CHOOSE, queries.DECISION)
+    def _decision(self) -> xcom.DecisionXCom:
+        return self.run.value(xcom.DecisionXCom, queries.CHOOSE, queries.DECISION)
 
     @cached_property
-    def _metrics(self) -> MetricsXCom:
-        return self.run.value(MetricsXCom, queries.METRICS)
+    def _metrics(self) -> xcom.MetricsXCom:
+        return self.run.value(xcom.MetricsXCom, queries.METRICS)
 
     @cached_property
-    def promoted(self) -> PromotionXCom:
+    def promoted(self) -> xcom.PromotionXCom:
         """What was read back after this run set the default."""
-        return self.run.value(PromotionXCom, queries.SET_DEFAULT)
+        return self.run.value(xcom.PromotionXCom, queries.SET_DEFAULT)
 
     @cached_property
-    def _smoke_tests(self) -> list[SmokeTestXCom]:
+    def _smoke_tests(self) -> list[xcom.SmokeTestXCom]:
         pushed = (step.xcom() for step in self.run.all_steps(queries.SMOKE_TEST))
-        return list(filter(None, map(SmokeTestXCom.from_xcom, pushed)))
+        return list(filter(None, map(xcom.SmokeTestXCom.from_xcom, pushed)))
 
     @property
     def _listed_checkpoints(self) -> list[Any] | None:
@@ -302,7 +290,7 @@ class RunView:
         return xcom.text(self.run.xcom(queries.CHECKPOINTS, queries.DEFAULT_CHECKPOINT))
 
 
-def job_progress(job: ProgressXCom, since: datetime | None, now: datetime) -> JobProgress:
+def job_progress(job: xcom.ProgressXCom, since: datetime | None, now: datetime) -> JobProgress:
     """Return the progress of a job.
 
     :param since: when the sensor started, by Airflow's clock, as is the time of the last poll.
@@ -323,6 +311,6 @@ def job_progress(job: ProgressXCom, since: datetime | None, now: datetime) -> Jo
     return JobProgress(share, left, ", ".join(parts))
 
 
-def _number(report: CheckpointReport | SmokeTestXCom) -> tuple[int, str]:
+def _number(report: CheckpointReport | xcom.SmokeTestXCom) -> tuple[int, str]:
     checkpoint_id = report.checkpoint_id
     return (int(checkpoint_id), "") if checkpoint_id.isdecimal() else (1 << 62, checkpoint_id)
