@@ -120,8 +120,8 @@ def drive(hook, vertex):
 
 
 def methods_of_the_hook():
-    mixins = [cls for cls in GeminiTuningHook.__mro__ if cls.__name__.endswith("HookMixin")]
-    members = {name: member for cls in mixins for name, member in vars(cls).items()}
+    classes = [cls for cls in GeminiTuningHook.__mro__ if cls.__name__.endswith(("HookMixin", "TuningHook"))]
+    members = {name: member for cls in classes for name, member in vars(cls).items()}
     return {name for name, member in members.items() if not name.startswith("_") and inspect.isfunction(member)}
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import AfterValidator, AliasPath, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, TypeAdapter
 from pydantic.alias_generators import to_camel
@@ -26,6 +26,8 @@ MAX_TEXT = 1_000  # characters of a display name or the name of an experiment
 MAX_COUNT = 2**63
 MAX_CHECKPOINT_ID = 100  # characters
 EARLIEST_YEAR = 2000  # a zero time, 1970 or year 1, is a time that is not set
+
+T = TypeVar("T")
 
 
 class ApiValue:
@@ -171,3 +173,19 @@ class JobError(ApiValue):
 
     def __str__(self) -> str:
         return f"{self.message or 'no message'} (code {self.code})"
+
+
+@dataclass(frozen=True)
+class Page(ApiValue):
+    """A page of any list."""
+
+    next_page_token: str | None = None
+
+
+_ITEMS = TypeAdapter(list[dict[str, Any]])
+
+
+def page(raw: Any, field: str, read: Callable[[dict[str, Any]], T]) -> tuple[list[T], str | None]:
+    """Return the items of one page of a list, and the token of the next page."""
+    token = Page.from_json(raw).next_page_token
+    return [read(item) for item in _ITEMS.validate_python(raw.get(field) or [])], token

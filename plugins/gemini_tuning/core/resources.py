@@ -16,6 +16,7 @@ from pydantic.alias_generators import to_camel, to_snake
 from gemini_tuning.core import api_types
 from gemini_tuning.core.api_types import (
     MAX_COUNT,
+    MAX_ENUM,
     MAX_TEXT,
     ApiResource,
     ApiValue,
@@ -23,6 +24,7 @@ from gemini_tuning.core.api_types import (
     Count,
     EndpointName,
     Enum,
+    EvaluationRunName,
     JobError,
     ModelName,
     OperationName,
@@ -32,15 +34,24 @@ from gemini_tuning.core.api_types import (
     TuningJobName,
     VersionName,
     at,
+    number,
     with_version,
 )
-from gemini_tuning.core.evaluations import JobEvaluation
 from gemini_tuning.core.exceptions import CheckpointError, InvalidInputError
-from gemini_tuning.core.names import ResourceName, operation_location
-from gemini_tuning.core.text import short_repr, shorten
+from gemini_tuning.core.names import ResourceName, ResourceNameError, operation_location
+from gemini_tuning.core.text import redact, short_repr, shorten
 from gemini_tuning.core.yaml_file import error_message
 
 MAX_LISTED = 1_000  # characters of a list of ids in a message
+MAX_METRICS = 100  # of an evaluation
+# Fields of an aggregation result with a metric's score, and our names of these metrics.
+AGGREGATED: Mapping[str, str] = {
+    "bleuMetricValue": "bleu",
+    "customCodeExecutionResult": "custom_code_execution",
+    "exactMatchMetricValue": "exact_match",
+    "pointwiseMetricResult": "pointwise_metric",
+    "rougeMetricValue": "rouge",
+}
 
 # JobState of the API, without its prefix. A state that a later API adds counts as active.
 ACTIVE_STATES = frozenset({"QUEUED", "PENDING", "RUNNING", "CANCELLING", "PAUSED", "UPDATING", "UNSPECIFIED"})
@@ -80,6 +91,68 @@ class Checkpoint(ApiValue):
     def as_dict(self) -> dict[str, Any]:
         """Return the form that goes to XCom."""
         return asdict(self)
+
+
+def _short_names(metrics: Any) -> Any:
+    """Remove the candidate, if there is only one, from ``CANDIDATE/METRIC/AGGREGATION``; keep finite numbers only."""
+    if not isinstance(metrics, Mapping):
+        return metrics
+    scores = {name: score for name, value in metrics.items() if (score := number(value)) is not None}
+    some = dict(list(scores.items())[:MAX_METRICS])
+    short = {"/".join(str(name).split("/")[-2:]): value for name, value in some.items()}
+    return {redact(name, MAX_ENUM): value for name, value in (short if len(short) == len(some) else some).items()}
+
+
+def _aggregated(results: Any) -> dict[str, float]:
+    """Return the scores of a job's own list by ``METRIC/AGGREGATION``; two metrics of a kind are numbered."""
+    found: dict[str, float] = {}
+    for result in results if isinstance(results, list) else ():
+        kind = next((kind for kind in AGGREGATED if isinstance(result, Mapping) and result.get(kind)), "")
+        score = number(AliasPath(kind, "score").search_dict_for_path(result)) if kind else None
+        if score is None or len(found) == MAX_METRICS:
+            continue
+        aggregation = redact(result.get("aggregationMetric", ""), MAX_ENUM)
+        same = sum(1 for name in found if name.startswith(AGGREGATED[kind]) and name.endswith(f"/{aggregation}"))
+        found[f"{AGGREGATED[kind]}{f'_{same + 1}' if same else ''}/{aggregation}"] = score
+    return found
+
+
+def _evaluation_name(value: Any) -> str:
+    try:
+        return str(ResourceName.parse(value, "evaluationRuns"))
+    except ResourceNameError:
+        return ""
+
+
+@dataclass(frozen=True)
+class EvaluationRun(ApiResource):
+    """The service's own evaluation of one checkpoint, which it does not name in a job that saves its last one only.
+
+    The metrics are by ``METRIC/AGGREGATION``, for example ``{"exact_match/AVERAGE": 0.8}``. In a job's own list, name
+    and state may be empty.
+    """
+
+    collection = "evaluationRuns"
+
+    name: EvaluationRunName
+    checkpoint_id: Enum | None = None
+    state: Enum = ""
+    metrics: Annotated[
+        Mapping[str, float], at("evaluationResults", "summaryMetrics", "metrics"), BeforeValidator(_short_names)
+    ] = field(default_factory=dict)
+    error: JobError | None = None
+
+
+@dataclass(frozen=True)
+class JobEvaluation(EvaluationRun):
+    """An evaluation in a job's own list; invalid parts are left out, because the job is usable without them."""
+
+    name: Annotated[str, at("evaluationRun"), BeforeValidator(_evaluation_name)] = ""
+    metrics: Annotated[
+        Mapping[str, float],
+        at("evaluateDatasetResponse", "aggregationOutput", "aggregationResults"),
+        BeforeValidator(_aggregated),
+    ] = field(default_factory=dict)
 
 
 def _possible_count(value: Any) -> int | None:
@@ -368,29 +441,6 @@ class ObjectVersion(ApiValue):
     generation: int  # changes each time that the object is written
     size_bytes: int
     checksum: Enum  # of the content, CRC32C in base64
-
-
-def _joined_text(parts: Any) -> str:
-    return "".join(part.get("text") or "" for part in parts or () if part.get("thought") is not True)
-
-
-@dataclass(frozen=True)
-class ModelResponse(ApiValue):
-    """A model's response to one prompt.
-
-    :param text: empty when it was blocked; thoughts are not part of it.
-    :param latency: seconds from sending the request to the complete response.
-    :param finish_reason: for example ``STOP``, ``MAX_TOKENS``, ``SAFETY``.
-    :param blocked: why the service blocked the prompt or the response, for example ``SAFETY``, ``PROHIBITED_CONTENT``;
-        ``None`` when it did not.
-    """
-
-    text: Annotated[str, at("candidates", 0, "content", "parts"), BeforeValidator(_joined_text)] = ""
-    latency: float = 0.0
-    finish_reason: Annotated[Enum | None, at("candidates", 0, "finishReason")] = None
-    prompt_tokens: Annotated[Count | None, at("usageMetadata", "promptTokenCount")] = None
-    output_tokens: Annotated[Count | None, at("usageMetadata", "candidatesTokenCount")] = None
-    blocked: Annotated[Enum | None, at("promptFeedback", "blockReason")] = None
 
 
 def compare_checkpoints(source: Sequence[Checkpoint], copy: Sequence[Checkpoint]) -> list[str]:

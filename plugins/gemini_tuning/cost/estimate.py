@@ -10,17 +10,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil
+from typing import TYPE_CHECKING
 
 from gemini_tuning.core.exceptions import InvalidInputError
-from gemini_tuning.core.resources import ModelResponse
+from gemini_tuning.core.model_response import ModelResponse
 from gemini_tuning.core.text import MAX_SHOWN, money, shorten
 from gemini_tuning.core.xcom import CostItemXCom, CostXCom, CountedTokensXCom
-from gemini_tuning.cost.prices import PriceTable
 from gemini_tuning.datasets.dataset_check import MAX_EXAMPLE_TOKENS, DatasetReport
 from gemini_tuning.datasets.examples import BYTES_PER_TOKEN
-from gemini_tuning.smoke.cases import Case
 from gemini_tuning.smoke.judge import MAX_JUDGED, judge_prompt
-from gemini_tuning.smoke.suite import Suite
+
+if TYPE_CHECKING:
+    from gemini_tuning.cost.prices import PriceTable
+    from gemini_tuning.smoke.cases import Case
+    from gemini_tuning.smoke.suite import Suite
 
 MILLION = 1_000_000
 ASSUMED_OUTPUT_TOKENS = 1_024  # of a response without max_output_tokens and of a judge's, including thoughts

@@ -13,10 +13,12 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gemini_tuning.datasets.examples import MAX_LINE_BYTES, ExampleError, read_example
-from gemini_tuning.datasets.token_sample import TokenSample
+
+if TYPE_CHECKING:
+    from gemini_tuning.datasets.token_sample import TokenSample
 
 MAX_TRAINING_BYTES = 1_000_000_000
 MAX_EXAMPLES = 10_000_000

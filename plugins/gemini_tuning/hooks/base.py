@@ -19,12 +19,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 from airflow.providers.google.common.hooks.base_google import GoogleBaseHook  # noqa: TID253 - the base class
 from tenacity import RetryCallState, retry, stop_after_attempt
 
-from gemini_tuning.core.api_types import ApiResource
+from gemini_tuning.core.api_types import ApiResource, page
 from gemini_tuning.core.exceptions import InvalidInputError, NotSentError, PermanentServiceError, TransientServiceError
 from gemini_tuning.core.names import location_problem, project_problem
 from gemini_tuning.core.resources import Operation
 from gemini_tuning.core.retry import retry_transient
-from gemini_tuning.hooks.converters import page
 from gemini_tuning.hooks.errors import service_errors
 
 if TYPE_CHECKING:

@@ -7,21 +7,21 @@ A ValidationError or an :class:`UnexpectedResponseError` raised here becomes a S
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AwareDatetime, BeforeValidator, Field, TypeAdapter, ValidationError
 
-from gemini_tuning.core.api_types import MAX_COUNT, ApiValue, Number, at, not_bool
+from gemini_tuning.core.api_types import MAX_COUNT, ApiValue, Number, Page, at, not_bool, page
 from gemini_tuning.core.curves import Curve
 from gemini_tuning.core.exceptions import InvalidInputError, UnexpectedResponseError
+from gemini_tuning.core.model_response import ModelResponse
 from gemini_tuning.core.names import ResourceName, may_be_same_project
 from gemini_tuning.core.resources import (
     FAILED_STATES,
     SUCCEEDED_STATES,
     ListedJob,
-    ModelResponse,
     ObjectVersion,
     Operation,
     TuningJob,
@@ -40,16 +40,6 @@ BLOCKING_FINISH_REASONS = frozenset(
 )
 
 
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Page(ApiValue):
-    """A page of any list."""
-
-    next_page_token: str | None = None
-
-
 @dataclass(frozen=True)
 class Item(ApiValue):
     """An item of a list of anything that has names."""
@@ -57,15 +47,6 @@ class Item(ApiValue):
     name: str = ""
     display_name: str = ""
     create_time: Any = None
-
-
-_ITEMS = TypeAdapter(list[dict[str, Any]])
-
-
-def page(raw: Any, field: str, read: Callable[[dict[str, Any]], T]) -> tuple[list[T], str | None]:
-    """Return the items of one page of a list, and the token of the next page."""
-    token = Page.from_json(raw).next_page_token
-    return [read(item) for item in _ITEMS.validate_python(raw.get(field) or [])], token
 
 
 # ----------------------------------------------------------------------------------------------- tuning jobs

@@ -14,10 +14,11 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
+from gemini_tuning.core.api_types import page
 from gemini_tuning.core.curves import Curve
-from gemini_tuning.core.evaluations import EvaluationRun
 from gemini_tuning.core.exceptions import PermanentServiceError
 from gemini_tuning.core.names import ContextName, ResourceName
+from gemini_tuning.core.resources import EvaluationRun
 from gemini_tuning.core.text import shorten
 from gemini_tuning.hooks import converters
 from gemini_tuning.hooks.base import GeminiBaseHook, list_pages, retry_read
@@ -144,6 +145,6 @@ class ExperimentHookMixin(GeminiBaseHook):
 
     def _items(self, context: ContextName, path: str, location: str, field: str, **query: str) -> list[converters.Item]:
         """Return the items on the first pages of a list."""
-        read = functools.partial(converters.page, field=field, read=converters.Item.from_json)
+        read = functools.partial(page, field=field, read=converters.Item.from_json)
         pages = list_pages(_READ, str(context), lambda query: read(self._get_json(path, location, query)), **query)
         return [item for page in itertools.islice(pages, MAX_PAGES) for item in page]

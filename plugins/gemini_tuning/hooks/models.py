@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gemini_tuning.core.copy_spec import ModelCopySpec
-from gemini_tuning.core.exceptions import InvalidInputError, NotSentError, PermanentServiceError
+from gemini_tuning.core.exceptions import InvalidInputError, NotSentError
 from gemini_tuning.core.names import ResourceName
 from gemini_tuning.core.resources import Model, Operation
 from gemini_tuning.hooks import converters
-from gemini_tuning.hooks.base import none_if_missing, retry_read
-from gemini_tuning.hooks.endpoints import EndpointHookMixin
+from gemini_tuning.hooks.base import GeminiBaseHook, none_if_missing, retry_read
 from gemini_tuning.hooks.errors import creating, service_errors
 
-BASE_MODEL_LABEL = "google-vertex-llm-tuning-base-model-id"  # seen by users; not documented
-_LABEL = re.compile(r"[a-z0-9_-]{1,63}")
+if TYPE_CHECKING:
+    from gemini_tuning.core.copy_spec import ModelCopySpec
 
 
-class ModelHookMixin(EndpointHookMixin):
+class ModelHookMixin(GeminiBaseHook):
     """Models (https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.models).
 
     As JSON: google-genai drops etags, aliases and deployments.
@@ -129,43 +126,6 @@ class ModelHookMixin(EndpointHookMixin):
             about=model,
         )
         return [operation for operation in found if operation.is_copy]
-
-    def get_serving_endpoint(self, name: str) -> str:
-        """Return the full name of the endpoint that serves a model's default checkpoint, or of the given endpoint.
-
-        :param name: full name of a model or an endpoint.
-        :raises PermanentServiceError: when it does not exist, or the default checkpoint is not deployed.
-        """
-        if "/endpoints/" in name:
-            self.get_endpoint(name)
-            return name
-        endpoint = self.get_model(name).default_endpoint
-        if endpoint is None:
-            raise PermanentServiceError(
-                f"The default checkpoint of {name} is not deployed to an endpoint.",
-                resource=name,
-                hint="Deploy it, or name an endpoint.",
-            )
-        return endpoint
-
-    def get_base_model(self, name: str) -> str | None:
-        """Return what a tuned model, or the one that an endpoint serves, was tuned from; ``None`` if unknown.
-
-        It is in a label, which cannot contain a dot: ``gemini-2-5-flash``.
-
-        :param name: full name of a model or an endpoint.
-        """
-        served: ResourceName | None = None
-        if "/endpoints/" in name:
-            endpoint = self.get_endpoint(name)
-            labels = endpoint.labels
-            served = endpoint.deployed_models[0].model if endpoint.deployed_models else None
-        else:
-            labels = self.get_model(name).labels
-        label = labels.get(BASE_MODEL_LABEL, "")
-        if _LABEL.fullmatch(label):
-            return label
-        return self.get_base_model(str(served)) if served else None
 
     def delete_model_version(self, name: str) -> None:
         """Delete a version that is deployed nowhere, given by its full name, and wait; a missing one is no error."""

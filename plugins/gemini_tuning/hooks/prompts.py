@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import AliasPath
 
 from gemini_tuning.core.names import ResourceName
-from gemini_tuning.core.resources import ModelResponse
 from gemini_tuning.hooks import converters
 from gemini_tuning.hooks.base import ClientOptions, GeminiBaseHook, renewing_token
 from gemini_tuning.hooks.errors import service_errors
+
+if TYPE_CHECKING:
+    from gemini_tuning.core.model_response import ModelResponse
 
 PROMPT_TIMEOUT = 120.0  # seconds
 

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 from gemini_tuning.core.exceptions import PermanentServiceError
 from gemini_tuning.core.files import MAX_LINE
 from gemini_tuning.core.names import split_gcs_uri
-from gemini_tuning.core.resources import ObjectVersion
 from gemini_tuning.hooks import converters
 from gemini_tuning.hooks.base import REQUEST_TIMEOUT, GeminiBaseHook
 from gemini_tuning.hooks.errors import service_errors
 
 if TYPE_CHECKING:
     from google.cloud.storage import Client
+
+    from gemini_tuning.core.resources import ObjectVersion
 
 READ_BUFFER = 1 << 20  # bytes
 MAX_OBJECTS = 10_000  # in a folder whose objects are listed

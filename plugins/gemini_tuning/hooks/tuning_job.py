@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import warnings
 from collections.abc import Generator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gemini_tuning.core.exceptions import PermanentServiceError
 from gemini_tuning.core.names import ResourceName
-from gemini_tuning.core.resources import ListedJob, TuningJob
-from gemini_tuning.core.tuning_request import TuningRequest
 from gemini_tuning.hooks import base, converters
 from gemini_tuning.hooks.base import REQUEST_TIMEOUT, TUNING_API_VERSION, ClientOptions, GeminiBaseHook, renewing_token
 from gemini_tuning.hooks.errors import creating, service_errors
+
+if TYPE_CHECKING:
+    from gemini_tuning.core.resources import ListedJob, TuningJob
+    from gemini_tuning.core.tuning_request import TuningRequest
 
 
 def _client_options(name: str) -> ClientOptions:

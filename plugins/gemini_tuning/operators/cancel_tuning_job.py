@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, Context
 from airflow.sdk.exceptions import AirflowFailException
 
 from gemini_tuning.core.exceptions import TuningJobError
 from gemini_tuning.core.labels import run_labels
-from gemini_tuning.core.resources import TuningJob
 from gemini_tuning.operators.cloud_base import GCP_FIELDS, GeminiBaseOperator, optional_text
 from gemini_tuning.operators.idempotent_create import SEARCH_TIMEOUT, SEND_TIMEOUT, SUBMISSION_XCOM
 from gemini_tuning.triggers.task_states import MISSING, get_task_states, keeps_job
+
+if TYPE_CHECKING:
+    from gemini_tuning.core.resources import TuningJob
 
 POLL_INTERVAL = 2.0  # seconds
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.core.text import short_repr
-from gemini_tuning.core.tuning_request import TuningRequest
 from gemini_tuning.operators.cloud_base import GeminiBaseOperator, flag, optional_float, optional_text
 
 if TYPE_CHECKING:
+    from gemini_tuning.core.tuning_request import TuningRequest
     from gemini_tuning.core.xcom import CountedTokensXCom
     from gemini_tuning.cost.estimate import BilledModel
     from gemini_tuning.cost.prices import PriceTable

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gemini_tuning.core.exceptions import InvalidInputError, PermanentServiceError
-from gemini_tuning.core.resources import Model, TuningJob
 from gemini_tuning.core.text import short_repr, shorten
 from gemini_tuning.links import gemini_tuning as links
 from gemini_tuning.operators.cloud_base import GCP_FIELDS, GeminiBaseOperator, flag, optional_text, wait_until_visible
+
+if TYPE_CHECKING:
+    from gemini_tuning.core.resources import Model, TuningJob
 
 MAX_ATTEMPTS = 3  # while others change the model concurrently
 

@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 from airflow.sdk import Context
 
 from gemini_tuning.core.exceptions import InvalidInputError, ServiceError
+from gemini_tuning.core.model_response import ModelResponse
 from gemini_tuning.core.names import ResourceName
-from gemini_tuning.core.resources import Checkpoint, ModelResponse
+from gemini_tuning.core.resources import Checkpoint
 from gemini_tuning.core.text import MAX_SAID, redact, replace_surrogates, short_repr, shorten
 from gemini_tuning.links import gemini_tuning as links
 from gemini_tuning.operators.cloud_base import GCP_FIELDS, GeminiBaseOperator, as_list, optional_text

@@ -9,13 +9,13 @@ from airflow.sdk import AssetAlias, Context
 
 from gemini_tuning.core.exceptions import PermanentServiceError, VerificationError
 from gemini_tuning.core.names import ResourceName
-from gemini_tuning.core.resources import Model
 from gemini_tuning.core.text import short_repr
 from gemini_tuning.operators.cloud_base import flag, optional_text, wait_until_visible
 from gemini_tuning.operators.default_checkpoint import PromotionBase
 from gemini_tuning.registry.assets import PROMOTED_MODELS, promoted_model
 
 if TYPE_CHECKING:
+    from gemini_tuning.core.resources import Model
     from gemini_tuning.registry.version_aliases import AliasChange
 
 IN_USE = (400, 409)  # possible responses to setting an alias that another version has

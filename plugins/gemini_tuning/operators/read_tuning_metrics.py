@@ -15,7 +15,7 @@ from gemini_tuning.links import gemini_tuning as links
 from gemini_tuning.operators.cloud_base import GCP_FIELDS, GeminiBaseOperator, as_list, flag
 
 if TYPE_CHECKING:
-    from gemini_tuning.core.evaluations import EvaluationRun
+    from gemini_tuning.core.resources import EvaluationRun
 
 
 class GeminiReadTuningMetricsOperator(GeminiBaseOperator):

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowSkipException
 from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
-from gemini_tuning.core.resources import Model
 from gemini_tuning.operators.cloud_base import optional_text
 from gemini_tuning.operators.default_checkpoint import DefaultCheckpointBase, PromotionBase, require_expected
+
+if TYPE_CHECKING:
+    from gemini_tuning.core.resources import Model
 
 PROMOTION_KEY = "promotion"  # in the task state store: the change that this task is about to request
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Context
 from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
 from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.core.files import folder_problem
-from gemini_tuning.core.resources import Model
 from gemini_tuning.core.text import short_repr
 from gemini_tuning.links import gemini_tuning as links
 from gemini_tuning.operators.cloud_base import GCP_FIELDS, GeminiBaseOperator, flag, optional_text, run_folder
 from gemini_tuning.operators.default_checkpoint import require_expected
+
+if TYPE_CHECKING:
+    from gemini_tuning.core.resources import Model
 
 ROLL_BACK_KEY = "roll_back"  # in the task state store: the rollback that was found
 NO_CHECKPOINT = ("checkpoint_id", "default_checkpoint_id", "expected_default", "checkpoint", "reason", "results_uri")

@@ -6,6 +6,7 @@ import os
 import pkgutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from airflow.sdk import DAG, Asset, AssetAny, AssetOrTimeSchedule, AssetWatcher, CronTriggerTimetable, Param
 from airflow.sdk.bases.timetable import BaseTimetable
@@ -13,9 +14,11 @@ from airflow.sdk.definitions.asset import BaseAsset
 
 from gemini_tuning.core.labels import label_value
 from gemini_tuning.core.text import redact
-from gemini_tuning.core.yaml_file import YamlError
-from gemini_tuning.retraining.profiles import RetrainingProfile
 from gemini_tuning.triggers.gcs_change import GcsObjectChangeTrigger
+
+if TYPE_CHECKING:
+    from gemini_tuning.core.yaml_file import YamlError
+    from gemini_tuning.retraining.profiles import RetrainingProfile
 
 
 def schedule_of(profile: RetrainingProfile) -> BaseTimetable | BaseAsset:

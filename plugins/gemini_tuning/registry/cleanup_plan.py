@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.core.names import ResourceName, ResourceNameError, location_problem, project_problem, serving_problem
-from gemini_tuning.core.resources import Endpoint, Model, Traffic
 from gemini_tuning.core.text import redact, replace_surrogates, short_repr, shorten
 from gemini_tuning.registry.cleanup_rules import (
     COPY,
@@ -31,6 +30,7 @@ from gemini_tuning.registry.cleanup_rules import (
 )
 
 if TYPE_CHECKING:
+    from gemini_tuning.core.resources import Endpoint, Model, Traffic
     from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
 
 MAX_IDLE_DAYS = 42  # the retention of Cloud Monitoring

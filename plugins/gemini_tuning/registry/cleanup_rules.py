@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from gemini_tuning.core.names import ResourceName
-from gemini_tuning.core.resources import Endpoint, Model, Traffic
+
+if TYPE_CHECKING:
+    from gemini_tuning.core.resources import Endpoint, Model, Traffic
 
 Kind = Literal["endpoint", "copy"]
 Action = Literal["delete", "keep"]

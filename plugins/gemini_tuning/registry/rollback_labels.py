@@ -7,10 +7,14 @@ unknown what to roll back to.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.core.labels import BEFORE, PROMOTED, label_value
-from gemini_tuning.core.resources import Model
 from gemini_tuning.core.text import short_repr
+
+if TYPE_CHECKING:
+    from gemini_tuning.core.resources import Model
 
 
 class RollbackError(InvalidInputError):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from gemini_tuning.core.resources import Model
-from gemini_tuning.core.xcom import AssessmentXCom, DecisionXCom
+if TYPE_CHECKING:
+    from gemini_tuning.core.resources import Model
+    from gemini_tuning.core.xcom import AssessmentXCom, DecisionXCom
 
 CHAMPION, PREVIOUS = "champion", "previous"
 SCORES = ("pass_rate", "score", "latency_p95_ms", "train_loss", "eval_loss")  # of an assessment

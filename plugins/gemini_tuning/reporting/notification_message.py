@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 from gemini_tuning.core import xcom
 from gemini_tuning.core.markdown import place, plain
 from gemini_tuning.core.text import redact, shorten
-from gemini_tuning.core.xcom import PublicationXCom, ReportXCom
+
+if TYPE_CHECKING:
+    from gemini_tuning.core.xcom import PublicationXCom, ReportXCom
 
 PROMOTED, REJECTED, NO_WINNER, FAILED, WAITING = "promoted", "rejected", "no_winner", "failed", "waiting_for_approval"
 EVENTS = (PROMOTED, REJECTED, NO_WINNER, FAILED, WAITING)

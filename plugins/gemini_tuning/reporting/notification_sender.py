@@ -9,7 +9,7 @@ import importlib
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 from urllib.parse import quote
 
 from airflow.sdk import BaseNotifier, Context, conf
@@ -26,7 +26,9 @@ from gemini_tuning.core.xcom import ERROR_XCOM, SUMMARY_XCOM, PublicationXCom, R
 from gemini_tuning.core.yaml_file import YamlModel
 from gemini_tuning.reporting import notification_message as messages
 from gemini_tuning.reporting.notification_message import Message, RunLink
-from gemini_tuning.reporting.notifications import GeminiRunNotifier
+
+if TYPE_CHECKING:
+    from gemini_tuning.reporting.notifications import GeminiRunNotifier
 
 MAX_NOTIFICATIONS = 50
 MAX_ATTEMPTS = 3  # of one notifier to send one message; the DAG processor kills a callback after 50 s by default

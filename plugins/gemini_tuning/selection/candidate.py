@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from gemini_tuning.core.case_outcomes import CaseOutcome, CaseOutcomes, ResultError
 from gemini_tuning.core.formatting import name
 from gemini_tuning.core.text import redact
-from gemini_tuning.core.xcom import LossesXCom, SmokeTestXCom
+
+if TYPE_CHECKING:
+    from gemini_tuning.core.xcom import LossesXCom, SmokeTestXCom
 
 MAX_REASON = 200  # characters
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from gemini_tuning.core.text import shorten
-from gemini_tuning.selection.candidate import Candidate
-from gemini_tuning.selection.gates import GateFinding
-from gemini_tuning.selection.paired_test import Comparison
+
+if TYPE_CHECKING:
+    from gemini_tuning.selection.candidate import Candidate
+    from gemini_tuning.selection.gates import GateFinding
+    from gemini_tuning.selection.paired_test import Comparison
 
 Outcome = Literal["promote", "keep_champion", "no_winner"]
 NextStep = Literal["approve", "set_default", "publish", "report"]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from gemini_tuning.core.formatting import capitalize, counted, name, names, percent, points
-from gemini_tuning.core.xcom import MetricsXCom
-from gemini_tuning.selection.candidate import Candidate
 from gemini_tuning.selection.gates import GateFinding, Policy, favorable, unfavorable
-from gemini_tuning.selection.overfitting import TurningPoint
-from gemini_tuning.selection.paired_test import Comparison
+
+if TYPE_CHECKING:
+    from gemini_tuning.core.xcom import MetricsXCom
+    from gemini_tuning.selection.candidate import Candidate
+    from gemini_tuning.selection.overfitting import TurningPoint
+    from gemini_tuning.selection.paired_test import Comparison
 
 Rule = Literal["only one", "score", "eval loss", "earliest"]
 

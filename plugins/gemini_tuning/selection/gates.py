@@ -9,12 +9,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.core.formatting import counted, distinct, milliseconds, names, percent, points
 from gemini_tuning.core.text import short_repr
-from gemini_tuning.selection.candidate import Candidate
-from gemini_tuning.selection.paired_test import Comparison
+
+if TYPE_CHECKING:
+    from gemini_tuning.selection.candidate import Candidate
+    from gemini_tuning.selection.paired_test import Comparison
 
 
 @dataclass(frozen=True)

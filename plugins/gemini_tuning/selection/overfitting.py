@@ -8,10 +8,11 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from gemini_tuning.core.xcom import MetricsXCom
-from gemini_tuning.selection.candidate import Candidate
+if TYPE_CHECKING:
+    from gemini_tuning.core.xcom import MetricsXCom
+    from gemini_tuning.selection.candidate import Candidate
 
 TOLERANCE = 0.01  # a rise of the eval loss by less than this share of it is noise
 

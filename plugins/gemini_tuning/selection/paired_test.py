@@ -14,10 +14,13 @@ is a tie.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from gemini_tuning.core.formatting import p_value
 from gemini_tuning.core.stats import mcnemar_exact, paired_bootstrap
-from gemini_tuning.selection.candidate import Candidate
+
+if TYPE_CHECKING:
+    from gemini_tuning.selection.candidate import Candidate
 
 MCNEMAR, BOOTSTRAP = "exact McNemar", "paired bootstrap"
 _DIGITS = 9  # see core.case_outcomes

@@ -10,15 +10,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property, partial
 from types import MappingProxyType
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
-from gemini_tuning.core.resources import ModelResponse
 from gemini_tuning.core.text import redact
 from gemini_tuning.core.yaml_file import error_message
 from gemini_tuning.smoke.checks import (
-    json_schema,
     json_values,
     numbers,
     python_functions,
@@ -27,8 +25,12 @@ from gemini_tuning.smoke.checks import (
     similarity,
     texts,
 )
-from gemini_tuning.smoke.checks.result import Check, CheckResult, Condition, UndecidedError
+from gemini_tuning.smoke.checks.result import CheckResult, Condition, UndecidedError
 from gemini_tuning.smoke.fields import Integral, Matching, NotNegative, Positive, Prompt, Score, Text
+
+if TYPE_CHECKING:
+    from gemini_tuning.core.model_response import ModelResponse
+    from gemini_tuning.smoke.checks.result import Check
 
 NOT = "not-"
 MAX_REASON = 500  # characters
@@ -119,7 +121,7 @@ class Kind:
 
 
 def _schema_problem(value: Mapping[str, Any] | None) -> str | None:
-    fault = json_schema.problem(value) if value else None
+    fault = json_values.problem(value) if value else None
     return f"not a JSON Schema: {fault}" if fault else None
 
 

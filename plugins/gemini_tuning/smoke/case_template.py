@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gemini_tuning.core.names import split_gcs_uri
 from gemini_tuning.core.text import short_repr, shorten
@@ -19,8 +19,10 @@ from gemini_tuning.smoke.assertions import PYTHON, Assertion
 from gemini_tuning.smoke.case_files import CaseError
 from gemini_tuning.smoke.cases import MAX_ID, Case, Turn, single_turn
 from gemini_tuning.smoke.checks import python_functions
-from gemini_tuning.smoke.fields import SuiteModel
-from gemini_tuning.smoke.suite_format import Defaults
+
+if TYPE_CHECKING:
+    from gemini_tuning.smoke.fields import SuiteModel
+    from gemini_tuning.smoke.suite_format import Defaults
 
 MAX_NAMES = 200  # characters of names in a message
 # Braces around something that is not a word, such as {{2}}, are text.

@@ -11,17 +11,19 @@ import json
 import re
 from collections.abc import Callable, Coroutine, Mapping
 from statistics import fmean
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from gemini_tuning.core.resources import ModelResponse
+from gemini_tuning.core.model_response import ModelResponse
 from gemini_tuning.core.text import shorten
 from gemini_tuning.smoke.adaptive_limit import run_all
-from gemini_tuning.smoke.assertions import Assertion, Verdict
-from gemini_tuning.smoke.cases import Case
 from gemini_tuning.smoke.checks.result import CheckResult
 from gemini_tuning.smoke.fields import Integral, Matching, Score, SuiteModel, Temperature
+
+if TYPE_CHECKING:
+    from gemini_tuning.smoke.assertions import Assertion, Verdict
+    from gemini_tuning.smoke.cases import Case
 
 MAX_JUDGED = 50_000  # characters of an answer, and of a turn, that the judge receives
 MAX_REPLY = 20_000  # characters of a judge's reply that are read

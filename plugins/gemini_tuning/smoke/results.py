@@ -14,15 +14,17 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gemini_tuning.core.exceptions import PermanentServiceError, ServiceError
 from gemini_tuning.core.files import JSONL, Files
 from gemini_tuning.core.text import redact, shorten
-from gemini_tuning.smoke.assertions import Assertion
-from gemini_tuning.smoke.cases import Case
-from gemini_tuning.smoke.runner import CaseResult
-from gemini_tuning.smoke.suite import Suite
+
+if TYPE_CHECKING:
+    from gemini_tuning.smoke.assertions import Assertion
+    from gemini_tuning.smoke.cases import Case
+    from gemini_tuning.smoke.runner import CaseResult
+    from gemini_tuning.smoke.suite import Suite
 
 SAVE_INTERVAL = 10.0  # seconds between two writes, or ten times the duration of the last one
 MAX_EXPECTED = 2_000  # characters of what an assertion expects

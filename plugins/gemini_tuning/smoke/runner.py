@@ -9,13 +9,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Container
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from gemini_tuning.core.exceptions import GeminiTuningError
-from gemini_tuning.core.resources import ModelResponse
+from gemini_tuning.core.model_response import ModelResponse
 from gemini_tuning.smoke.adaptive_limit import run_all
 from gemini_tuning.smoke.assertions import Assertion, Verdict
 from gemini_tuning.smoke.cases import Case, Grade
-from gemini_tuning.smoke.suite import Suite
+
+if TYPE_CHECKING:
+    from gemini_tuning.smoke.suite import Suite
 
 MAX_FAILED_FIRST = 50  # consecutive prompts without an answer, from the first: then the endpoint is unusable
 

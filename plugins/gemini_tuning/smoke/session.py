@@ -11,16 +11,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gemini_tuning.core.exceptions import ServiceError
-from gemini_tuning.core.resources import ModelResponse
 from gemini_tuning.smoke.adaptive_limit import AdaptiveLimit, request_with_retries
-from gemini_tuning.smoke.assertions import Assertion, Verdict
-from gemini_tuning.smoke.cases import Case
 from gemini_tuning.smoke.results import ResultsFile, result_key, result_line
 from gemini_tuning.smoke.runner import CaseResult, EndpointUnusableError, NoAnswerError, run_suite
-from gemini_tuning.smoke.suite import Suite
 
 if TYPE_CHECKING:
+    from gemini_tuning.core.model_response import ModelResponse
     from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
+    from gemini_tuning.smoke.assertions import Assertion, Verdict
+    from gemini_tuning.smoke.cases import Case
+    from gemini_tuning.smoke.suite import Suite
 
 NO_ACCESS, NOT_FOUND = (401, 403), 404
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gemini_tuning.core.case_outcomes import CaseOutcomes, outcomes_from_lines
 from gemini_tuning.core.stats import percentile
 from gemini_tuning.core.text import redact, shorten
-from gemini_tuning.smoke.suite import Suite
+
+if TYPE_CHECKING:
+    from gemini_tuning.smoke.suite import Suite
 
 # Ten summaries stay below 16 KB.
 MAX_IDS, MAX_FAILURES = 5, 3

@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from gemini_tuning.core.names import operation_location
-from gemini_tuning.core.resources import Operation
 from gemini_tuning.triggers.shared_poller.poller import Poller
 from gemini_tuning.triggers.waiting import WaitingTrigger
 
 if TYPE_CHECKING:
+    from gemini_tuning.core.resources import Operation
     from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
 
 _threads = ThreadPoolExecutor(4, thread_name_prefix="get_operation")  # the event loop's are needed to cancel jobs

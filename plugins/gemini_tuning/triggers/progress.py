@@ -17,9 +17,9 @@ from asgiref.sync import sync_to_async
 
 from gemini_tuning.core.curves import SERIES, Curve
 from gemini_tuning.core.exceptions import GeminiTuningError
-from gemini_tuning.core.resources import TuningJob
 
 if TYPE_CHECKING:
+    from gemini_tuning.core.resources import TuningJob
     from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
     from gemini_tuning.triggers.task_states import TaskInstanceKey
 

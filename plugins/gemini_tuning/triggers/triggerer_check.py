@@ -15,6 +15,11 @@ from gemini_tuning import __version__
 NEEDED = ("gemini_tuning.triggers.tuning_job", "gemini_tuning.triggers.model_copy", "gemini_tuning.hooks.gemini_tuning")
 
 
+# Airflow can fail a task whose trigger fires before the scheduler has seen the end of the process that deferred:
+# https://github.com/apache/airflow/issues/72716.
+DELAY = 1.5  # seconds
+
+
 class TriggererCheckTrigger(BaseTrigger):
     """Imports what the other triggers need; its event: ``{"version"}`` or ``{"error"}``."""
 
@@ -27,6 +32,7 @@ class TriggererCheckTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Import, and fire."""
+        await asyncio.sleep(DELAY)
         try:
             for module in NEEDED:
                 await asyncio.to_thread(importlib.import_module, module)

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from asgiref.sync import sync_to_async
 
 from gemini_tuning.core.exceptions import GeminiTuningError
-from gemini_tuning.core.resources import TuningJob
 from gemini_tuning.triggers.progress import ProgressKeeper
 from gemini_tuning.triggers.shared_poller.tuning_jobs import TuningJobPoller
 from gemini_tuning.triggers.task_states import TaskInstanceKey, get_task_states, keeps_job, task_state
 from gemini_tuning.triggers.waiting import WaitingTrigger
 
 if TYPE_CHECKING:
+    from gemini_tuning.core.resources import TuningJob
     from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
 
 CANCEL_TIMEOUT = 25.0  # seconds; Airflow's own limit is [triggerer] on_kill_timeout = 30

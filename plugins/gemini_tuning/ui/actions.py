@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from gemini_tuning.core.names import ResourceName, ResourceNameError
 from gemini_tuning.ui.defaults import model_key
-from gemini_tuning.ui.run_view import RunView
+
+if TYPE_CHECKING:
+    from gemini_tuning.ui.run_view import RunView
 
 PROMOTION_DAG = "gemini_checkpoint_promotion"
 PROMPT_DAG = "gemini_checkpoint_prompt"

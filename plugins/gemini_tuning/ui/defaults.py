@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from gemini_tuning.core.names import ResourceName, ResourceNameError
-from gemini_tuning.core.xcom import PromotionXCom
+
+if TYPE_CHECKING:
+    from gemini_tuning.core.xcom import PromotionXCom
 
 
 @dataclass(frozen=True)

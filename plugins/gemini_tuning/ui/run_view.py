@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gemini_tuning.core import xcom
 from gemini_tuning.cost.estimate_text import estimate_line, estimate_total
@@ -15,7 +15,9 @@ from gemini_tuning.selection.candidate import Candidate
 from gemini_tuning.selection.overfitting import find_turning_point
 from gemini_tuning.ui import queries
 from gemini_tuning.ui.defaults import DefaultCheckpoint, Defaults, current_defaults, model_key
-from gemini_tuning.ui.queries import RunRecord
+
+if TYPE_CHECKING:
+    from gemini_tuning.ui.queries import RunRecord
 
 TERMINAL_JOB_STATES = frozenset({"SUCCEEDED", "PARTIALLY_SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED"})
 CHAMPION = "champion"

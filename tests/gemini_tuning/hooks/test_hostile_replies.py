@@ -16,7 +16,6 @@ from support import SPEC, use_connection
 from gemini_tuning.core import retry
 from gemini_tuning.core.copy_spec import ModelCopySpec
 from gemini_tuning.core.curves import Curve
-from gemini_tuning.core.evaluations import EvaluationRun
 from gemini_tuning.core.exceptions import (
     CreateOutcomeUnknownError,
     InvalidInputError,
@@ -24,8 +23,9 @@ from gemini_tuning.core.exceptions import (
     ServiceError,
     TransientServiceError,
 )
+from gemini_tuning.core.model_response import ModelResponse
 from gemini_tuning.core.names import ResourceName, ResourceNameError, operation_location
-from gemini_tuning.core.resources import Model, ModelResponse, Operation, TuningJob
+from gemini_tuning.core.resources import EvaluationRun, Model, Operation, TuningJob
 from gemini_tuning.hooks import base, experiments, storage
 from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
 from tests.gemini_tuning.hostile_server import ECHO, TOKEN, hostile_server

@@ -15,8 +15,9 @@ from support import REPOSITORY, context
 
 from gemini_tuning.core.copy_spec import ModelCopySpec
 from gemini_tuning.core.exceptions import GeminiTuningError, InvalidInputError, PermanentServiceError
+from gemini_tuning.core.model_response import ModelResponse
 from gemini_tuning.core.names import ResourceName
-from gemini_tuning.core.resources import Checkpoint, Model, ModelResponse, Operation, TuningJob
+from gemini_tuning.core.resources import Checkpoint, Model, Operation, TuningJob
 from gemini_tuning.core.tuning_request import TuningRequest
 from gemini_tuning.hooks.converters import create_config
 from gemini_tuning.operators.choose_checkpoint import GeminiChooseCheckpointOperator

@@ -7,7 +7,7 @@ import pytest
 from support import LOCATION, context, finished_job
 
 from gemini_tuning.core.exceptions import InvalidInputError, PermanentServiceError
-from gemini_tuning.core.resources import ModelResponse
+from gemini_tuning.core.model_response import ModelResponse
 from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
 from gemini_tuning.operators.prompt_checkpoints import GeminiPromptCheckpointsOperator
 from gemini_tuning.smoke import adaptive_limit

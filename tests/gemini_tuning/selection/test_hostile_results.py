@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gemini_tuning.core.case_outcomes import CaseOutcome, ResultError, outcomes_from_lines
 from gemini_tuning.core.files import Files
-from gemini_tuning.core.resources import ModelResponse
+from gemini_tuning.core.model_response import ModelResponse
 from gemini_tuning.core.text import MAX_SAID, redact, short_repr, shorten
 from gemini_tuning.core.xcom import LossesXCom, SmokeTestXCom
 from gemini_tuning.selection.candidate import Candidate

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from gemini_tuning.core.exceptions import PermanentServiceError, TransientServiceError
-from gemini_tuning.core.resources import ModelResponse
+from gemini_tuning.core.model_response import ModelResponse
 from gemini_tuning.core.retry import MAX_BACKOFF
 from gemini_tuning.smoke import adaptive_limit as module
 from gemini_tuning.smoke.adaptive_limit import AdaptiveLimit, request_with_retries

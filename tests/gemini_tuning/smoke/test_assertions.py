@@ -7,9 +7,9 @@ from fractions import Fraction
 
 import pytest
 
-from gemini_tuning.core.resources import ModelResponse
+from gemini_tuning.core.model_response import ModelResponse
 from gemini_tuning.smoke.assertions import MAX_REASON, TYPES, Assertion
-from gemini_tuning.smoke.checks import json_schema, json_values, regex_timeout
+from gemini_tuning.smoke.checks import json_values, regex_timeout
 from gemini_tuning.smoke.suite_format import json_schema as json_schema_of_suites
 
 SCHEMA = {"type": "object", "required": ["team"], "properties": {"team": {"enum": ["sales", "crew"]}}}
@@ -228,7 +228,7 @@ def test_unevaluated_properties_would_use_patterns_without_an_end():
 
 
 def test_work_that_doubles_at_every_level_ends(monkeypatch):
-    monkeypatch.setattr(json_schema, "MAX_SECONDS", 0.2)
+    monkeypatch.setattr(json_values, "MAX_SECONDS", 0.2)
     schema = {"$defs": {"a": {"items": {"anyOf": [{"$ref": "#/$defs/a"}, {"$ref": "#/$defs/a"}], "type": "array"}}},
               "$ref": "#/$defs/a"}  # fmt: skip
     assertion = Assertion("is-json", schema)
@@ -238,7 +238,7 @@ def test_work_that_doubles_at_every_level_ends(monkeypatch):
 
 
 def test_many_slow_patterns_get_the_time_of_one_check(monkeypatch):
-    monkeypatch.setattr(json_schema, "MAX_SECONDS", 0.2)
+    monkeypatch.setattr(json_values, "MAX_SECONDS", 0.2)
     monkeypatch.setattr(regex_timeout, "search", lambda *_: time.sleep(0.01))
     answer = json.dumps({f"key {number}": 1 for number in range(1_000)})
     assert "the schema took more" in verdict("is-json", {"patternProperties": {"^a": {}}}, answer).reason

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from gemini_tuning.core.resources import ModelResponse
+from gemini_tuning.core.model_response import ModelResponse
 from gemini_tuning.smoke.assertions import Assertion, Verdict
 from gemini_tuning.smoke.cases import Case, Grade, single_turn
 

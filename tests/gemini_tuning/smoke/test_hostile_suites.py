@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gemini_tuning.core import yaml_file
 from gemini_tuning.core.exceptions import InvalidInputError
-from gemini_tuning.core.resources import ModelResponse
+from gemini_tuning.core.model_response import ModelResponse
 from gemini_tuning.core.yaml_file import YamlError
 from gemini_tuning.retraining.profiles import load_profile
 from gemini_tuning.smoke.assertions import MAX_REASON, TYPES, Assertion

@@ -6,7 +6,7 @@ import json
 import pytest
 from hypothesis import given
 
-from gemini_tuning.core.resources import ModelResponse
+from gemini_tuning.core.model_response import ModelResponse
 from gemini_tuning.smoke.assertions import MAX_REASON, Assertion
 from gemini_tuning.smoke.cases import Case, single_turn
 from gemini_tuning.smoke.judge import MAX_JUDGED, Judge, Vote, judge_prompt, read_vote

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from gemini_tuning.core.exceptions import InvalidInputError
-from gemini_tuning.core.resources import ModelResponse
+from gemini_tuning.core.model_response import ModelResponse
 from gemini_tuning.smoke.assertions import Assertion
 from gemini_tuning.smoke.checks.python_functions import FunctionUnusableError, load, roots
 from gemini_tuning.smoke.suite import load_suite

@@ -6,7 +6,7 @@ import threading
 import pytest
 from support import prompt_of
 
-from gemini_tuning.core.resources import ModelResponse
+from gemini_tuning.core.model_response import ModelResponse
 from gemini_tuning.smoke import runner
 from gemini_tuning.smoke.assertions import Assertion
 from gemini_tuning.smoke.runner import EndpointUnusableError, NoAnswerError, run_suite

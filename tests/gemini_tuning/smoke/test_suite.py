@@ -9,7 +9,7 @@ import yaml
 from support import prompt_of
 
 from gemini_tuning.core.exceptions import InvalidInputError
-from gemini_tuning.core.resources import ModelResponse
+from gemini_tuning.core.model_response import ModelResponse
 from gemini_tuning.smoke import suite as suite_module
 from gemini_tuning.smoke.judge import Judge
 from gemini_tuning.smoke.suite import load_suite, parse_suite

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from support import prompt_of
 
-from gemini_tuning.core.resources import ModelResponse
+from gemini_tuning.core.model_response import ModelResponse
 from gemini_tuning.smoke import case_files, suite
 from gemini_tuning.smoke.assertions import TYPES
 from gemini_tuning.smoke.suite import parse_suite

@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
-from gemini_tuning.core.resources import ModelResponse
 from gemini_tuning.smoke.checks.result import CheckResult, Condition, UndecidedError, short
+
+if TYPE_CHECKING:
+    from gemini_tuning.core.model_response import ModelResponse
 
 MAX_LENGTH = 100  # characters of a number that is read
 MAX_POWER = 999  # of ten

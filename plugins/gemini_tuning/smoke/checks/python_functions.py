@@ -10,10 +10,13 @@ import importlib
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from gemini_tuning.core.resources import ModelResponse
 from gemini_tuning.core.text import short_repr
 from gemini_tuning.smoke.checks.result import CheckResult, Condition, Function, UndecidedError
+
+if TYPE_CHECKING:
+    from gemini_tuning.core.model_response import ModelResponse
 
 PLUGINS = Path(__file__).resolve().parents[3]
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from gemini_tuning.core.resources import ModelResponse
+from typing import TYPE_CHECKING
+
 from gemini_tuning.smoke.checks.result import CheckResult, Condition, UndecidedError
+
+if TYPE_CHECKING:
+    from gemini_tuning.core.model_response import ModelResponse
 
 
 def max_latency(assertion: Condition, answer: ModelResponse, _: object) -> CheckResult:

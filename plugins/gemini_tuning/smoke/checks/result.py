@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gemini_tuning.core.resources import ModelResponse
 from gemini_tuning.core.text import short_repr
+
+if TYPE_CHECKING:
+    from gemini_tuning.core.model_response import ModelResponse
+
+    Check = Callable[["Condition", ModelResponse, Mapping[str, str]], "CheckResult"]
 
 MAX_SHOWN = 80  # characters of a value
 
@@ -38,9 +42,6 @@ class CheckResult:
     holds: bool  # whether the assertion holds, without its not-
     reason: str  # what was found in the answer; true for both forms
     score: float | None = None  # 0 to 1; None: 1 when it holds, else 0
-
-
-Check = Callable[[Condition, ModelResponse, Mapping[str, str]], CheckResult]
 
 
 def short(value: object) -> str:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from rapidfuzz.distance import LCSseq, Levenshtein
 
-from gemini_tuning.core.resources import ModelResponse
-from gemini_tuning.smoke.checks.result import Check, CheckResult, Condition, UndecidedError, short
+from gemini_tuning.smoke.checks.result import CheckResult, Condition, UndecidedError, short
+
+if TYPE_CHECKING:
+    from gemini_tuning.core.model_response import ModelResponse
+    from gemini_tuning.smoke.checks.result import Check
 
 MAX_DISTANCE = 5  # edits, unless the suite sets a threshold; promptfoo's default
 MIN_SIMILARITY = 0.75  # unless the suite sets a threshold; promptfoo's default for rouge-n

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import compress
 from operator import not_
+from typing import TYPE_CHECKING
 
-from gemini_tuning.core.resources import ModelResponse
 from gemini_tuning.smoke.checks import regex_timeout
-from gemini_tuning.smoke.checks.result import Check, CheckResult, Condition, short
+from gemini_tuning.smoke.checks.result import CheckResult, Condition, short
+
+if TYPE_CHECKING:
+    from gemini_tuning.core.model_response import ModelResponse
+    from gemini_tuning.smoke.checks.result import Check
 
 
 def equals(assertion: Condition, answer: ModelResponse, _: object) -> CheckResult:

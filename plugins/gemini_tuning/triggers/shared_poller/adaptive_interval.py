@@ -7,8 +7,10 @@ notices the end three times sooner with half the requests (``tests/benchmarks/be
 from __future__ import annotations
 
 import random
+from typing import TYPE_CHECKING
 
-from gemini_tuning.core.exceptions import ServiceError
+if TYPE_CHECKING:
+    from gemini_tuning.core.exceptions import ServiceError
 
 MIN_INTERVAL_FACTOR = 1 / 4  # of poll_interval
 MIN_LISTED_INTERVAL_FACTOR = 1 / 12  # where one list request serves many subscriptions

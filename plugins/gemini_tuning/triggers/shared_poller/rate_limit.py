@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from gemini_tuning.core.exceptions import ServiceError
+if TYPE_CHECKING:
+    from gemini_tuning.core.exceptions import ServiceError
 
 # The quota is 600 reads and writes per minute and project (https://cloud.google.com/vertex-ai/docs/quotas). Tasks, the
 # page and a second triggerer need a part of it.

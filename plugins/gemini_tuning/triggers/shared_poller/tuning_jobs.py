@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from gemini_tuning.core.exceptions import ServiceError
 from gemini_tuning.core.names import ResourceName
-from gemini_tuning.core.resources import ListedJob, TuningJob
 from gemini_tuning.triggers.shared_poller.adaptive_interval import MIN_LISTED_INTERVAL_FACTOR, AdaptiveInterval
 from gemini_tuning.triggers.shared_poller.poller import Poller, Subscription, now, start_task
 
 if TYPE_CHECKING:
+    from gemini_tuning.core.resources import ListedJob, TuningJob
     from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
 
 MANY = 10  # jobs
