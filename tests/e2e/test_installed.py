@@ -29,17 +29,19 @@ from airflow.sdk import DAG, task
 from gemini_tuning.pipelines import checkpoint_tuning
 
 @task
-def prepare() -> str:
-    return "gs://demo-bucket/ferry_support/train.jsonl"
+def prepare() -> dict[str, str]:
+    return {part: f"gs://demo-bucket/ferry_support/{part}.jsonl" for part in ("train", "validation")}
 
 @task
-def deploy(ferry: str, strict: str | None = None) -> list[str]:
-    return [ferry, strict]
+def deploy(a: str, b: str) -> list[str]:
+    return [a, b]
 
 with DAG("mine", schedule=None):
-    common = {"training_dataset_uri": prepare(), "suite": "ferry_support", "epoch_count": 6, "poll_interval": 1}
-    models = [checkpoint_tuning(name, **common, min_pass_rate=rate)["model"] for name, rate in (("a", 0.7), ("b", 0.8))]
-    deploy(*models)
+    data = prepare()
+    common = {"training_dataset_uri": data["train"], "validation_dataset_uri": data["validation"], "epoch_count": 6}
+    a = checkpoint_tuning("a", suite="ferry_support", **common)
+    b = checkpoint_tuning("b", suite="strict", **common)
+    deploy(a["model"], b["model"])
 """
 
 
@@ -74,6 +76,9 @@ def dags(tmp_path_factory):
     folder = tmp_path_factory.mktemp("dags")
     (folder / "tuning.py").write_text(DAG_FILE)
     (folder / "mine.py").write_text(OWN_DAG)
+    shutil.copytree(REPOSITORY / "dags" / "config", folder / "config")
+    suite = (folder / "config" / "smoke" / "ferry_support.yaml").read_text()
+    (folder / "config" / "smoke" / "strict.yaml").write_text(suite)
     return folder
 
 
