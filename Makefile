@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 unexport PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo env test test-live browser test-cluster datastores chaos lint lock clean bench page pictures
+.PHONY: help install build demo env test test-live browser test-cluster datastores chaos lint lock clean bench page pictures
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -24,6 +24,10 @@ $(STAMP): requirements.txt constraints.txt
 	@test -x $(BIN)/uv || { $(PYTHON) -m venv $(VENV) && $(BIN)/pip install --quiet --disable-pip-version-check uv; }
 	$(BIN)/uv pip install --quiet --compile-bytecode --only-binary :all: --python $(BIN)/python -r requirements.txt -c constraints.txt
 	@touch $@
+
+build: $(STAMP) ## the wheels gemini-checkpoint-tuning and vertex-tuning-emulator, in dist
+	$(BIN)/uv build --quiet --wheel --out-dir dist .
+	$(BIN)/uv build --quiet --wheel --out-dir dist vertex_emulator
 
 demo: $(STAMP) ## the whole pipeline in a real Airflow; ARGS=--exit ends by itself, ARGS=--help lists the options
 	@$(BIN)/python -m demo $(ARGS)
@@ -80,7 +84,7 @@ lock: $(STAMP) ## remake constraints.txt from requirements.txt with the newest v
 	  --no-emit-index-url --no-header --no-annotate requirements.txt -o constraints.txt
 
 clean: ## remove .venv and what the demo wrote
-	rm -rf $(VENV) .demo .chaos .cluster .bench .live .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) dist .demo .chaos .cluster .bench .live .mypy_cache .pytest_cache .ruff_cache
 
 bench: $(STAMP) ## this project beside what people use today; ONLY="parse waits" for some; results in .bench
 	@$(BIN)/python -m tests.benchmarks $(if $(ONLY),--only $(ONLY)) $(ARGS)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 
@@ -38,12 +39,17 @@ def test_links_lead_somewhere(page):
         assert target.startswith("https://") or (path.parent / target).exists(), target
 
 
-def test_the_example_is_a_dag(tmp_path):
-    (code,) = blocks("python")
-    (tmp_path / "example.py").write_text(code)
+def test_the_examples_are_dag_files(tmp_path):
+    suites = tmp_path / "config" / "smoke"
+    suites.mkdir(parents=True)
+    shutil.copy(REPOSITORY / "dags" / "config" / "smoke" / "ferry_support.yaml", suites / "support.yaml")
+    for number, code in enumerate(blocks("python")):
+        (tmp_path / f"example_{number}.py").write_text(code)
     bag = DagBag(str(tmp_path), bundle_name="dags-folder")
     assert bag.import_errors == {}
-    assert [task.task_id for task in bag.dags["my_tuning"].topological_sort()] == ["create", "wait", "list", "cancel"]
+    assert set(bag.dags) == {"gemini_checkpoint_tuning", "support_bot"}
+    assert bag.dags["support_bot"].get_task("checkpoint_tuning.validate").upstream_task_ids == {"prepare"}
+    assert bag.dags["support_bot"].get_task("deploy").upstream_task_ids == {"checkpoint_tuning.promote.publish"}
 
 
 def test_the_make_targets_exist():
