@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from textwrap import dedent
 
 import pytest
 from airflow.dag_processing.dagbag import DagBag
@@ -17,7 +18,7 @@ DESIGN = (REPOSITORY / "docs" / "design.md").read_text(encoding="utf-8")
 
 
 def blocks(language):
-    return [block.replace("\n   ", "\n") for block in re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)]
+    return [dedent(block) for block in re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)]
 
 
 def test_every_param_is_explained():
