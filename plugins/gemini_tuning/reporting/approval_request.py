@@ -23,20 +23,15 @@ NOT_REQUIRED, NOTHING = "not required", "nothing to approve"
 
 @dataclass(frozen=True)
 class Offer:
-    """The options of an approval request.
+    """The options of an approval request."""
 
-    :param proposed: the winner by the rules; ``None`` when there is nothing to approve.
-    :param options: checkpoint id by label; ``None`` for the rejection, which comes last.
-    """
-
-    proposed: str | None
-    options: Mapping[str, str | None]
+    proposed: str | None  # the winner by the rules; None: nothing to approve
+    options: Mapping[str, str | None]  # checkpoint id by label; None for the rejection, which comes last
 
     @classmethod
     def of(cls, decision: object) -> Offer:
-        """Offer the winner and every other eligible checkpoint.
+        """Offer the winner and every other eligible checkpoint of an XCom ``decision``.
 
-        :param decision: XCom ``decision`` of ``choose``.
         :raises InvalidInputError: when the winner is not eligible, or a checkpoint occurs twice.
         """
         if not isinstance(decision, Mapping):
@@ -53,10 +48,7 @@ class Offer:
         return cls(winner, {f"Approve checkpoint {winner}": winner, **others, REJECT: None})
 
     def outcome(self, response: str) -> str:
-        """Return the outcome of a response.
-
-        :raises InvalidInputError: when it is not one of the options.
-        """
+        """Return the outcome of a response; refuse one that is not among the options."""
         if response not in self.options:
             problem = f"{short_repr(response)} is not one of the options: {', '.join(self.options)}"
             raise _invalid("response", problem, "not_an_option")

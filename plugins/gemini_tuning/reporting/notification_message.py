@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
 
 from gemini_tuning.core import xcom
 from gemini_tuning.core.markdown import place, plain
 from gemini_tuning.core.text import redact, shorten
-
-if TYPE_CHECKING:
-    from gemini_tuning.core.xcom import PublicationXCom, ReportXCom
+from gemini_tuning.core.xcom import PublicationXCom, ReportXCom
 
 PROMOTED, REJECTED, NO_WINNER, FAILED, WAITING = "promoted", "rejected", "no_winner", "failed", "waiting_for_approval"
 EVENTS = (PROMOTED, REJECTED, NO_WINNER, FAILED, WAITING)
@@ -32,30 +29,20 @@ MAX_FAILURES = 10  # tasks
 
 @dataclass(frozen=True)
 class Message:
-    """What the templates of a notifier see as ``gemini``; every field is a text.
+    """What the templates of a notifier see as ``gemini``; every field is a text."""
 
-    :param event: one of :data:`EVENTS`.
-    :param outcome: the outcome in the report, for example ``already default``; otherwise the event.
-    :param title: one line.
-    :param text: Markdown: the outcome with the comparison, the failed tasks, or the approval request.
-    :param url: of the run in Airflow's UI.
-    :param reason: the reason of the choice, or the errors.
-    :param model: full name with its version.
-    :param report: address of the report in Markdown.
-    """
-
-    event: str
-    outcome: str
-    title: str
-    text: str
+    event: str  # one of EVENTS
+    outcome: str  # the outcome in the report, for example "already default"; otherwise the event
+    title: str  # one line
+    text: str  # Markdown: the outcome with the comparison, the failed tasks, or the approval request
     dag_id: str
     run_id: str
-    url: str
-    reason: str = ""
-    model: str = ""
+    url: str  # of the run in Airflow's UI
+    reason: str = ""  # of the choice, or the errors
+    model: str = ""  # full name with its version
     checkpoint_id: str = ""
     tuning_job: str = ""
-    report: str = ""
+    report: str = ""  # address of the report in Markdown
 
 
 SAMPLES = {
@@ -66,16 +53,12 @@ SAMPLES = {
 
 @dataclass(frozen=True)
 class RunLink:
-    """The run that a message is about.
-
-    :param url: of the run in Airflow's UI.
-    :param tuning_job: full name of its tuning job.
-    """
+    """The run that a message is about."""
 
     dag_id: str
     run_id: str
-    url: str
-    tuning_job: str = ""
+    url: str  # in Airflow's UI
+    tuning_job: str = ""  # full name
 
     def lines(self, report: object = None) -> list[str]:
         """Return the last lines of a message: a link to the run, and one to its report."""
@@ -83,25 +66,13 @@ class RunLink:
 
 
 def message_of_report(run: RunLink, report: ReportXCom, summary: object) -> Message:
-    """Return the message about a run that wrote a report.
-
-    :param summary: the first lines of the report, with the comparison.
-    """
+    """Return the message about a run that wrote a report; the summary is its first lines, with the comparison."""
     outcome, winner = report.outcome or "not promoted", report.winner or ""
     event, title = OUTCOMES.get(outcome, (FAILED, f"The run has finished: {outcome}"))
     title = title.replace("{winner}", winner)
     lines = [xcom.text(summary, MAX_TEXT) or f"**{plain(title)}.**", *run.lines(report.report_markdown)]
-    return _message(
-        run,
-        event,
-        title,
-        lines,
-        outcome=outcome,
-        reason=report.reason,
-        model=report.tuned_model,
-        checkpoint_id=winner,
-        report=report.report_markdown,
-    )
+    facts = {"reason": report.reason, "model": report.tuned_model, "report": report.report_markdown}
+    return _message(run, event, title, lines, outcome, checkpoint_id=winner, **facts)
 
 
 def message_of_publication(run: RunLink, published: PublicationXCom) -> Message:
@@ -113,11 +84,7 @@ def message_of_publication(run: RunLink, published: PublicationXCom) -> Message:
 
 
 def message_of_failure(run: RunLink, errors: Mapping[str, object], report: Message | None = None) -> Message:
-    """Return the message about a failed run.
-
-    :param errors: by failed task; ``None`` where the task pushed no error.
-    :param report: the message about what the run achieved all the same.
-    """
+    """Return the message about a failed run: its errors by task, and what the run achieved all the same."""
     named = list(errors.items())[:MAX_FAILURES]
     reasons = [f"{task}: {xcom.text(error, MAX_ERROR) or 'see its log'}" for task, error in named]
     more = len(errors) - len(named)
@@ -130,11 +97,7 @@ def message_of_failure(run: RunLink, errors: Mapping[str, object], report: Messa
 
 
 def message_of_request(run: RunLink, subject: object, body: object, *, model: object, proposed: object) -> Message:
-    """Return the message about a run that waits for an approval.
-
-    :param body: the comparison, as Airflow shows it under Required Actions.
-    :param proposed: checkpoint id.
-    """
+    """Return the message about a run that waits for an approval, with the body that Airflow shows for it."""
     title = xcom.text(subject, MAX_TITLE) or "An approval is requested"
     lines = [f"**{plain(title)}**", "", xcom.text(body, MAX_TEXT) or "", *run.lines()]
     return _message(run, WAITING, title, lines, model=model, checkpoint_id=proposed)

@@ -30,6 +30,8 @@ from gemini_tuning.reporting.notification_message import Message, RunLink
 if TYPE_CHECKING:
     from gemini_tuning.reporting.notifications import GeminiRunNotifier
 
+Event = Literal["promoted", "rejected", "no_winner", "failed", "waiting_for_approval"]
+
 MAX_NOTIFICATIONS = 50
 MAX_ATTEMPTS = 3  # of one notifier to send one message; the DAG processor kills a callback after 50 s by default
 WAIT = wait_exponential()  # 1 s, 2 s between the attempts
@@ -43,18 +45,11 @@ class NotificationError(InvalidInputError):
 
 
 class Notification(YamlModel):
-    """One entry of the file.
+    """One entry of the file: the events, and a subclass of ``airflow.sdk.BaseNotifier`` that sends them."""
 
-    :param on: the events to send.
-    :param notifier: full name of a subclass of ``airflow.sdk.BaseNotifier``.
-    :param arguments: of its constructor; templates see ``gemini``, a :class:`Message`.
-    """
-
-    on: Annotated[
-        list[Literal["promoted", "rejected", "no_winner", "failed", "waiting_for_approval"]], Field(min_length=1)
-    ]
-    notifier: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$")]
-    arguments: dict[str, Any] | None = None
+    on: Annotated[list[Event], Field(min_length=1)]
+    notifier: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$")]  # full name of the class
+    arguments: dict[str, Any] | None = None  # of its constructor; templates see `gemini`, a Message
     _file: str = PrivateAttr("")
     _line: int | None = PrivateAttr(None)
 

@@ -18,25 +18,16 @@ MAX_REASON = 200  # characters
 
 @dataclass(frozen=True)
 class Candidate(CaseOutcomes):
-    """A checkpoint, or the champion, with its results.
+    """A checkpoint, or the champion, with its results; its outcomes are empty when it could not be tested."""
 
-    :param checkpoint_id: unique among the candidates; the champion may have any.
-    :param latency_p95_ms: 95th percentile of the latency in milliseconds; ``None`` when it was not measured.
-    :param train_loss: at its step; ``None`` when unknown.
-    :param eval_loss: on the validation dataset at its step; ``None`` when unknown.
-    :param error: why it could not be tested; its outcomes are then ignored.
-    :param suite_fingerprint: of the suite that was run, where known.
-    :param outcomes: by case id; empty when it could not be tested.
-    """
-
-    checkpoint_id: str
+    checkpoint_id: str  # unique among the candidates; the champion may have any
     epoch: int | None = None
     step: int | None = None
-    latency_p95_ms: float | None = None
-    train_loss: float | None = None
-    eval_loss: float | None = None
-    error: str | None = None
-    suite_fingerprint: str | None = None
+    latency_p95_ms: float | None = None  # 95th percentile in milliseconds; None: not measured
+    train_loss: float | None = None  # at its step; None: unknown
+    eval_loss: float | None = None  # on the validation dataset at its step; None: unknown
+    error: str | None = None  # why it could not be tested; its outcomes are then ignored
+    suite_fingerprint: str | None = None  # of the suite that was run, where known
 
     @classmethod
     def from_smoke_test(
@@ -45,7 +36,6 @@ class Candidate(CaseOutcomes):
         """Return the candidate of a smoke test.
 
         :param outcomes: of its results file; ignored when the summary has an error.
-        :param losses: at its step, where known.
         :raises ResultError: when the results file was truncated or belongs to another smoke test.
         """
         if summary.error is None and (not outcomes or summary.cases != len(outcomes)):

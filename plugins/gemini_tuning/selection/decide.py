@@ -28,21 +28,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from gemini_tuning.core.case_outcomes import ResultError
 from gemini_tuning.core.formatting import name, names
 from gemini_tuning.core.text import short_repr
+from gemini_tuning.core.xcom import MetricsXCom
 from gemini_tuning.selection import explanations
+from gemini_tuning.selection.candidate import Candidate
 from gemini_tuning.selection.decision import Assessment, Decision
 from gemini_tuning.selection.explanations import Choice, Rule
 from gemini_tuning.selection.gates import Policy, champion_gates, own_gates
 from gemini_tuning.selection.overfitting import find_turning_point
 from gemini_tuning.selection.paired_test import compare
-
-if TYPE_CHECKING:
-    from gemini_tuning.core.xcom import MetricsXCom
-    from gemini_tuning.selection.candidate import Candidate
 
 
 def decide(

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from gemini_tuning.core.text import shorten
-
-if TYPE_CHECKING:
-    from gemini_tuning.selection.candidate import Candidate
-    from gemini_tuning.selection.gates import GateFinding
-    from gemini_tuning.selection.paired_test import Comparison
+from gemini_tuning.selection.candidate import Candidate
+from gemini_tuning.selection.gates import GateFinding
+from gemini_tuning.selection.paired_test import Comparison
 
 Outcome = Literal["promote", "keep_champion", "no_winner"]
 NextStep = Literal["approve", "set_default", "publish", "report"]
@@ -28,14 +26,11 @@ _RATES = ("pass_rate", "pass_rate_interval", "score", "score_interval")
 
 @dataclass(frozen=True)
 class Assessment:
-    """A checkpoint, or the champion, with the reasons for and against it.
-
-    :param versus: it compared with the champion, when both were tested.
-    """
+    """A checkpoint, or the champion, with the reasons for and against it."""
 
     candidate: Candidate
     findings: tuple[GateFinding, ...]
-    versus: Comparison | None = None
+    versus: Comparison | None = None  # it compared with the champion, when both were tested
 
     @property
     def passed_gates(self) -> bool:
@@ -73,33 +68,18 @@ class Assessment:
 
 @dataclass(frozen=True)
 class Decision:
-    """Which checkpoint wins.
+    """Which checkpoint wins."""
 
-    :param winner: checkpoint id, or ``None`` when nothing is to be promoted.
-    :param outcome: ``promote``; ``keep_champion`` when no checkpoint replaces the champion; ``no_winner`` when there is
-        no champion and no eligible checkpoint.
-    :param reason: explanation of the decision.
-    :param assessments: all checkpoints, best first.
-    :param champion: assessment of the model in production, if there is one.
-    :param overfitting: where it began; ``None`` when the losses show none.
-    :param missing: evidence that was missing, a sentence each.
-    """
-
-    winner: str | None
-    outcome: Outcome
+    winner: str | None  # checkpoint id; None: nothing is to be promoted
+    outcome: Outcome  # keep_champion: no checkpoint replaces it; no_winner: no champion and no eligible checkpoint
     reason: str
-    assessments: tuple[Assessment, ...]
-    champion: Assessment | None = None
-    overfitting: str | None = None
-    missing: tuple[str, ...] = ()
+    assessments: tuple[Assessment, ...]  # all checkpoints, best first
+    champion: Assessment | None = None  # the model in production, if there is one
+    overfitting: str | None = None  # where it began; None: the losses show none
+    missing: tuple[str, ...] = ()  # evidence that was missing, a sentence each
 
     def next_step(self, default_checkpoint_id: str | None, *, require_approval: bool) -> NextStep:
-        """Return how the run continues.
-
-        :param default_checkpoint_id: the model's current default checkpoint.
-        :returns: ``report`` without a winner, ``approve`` when an approval is required, ``publish`` when the winner is
-            already the default, else ``set_default``.
-        """
+        """Return how the run continues; ``publish`` when the winner is the model's default checkpoint already."""
         if self.winner is None:
             return "report"
         if require_approval:

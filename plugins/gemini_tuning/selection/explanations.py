@@ -4,37 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from gemini_tuning.core.formatting import capitalize, counted, name, names, percent, points
+from gemini_tuning.core.xcom import MetricsXCom
+from gemini_tuning.selection.candidate import Candidate
 from gemini_tuning.selection.gates import GateFinding, Policy, favorable, unfavorable
-
-if TYPE_CHECKING:
-    from gemini_tuning.core.xcom import MetricsXCom
-    from gemini_tuning.selection.candidate import Candidate
-    from gemini_tuning.selection.overfitting import TurningPoint
-    from gemini_tuning.selection.paired_test import Comparison
+from gemini_tuning.selection.overfitting import TurningPoint
+from gemini_tuning.selection.paired_test import Comparison
 
 Rule = Literal["only one", "score", "eval loss", "earliest"]
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The winner among the eligible checkpoints.
-
-    :param best: the one with the highest score; of equal ones the earliest.
-    :param rule: what distinguishes the winner from those it was tied with.
-    :param tied: those that ``best`` is not significantly better than, and itself, the earliest first.
-    :param versus: ``best`` compared with each of the others, by checkpoint id.
-    :param significance: level of the tests.
-    """
+    """The winner among the eligible checkpoints."""
 
     winner: Candidate
-    best: Candidate
-    rule: Rule
-    tied: tuple[Candidate, ...]
-    versus: Mapping[str, Comparison]
-    significance: float
+    best: Candidate  # the one with the highest score; of equal ones the earliest
+    rule: Rule  # what distinguishes the winner from those it was tied with
+    tied: tuple[Candidate, ...]  # those that `best` is not significantly better than, and itself, the earliest first
+    versus: Mapping[str, Comparison]  # `best` compared with each of the others, by checkpoint id
+    significance: float  # level of the tests
 
 
 def promotion(choice: Choice, versus_champion: Comparison | None) -> str:
@@ -47,18 +38,13 @@ def promotion(choice: Choice, versus_champion: Comparison | None) -> str:
         _why(choice),
     ]
     if versus_champion is not None:
-        sentences.append(
-            f"It scores {points(versus_champion.difference)} more than the champion ({versus_champion.test})."
-        )
+        more = points(versus_champion.difference)
+        sentences.append(f"It scores {more} more than the champion ({versus_champion.test}).")
     return " ".join(sentences)
 
 
 def no_winner(ranking: Sequence[Candidate], problems: Sequence[str], champion: Candidate | None) -> str:
-    """Return why no checkpoint won.
-
-    :param ranking: the best first.
-    :param problems: disqualifying findings of the best one.
-    """
+    """Return why no checkpoint won; the ranking has the best first, and the problems are what disqualifies it."""
     begin = "The champion stays" if champion else "No checkpoint wins"
     if champion is not None and not champion.was_tested:
         return f"{begin}: it could not be tested, so nothing can be shown to be better: {champion.failure}."
@@ -71,10 +57,7 @@ def no_winner(ranking: Sequence[Candidate], problems: Sequence[str], champion: C
 
 
 def missing(field: Sequence[Candidate], policy: Policy, metrics: MetricsXCom | None) -> tuple[str, ...]:
-    """Return the evidence that was missing, a sentence each.
-
-    :param field: all checkpoints; those that could not be tested are reported elsewhere.
-    """
+    """Return the evidence that was missing, a sentence each; what could not be tested is reported elsewhere."""
     return (*_too_few_cases(field, policy), *_unknown(field), *(metrics.missing if metrics else ()))
 
 
@@ -123,7 +106,6 @@ def _why(choice: Choice) -> str:
 
 
 def _tie(choice: Choice) -> str:
-    """Name the checkpoints that the winner was tied with."""
     if choice.winner is choice.best:
         others = [candidate for candidate in choice.tied if candidate is not choice.winner]
         return f"It is not significantly better than {_checkpoints(others)}"
@@ -154,10 +136,7 @@ def _but_passes(versus: Comparison, how_many: str) -> str:
 def remarks(
     candidate: Candidate, field: Sequence[Candidate], choice: Choice | None, turning_point: TurningPoint | None
 ) -> tuple[GateFinding, ...]:
-    """Return what else is known of a checkpoint beside the gates.
-
-    :param field: all checkpoints.
-    """
+    """Return what else is known of a checkpoint of the field beside the gates."""
     found = _standing(candidate, choice) + _loss(candidate, field)
     if turning_point is not None and candidate.step is not None and candidate.step > turning_point.step:
         found.append(unfavorable(f"past step {turning_point.step}, after which eval loss rose"))
@@ -177,7 +156,6 @@ def _loss(candidate: Candidate, field: Sequence[Candidate]) -> list[GateFinding]
 
 
 def _standing(candidate: Candidate, choice: Choice | None) -> list[GateFinding]:
-    """Compare a checkpoint with the other eligible ones."""
     if choice is None or (candidate is not choice.best and candidate.checkpoint_id not in choice.versus):
         return []
     winner, best = choice.winner.label, choice.best.label

@@ -9,35 +9,27 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.core.formatting import counted, distinct, milliseconds, names, percent, points
 from gemini_tuning.core.text import short_repr
-
-if TYPE_CHECKING:
-    from gemini_tuning.selection.candidate import Candidate
-    from gemini_tuning.selection.paired_test import Comparison
+from gemini_tuning.selection.candidate import Candidate
+from gemini_tuning.selection.paired_test import Comparison
 
 
 @dataclass(frozen=True)
 class Policy:
-    """Requirements for a checkpoint.
+    """Requirements for a checkpoint; raises InvalidInputError, which names the field.
 
-    :param min_pass_rate: 0 to 1, weighted share of the cases.
-    :param max_latency_p95_ms: milliseconds; ``None`` for no limit.
-    :param allow_blocked: whether responses that the service blocked are acceptable.
-    :param significance: 0 to 1, both exclusive; a difference with a smaller two-sided p-value is significant. It is not
-        corrected for the number of checkpoints, whose responses are much alike; for more certainty set it lower.
-    :param require_improvement: whether a checkpoint must be significantly better than the champion.
-    :raises InvalidInputError: naming the field.
+    The significance is not corrected for the number of checkpoints, whose responses are much alike; for more certainty
+    set it lower.
     """
 
-    min_pass_rate: float = 0.8
-    max_latency_p95_ms: float | None = None
-    allow_blocked: bool = False
-    significance: float = 0.05
-    require_improvement: bool = False
+    min_pass_rate: float = 0.8  # 0 to 1, weighted share of the cases
+    max_latency_p95_ms: float | None = None  # milliseconds; None: no limit
+    allow_blocked: bool = False  # whether responses that the service blocked are acceptable
+    significance: float = 0.05  # 0 to 1, both exclusive; a difference with a smaller two-sided p-value is significant
+    require_improvement: bool = False  # whether a checkpoint must be significantly better than the champion
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_pass_rate <= 1:
@@ -54,16 +46,11 @@ class Policy:
 
 @dataclass(frozen=True)
 class GateFinding:
-    """A finding about a checkpoint.
+    """A finding about a checkpoint."""
 
-    :param text: a short sentence without its subject: ``passes 91.2% …``.
-    :param is_favorable: whether it speaks for the checkpoint.
-    :param is_disqualifying: whether the checkpoint is rejected because of it.
-    """
-
-    text: str
+    text: str  # a short sentence without its subject: "passes 91.2% …"
     is_favorable: bool
-    is_disqualifying: bool = False
+    is_disqualifying: bool = False  # whether the checkpoint is rejected because of it
 
 
 favorable = partial(GateFinding, is_favorable=True)
@@ -75,12 +62,8 @@ def own_gates(candidate: Candidate, policy: Policy) -> list[GateFinding]:
     """Check a checkpoint, or the champion, against the policy."""
     if not candidate.was_tested:
         return [disqualifying(f"could not be tested: {candidate.failure}")]
-    found = (
-        _pass_rate(candidate, policy),
-        _critical(candidate),
-        _latency(candidate, policy),
-        _blocked(candidate, policy),
-    )
+    figures = _critical(candidate), _latency(candidate, policy), _blocked(candidate, policy)
+    found = (_pass_rate(candidate, policy), *figures)
     return [finding for finding in found if finding is not None]
 
 
@@ -98,12 +81,8 @@ def champion_gates(champion: Candidate, policy: Policy, versus: Comparison | Non
         cases = names(versus.lost_critical)
         found.append(disqualifying(f"fails critical {_cases(versus.lost_critical)} that the champion passes: {cases}"))
     if versus.difference > 0 and versus.passes_fewer(policy.significance):
-        found.append(
-            disqualifying(
-                f"passes significantly fewer cases than the champion: loses {versus.lost:,}, gains {versus.gained:,} "
-                f"({versus.passes_test})"
-            )
-        )
+        figures = f"loses {versus.lost:,}, gains {versus.gained:,} ({versus.passes_test})"
+        found.append(disqualifying(f"passes significantly fewer cases than the champion: {figures}"))
     return found
 
 

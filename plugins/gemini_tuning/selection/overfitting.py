@@ -8,25 +8,20 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from gemini_tuning.core.xcom import MetricsXCom
-    from gemini_tuning.selection.candidate import Candidate
+from gemini_tuning.core.xcom import MetricsXCom
+from gemini_tuning.selection.candidate import Candidate
 
 TOLERANCE = 0.01  # a rise of the eval loss by less than this share of it is noise
 
 
 @dataclass(frozen=True)
 class TurningPoint:
-    """Where the eval loss was lowest before it rose while the train loss still fell.
+    """Where the eval loss was lowest before it rose while the train loss still fell."""
 
-    :param step: of the lowest eval loss.
-    :param explanation: one sentence with figures.
-    """
-
-    step: int
-    explanation: str
+    step: int  # of the lowest eval loss
+    explanation: str  # one sentence with figures
 
 
 class _Point(NamedTuple):
@@ -36,11 +31,9 @@ class _Point(NamedTuple):
 
 
 def find_turning_point(checkpoints: Sequence[Candidate], curves: MetricsXCom | None = None) -> TurningPoint | None:
-    """Find where overfitting began.
+    """Find where overfitting began; ``None`` when the losses show none, or are too few.
 
     By the losses at the checkpoints; by the curves when fewer than two checkpoints have both losses.
-
-    :returns: ``None`` when the losses show no overfitting, or are too few.
     """
     points = _at_checkpoints(checkpoints)
     if len(points) < 2 and curves is not None:

@@ -14,13 +14,10 @@ is a tie.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from gemini_tuning.core.formatting import p_value
 from gemini_tuning.core.stats import mcnemar_exact, paired_bootstrap
-
-if TYPE_CHECKING:
-    from gemini_tuning.selection.candidate import Candidate
+from gemini_tuning.selection.candidate import Candidate
 
 MCNEMAR, BOOTSTRAP = "exact McNemar", "paired bootstrap"
 _DIGITS = 9  # see core.case_outcomes
@@ -28,24 +25,15 @@ _DIGITS = 9  # see core.case_outcomes
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two checkpoints over the same cases.
+    """Two checkpoints over the same cases; p-values are two-sided."""
 
-    :param difference: score of the first less that of the second, -1 to 1.
-    :param p: two-sided p-value of that difference.
-    :param method: how it was tested.
-    :param gained: number of cases that only the first passes.
-    :param lost: number of cases that only the second passes.
-    :param lost_critical: ids of the critical ones among them.
-    :param passes_p: two-sided p-value of gained against lost.
-    """
-
-    difference: float
-    p: float
-    method: str
-    gained: int
-    lost: int
-    lost_critical: tuple[str, ...]
-    passes_p: float
+    difference: float  # score of the first less that of the second, -1 to 1
+    p: float  # of that difference
+    method: str  # how it was tested
+    gained: int  # number of cases that only the first passes
+    lost: int  # number of cases that only the second passes
+    lost_critical: tuple[str, ...]  # ids of the critical ones among them
+    passes_p: float  # of gained against lost
 
     def is_better(self, significance: float) -> bool:
         """Whether the first is significantly better."""

@@ -12,15 +12,13 @@ import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from tenacity import RetryCallState, retry, retry_if_exception_type, stop_after_attempt, stop_after_delay
 
 from gemini_tuning.core.exceptions import TransientServiceError
+from gemini_tuning.core.model_response import ModelResponse
 from gemini_tuning.core.retry import backoff
-
-if TYPE_CHECKING:
-    from gemini_tuning.core.model_response import ModelResponse
 
 OVER_QUOTA = 429
 MIN_ATTEMPTS = 5

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from gemini_tuning.core import yaml_file
 from gemini_tuning.core.exceptions import InvalidInputError
@@ -19,10 +18,8 @@ from gemini_tuning.smoke.case_files import MAX_ROW, CaseError, rows
 from gemini_tuning.smoke.case_template import MAX_NAMES, CaseTemplate, YamlPath, read_assertions
 from gemini_tuning.smoke.cases import Case, digest
 from gemini_tuning.smoke.checks import python_functions
+from gemini_tuning.smoke.judge import Judge
 from gemini_tuning.smoke.suite_format import CaseFields, CaseFile, Defaults, Prices, SuiteFile
-
-if TYPE_CHECKING:
-    from gemini_tuning.smoke.judge import Judge
 
 MAX_LISTED = 500  # characters of names of suites in an error
 MAX_PROMPTS = 100_000  # of one suite, repeats included

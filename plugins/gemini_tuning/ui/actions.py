@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import Any, TypeGuard
 
 from gemini_tuning.core.names import ResourceName, ResourceNameError
 from gemini_tuning.ui.defaults import model_key
-
-if TYPE_CHECKING:
-    from gemini_tuning.ui.run_view import RunView
+from gemini_tuning.ui.run_view import RunView
 
 PROMOTION_DAG = "gemini_checkpoint_promotion"
 PROMPT_DAG = "gemini_checkpoint_prompt"
@@ -22,36 +20,26 @@ UNKNOWN = "unknown"  # of a checkpoint whose id is not in the XCom
 
 @dataclass(frozen=True)
 class Action:
-    """A DAG run that can be triggered.
-
-    :param conf: its parameters; a form adds its own.
-    :param question: what the user confirms; ``{name}`` is replaced by a parameter of the form.
-    """
+    """A DAG run that can be triggered."""
 
     dag_id: str
     label: str
-    question: str
-    conf: Mapping[str, Any]
+    question: str  # what the user confirms; {name} is replaced by a parameter of the form
+    conf: Mapping[str, Any]  # its parameters; a form adds its own
 
 
 @dataclass(frozen=True)
 class Actions:
-    """The actions of a run; ``None`` and empty where one does not apply or is not permitted.
+    """The actions of a run; ``None`` and empty where one does not apply or is not permitted."""
 
-    :param set_default: by checkpoint id.
-    """
-
-    set_default: Mapping[str, Action] = field(default_factory=dict)
+    set_default: Mapping[str, Action] = field(default_factory=dict)  # by checkpoint id
     roll_back: Action | None = None
     copy: Action | None = None
     prompt: Action | None = None
 
     @classmethod
     def of(cls, view: RunView, may_trigger: Callable[[str], bool]) -> Actions:
-        """Return the actions of a run.
-
-        :param may_trigger: whether a DAG exists and the user may trigger it.
-        """
+        """Return the actions of a run; ``may_trigger`` says whether a DAG exists and the user may trigger it."""
         if view.run.is_live or view.run.has_several_jobs or not model_key(view.model):
             return cls()  # until it has finished, the run itself sets the default
         prompt = _prompt(view) if may_trigger(PROMPT_DAG) else None

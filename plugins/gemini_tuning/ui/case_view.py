@@ -20,13 +20,10 @@ _WORDS = re.compile(r"\s+|\w+|[^\w\s]")
 
 @dataclass(frozen=True)
 class Segment:
-    """A part of a response.
-
-    :param differs: whether the reference has another text here.
-    """
+    """A part of a response."""
 
     text: str
-    differs: bool = False
+    differs: bool = False  # whether the reference has another text here
 
 
 class _Part(XCom):
@@ -47,38 +44,29 @@ class _Verdict(XCom):
 
 
 class ResultLine(XCom):
-    """A line of a results file, or a response to a prompt of the user.
-
-    :param passed: ``None`` without assertions.
-    :param error: why there is no response.
-    """
+    """A line of a results file, or a response to a prompt of the user."""
 
     critical: StrictBool = False
     system_instruction: LongText = None
     contents: list[_Turn] = Field(default=[])
     checkpoint_id: Id = "unknown"
     repeat: Whole = None
-    passed: StrictBool | None = None
+    passed: StrictBool | None = None  # None: it has no assertions
     answer: LongText = None
     verdicts: list[_Verdict] = Field(default=[])
-    error: Text = None
+    error: Text = None  # why there is no response
     finish_reason: Text = None
     latency_ms: Number = None
 
 
 @dataclass(frozen=True)
 class CaseView:
-    """A case.
-
-    :param first: a line with the prompt.
-    :param responses: checkpoint (id, or ``champion``), line, and the segments of its text.
-    :param reference: the checkpoint with whose response the others are compared.
-    """
+    """A case."""
 
     case_id: str
-    first: ResultLine
-    responses: Sequence[tuple[str, ResultLine, list[Segment]]]
-    reference: str | None
+    first: ResultLine  # with the prompt
+    responses: Sequence[tuple[str, ResultLine, list[Segment]]]  # checkpoint (id, or champion), line and its text
+    reference: str | None  # the checkpoint with whose response the others are compared
 
     @property
     def expected(self) -> list[_Verdict]:
@@ -87,11 +75,7 @@ class CaseView:
 
 
 def case_view(case_id: str, lines: Mapping[str, Sequence[Mapping[str, Any]]], winner: str | None) -> CaseView:
-    """Return a case with all responses.
-
-    :param lines: of the results files, by checkpoint.
-    :param winner: the reference; when it has no results, the first checkpoint is.
-    """
+    """Return a case with all responses, by checkpoint; without results of the winner the first is the reference."""
     results = {name: [ResultLine.model_validate(line) for line in group] for name, group in lines.items()}
     reference = winner if winner in results else next(iter(results), None)
     first = next(iter(results.get(reference or "", [])), ResultLine())
@@ -104,17 +88,11 @@ def case_view(case_id: str, lines: Mapping[str, Sequence[Mapping[str, Any]]], wi
 
 
 def prompt_view(conf: Mapping[str, Any], responses: Sequence[object]) -> CaseView:
-    """Return a user's prompt with its responses.
-
-    :param conf: of the run that sent it.
-    :param responses: return value of :class:`GeminiPromptCheckpointsOperator`.
-    """
+    """Return a user's prompt, from the ``conf`` of the run that sent it, with the responses that it returned."""
     found = [response for response in responses if isinstance(response, Mapping)]
     lines = {ResultLine.model_validate(response).checkpoint_id: [response] for response in found}
-    prompt = {
-        "contents": [{"parts": [{"text": conf.get("prompt")}]}],
-        "system_instruction": conf.get("system_instruction"),
-    }
+    contents = [{"parts": [{"text": conf.get("prompt")}]}]
+    prompt = {"contents": contents, "system_instruction": conf.get("system_instruction")}
     return replace(case_view("", lines, None), first=ResultLine.model_validate(prompt))
 
 

@@ -4,33 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from gemini_tuning.core.names import ResourceName, ResourceNameError
-
-if TYPE_CHECKING:
-    from gemini_tuning.core.xcom import PromotionXCom
+from gemini_tuning.core.xcom import PromotionXCom
 
 
 @dataclass(frozen=True)
 class DefaultCheckpoint:
-    """The default checkpoint of a model.
-
-    :param previous: the default before the last change.
-    """
+    """The default checkpoint of a model."""
 
     current: str | None = None
-    previous: str | None = None
+    previous: str | None = None  # the default before the last change
 
 
 Defaults = Mapping[str, DefaultCheckpoint]  # by model_key()
 
 
 def current_defaults(promotions: Iterable[PromotionXCom]) -> dict[str, DefaultCheckpoint]:
-    """Return each model's default checkpoint as it was last read back.
-
-    :param promotions: return values of ``set_default``, newest first.
-    """
+    """Return each model's default checkpoint as it was last read back, from promotions with the newest first."""
     found: dict[str, DefaultCheckpoint] = {}
     for promotion in promotions:
         model, before, after = model_key(promotion.model), promotion.default_before, promotion.default_after

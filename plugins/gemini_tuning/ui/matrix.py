@@ -53,19 +53,13 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True)
 class MatrixPage:
-    """Some rows of the matrix.
+    """Some rows of the matrix: case id, whether it is critical, and its cells; ``None`` where it was not run."""
 
-    :param checkpoints: ids, and ``champion``.
-    :param rows: case id, whether it is critical, and its cell by checkpoint; ``None`` where the case was not run.
-    :param counts: number of cases by filter.
-    :param number: from 1.
-    """
-
-    checkpoints: Sequence[str]
+    checkpoints: Sequence[str]  # ids, and champion
     rows: Sequence[tuple[str, bool, Mapping[str, Cell | None]]]
-    counts: Mapping[Filter, int]
+    counts: Mapping[Filter, int]  # of cases
     filter: Filter
-    number: int
+    number: int  # from 1
     pages: int
 
 
@@ -80,31 +74,22 @@ class _Result(msgspec.Struct, gc=False):
 
 
 class _Column(msgspec.Struct):
-    """The results of one checkpoint. All fields but the first two are arrays of C integers.
-
-    :param cells: of each case the three numbers of its :class:`Cell`.
-    :param line_cases: of each line the number of its case.
-    :param line_offsets: of each line the position in the file.
-    """
+    """The results of one checkpoint. All fields but the first two are arrays of C integers."""
 
     name: str
     path: str
-    cells: bytes
-    line_cases: bytes
-    line_offsets: bytes
+    cells: bytes  # of each case the three numbers of its Cell
+    line_cases: bytes  # of each line the number of its case
+    line_offsets: bytes  # of each line the position in the file
 
 
 class _Index(msgspec.Struct):
-    """What is kept of the results files. Cases are numbered in the order of the suite, which the first file has.
-
-    :param critical: of each case.
-    :param matching: the numbers of the cases by filter.
-    """
+    """What is kept of the results files. Cases are numbered in the order of the suite, which the first file has."""
 
     case_ids: list[str]
-    critical: bytes
+    critical: bytes  # of each case
     columns: list[_Column]
-    matching: dict[Filter, bytes]
+    matching: dict[Filter, bytes]  # the numbers of the cases
 
 
 _RESULT = msgspec.json.Decoder(_Result)
@@ -112,11 +97,7 @@ _INDEX = msgspec.msgpack.Decoder(_Index)
 
 
 def build(path: Path, files: Iterable[tuple[str, Path]]) -> None:
-    """Write the index of some results files.
-
-    :param path: of the index.
-    :param files: name of the checkpoint, and its results file; a relative one lies beside the index.
-    """
+    """Write the index of results files, given by checkpoint; a relative one lies beside the index."""
     numbers: MutableMapping[str, int] = defaultdict(itertools.count().__next__)
     critical = bytearray()
     columns = [_column(name, str(file), path.parent / file, numbers, critical) for name, file in files]
@@ -127,32 +108,19 @@ def build(path: Path, files: Iterable[tuple[str, Path]]) -> None:
 
 
 def page(path: Path, filter_: Filter, number: int) -> MatrixPage:
-    """Return a page of the matrix.
-
-    :param path: of the index.
-    :param number: from 1; the last page when there are fewer.
-    """
+    """Return a page of the matrix: the last one when there are fewer."""
     index = _INDEX.decode(path.read_bytes())
     counts = {name: len(_ints(matching)) for name, matching in index.matching.items()}
     pages = max(1, -(-counts[filter_] // PAGE_SIZE))
     number = max(1, min(number, pages))
     shown = _ints(index.matching[filter_])[(number - 1) * PAGE_SIZE : number * PAGE_SIZE]
-    rows = [
-        (
-            index.case_ids[case],
-            bool(index.critical[case]),
-            {column.name: _cell(column, case) for column in index.columns},
-        )
-        for case in shown
-    ]
+    cells = ({column.name: _cell(column, case) for column in index.columns} for case in shown)
+    rows = [(index.case_ids[case], bool(index.critical[case]), row) for case, row in zip(shown, cells, strict=True)]
     return MatrixPage([column.name for column in index.columns], rows, counts, filter_, number, pages)
 
 
 def responses(path: Path, case_id: str) -> dict[str, list[dict[str, Any]]]:
-    """Return the lines of a case by checkpoint, each in the order of the repeats; empty for an unknown case.
-
-    :param path: of the index.
-    """
+    """Return the lines of a case by checkpoint, each in the order of the repeats; empty for an unknown case."""
     index = _INDEX.decode(path.read_bytes())
     if case_id not in index.case_ids:
         return {}

@@ -63,21 +63,16 @@ Value = TypeVar("Value", bound=XCom)
 
 @dataclass(frozen=True)
 class Step:
-    """A task instance.
-
-    :param operator: name of the operator's class.
-    :param label: rendered map index of a mapped task.
-    :param xcoms: by key, those of :data:`XCOM_KEYS`.
-    """
+    """A task instance."""
 
     task_id: str
     map_index: int
-    operator: str | None
+    operator: str | None  # name of the operator's class
     state: str | None
-    label: str | None
+    label: str | None  # rendered map index of a mapped task
     start: datetime | None
     end: datetime | None
-    xcoms: Mapping[str, Any] = field(default_factory=dict)
+    xcoms: Mapping[str, Any] = field(default_factory=dict)  # by key, those of XCOM_KEYS
 
     def xcom(self, key: str = XCOM_RETURN_KEY) -> Any:
         """Return an XCom of the current try, or ``None``."""
@@ -86,13 +81,7 @@ class Step:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """A run of a tuning DAG.
-
-    :param conf: the parameters that were given, without those that have their default value.
-    :param started_by: the user who triggered it; ``None`` for a scheduled run.
-    :param groups: ids of the task groups of :func:`gemini_tuning.pipelines.checkpoint_tuning`, if there are several.
-    :param group: the one that ``steps`` are restricted to.
-    """
+    """A run of a tuning DAG."""
 
     id: int
     dag_id: str
@@ -102,11 +91,11 @@ class RunRecord:
     run_after: datetime | None
     start: datetime | None
     end: datetime | None
-    started_by: str | None
-    conf: Mapping[str, Any]
+    started_by: str | None  # the user who triggered it; None: a scheduled run
+    conf: Mapping[str, Any]  # the parameters that were given, without those that have their default value
     steps: tuple[Step, ...] = ()
-    groups: tuple[str, ...] = ()
-    group: str = ""
+    groups: tuple[str, ...] = ()  # ids of the task groups of pipelines.checkpoint_tuning, if there are several
+    group: str = ""  # the one that `steps` are restricted to
 
     @property
     def is_live(self) -> bool:
@@ -179,17 +168,11 @@ class RunRecord:
 
 @dataclass(frozen=True)
 class RunQuery:
-    """A filter for runs, as in the query string of the overview.
+    """A filter for runs, as in the query string of the overview."""
 
-    :param state: of the DAG runs; any other text than one of :data:`STATES`: all.
-    :param base_model: part of its name.
-    :param display_name: part of the tuned model's display name.
-    :param page: from 1.
-    """
-
-    state: str = ""
-    base_model: Annotated[str, Query(max_length=128)] = ""
-    display_name: Annotated[str, Query(max_length=128)] = ""
+    state: str = ""  # of the DAG runs; any other text than one of STATES: all
+    base_model: Annotated[str, Query(max_length=128)] = ""  # part of its name
+    display_name: Annotated[str, Query(max_length=128)] = ""  # part of the tuned model's display name
     page: Annotated[int, Query(ge=1, le=10_000)] = 1
 
 
@@ -296,9 +279,8 @@ def return_values(session: Session, dag_ids: Collection[str], operator: str, kin
 def _matching(session: Session, newest: Select[Any], query: RunQuery) -> Iterable[int]:
     """Yield the runs of a model, whose names are in the progress of the job, or else in the run's ``conf``."""
     runs = session.execute(newest.add_columns(DagRun.conf).limit(MAX_SEARCHED)).all()
-    jobs: dict[int, list[object]] = defaultdict(
-        list
-    )  # not joined: SQLite would scan the XComs of all runs for each run
+    # Not joined: SQLite would scan the XComs of all runs for each run.
+    jobs: dict[int, list[object]] = defaultdict(list)
     of_runs = XComModel.dag_run_id.in_([run_id for run_id, _ in runs])
     for run_id, known in session.execute(
         select(XComModel.dag_run_id, XComModel.value).where(XComModel.key == PROGRESS, of_runs)

@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from sqlalchemy.orm import Session
 
@@ -22,9 +22,7 @@ from gemini_tuning.core.exceptions import GeminiTuningError
 from gemini_tuning.core.files import FILE, GCS, Files
 from gemini_tuning.core.text import redact, short_repr
 from gemini_tuning.ui import matrix
-
-if TYPE_CHECKING:
-    from gemini_tuning.ui.run_view import RunView
+from gemini_tuning.ui.run_view import RunView
 
 MAX_RUNS = 20
 MAX_BYTES = 2 << 30  # of a run's results; more would fill the disk of the API server

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from gemini_tuning.core import xcom
 from gemini_tuning.cost.estimate_text import estimate_line, estimate_total
@@ -15,38 +15,27 @@ from gemini_tuning.selection.candidate import Candidate
 from gemini_tuning.selection.overfitting import find_turning_point
 from gemini_tuning.ui import queries
 from gemini_tuning.ui.defaults import DefaultCheckpoint, Defaults, current_defaults, model_key
-
-if TYPE_CHECKING:
-    from gemini_tuning.ui.queries import RunRecord
+from gemini_tuning.ui.queries import RunRecord
 
 TERMINAL_JOB_STATES = frozenset({"SUCCEEDED", "PARTIALLY_SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED"})
 CHAMPION = "champion"
 
 
 class JobProgress(NamedTuple):
-    """The progress of a tuning job.
+    """The progress of a tuning job."""
 
-    :param share: 0 to 1; ``None`` before the service reports epochs.
-    :param seconds_left: estimated from the time so far; ``None`` before the first epoch is complete.
-    :param text: for example ``epoch 2 of 6, step 21``.
-    """
-
-    share: float | None
-    seconds_left: float | None
-    text: str
+    share: float | None  # 0 to 1; None: the service does not report epochs yet
+    seconds_left: float | None  # estimated from the time so far; None: the first epoch is not complete
+    text: str  # for example: epoch 2 of 6, step 21
 
 
 @dataclass(frozen=True)
 class RunView:
-    """A run as the templates show it; everything else is read from it when it is shown.
-
-    :param defaults: of :func:`~gemini_tuning.ui.defaults.current_defaults`.
-    :param verified_copies: return values of ``verify_copy``, also those of other runs.
-    """
+    """A run as the templates show it; everything else is read from it when it is shown."""
 
     run: RunRecord
     defaults: Defaults = field(default_factory=dict)
-    verified_copies: Sequence[xcom.CopyXCom] = ()
+    verified_copies: Sequence[xcom.CopyXCom] = ()  # return values of verify_copy, also those of other runs
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
@@ -293,10 +282,7 @@ class RunView:
 
 
 def job_progress(job: xcom.ProgressXCom, since: datetime | None, now: datetime) -> JobProgress:
-    """Return the progress of a job.
-
-    :param since: when the sensor started, by Airflow's clock, as is the time of the last poll.
-    """
+    """Return the progress of a job; the sensor started at ``since``, by Airflow's clock, as polls are."""
     done, epochs = job.completed_epochs, job.epoch_count
     share = min(done / epochs, 1.0) if done is not None and done >= 0 and epochs and epochs > 0 else None
     parts = []
