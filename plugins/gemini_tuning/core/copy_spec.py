@@ -10,15 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
+from gemini_tuning.core import names
 from gemini_tuning.core.exceptions import InvalidInputError
-from gemini_tuning.core.names import (
-    KMS_KEY,
-    KMS_KEY_FORM,
-    ResourceName,
-    ResourceNameError,
-    location_problem,
-    project_problem,
-)
 from gemini_tuning.core.text import is_unicode, short_repr
 from gemini_tuning.core.tuning_request import MAX_TEXT
 
@@ -27,35 +20,24 @@ _MODEL_ID = re.compile(r"[a-z_][a-z0-9_-]{0,62}")
 
 @dataclass(frozen=True)
 class ModelCopySpec:
-    """Project, location and name of a copy.
+    """Project, location and name of a copy."""
 
-    :param location: destination region; ``None`` for no copy.
-    :param project_id: destination project.
-    :param model_id: id of a new model.
-    :param parent_model: full name of a model in the destination that gets the copy as its next version.
-    :param kms_key_name: customer-managed key (CMEK) for the copy.
-    """
-
-    location: str | None = None
-    project_id: str | None = None
-    model_id: str | None = None
-    parent_model: str | None = None
-    kms_key_name: str | None = None
+    location: str | None = None  # destination region; None for no copy
+    project_id: str | None = None  # destination project
+    model_id: str | None = None  # of a new model
+    parent_model: str | None = None  # full name of a model in the destination that gets the copy as its next version
+    kms_key_name: str | None = None  # customer-managed key (CMEK)
 
     @classmethod
     def from_mapping(cls, data: Mapping[str, Any] | None, read: Callable[[Any], str | None]) -> Self:
         """Return the spec from a mapping with some of the fields, each as a function reads it."""
         if not isinstance(data or {}, Mapping):
-            raise InvalidInputError(
-                f"copy: expected a mapping, not {short_repr(data)}", field="copy", code="not_a_mapping"
-            )
+            problem = f"copy: expected a mapping, not {short_repr(data)}"
+            raise InvalidInputError(problem, field="copy", code="not_a_mapping")
         known = {field.name for field in fields(cls)}
         if unknown := [name for name in data or {} if name not in known]:
-            raise InvalidInputError(
-                f"copy: unknown field {short_repr(unknown[0])}; expected one of {', '.join(sorted(known))}",
-                field="copy",
-                code="unknown_field",
-            )
+            problem = f"copy: unknown field {short_repr(unknown[0])}; expected one of {', '.join(sorted(known))}"
+            raise InvalidInputError(problem, field="copy", code="unknown_field")
         return cls(**{name: read(value) for name, value in (data or {}).items()})
 
     def problems(self) -> list[str]:
@@ -71,9 +53,9 @@ class ModelCopySpec:
             return [f"copy {name}: needs the location of the copy" for name, value in given.items() if value]
         model_id, key = self.model_id, self.kms_key_name
         checks = (
-            (True, location_problem("copy location", self.location)),
-            (self.project_id, project_problem("copy project_id", self.project_id)),
-            (key and not KMS_KEY.fullmatch(key), f"copy kms_key_name: expected {KMS_KEY_FORM}"),
+            (True, names.location_problem("copy location", self.location)),
+            (self.project_id, names.project_problem("copy project_id", self.project_id)),
+            (key and not names.KMS_KEY.fullmatch(key), f"copy kms_key_name: expected {names.KMS_KEY_FORM}"),
             (model_id and self.parent_model, "copy model_id: give either model_id or parent_model, not both"),
             (
                 model_id and not _MODEL_ID.fullmatch(model_id),
@@ -85,8 +67,8 @@ class ModelCopySpec:
 
     def _parent_problem(self) -> str | None:
         try:
-            parent = ResourceName.parse(self.parent_model, "models")
-        except ResourceNameError as error:
+            parent = names.ResourceName.parse(self.parent_model, "models")
+        except names.ResourceNameError as error:
             return f"copy parent_model: {error}"
         if parent.location != self.location:
             return f"copy parent_model: {self.parent_model} is not in the destination {self.location}"

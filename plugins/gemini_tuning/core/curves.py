@@ -42,19 +42,13 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True)
 class Curve:
-    """A metric over the training steps.
+    """A metric over the training steps."""
 
-    :param points: by step, ascending, each step once, as :meth:`of` returns them.
-    """
-
-    points: tuple[Point, ...] = ()
+    points: tuple[Point, ...] = ()  # by step, ascending, each step once, as :meth:`of` returns them
 
     @classmethod
     def of(cls, points: Iterable[tuple[int, float]]) -> Curve:
-        """Return a curve of points in the order in which they were written.
-
-        Of a step that was written twice, as after a restart, the later value counts.
-        """
+        """Return a curve of points as they were written; of a step that was written twice, the later value counts."""
         by_step = {step: Point(step, value) for step, value in points if step >= 0}
         return cls(tuple(by_step[step] for step in sorted(by_step)))
 
@@ -70,10 +64,9 @@ class Curve:
         return not {point.step for point in self.points}.issuperset(steps)
 
     def thinned(self, most: int, keep: Collection[int] = ()) -> list[Point]:
-        """Return at most ``most`` finite points, evenly spread.
+        """Return at most ``most`` finite points, evenly spread; first, last and lowest are always among them.
 
-        The first, the last and the lowest are always included, so that a curve that rises again still shows it, then
-        those of the steps to keep.
+        Then come those of the steps to keep. With the lowest, a curve that rises again still shows it.
         """
         points = [point for point in self.points if math.isfinite(point.value)]
         if len(points) <= most:
@@ -104,43 +97,30 @@ def summary(
     :param missing: what is missing, one sentence each; the most important first.
     """
     result: dict[str, Any] = {}
-    for share in (1, 2, 4, 8):
-        result = _summary(checkpoints, curves, evaluations, missing, share)
+    steps = {c.step for c in checkpoints if c.step is not None}
+    for share in (1, 2, 4, 8):  # all that it may contain, a half, a quarter …, of the metrics even less
+        metrics, points, gaps = MAX_METRICS // share**2, max(MAX_POINTS // share, MIN_POINTS), MAX_GAPS // share
+        named = [shorten(gap, MAX_GAP // share) for gap in missing[:gaps]]
+        if (cut := max(map(len, evaluations.values()), default=0) - metrics) > 0:
+            named.append(f"{cut} more metrics of each evaluation, which do not fit")
+        if len(missing) > gaps:
+            named.append(f"{len(missing) - gaps} more, which do not fit")
+        lines = {c.checkpoint_id: _line(c, curves, evaluations.get(c.checkpoint_id), metrics) for c in checkpoints}
+        losses = {name: curves.get(name, Curve()).pairs(points, steps) for name in ("train_loss", "eval_loss")}
+        result = {"checkpoints": lines, **losses, "missing": named}
         if len(json.dumps(result)) <= MAX_BYTES:
             break
     return result
 
 
-def _summary(
-    checkpoints: Sequence[Checkpoint],
-    curves: Mapping[str, Curve],
-    evaluations: Mapping[str, Mapping[str, float]],
-    missing: Sequence[str],
-    share: int,
-) -> dict[str, Any]:
-    """Return the XCom with a part of what it may contain: a half, a quarter …, of the metrics even less."""
-    metrics, points, gaps = MAX_METRICS // share**2, max(MAX_POINTS // share, MIN_POINTS), MAX_GAPS // share
-    steps = {c.step for c in checkpoints if c.step is not None}
-    named = [shorten(gap, MAX_GAP // share) for gap in missing[:gaps]]
-    if (cut := max(map(len, evaluations.values()), default=0) - metrics) > 0:
-        named.append(f"{cut} more metrics of each evaluation, which do not fit")
-    if len(missing) > gaps:
-        named.append(f"{len(missing) - gaps} more, which do not fit")
-    lines = {c.checkpoint_id: _line(c, curves, evaluations.get(c.checkpoint_id), metrics) for c in checkpoints}
-    losses = {name: curves.get(name, Curve()).pairs(points, steps) for name in ("train_loss", "eval_loss")}
-    return {"checkpoints": lines, **losses, "missing": named}
-
-
 def gaps_of_curves(curves: Mapping[str, Curve], *, validated: bool) -> list[str]:
     """Return a sentence for each metric that an experiment does not have."""
     gaps = []
-    for name, series in SERIES.items():
-        curve = curves.get(name)
-        if curve is not None and curve.points:
-            continue
+    absent = {name: series for name, series in SERIES.items() if not (name in curves and curves[name].points)}
+    for name, series in absent.items():
         if name.startswith("eval_") and not validated:
             gaps.append(NO_VALIDATION)
-        elif curve is None:
+        elif name not in curves:
             gaps.append(f"no {_words(name)}: the job's experiment has no series {series}")
         else:
             gaps.append(f"no {_words(name)}: the series {series} of the job's experiment has no points")
@@ -171,23 +151,20 @@ def _line(
 
 
 def _gaps_of_curve(checkpoints: Sequence[Checkpoint], metric: str, curve: Curve) -> list[str]:
-    begin = curve.points[0].step
-    early, odd, before = (
-        f"no {metric}, as its curve begins at step {begin}",
+    early, odd = (
+        f"no {metric}, as its curve begins at step {curve.points[0].step}",
         f"no {metric}, as it is not a finite number",
-        f"{metric} is from the last step before the checkpoint's own",
     )
+    before = f"{metric} is from the last step before the checkpoint's own"
     found: dict[str, list[str]] = {early: [], odd: [], before: []}
-    for checkpoint in checkpoints:
-        if checkpoint.step is None:
-            continue
-        point = curve.at(checkpoint.step)
+    for each in (checkpoint for checkpoint in checkpoints if checkpoint.step is not None):
+        point = curve.at(each.step)
         if point is None:
-            found[early].append(f"checkpoint {checkpoint.checkpoint_id} (step {checkpoint.step})")
+            found[early].append(f"checkpoint {each.checkpoint_id} (step {each.step})")
         elif not math.isfinite(point.value):
-            found[odd].append(f"checkpoint {checkpoint.checkpoint_id} ({point.value} at step {point.step})")
-        elif point.step != checkpoint.step:
-            found[before].append(f"checkpoint {checkpoint.checkpoint_id} (step {point.step} for {checkpoint.step})")
+            found[odd].append(f"checkpoint {each.checkpoint_id} ({point.value} at step {point.step})")
+        elif point.step != each.step:
+            found[before].append(f"checkpoint {each.checkpoint_id} (step {point.step} for {each.step})")
     return [f"{what}: {', '.join(which)}" for what, which in found.items() if which]
 
 

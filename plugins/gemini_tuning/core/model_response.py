@@ -16,18 +16,14 @@ def _joined_text(parts: Any) -> str:
 
 @dataclass(frozen=True)
 class ModelResponse(ApiValue):
-    """A model's response to one prompt.
+    """A model's response to one prompt; its text is empty when it was blocked and never contains thoughts.
 
-    :param text: empty when it was blocked; thoughts are not part of it.
-    :param latency: seconds from sending the request to the complete response.
-    :param finish_reason: for example ``STOP``, ``MAX_TOKENS``, ``SAFETY``.
-    :param blocked: why the service blocked the prompt or the response, for example ``SAFETY``, ``PROHIBITED_CONTENT``;
-        ``None`` when it did not.
+    ``blocked`` is why the service blocked the prompt or the response, for example ``PROHIBITED_CONTENT``.
     """
 
     text: Annotated[str, at("candidates", 0, "content", "parts"), BeforeValidator(_joined_text)] = ""
-    latency: float = 0.0
-    finish_reason: Annotated[Enum | None, at("candidates", 0, "finishReason")] = None
+    latency: float = 0.0  # seconds from sending the request to the complete response
+    finish_reason: Annotated[Enum | None, at("candidates", 0, "finishReason")] = None  # for example STOP
     prompt_tokens: Annotated[Count | None, at("usageMetadata", "promptTokenCount")] = None
     output_tokens: Annotated[Count | None, at("usageMetadata", "candidatesTokenCount")] = None
     blocked: Annotated[Enum | None, at("promptFeedback", "blockReason")] = None

@@ -13,30 +13,8 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, AliasChoices, AliasPath, BeforeValidator, Field, StrictBool, ValidationError
 from pydantic.alias_generators import to_camel, to_snake
 
-from gemini_tuning.core import api_types
-from gemini_tuning.core.api_types import (
-    MAX_COUNT,
-    MAX_ENUM,
-    MAX_TEXT,
-    ApiResource,
-    ApiValue,
-    CheckpointId,
-    Count,
-    EndpointName,
-    Enum,
-    EvaluationRunName,
-    JobError,
-    ModelName,
-    OperationName,
-    Text,
-    Time,
-    Timestamp,
-    TuningJobName,
-    VersionName,
-    at,
-    number,
-    with_version,
-)
+from gemini_tuning.core import api_types as api
+from gemini_tuning.core.api_types import ApiResource, ApiValue, Count, Enum, Text, at
 from gemini_tuning.core.exceptions import CheckpointError, InvalidInputError
 from gemini_tuning.core.names import ResourceName, ResourceNameError, operation_location
 from gemini_tuning.core.text import redact, short_repr, shorten
@@ -59,23 +37,23 @@ SUCCEEDED_STATES = frozenset({"SUCCEEDED", "PARTIALLY_SUCCEEDED"})
 FAILED_STATES = frozenset({"FAILED", "CANCELLED", "EXPIRED"})
 
 
+def _short_phase(phase: str | None) -> str | None:
+    return phase and phase.removeprefix("TUNING_JOB_STATE_")
+
+
 def short_state(state: str | None) -> str:
     """``JOB_STATE_RUNNING`` -> ``RUNNING``; nothing -> ``UNSPECIFIED``."""
     return (state or "UNSPECIFIED").removeprefix("JOB_STATE_")
-
-
-def _short_phase(phase: str | None) -> str | None:
-    return phase and phase.removeprefix("TUNING_JOB_STATE_")
 
 
 @dataclass(frozen=True)
 class Checkpoint(ApiValue):
     """A snapshot that a tuning job saved of its model."""
 
-    checkpoint_id: CheckpointId  # unique within the model
+    checkpoint_id: api.CheckpointId  # unique within the model
     epoch: Count | None = None  # estimated, except for the final checkpoint
     step: Count | None = None  # exact
-    endpoint: EndpointName | None = None  # full name of the one that serves it
+    endpoint: api.EndpointName | None = None  # full name of the one that serves it
 
     @classmethod
     def from_mapping(cls, data: Mapping[str, Any]) -> Self:
@@ -97,10 +75,10 @@ def _short_names(metrics: Any) -> Any:
     """Remove the candidate, if there is only one, from ``CANDIDATE/METRIC/AGGREGATION``; keep finite numbers only."""
     if not isinstance(metrics, Mapping):
         return metrics
-    scores = {name: score for name, value in metrics.items() if (score := number(value)) is not None}
+    scores = {name: score for name, value in metrics.items() if (score := api.number(value)) is not None}
     some = dict(list(scores.items())[:MAX_METRICS])
     short = {"/".join(str(name).split("/")[-2:]): value for name, value in some.items()}
-    return {redact(name, MAX_ENUM): value for name, value in (short if len(short) == len(some) else some).items()}
+    return {redact(name, api.MAX_ENUM): value for name, value in (short if len(short) == len(some) else some).items()}
 
 
 def _aggregated(results: Any) -> dict[str, float]:
@@ -108,10 +86,10 @@ def _aggregated(results: Any) -> dict[str, float]:
     found: dict[str, float] = {}
     for result in results if isinstance(results, list) else ():
         kind = next((kind for kind in AGGREGATED if isinstance(result, Mapping) and result.get(kind)), "")
-        score = number(AliasPath(kind, "score").search_dict_for_path(result)) if kind else None
+        score = api.number(AliasPath(kind, "score").search_dict_for_path(result)) if kind else None
         if score is None or len(found) == MAX_METRICS:
             continue
-        aggregation = redact(result.get("aggregationMetric", ""), MAX_ENUM)
+        aggregation = redact(result.get("aggregationMetric", ""), api.MAX_ENUM)
         same = sum(1 for name in found if name.startswith(AGGREGATED[kind]) and name.endswith(f"/{aggregation}"))
         found[f"{AGGREGATED[kind]}{f'_{same + 1}' if same else ''}/{aggregation}"] = score
     return found
@@ -134,13 +112,13 @@ class EvaluationRun(ApiResource):
 
     collection = "evaluationRuns"
 
-    name: EvaluationRunName
+    name: api.EvaluationRunName
     checkpoint_id: Enum | None = None
     state: Enum = ""
     metrics: Annotated[
         Mapping[str, float], at("evaluationResults", "summaryMetrics", "metrics"), BeforeValidator(_short_names)
     ] = field(default_factory=dict)
-    error: JobError | None = None
+    error: api.JobError | None = None
 
 
 @dataclass(frozen=True)
@@ -157,7 +135,7 @@ class JobEvaluation(EvaluationRun):
 
 def _possible_count(value: Any) -> int | None:
     """Return a count of tokens; an impossible one is no reason to fail."""
-    return int(value) if str(value).isdecimal() and 0 < int(value) < MAX_COUNT else None
+    return int(value) if str(value).isdecimal() and 0 < int(value) < api.MAX_COUNT else None
 
 
 def _dataset_tokens(statistics: Any) -> int | None:
@@ -186,41 +164,36 @@ def _dataset(name: str) -> Any:
 class TuningJob(ApiResource):
     """A tuning job as one response of the service shows it.
 
-    :param state: JobState without prefix, see :data:`ACTIVE_STATES` and its neighbours.
-    :param phase: of a RUNNING job (``TUNING``, ``WAITING_FOR_CAPACITY`` …).
-    :param epoch_count: epochs to do; the service's own choice where the request had none.
-    :param endpoint: endpoint of the default checkpoint.
-    :param experiment: full name of the context that leads to the training metrics, not parsed yet.
-    :param billable_tokens: the service's count for the training file. It is not documented whether each epoch counts:
-        compare it with ``dataset_tokens``.
-    :param dataset_tokens: of one pass over the training file, from the service's statistics.
+    Its ``state`` is one of :data:`ACTIVE_STATES` and its neighbours; a RUNNING job has a ``phase`` (``TUNING``,
+    ``WAITING_FOR_CAPACITY`` …). ``endpoint`` is that of the default checkpoint. ``billable_tokens`` is the service's
+    count for the training file: whether each epoch counts is not documented, so compare it with ``dataset_tokens``.
     """
 
     collection = "tuningJobs"
 
-    name: TuningJobName
+    name: api.TuningJobName
     state: Annotated[Enum, AfterValidator(short_state)] = "UNSPECIFIED"
     display_name: Annotated[Text, at("tunedModelDisplayName")] = ""
     base_model: Text = ""
     labels: Mapping[str, str] = field(default_factory=dict)
-    error: JobError | None = None
+    error: api.JobError | None = None
     phase: Annotated[Enum | None, at("tuningJobState"), AfterValidator(_short_phase)] = None
     completed_epochs: Annotated[Count | None, at("tuningJobMetadata", "completedEpochCount")] = None
     completed_steps: Annotated[Count | None, at("tuningJobMetadata", "completedStepCount")] = None
-    epoch_count: Annotated[Count | None, at("supervisedTuningSpec", "hyperParameters", "epochCount")] = None
-    model: Annotated[ModelName | None, at("tunedModel", "model")] = None
-    endpoint: Annotated[EndpointName | None, at("tunedModel", "endpoint")] = None
+    epoch_count: Annotated[Count | None, at("supervisedTuningSpec", "hyperParameters", "epochCount")] = None  # to do
+    model: Annotated[api.ModelName | None, at("tunedModel", "model")] = None
+    endpoint: Annotated[api.EndpointName | None, at("tunedModel", "endpoint")] = None
     checkpoints: Annotated[Checkpoints, at("tunedModel", "checkpoints")] = ()
     validation_dataset_uri: Annotated[Text | None, _dataset("validationDatasetUri")] = None
-    experiment: Text | None = None
+    experiment: Text | None = None  # full name of the context that leads to the training metrics, not parsed yet
     evaluations: Annotated[tuple[JobEvaluation, ...], at("evaluateDatasetRuns")] = ()
     billable_tokens: Annotated[
         int | None, at(*_STATISTICS, "totalBillableTokenCount"), BeforeValidator(_possible_count)
     ] = None
-    dataset_tokens: Annotated[int | None, at(*_STATISTICS), BeforeValidator(_dataset_tokens)] = None
-    create_time: Time = None
-    start_time: Time = None
-    end_time: Time = None
+    dataset_tokens: Annotated[int | None, at(*_STATISTICS), BeforeValidator(_dataset_tokens)] = None  # of one epoch
+    create_time: api.Time = None
+    start_time: api.Time = None
+    end_time: api.Time = None
     training_dataset_uri: Annotated[Text | None, _dataset("trainingDatasetUri")] = None
 
     @property
@@ -251,9 +224,8 @@ class TuningJob(ApiResource):
 
     def progress(self) -> str:
         """One line for the log: state and, where known, phase, epoch, step and number of checkpoints."""
-        parts = [self.state]
-        if self.phase and not self.has_ended:
-            parts.append(self.phase.lower().replace("_", " "))
+        phase = self.phase.lower().replace("_", " ") if self.phase and not self.has_ended else None
+        parts = [self.state, phase] if phase else [self.state]
         if self.completed_epochs is not None:
             parts.append(f"epoch {self.completed_epochs}" + (f" of {self.epoch_count}" if self.epoch_count else ""))
         if self.completed_steps is not None:
@@ -269,13 +241,11 @@ class TuningJob(ApiResource):
     def describe_failure(self) -> str:
         """Return why the job finished without success, and which model it created nevertheless."""
         reason = f": {self.error}" if self.error else "; the service returned no reason"
-        model = ""
-        if self.model:
-            model = (
-                f" The tuned model exists nevertheless: {self.model}. Check it in the Model Registry before you tune "
-                "again; its checkpoints can be listed and deployed."
-            )
-        return f"Tuning job {self.name} is {self.state}{reason}.{model}"
+        failure = f"Tuning job {self.name} is {self.state}{reason}."
+        if not self.model:
+            return failure
+        advice = "Check it in the Model Registry before you tune again; its checkpoints can be listed and deployed."
+        return f"{failure} The tuned model exists nevertheless: {self.model}. {advice}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,8 +261,8 @@ class ListedJob:
 class Deployment(ApiValue):
     """An endpoint where a model version is deployed, in the version's own list."""
 
-    endpoint: EndpointName
-    checkpoint_id: CheckpointId | None = None
+    endpoint: api.EndpointName
+    checkpoint_id: api.CheckpointId | None = None
 
 
 @dataclass(frozen=True)
@@ -300,30 +270,25 @@ class Model(ApiResource):
     """A model version of the Model Registry.
 
     https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.models
-
-    :param name: full name with its version.
-    :param aliases: of the version; ``default`` is the alias of the default version.
-    :param original_model: full name of the model version that this one is a copy of, where the service returns it.
-    :param create_time: of the version, in seconds since 1970 (UTC).
     """
 
     collection = "models"
 
-    name: VersionName
+    name: api.VersionName
     display_name: Text = ""
-    default_checkpoint_id: CheckpointId | None = None
+    default_checkpoint_id: api.CheckpointId | None = None
     checkpoints: Checkpoints = ()
     labels: Mapping[str, str] = field(default_factory=dict)
-    etag: Annotated[str | None, Field(max_length=MAX_TEXT)] = None
-    aliases: Annotated[tuple[Enum, ...], at("versionAliases")] = ()
+    etag: Annotated[str | None, Field(max_length=api.MAX_TEXT)] = None
+    aliases: Annotated[tuple[Enum, ...], at("versionAliases")] = ()  # one is "default" for the default version
     deployments: Annotated[tuple[Deployment, ...], at("deployedModels")] = ()
-    original_model: Annotated[ModelName | None, at("originalModelInfo", "model")] = None
+    original_model: Annotated[api.ModelName | None, at("originalModelInfo", "model")] = None  # that was copied
     is_copy: Annotated[bool, at("modelSourceInfo", "copy"), BeforeValidator(lambda value: value is True)] = False
-    create_time: Annotated[Timestamp, at("versionCreateTime")] = None
+    create_time: Annotated[api.Timestamp, at("versionCreateTime")] = None  # seconds since 1970 (UTC)
 
     @classmethod
     def _prepare(cls, data: Any) -> Any:
-        return super()._prepare(with_version(data, "name", "versionId"))
+        return super()._prepare(api.with_version(data, "name", "versionId"))
 
     @classmethod
     def from_json(cls, raw: Any, requested: str | None = None) -> Self:
@@ -353,9 +318,8 @@ class Model(ApiResource):
 
     def require_checkpoint(self, checkpoint_id: str) -> Checkpoint:
         """Return the checkpoint with this id."""
-        for checkpoint in self.checkpoints:
-            if checkpoint.checkpoint_id == checkpoint_id:
-                return checkpoint
+        if found := next((c for c in self.checkpoints if c.checkpoint_id == checkpoint_id), None):
+            return found
         available = ", ".join(c.checkpoint_id for c in self.checkpoints) or "none"
         raise CheckpointError(
             f"Model {self.name} has no checkpoint {short_repr(checkpoint_id)}; it has: "
@@ -372,11 +336,11 @@ class DeployedModel(ApiValue):
 
     id: Annotated[str, Field(pattern=r"^[A-Za-z0-9]{1,200}$")]
     model: Annotated[ResourceName | None, BeforeValidator(lambda name: ResourceName.parse(name, "models"))] = None
-    checkpoint_id: CheckpointId | None = None
+    checkpoint_id: api.CheckpointId | None = None
 
     @classmethod
     def _prepare(cls, data: Any) -> Any:
-        return super()._prepare(with_version(data, "model", "modelVersionId"))
+        return super()._prepare(api.with_version(data, "model", "modelVersionId"))
 
 
 @dataclass(frozen=True)
@@ -388,7 +352,7 @@ class Endpoint(ApiResource):
 
     collection = "endpoints"
 
-    name: EndpointName
+    name: api.EndpointName
     display_name: Text = ""
     deployed_models: tuple[DeployedModel, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -406,10 +370,10 @@ class Traffic:
 class Operation(ApiResource):
     """A long-running operation, with the model version that a finished copy created."""
 
-    name: OperationName
+    name: api.OperationName
     done: StrictBool = False
-    error: JobError | None = None
-    model: Annotated[ModelName | None, at("response", "model")] = None
+    error: api.JobError | None = None
+    model: Annotated[api.ModelName | None, at("response", "model")] = None
     create_time: Annotated[str | None, at("metadata", "genericMetadata", "createTime")] = None
     kind: Annotated[str, at("metadata", "@type")] = "CopyModel"
 
@@ -421,7 +385,7 @@ class Operation(ApiResource):
     @classmethod
     def _prepare(cls, data: Any) -> Any:
         if isinstance(data, Mapping) and "response" in data:
-            data = {**data, "response": with_version(data["response"], "model", "modelVersionId")}
+            data = {**data, "response": api.with_version(data["response"], "model", "modelVersionId")}
         return super()._prepare(data)
 
     @classmethod
@@ -448,25 +412,20 @@ def compare_checkpoints(source: Sequence[Checkpoint], copy: Sequence[Checkpoint]
 
     Endpoints are not compared: a copy has none until it is deployed.
     """
-
-    def facts(checkpoints: Sequence[Checkpoint]) -> dict[str, tuple[int | None, int | None]]:
-        return {c.checkpoint_id: (c.epoch, c.step) for c in checkpoints}
-
-    ours, theirs = facts(source), facts(copy)
+    ours, theirs = ({c.checkpoint_id: (c.epoch, c.step) for c in each} for each in (source, copy))
     differences = [f"checkpoint {i} is missing in the copy" for i in ours if i not in theirs]
     differences += [f"checkpoint {i} is only in the copy" for i in theirs if i not in ours]
-    differences += [
+    return differences + [
         f"checkpoint {i}: epoch and step are {theirs[i]} in the copy, {ours[i]} in the source"
         for i in ours
         if i in theirs and ours[i] != theirs[i]
     ]
-    return differences
 
 
 def checkpoint_id(value: object, field_name: str) -> str:
     """Return a checkpoint's id as text."""
     try:
-        return api_types.checkpoint_id(value)
+        return api.checkpoint_id(value)
     except ValueError as error:
         raise _invalid(f"{field_name}: checkpoint_id", str(error)) from None
 

@@ -21,14 +21,8 @@ from gemini_tuning.core.text import is_unicode, short_repr
 from gemini_tuning.core.yaml_file import error_message
 
 # AdapterSize of the API by the number that users know it by.
-ADAPTER_SIZES: Mapping[int, str] = {
-    1: "ADAPTER_SIZE_ONE",
-    2: "ADAPTER_SIZE_TWO",
-    4: "ADAPTER_SIZE_FOUR",
-    8: "ADAPTER_SIZE_EIGHT",
-    16: "ADAPTER_SIZE_SIXTEEN",
-    32: "ADAPTER_SIZE_THIRTY_TWO",
-}
+_SIZES = {1: "ONE", 2: "TWO", 4: "FOUR", 8: "EIGHT", 16: "SIXTEEN", 32: "THIRTY_TWO"}
+ADAPTER_SIZES: Mapping[int, str] = {number: f"ADAPTER_SIZE_{name}" for number, name in _SIZES.items()}
 MAX_EPOCHS = 100  # against typing errors; the service documents no limit
 MAX_DISPLAY_NAME = 128
 MAX_LABELS = 64 - 5  # five are set by create_tuning_job
@@ -113,43 +107,29 @@ AdapterSize = Annotated[int, Number, _check(ADAPTER_SIZES.get, f"one of {', '.jo
 class TuningRequest(BaseModel):
     """Everything that a supervised tuning job is created from. Immutable; every instance is valid.
 
-    :param training_dataset_uri: ``gs://`` address of the JSONL training file.
-    :param base_model: the model to tune, for example ``gemini-2.5-flash``; or
-    :param pre_tuned_model: full name of a tuned model, with or without version, for continuous tuning.
-    :param pre_tuned_model_checkpoint_id: which of its checkpoints; ``None`` is its default checkpoint.
-    :param validation_dataset_uri: ``gs://`` address of the JSONL validation file.
-    :param epoch_count: passes over the training file; ``None`` uses the service's default.
-    :param adapter_size: one of :data:`ADAPTER_SIZES`; ``None`` uses the service's default.
-    :param learning_rate_multiplier: factor on the service's default learning rate; ``None`` is 1.
-    :param tuned_model_display_name: at most 128 characters.
-    :param description: free text.
-    :param labels: copied to the model and its endpoints by the service.
-    :param export_last_checkpoint_only: keep no intermediate checkpoints.
-    :param evaluation_metrics: by which the service evaluates each checkpoint: mappings with the fields of
-        google-genai's ``Metric``, for example ``{"name": "FLUENCY", "prompt_template": "Evaluate this {response}"}``.
-    :param evaluation_output_uri: ``gs://`` prefix for the evaluation results.
-    :param kms_key_name: customer-managed key (CMEK) for the job and the model.
-    :param service_account: the account the job runs as.
+    Datasets are JSONL files. Where a number is ``None``, the service's default applies. ``evaluation_metrics`` are
+    mappings with the fields of google-genai's ``Metric``, by which the service evaluates each checkpoint, for example
+    ``{"name": "FLUENCY", "prompt_template": "Evaluate this {response}"}``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     training_dataset_uri: GcsObject
-    base_model: ModelId | None = None
-    pre_tuned_model: ModelName | None = None
-    pre_tuned_model_checkpoint_id: Text | None = None
+    base_model: ModelId | None = None  # for example gemini-2.5-flash; or, for continuous tuning,
+    pre_tuned_model: ModelName | None = None  # full name of a tuned model, with or without version
+    pre_tuned_model_checkpoint_id: Text | None = None  # None: its default checkpoint
     validation_dataset_uri: GcsObject | None = None
-    epoch_count: Annotated[int, Number, Field(ge=1, le=MAX_EPOCHS)] | None = None
+    epoch_count: Annotated[int, Number, Field(ge=1, le=MAX_EPOCHS)] | None = None  # passes over the training file
     adapter_size: AdapterSize | None = None
-    learning_rate_multiplier: Annotated[float, Number, Field(gt=0)] | None = None
+    learning_rate_multiplier: Annotated[float, Number, Field(gt=0)] | None = None  # of the default learning rate
     tuned_model_display_name: Annotated[Text, Field(max_length=MAX_DISPLAY_NAME)] | None = None
     description: Text | None = None
-    labels: Annotated[dict[str, str], BeforeValidator(_labels)] = {}
-    export_last_checkpoint_only: bool = False
+    labels: Annotated[dict[str, str], BeforeValidator(_labels)] = {}  # the service copies them to model and endpoints
+    export_last_checkpoint_only: bool = False  # keep no intermediate checkpoints
     evaluation_metrics: Annotated[list[dict[str, Any]], BeforeValidator(_metrics)] = []
     evaluation_output_uri: GcsPrefix | None = None
-    kms_key_name: KmsKey | None = None
-    service_account: Text | None = None
+    kms_key_name: KmsKey | None = None  # customer-managed key (CMEK) for the job and the model
+    service_account: Text | None = None  # as which the job runs
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
@@ -171,31 +151,22 @@ class TuningRequest(BaseModel):
         :raises InvalidInputError: with one message for all fields; ``field`` is the first of them.
         """
         if not isinstance(values, Mapping):
-            raise InvalidInputError(
-                f"tuning_request: must be a mapping, not {short_repr(values)}",
-                field="tuning_request",
-                code="mapping_expected",
-            )
-        given = {key: value for key, value in values.items() if not _is_blank(value)}
+            problem = f"tuning_request: must be a mapping, not {short_repr(values)}"
+            raise InvalidInputError(problem, field="tuning_request", code="mapping_expected")
+        texts = {key: value.strip() if isinstance(value, str) else value for key, value in values.items()}
+        given = {key: value for key, value in values.items() if texts[key] not in (None, "", "None")}
         if "pre_tuned_model" in given:
             given.pop("base_model", None)
         try:
             return cls.model_validate(given)
         except ValidationError as error:
             problems = [_problem(details) for details in error.errors(include_url=False)]
-            raise InvalidInputError(
-                "; ".join(f"{field}: {message}" for field, message, _ in problems) + ". No tuning job was created.",
-                field=problems[0][0],
-                code=problems[0][2],
-            ) from None
+            (first, _, code), text = problems[0], "; ".join(f"{field}: {message}" for field, message, _ in problems)
+            raise InvalidInputError(f"{text}. No tuning job was created.", field=first, code=code) from None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the request for an XCom; :meth:`parse` reads it."""
         return self.model_dump(exclude_defaults=True)
-
-
-def _is_blank(value: Any) -> bool:
-    return value is None or (isinstance(value, str) and value.strip() in ("", "None"))
 
 
 def _problem(details: Any) -> tuple[str, str, str]:

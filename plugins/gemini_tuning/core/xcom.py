@@ -46,8 +46,6 @@ _SECRET = re.compile(
 )
 REMOVED, TOO_DEEP = "[removed]", "[nested too deeply]"
 
-# ------------------------------------------------------------------------------------------------ single fields
-
 
 def text(value: object, limit: int = MAX_SAID) -> str | None:
     """Return a text without secrets, cut to ``limit`` characters; ``None`` for ``None``."""
@@ -183,9 +181,6 @@ class XCom(JsonModel):
         return cls.from_xcom(value)
 
 
-# ------------------------------------------------------------------------------------- validate: datasets and cost
-
-
 class TokensXCom(XCom):
     """Estimated tokens of a dataset: sums of input and output, and figures of single examples."""
 
@@ -255,9 +250,6 @@ class ValidationXCom(XCom):
     cost: CostXCom | None = None
 
 
-# --------------------------------------------------------------------------------------- tuning job and checkpoints
-
-
 class CheckpointXCom(XCom):
     """A checkpoint as ``list_checkpoints`` and the tuning job's progress have it."""
 
@@ -316,9 +308,6 @@ class MetricsXCom(XCom):
     missing: Texts = []
 
 
-# ------------------------------------------------------------------------------------------------------ smoke tests
-
-
 class LatencyXCom(XCom):
     """Milliseconds."""
 
@@ -372,9 +361,6 @@ class SmokeTestXCom(XCom):
     cost: Annotated[AmountXCom | None, BeforeValidator(_amount)] = None
     failures: list[FailureXCom] = Field(default=[], description="the first few")
     error: Text = Field(default=None, description="why the checkpoint could not be tested")
-
-
-# --------------------------------------------------------------------------------------------- decision to report
 
 
 class AssessmentXCom(XCom):

@@ -180,8 +180,6 @@ class GeminiBaseHook(GoogleBaseHook):
             await client.aio.aclose()
         self._clients.clear()
 
-    # ------------------------------------------------------------------------------------------- addresses
-
     def _endpoint(self, extra: str) -> str | None:
         """Return an address from the connection's extra, with https where it has no scheme."""
         value = str(self._get_field(extra) or "").strip().rstrip("/")
@@ -203,8 +201,6 @@ class GeminiBaseHook(GoogleBaseHook):
         if location in MULTI_REGIONS:
             return f"https://aiplatform.{location}.rep.googleapis.com"
         return f"https://{location}-aiplatform.googleapis.com"
-
-    # --------------------------------------------------------------------------------------------- clients
 
     def _client(self, options: ClientOptions) -> genai.Client:
         """Return google-genai's client, which is kept."""
@@ -254,9 +250,8 @@ class GeminiBaseHook(GoogleBaseHook):
             client_options={"api_endpoint": endpoint} if endpoint else None,
         )
 
-    # ------------------------------------------------------------------------------------------ plain HTTP
-    # google-genai has no call for these. google-cloud-aiplatform has, but imports all services of Vertex AI: about a
-    # second of CPU in each task, more than most tasks need for their work.
+    # Plain HTTP, where google-genai has no call. google-cloud-aiplatform has, but imports all services of Vertex AI:
+    # about a second of CPU in each task, more than most tasks need for their work.
 
     def _session(self) -> AuthorizedSession:
         from google.auth.transport.requests import AuthorizedSession

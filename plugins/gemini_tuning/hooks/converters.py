@@ -49,9 +49,6 @@ class Item(ApiValue):
     create_time: Any = None
 
 
-# ----------------------------------------------------------------------------------------------- tuning jobs
-
-
 def create_config(request: TuningRequest) -> types.CreateTuningJobConfig:
     """Return the typed config of a create; given a dict, google-genai silently drops the pre-tuned checkpoint."""
     from google.genai import types
@@ -129,9 +126,6 @@ def _read_listed(raw: Mapping[str, Any], requested: str) -> TuningJob:
         return tuning_job(raw, requested=requested)
 
 
-# ------------------------------------------------------------------------------------ operations and traffic
-
-
 def copy_operation(raw: Any, requested: str | None = None) -> Operation:
     """Return the operation of a copy, which has created a model once it is done without an error."""
     found = Operation.from_json(raw, requested)
@@ -171,9 +165,6 @@ def last_prompt(raw: Any) -> tuple[float | None, str | None]:
     points = (point for series in read.time_series for point in series.points)
     ends = [each.end_time.timestamp() for each in points if each.int64_value or each.double_value]
     return max(ends, default=None), read.next_page_token
-
-
-# --------------------------------------------------------------------------------------------------- prompts
 
 
 def model_response(raw: Any, latency: float) -> ModelResponse:
@@ -221,9 +212,6 @@ def token_count(response: types.CountTokensResponse) -> int:
     if total is None or not 0 <= total < MAX_COUNT:
         raise UnexpectedResponseError(f"{total} is no number of tokens", field="totalTokens")
     return total
-
-
-# --------------------------------------------------------------------------------------- objects and metrics
 
 
 def object_version(blob: Any) -> ObjectVersion:
