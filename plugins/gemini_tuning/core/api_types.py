@@ -68,11 +68,9 @@ class ApiResource(ApiValue):
 
     @classmethod
     def from_json(cls, raw: Any, requested: str | None = None) -> Self:
-        """Validate the API's JSON.
+        """Validate the API's JSON; raise UnexpectedResponseError when it is not the resource with the requested name.
 
-        :param requested: full name of the requested resource. A version in it that is no number is an alias.
-        :raises pydantic.ValidationError: naming the field.
-        :raises UnexpectedResponseError: when it is another resource.
+        A version in that name which is no number is an alias.
         """
         found = super().from_json(raw)
         if requested is not None and not cls._is_same(found.name, requested):

@@ -38,11 +38,8 @@ class CaseOutcome:
         for name, low, high in (("score", 0, 1), ("weight", 1 / MAX_WEIGHT, MAX_WEIGHT)):
             value = getattr(self, name)
             if not low <= value <= high:
-                raise ResultError(
-                    f"{name} must be between {low:g} and {high:g}, not {short_repr(value)}.",
-                    field=name,
-                    code="out_of_range",
-                )
+                problem = f"{name} must be between {low:g} and {high:g}, not {short_repr(value)}."
+                raise ResultError(problem, field=name, code="out_of_range")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,10 +128,7 @@ def outcomes_from_lines(lines: Iterable[bytes], source: str) -> dict[str, CaseOu
     Of each object these count: ``case_id``, ``repeat``, ``passed``, ``score``, ``weight``, ``critical``, ``blocked``
     (whether, or the reason) and ``error``. Without a response a case has failed and scores 0. A case with repeats
     passes when more than half of them pass, a critical one only when all do; its score is their mean, and it is blocked
-    when one of them is.
-
-    :param source: address of the file, for messages.
-    :raises ResultError: naming file and line.
+    when one of them is. Messages of a ResultError name the source, which is the file's address, and the line.
     """
     repeats: dict[str, dict[int, tuple[int, CaseOutcome]]] = {}
     for number, text in enumerate(lines, 1):
@@ -145,9 +139,8 @@ def outcomes_from_lines(lines: Iterable[bytes], source: str) -> dict[str, CaseOu
             _add(repeats.setdefault(line.case_id, {}), line, number)
         except (ValidationError, ResultError) as error:
             fault = _fault(error) if isinstance(error, ValidationError) else error
-            raise ResultError(
-                f"{source}, line {number}: {fault}", field=fault.field, code=fault.code, resource=source
-            ) from None
+            problem = f"{source}, line {number}: {fault}"
+            raise ResultError(problem, field=fault.field, code=fault.code, resource=source) from None
     return {case_id: _combined([outcome for _, outcome in found.values()]) for case_id, found in repeats.items()}
 
 
@@ -160,7 +153,6 @@ def _fault(error: ValidationError) -> ResultError:
 
 
 def _add(repeats: dict[int, tuple[int, CaseOutcome]], line: _Line, number: int) -> None:
-    """Add a line to the repeats of its case."""
     case, outcome = f"case {short_repr(line.case_id)}", line.outcome()
     if line.repeat in repeats:
         message = f"{case}, repeat {line.repeat}: already in line {repeats[line.repeat][0]}"

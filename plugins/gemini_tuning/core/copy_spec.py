@@ -32,8 +32,9 @@ class ModelCopySpec:
     def from_mapping(cls, data: Mapping[str, Any] | None, read: Callable[[Any], str | None]) -> Self:
         """Return the spec from a mapping with some of the fields, each as a function reads it."""
         if not isinstance(data or {}, Mapping):
-            problem = f"copy: expected a mapping, not {short_repr(data)}"
-            raise InvalidInputError(problem, field="copy", code="not_a_mapping")
+            raise InvalidInputError(
+                f"copy: expected a mapping, not {short_repr(data)}", field="copy", code="not_a_mapping"
+            )
         known = {field.name for field in fields(cls)}
         if unknown := [name for name in data or {} if name not in known]:
             problem = f"copy: unknown field {short_repr(unknown[0])}; expected one of {', '.join(sorted(known))}"

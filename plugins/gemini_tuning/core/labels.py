@@ -10,13 +10,8 @@ from __future__ import annotations
 import hashlib
 import re
 
-DAG, RUN, TASK, MAP_INDEX, REQUEST = (
-    "airflow_dag",
-    "airflow_run",
-    "airflow_task",
-    "airflow_map_index",
-    "airflow_request",
-)
+DAG, RUN, TASK = "airflow_dag", "airflow_run", "airflow_task"
+MAP_INDEX, REQUEST = "airflow_map_index", "airflow_request"
 PROMOTED, BEFORE = "gemini_tuning_promoted", "gemini_tuning_before"  # on models
 RESERVED = frozenset({DAG, RUN, TASK, MAP_INDEX, REQUEST, PROMOTED, BEFORE})
 
@@ -26,12 +21,9 @@ _NOT_ALLOWED = re.compile(r"[^a-z0-9_-]")
 
 
 def run_labels(dag_id: str, run_id: str, task_id: str, map_index: int | None = None) -> dict[str, str]:
-    """Return the labels of a resource that a task creates. The last one, the run, is the most selective filter.
-
-    :param map_index: ``None`` or below 0 for a task that is not mapped.
-    """
+    """Return the labels of a resource that a task creates. The last one, the run, is the most selective filter."""
     labels = {DAG: label_value(dag_id), TASK: label_value(task_id)}
-    if map_index is not None and map_index >= 0:
+    if map_index is not None and map_index >= 0:  # else the task is not mapped
         labels[MAP_INDEX] = str(map_index)
     return {**labels, RUN: label_value(run_id)}
 

@@ -84,12 +84,9 @@ class ResourceName:
 
 
 class ContextName(NamedTuple):
-    """Full name of an experiment, or of a run of one: a context of Vertex ML Metadata.
+    """Full name of an experiment, or of a run of one: a context of Vertex ML Metadata."""
 
-    :param store: ``projects/P/locations/L/metadataStores/STORE``.
-    """
-
-    store: str
+    store: str  # projects/P/locations/L/metadataStores/STORE
     location: str
     id: str
 
@@ -126,8 +123,7 @@ def split_gcs_uri(uri: object) -> tuple[str, str] | None:
     return (match[1], match[2]) if match else None
 
 
-# ------------------------------------------------------------------------------------------------------ checks
-# Each returns why a user's input is not acceptable, beginning with the field's name, or None.
+# The checks: each returns why a user's input is not acceptable, beginning with the field's name, or None.
 
 
 def gcs_problem(name: str, uri: object, *, required: bool = False) -> str | None:

@@ -35,6 +35,7 @@ AGGREGATED: Mapping[str, str] = {
 ACTIVE_STATES = frozenset({"QUEUED", "PENDING", "RUNNING", "CANCELLING", "PAUSED", "UPDATING", "UNSPECIFIED"})
 SUCCEEDED_STATES = frozenset({"SUCCEEDED", "PARTIALLY_SUCCEEDED"})
 FAILED_STATES = frozenset({"FAILED", "CANCELLED", "EXPIRED"})
+ENDED_STATES = SUCCEEDED_STATES | FAILED_STATES
 
 
 def _short_phase(phase: str | None) -> str | None:
@@ -199,7 +200,7 @@ class TuningJob(ApiResource):
     @property
     def has_ended(self) -> bool:
         """Whether the state is terminal."""
-        return self.state in SUCCEEDED_STATES or self.state in FAILED_STATES
+        return self.state in ENDED_STATES
 
     @property
     def share(self) -> float | None:

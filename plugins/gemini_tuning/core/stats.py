@@ -24,10 +24,9 @@ def weighted_mean(values: Sequence[float], weights: Sequence[float]) -> float:
 
 
 def wilson_interval(passed: float, n: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Return Wilson's interval for a share (E. B. Wilson, 1927), without continuity correction.
+    """Return Wilson's interval for a share (E. B. Wilson, 1927), without continuity correction; (0, 1) for 0 cases.
 
     Unlike mean ± 2 standard errors it stays within 0 and 1, and it does not shrink to a point when all pass.
-    The interval of 0 cases is (0, 1).
     """
     if n <= 0:
         return 0.0, 1.0
@@ -77,16 +76,14 @@ def paired_bootstrap(differences: Sequence[float], *, seed: int = SEED, resample
     """Return a two-sided p-value for the sum of paired differences being 0, by resampling the cases.
 
     It is twice the smaller share of the resamples whose sum is 0 or has the opposite sign: below 0.05 when the 95 %
-    percentile interval excludes 0. The same differences in the same order give the same value, as do all signs
-    inverted.
+    percentile interval excludes 0. The same differences give the same value, as do all signs inverted.
 
     - With few cases that differ, a bootstrap is too certain: 4 of 4 in favour give 0.04. The signs of m differences
       cannot be more significant than 2 in 2^m, so no smaller value is returned.
     - More than 500 cases are put at random into 500 groups, which are resampled instead. Neither the sum nor, to a few
       percent, its spread changes, and it takes milliseconds.
 
-    :param differences: for each case its weight times the difference of the scores, in an order that does not depend on
-        the results, such as by case id.
+    A difference is a case's weight times that of its scores; their order must not depend on the results.
     """
     differing = sum(1 for difference in differences if difference)
     if differing < 2:
@@ -107,10 +104,7 @@ def _grouped(differences: Sequence[float], seed: int) -> tuple[float, ...]:
     return tuple(math.fsum(mixed[start::MAX_GROUPS]) for start in range(MAX_GROUPS))
 
 
-# Cached, because all comparisons of a decision have the same number of cases.
-
-
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=1)  # all comparisons of a decision have the same number of cases
 def _shuffle(count: int, seed: int) -> Callable[[Sequence[float]], tuple[float, ...]]:
     places = list(range(count))
     random.Random(seed).shuffle(places)  # noqa: S311 - statistics, no secret
@@ -128,5 +122,4 @@ def percentile(values: Sequence[float], percent: int) -> float | None:
     """Return the smallest value that at least ``percent`` % do not exceed, by nearest rank, without interpolation."""
     if not values:
         return None
-    rank = -(-percent * len(values) // 100)
-    return sorted(values)[rank - 1]
+    return sorted(values)[-(-percent * len(values) // 100) - 1]

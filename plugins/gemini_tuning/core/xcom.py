@@ -89,9 +89,7 @@ def anything(value: object, mask: Callable[[str], str] = redact, depth: int = MA
         return TOO_DEEP
     if isinstance(value, Mapping):
         items = [(mask(str(key)), item) for key, item in list(value.items())[:MAX_ITEMS]]
-        return {
-            key: REMOVED if item and _SECRET.search(key) else anything(item, mask, depth - 1) for key, item in items
-        }
+        return {k: REMOVED if v and _SECRET.search(k) else anything(v, mask, depth - 1) for k, v in items}
     if isinstance(value, list | tuple | set):
         return [anything(item, mask, depth - 1) for item in list(value)[:MAX_ITEMS]]
     return mask(value if isinstance(value, str) else short_repr(value))
@@ -173,11 +171,8 @@ class XCom(JsonModel):
     def from_input(cls, value: object, field: str) -> Self | None:
         """Return the value of a templated parameter; ``None`` for ``None``, as of a task that was skipped."""
         if value is not None and not isinstance(value, Mapping):
-            raise InvalidInputError(
-                f"{field}: expected the XCom of a task, a mapping, not {short_repr(value)}",
-                field=field,
-                code="not_a_mapping",
-            )
+            problem = f"{field}: expected the XCom of a task, a mapping, not {short_repr(value)}"
+            raise InvalidInputError(problem, field=field, code="not_a_mapping")
         return cls.from_xcom(value)
 
 

@@ -57,10 +57,8 @@ class YamlModel(BaseModel):
             return data
         known = [info.alias or name for name, info in cls.model_fields.items()]
         if not isinstance(data, Mapping):
-            context = {"known": ", ".join(known), "found": short_repr(data)}
-            raise PydanticCustomError(
-                "mapping_expected", "expected a mapping with the keys {known}, not {found}", context
-            )
+            what, context = "expected a mapping with the keys {known}, not {found}", {"known": ", ".join(known)}
+            raise PydanticCustomError("mapping_expected", what, {**context, "found": short_repr(data)})
         for key in data:
             if key not in known:
                 near = difflib.get_close_matches(str(key)[:MAX_KEY], known, n=1)
@@ -118,10 +116,9 @@ def load(text: str, *, source: str = "") -> Document:
         raise YamlError(error.what, source=source, line=error.line, code=str(error.code)) from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        what = ", ".join(part for part in (error.context, error.problem) if part)
-        raise YamlError(
-            f"invalid YAML: {what}", source=source, line=mark.line + 1 if mark else None, code="invalid_yaml"
-        ) from error
+        line = mark.line + 1 if mark else None
+        what = "invalid YAML: " + ", ".join(part for part in (error.context, error.problem) if part)
+        raise YamlError(what, source=source, line=line, code="invalid_yaml") from error
     except RecursionError:
         raise YamlError(f"nested deeper than {MAX_DEPTH} levels", source=source, code="too_deep") from None
     except (yaml.YAMLError, *_CONSTRUCTOR_ERRORS) as error:
@@ -144,13 +141,10 @@ _M = TypeVar("_M", bound=BaseModel)
 
 
 def load_model(document: Document, model_class: type[_M], *, source: str | Path = "") -> _M:
-    """Validate a document and return it as a pydantic model.
+    """Return a document as a pydantic model; raise YamlError for the first error in it, with its line and field.
 
-    :param document: from :func:`load` or :func:`load_file`.
-    :param model_class: preferably a :class:`YamlModel`.
-    :param source: the file, for error messages.
-    :raises YamlError: for the first error in the file, with its line and field. Its ``code`` is pydantic's error type
-        (https://docs.pydantic.dev/latest/errors/validation_errors/) or that of a ``PydanticCustomError``.
+    The error's ``code`` is pydantic's error type (https://docs.pydantic.dev/latest/errors/validation_errors/) or that
+    of a ``PydanticCustomError``.
     """
     try:
         return model_class.model_validate(document.value)
@@ -234,9 +228,8 @@ def _measure(node: yaml.Node, measured: dict[int, tuple[int, int] | None]) -> tu
     sizes = [_measure(child, measured) for child in children]
     size, depth = 1 + sum(size for size, _ in sizes), 1 + max((depth for _, depth in sizes), default=0)
     if size > MAX_NODES:
-        raise YamlError(
-            f"more than {MAX_NODES} values, with aliases expanded", line=_line(node), code="too_many_values"
-        )
+        what = f"more than {MAX_NODES} values, with aliases expanded"
+        raise YamlError(what, line=_line(node), code="too_many_values")
     if depth > MAX_DEPTH:
         raise YamlError(f"nested deeper than {MAX_DEPTH} levels", line=_line(node), code="too_deep")
     measured[id(node)] = size, depth

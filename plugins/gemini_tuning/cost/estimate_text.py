@@ -53,9 +53,8 @@ def estimate_line(cost: CostXCom | None) -> str:
         return "not estimated"
     items = []
     for item in (item for item in cost.items if item.tokens):
-        size = (
-            _count(item.tokens.get("training"), "tokens") if item.prompts is None else _count(item.prompts, "prompts")
-        )
+        tokens, prompts = item.tokens.get("training"), item.prompts
+        size = _count(tokens, "tokens") if prompts is None else _count(prompts, "prompts")
         items.append(f"{_name(item)} of {item.model or '-'} {known_amount(item.amount, item.at_least)} ({size})")
     unknown = [f"unknown: {what}" for what in cost.unknown]
     budget = [] if cost.budget is None else [f"budget {money(cost.budget)}"]

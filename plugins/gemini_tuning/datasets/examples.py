@@ -125,10 +125,7 @@ def _checked(line: DatasetLine) -> Example:
         raise ExampleError("the last turn is not the model's", field="contents", code="roles")
     if instruction := line.instruction or line.instruction_:
         sizes[0] += _size(_text(instruction.parts, None, files))
-    input_bytes, output_bytes = sizes
-    return Example(
-        hash((*texts, *files)), -(-input_bytes // BYTES_PER_TOKEN), -(-output_bytes // BYTES_PER_TOKEN), files
-    )
+    return Example(hash((*texts, *files)), -(-sizes[0] // BYTES_PER_TOKEN), -(-sizes[1] // BYTES_PER_TOKEN), files)
 
 
 def _size(text: str) -> int:

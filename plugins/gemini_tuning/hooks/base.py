@@ -78,10 +78,8 @@ def none_if_missing(call: Callable[[], T]) -> T | None:
 
 
 def _is_not_lookup_warning(record: logging.LogRecord) -> bool:
-    """Filter out urllib3's warnings about google-auth's request for an account's allowed locations.
-
-    It cannot be turned off (https://github.com/googleapis/google-cloud-python/issues/17653) and may fail without harm.
-    """
+    # google-auth requests an account's allowed locations, which may fail without harm and cannot be turned off
+    # (https://github.com/googleapis/google-cloud-python/issues/17653).
     return "/allowedLocations" not in record.getMessage()
 
 
@@ -102,9 +100,8 @@ def list_pages(
 def _forgets_refused_token(state: RetryCallState) -> bool:
     """After a 401, let the next request fetch a new token; return whether there was one to forget."""
     error = state.outcome.exception() if state.outcome else None
-    return (
-        isinstance(error, PermanentServiceError) and error.code == 401 and state.args[0].forget_token(state.start_time)
-    )
+    is_refused = isinstance(error, PermanentServiceError) and error.code == 401
+    return is_refused and state.args[0].forget_token(state.start_time)
 
 
 # Repeats a hook method that uses google-genai once with a new token when the service returns 401. Tokens can be revoked
@@ -302,9 +299,9 @@ class GeminiBaseHook(GoogleBaseHook):
                 time.sleep(OPERATION_INTERVAL)
                 operation = self._read(Operation, operation.name, action=action, about=resource)
         except PermanentServiceError as failure:
-            if failure.code != 404:
-                raise
-            return
+            if failure.code == 404:
+                return
+            raise
         if operation.error is not None and operation.error.code != NOT_FOUND:
             raise PermanentServiceError(
                 f"Could not {action} {resource}: {operation.error}.",
@@ -350,11 +347,7 @@ def tls() -> dict[str, Any]:
 
 
 def _expire(not_after: float, request: Any) -> None:
-    """Drop a request when its first byte would leave after ``not_after``.
-
-    The connection is open by then and the token is there, so nothing slow happens between this check and the network.
-    """
-
+    # The check is made with the first byte: the connection is open and the token is there, so nothing slow follows.
     def trace(event: str, _: Any) -> None:
         if event.endswith("send_request_headers.started") and time.time() > not_after:
             raise NotSentError("The request was not sent: its send deadline had passed.")

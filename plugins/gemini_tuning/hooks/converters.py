@@ -18,15 +18,7 @@ from gemini_tuning.core.curves import Curve
 from gemini_tuning.core.exceptions import InvalidInputError, UnexpectedResponseError
 from gemini_tuning.core.model_response import ModelResponse
 from gemini_tuning.core.names import ResourceName, may_be_same_project
-from gemini_tuning.core.resources import (
-    FAILED_STATES,
-    SUCCEEDED_STATES,
-    ListedJob,
-    ObjectVersion,
-    Operation,
-    TuningJob,
-    short_state,
-)
+from gemini_tuning.core.resources import ENDED_STATES, ListedJob, ObjectVersion, Operation, TuningJob, short_state
 from gemini_tuning.core.text import redact
 from gemini_tuning.core.tuning_request import ADAPTER_SIZES, TuningRequest
 from gemini_tuning.hooks.errors import service_errors, validation_fault
@@ -104,16 +96,12 @@ def tuning_job(raw: Any, *, requested: str | None = None, project: str | None = 
 
 
 def listed_jobs(raw: Any) -> tuple[list[ListedJob], str | None]:
-    """Return the tuning jobs of one page of a list, and the token of the next page.
-
-    Each job is read only as far as a poller needs it, and leniently. Jobs without a name are left out.
-    """
+    """Return the jobs of one page, read leniently and as far as a poller needs them, and the token of the next page."""
     found, token = page(raw, "tuningJobs", dict)
-    ended = SUCCEEDED_STATES | FAILED_STATES
     return [
         ListedJob(
             id=job["name"].rpartition("/")[2],
-            has_ended=short_state(str(job.get("state"))) in ended,
+            has_ended=short_state(str(job.get("state"))) in ENDED_STATES,
             read=functools.partial(_read_listed, job),
         )
         for job in found
@@ -154,10 +142,9 @@ class _TimeSeriesPage(Page):
 
 
 def last_prompt(raw: Any) -> tuple[float | None, str | None]:
-    """Return the end of the latest period with prompts in one page of time series, and the token of the next page.
+    """Return when the latest period with prompts in one page ended, and the token of the next page.
 
-    :returns: seconds since 1970 (UTC); ``None`` without a prompt.
-    :raises UnexpectedResponseError: also when the service marks the page as incomplete.
+    A time is in seconds since 1970 (UTC); a page that the service marks as incomplete raises UnexpectedResponseError.
     """
     read = _TimeSeriesPage.from_json(raw)
     if read.execution_errors or read.unreachable:

@@ -14,15 +14,8 @@ from contextlib import contextmanager
 from airflow.sdk.exceptions import AirflowException
 from pydantic import ValidationError
 
-from gemini_tuning.core.exceptions import (
-    CreateOutcomeUnknownError,
-    GeminiTuningError,
-    NotSentError,
-    PermanentServiceError,
-    ServiceError,
-    TransientServiceError,
-    UnexpectedResponseError,
-)
+from gemini_tuning.core import exceptions
+from gemini_tuning.core.exceptions import NotSentError, PermanentServiceError, ServiceError, UnexpectedResponseError
 from gemini_tuning.core.text import redact, short_repr, shorten
 
 MAX_RETRY_AFTER = 3600.0  # seconds
@@ -54,7 +47,7 @@ def service_errors(action: str, resource: str) -> Iterator[None]:
         yield
     except UnexpectedResponseError as error:
         raise _service_error(error, action, resource) from None
-    except (AirflowException, GeminiTuningError, ImportError):
+    except (AirflowException, exceptions.GeminiTuningError, ImportError):
         raise
     except Exception as error:
         raise _service_error(error, action, resource) from (error if _is_printable(error) else None)
@@ -67,9 +60,11 @@ def creating(resource: str) -> Iterator[None]:
         with service_errors("create", resource):
             yield
     except ServiceError as error:
-        if isinstance(error, NotSentError) or _is_refusal(error.code):
+        # 400 or 429 proves that nothing was created; a 5xx or an unreadable response does not.
+        is_refused = (400 <= error.code < 500 and error.code not in (408, 499)) or error.code == NOT_IMPLEMENTED
+        if is_refused or isinstance(error, NotSentError):
             raise
-        raise CreateOutcomeUnknownError(
+        raise exceptions.CreateOutcomeUnknownError(
             f"{error} The request was sent once and may have taken effect.",
             resource=resource,
             code=error.code,
@@ -88,18 +83,13 @@ def _is_printable(error: BaseException | None) -> bool:
     return True
 
 
-def _is_refusal(code: int) -> bool:
-    """Whether a status proves that nothing was created: 400 or 429 does, a 5xx or an unreadable response does not."""
-    return (400 <= code < 500 and code not in (408, 499)) or code == NOT_IMPLEMENTED
-
-
 def _service_error(error: Exception, action: str, resource: str) -> ServiceError:
     code, status, details = _api_error(error) or _transport_error(error)
     status, message = redact(status, MAX_STATUS), redact(details)
     transient = code in (0, 408, 429) or (code >= 500 and code != NOT_IMPLEMENTED)
     kind: type[ServiceError] = PermanentServiceError
     if transient:
-        kind = NotSentError if action == "create" and _was_not_sent(error) else TransientServiceError
+        kind = NotSentError if action == "create" and _was_not_sent(error) else exceptions.TransientServiceError
     label = f"{code} {status}".strip() if code else "no usable response"
     return kind(
         f"Could not {action} {resource}: {label}: {message.rstrip('.')}.",

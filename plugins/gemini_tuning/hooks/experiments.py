@@ -11,7 +11,6 @@ import itertools
 import re
 from collections.abc import Callable, Collection, Mapping
 from functools import cached_property
-from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
 from gemini_tuning.core.api_types import page
@@ -35,7 +34,7 @@ class _MetricsLocation(NamedTuple):
 
     board: ResourceName
     run: str  # full name
-    series: Mapping[str, str] = MappingProxyType({})  # names of the metrics by the full names of their time series
+    series: Mapping[str, str]  # names of the metrics by the full names of their time series
 
 
 class ExperimentHookMixin(GeminiBaseHook):
@@ -70,7 +69,7 @@ class ExperimentHookMixin(GeminiBaseHook):
     def _read_curves(self, context: ContextName, names: Collection[str], steps: Collection[int]) -> dict[str, Curve]:
         if (found := self._metrics_locations.get(str(context))) is None:
             board = self._board(context)
-            found = _MetricsLocation(board, f"{board}/experiments/{context.id}/runs/{self._run_id(context)}")
+            found = _MetricsLocation(board, f"{board}/experiments/{context.id}/runs/{self._run_id(context)}", {})
         if not set(names) <= set(found.series.values()):  # some are written later than others
             found = found._replace(series=self._series(context, found, names))
         requested = {series: name for series, name in found.series.items() if name in names}
@@ -83,7 +82,6 @@ class ExperimentHookMixin(GeminiBaseHook):
         return self._read(EvaluationRun, name)
 
     def _board(self, context: ContextName) -> ResourceName:
-        """Return the TensorBoard of an experiment."""
         board = self._get(context, converters.tensorboard, str(context), context.location)
         if board is None:
             raise PermanentServiceError(f"{context} has no TensorBoard.", resource=str(context))
@@ -144,7 +142,6 @@ class ExperimentHookMixin(GeminiBaseHook):
         return retry_read(_READ, str(context), lambda: read(self._get_json(path, location, query)))
 
     def _items(self, context: ContextName, path: str, location: str, field: str, **query: str) -> list[converters.Item]:
-        """Return the items on the first pages of a list."""
         read = functools.partial(page, field=field, read=converters.Item.from_json)
         pages = list_pages(_READ, str(context), lambda query: read(self._get_json(path, location, query)), **query)
         return [item for page in itertools.islice(pages, MAX_PAGES) for item in page]

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from gemini_tuning.core.exceptions import PermanentServiceError
+from gemini_tuning.core.resources import Endpoint, Model
 from gemini_tuning.hooks.endpoints import EndpointHookMixin
 from gemini_tuning.hooks.experiments import ExperimentHookMixin
 from gemini_tuning.hooks.models import ModelHookMixin
 from gemini_tuning.hooks.prompts import PromptHookMixin
 from gemini_tuning.hooks.storage import StorageHookMixin
 from gemini_tuning.hooks.tuning_job import TuningJobHookMixin
-
-if TYPE_CHECKING:
-    from gemini_tuning.core.names import ResourceName
 
 BASE_MODEL_LABEL = "google-vertex-llm-tuning-base-model-id"  # seen by users; not documented
 _LABEL = re.compile(r"[a-z0-9_-]{1,63}")
@@ -55,14 +52,9 @@ class GeminiTuningHook(
 
         :param name: full name of a model or an endpoint.
         """
-        served: ResourceName | None = None
-        if "/endpoints/" in name:
-            endpoint = self.get_endpoint(name)
-            labels = endpoint.labels
-            served = endpoint.deployed_models[0].model if endpoint.deployed_models else None
-        else:
-            labels = self.get_model(name).labels
-        label = labels.get(BASE_MODEL_LABEL, "")
+        found: Endpoint | Model = self.get_endpoint(name) if "/endpoints/" in name else self.get_model(name)
+        label = found.labels.get(BASE_MODEL_LABEL, "")
         if _LABEL.fullmatch(label):
             return label
+        served = found.deployed_models[0].model if isinstance(found, Endpoint) and found.deployed_models else None
         return self.get_base_model(str(served)) if served else None

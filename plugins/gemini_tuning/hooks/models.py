@@ -94,19 +94,13 @@ class ModelHookMixin(GeminiBaseHook):
             body["encryptionSpec"] = {"kmsKeyName": spec.kms_key_name}
         self._vertex_endpoint(location)  # refuses an invalid location before anything counts as sent
         if not_after is not None and time.time() > not_after:
-            raise NotSentError(
-                f"The copy of {source_model} was not requested: its send deadline had passed.", resource=source_model
-            )
+            problem = f"The copy of {source_model} was not requested: its send deadline had passed."
+            raise NotSentError(problem, resource=source_model)
         with creating(f"copy of {source_model} in {parent}"):
-            response = self._send_json("POST", f"{parent}/models:copy", location, body=body)
-            return Operation.from_json(response).name
+            return Operation.from_json(self._send_json("POST", f"{parent}/models:copy", location, body=body)).name
 
     def get_operation(self, name: str, *, retry: bool = True) -> Operation:
-        """Get the operation of a copy.
-
-        :param name: full name of the operation, as :meth:`copy_model` returned it.
-        :param retry: whether to retry while the service is unavailable.
-        """
+        """Get the operation of a copy by its full name; ``retry`` is for an unavailable service."""
         location = Operation.location_of(name)
         if retry:
             return retry_read("get", name, lambda: converters.copy_operation(self._get_json(name, location), name))
@@ -117,14 +111,8 @@ class ModelHookMixin(GeminiBaseHook):
         """Return the copies into a model, given by its full name, also into one that does not exist yet."""
         resource = ResourceName.parse(model, "models")
         path = f"{resource.unversioned}/operations"
-        found = self._list(
-            path,
-            resource.location,
-            "operations",
-            converters.copy_operation,
-            action="list the operations of",
-            about=model,
-        )
+        read, action = converters.copy_operation, "list the operations of"
+        found = self._list(path, resource.location, "operations", read, action=action, about=model)
         return [operation for operation in found if operation.is_copy]
 
     def delete_model_version(self, name: str) -> None:
@@ -134,10 +122,7 @@ class ModelHookMixin(GeminiBaseHook):
         self._run_operation("delete", name, "DELETE", f"{name}:deleteVersion", kind=Model)
 
     def delete_model(self, name: str) -> None:
-        """Delete a model with all its versions, which are deployed nowhere; a missing one is no error.
-
-        :param name: full name without a version.
-        """
+        """Delete a model, given by its name without version, with all versions; a missing one is no error."""
         if ResourceName.parse(name, "models").version is not None:
             message = f"{name} has a version, but all versions would be deleted"
             raise InvalidInputError(message, field="name", resource=name, code="version_not_allowed")
