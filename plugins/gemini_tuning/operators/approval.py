@@ -47,20 +47,16 @@ class ApprovalBase(HITLOperator):
         raise NotImplementedError
 
     def complete(self, context: Context, answer: str | None, response: Mapping[str, Any]) -> Any:
-        """Return the task's XCom.
-
-        :param answer: the chosen option; ``None`` when the request timed out.
-        """
+        """Return the task's XCom; ``answer`` is the chosen option, ``None`` when the request timed out."""
         raise NotImplementedError
 
     def request(self, context: Context) -> Any:
         """Send the request and wait for the response, unless Airflow would show an earlier request's text."""
         fingerprint = self._prepare()
         if context["ti"].try_number > 1 and self._shows_earlier_request(context):
-            problem = (
-                f"Airflow would show the {self.shown} of an earlier try, which is outdated. No approval was requested"
-            )
-            raise self._outdated(context, f"{problem} and nothing was changed.", "outdated_request")
+            problem = f"Airflow would show the {self.shown} of an earlier try, which is outdated. "
+            problem += "No approval was requested and nothing was changed."
+            raise self._outdated(context, problem, "outdated_request")
         context["task_state_store"].set(self.request_key, fingerprint, retention=NEVER_EXPIRE)
         return super().execute(context)
 

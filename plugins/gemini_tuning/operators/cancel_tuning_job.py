@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow.sdk import BaseOperator, Context
 from airflow.sdk.exceptions import AirflowFailException
 
 from gemini_tuning.core.exceptions import TuningJobError
 from gemini_tuning.core.labels import run_labels
+from gemini_tuning.core.resources import TuningJob
 from gemini_tuning.operators.cloud_base import GCP_FIELDS, GeminiBaseOperator, optional_text
 from gemini_tuning.operators.idempotent_create import SEARCH_TIMEOUT, SEND_TIMEOUT, SUBMISSION_XCOM
 from gemini_tuning.triggers.task_states import MISSING, get_task_states, keeps_job
-
-if TYPE_CHECKING:
-    from gemini_tuning.core.resources import TuningJob
 
 POLL_INTERVAL = 2.0  # seconds
 
@@ -43,11 +41,9 @@ class GeminiCancelTuningJobOperator(GeminiBaseOperator):
         cancel = GeminiCancelTuningJobOperator(task_id="cancel_abandoned_job", create_task=create, wait_task=wait)
         create >> wait >> cancel.as_teardown(on_failure_fail_dagrun=True)
 
-    :param create_task: the task that creates the job: a
-        :class:`GeminiCreateTuningJobOperator`.
+    :param create_task: the task that creates the job: a :class:`GeminiCreateTuningJobOperator`.
     :param wait_task: the task that waits for it: a :class:`~gemini_tuning.sensors.tuning_job.GeminiTuningJobSensor`.
-    :param grace: seconds for the sensor's trigger to cancel the job, and for a job whose create was interrupted to be
-        listed.
+    :param grace: seconds for the trigger to cancel the job, and for the job of an interrupted create to be listed.
     :raises AirflowFailException: when a user ended the run.
     :raises TuningJobError: when jobs with the run's labels are under way that may belong to another Airflow deployment.
     """
@@ -92,10 +88,7 @@ class GeminiCancelTuningJobOperator(GeminiBaseOperator):
         return get_task_states(ti.dag_id, list(context["dag"].task_dict), ti.run_id).get(ti.run_id, {})
 
     def _find_job(self, context: Context, create_state: str | None) -> TuningJob | None:
-        """Return the run's job; poll until ``grace`` has passed for it to be listed, and to stop.
-
-        A create that was interrupted may continue for some seconds, and the service may list its job late.
-        """
+        """Return the run's job; poll until ``grace`` has passed: an interrupted create may be listed late."""
         end = time.time() + self.grace
         may_appear = create_state not in (None, "upstream_failed")
         while True:
@@ -110,10 +103,7 @@ class GeminiCancelTuningJobOperator(GeminiBaseOperator):
         return job
 
     def _read_job(self, context: Context) -> tuple[TuningJob | None, float]:
-        """Return the run's job: by the pushed name, else by the labels of its request.
-
-        The second value is how long to search for the job of such a request, in seconds since 1970 (UTC).
-        """
+        """Return the run's job: by the pushed name, else by the labels of its request; and until when to search."""
         if name := optional_text(self._pull(context)):
             return self.hook.get_tuning_job(name), 0.0
         submission: Mapping[str, Any] = self._pull(context, SUBMISSION_XCOM) or {}
@@ -138,13 +128,10 @@ class GeminiCancelTuningJobOperator(GeminiBaseOperator):
         labels = run_labels(context["ti"].dag_id, context["ti"].run_id, self.create_task_id)
         jobs = self.hook.find_tuning_jobs(labels, thorough=True, **self.project_and_location)
         if found := [job.name for job in jobs if not job.is_stopping]:
-            raise TuningJobError(
-                "The run has pushed no create request, but tuning jobs with its labels are under way: "
-                f"{', '.join(found[:5])}. They may belong to another Airflow deployment, so none was cancelled.",
-                resource=found[0],
-                code="unknown_jobs_running",
-                hint="Check them and cancel those that no run waits for.",
-            )
+            problem = "The run has pushed no create request, but tuning jobs with its labels are under way: "
+            problem += f"{', '.join(found[:5])}. They may belong to another Airflow deployment, so none was cancelled."
+            hint = "Check them and cancel those that no run waits for."
+            raise TuningJobError(problem, resource=found[0], code="unknown_jobs_running", hint=hint)
 
     def _ended_by_user(self, context: Context, states: Mapping[str, Any]) -> bool:
         """Return whether a user ended the run: that skips tasks which would otherwise run or fail.

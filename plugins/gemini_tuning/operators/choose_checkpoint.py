@@ -41,8 +41,7 @@ class GeminiChooseCheckpointOperator(GeminiBaseOperator):
 
     :param results: XComs of the smoke tests. (templated)
     :param champion: XCom of the champion's smoke test; ``None`` without a champion. (templated)
-    :param champion_name: the champion's full name: when it is given and ``champion`` is missing, nothing is promoted.
-        (templated)
+    :param champion_name: its full name; when that is given and ``champion`` is missing, nothing wins. (templated)
     :param metrics: what :class:`GeminiReadTuningMetricsOperator` pushed. (templated)
     :param model: full name of the tuned model: its default is read, as it may have changed since. (templated)
     :param min_pass_rate: 0 to 1, weighted share of the cases; no checkpoint below it can win. (templated)
@@ -128,7 +127,6 @@ class GeminiChooseCheckpointOperator(GeminiBaseOperator):
         }
 
     def _candidate(self, result: Any, where: str) -> Candidate:
-        """Read a smoke test's summary and its results file."""
         from gemini_tuning.core.case_outcomes import ResultError, outcomes_from_lines
         from gemini_tuning.core.xcom import MetricsXCom, SmokeTestXCom
         from gemini_tuning.selection.candidate import Candidate

@@ -70,8 +70,7 @@ class GeminiBaseOperator(BaseOperator):
     :param gcp_conn_id: Airflow connection of type Google Cloud. (templated)
     :param impersonation_chain: service account to impersonate, or a chain of them. (templated)
     :param project_id: project id or number; ``None`` uses the connection's. (templated)
-    :param location: region, for example ``us-central1``. Operators with a full resource name use its location instead.
-        (templated)
+    :param location: region, for example ``us-central1``; a full resource name has its own. (templated)
     """
 
     def __init__(

@@ -42,8 +42,7 @@ class GeminiCopyModelOperator(DeferrableMixin, IdempotentCreateMixin):
     :param model: full name of the model; without ``@version`` its default version is copied. (templated)
     :param destination_location: region of the copy; ``None`` or empty: no copy. (templated)
     :param destination_project_id: project of the copy; ``None`` uses ``project_id``. (templated)
-    :param model_id: id of the new model: at most 63 of ``a-z 0-9 _ -``, not starting with a digit or hyphen; ``None``
-        generates one. (templated)
+    :param model_id: at most 63 of ``a-z 0-9 _ -``, the first a letter or ``_``; ``None`` generates one. (templated)
     :param parent_model: full name of a model in the destination that gets the copy as its next version. (templated)
     :param kms_key_name: customer-managed key (CMEK) for the copy. (templated)
     :param poll_interval: seconds between two polls. (templated)
@@ -137,7 +136,7 @@ class GeminiCopyModelOperator(DeferrableMixin, IdempotentCreateMixin):
             if error.code not in NOT_FOUND or not submission.resource or self.spec().parent_model:
                 raise
             self.log.warning("%s", error)
-            return self._finished(self._target(submission))
+            found = self._finished(self._target(submission))
         return found
 
     def find_submitted(self, submission: Submission, *, last: bool) -> Operation | None:
@@ -198,7 +197,6 @@ class GeminiCopyModelOperator(DeferrableMixin, IdempotentCreateMixin):
             return []
 
     def _finished(self, target: str) -> Operation | None:
-        """Return a finished operation for the copy itself, if it exists."""
         model = self.hook.find_model(target)
         if model is None or (self.spec().model_id and not self._is_our_copy(model.name)):
             return None  # an id that we generated is no other model's
@@ -224,13 +222,9 @@ class GeminiCopyModelOperator(DeferrableMixin, IdempotentCreateMixin):
 
     def _result(self, operation: Operation) -> dict[str, Any]:
         if not operation.done:
-            raise CopyModelError(
-                f"The copy of {self.model} has not finished at its deadline ({operation.name}).",
-                field="deadline",
-                resource=operation.name,
-                code="deadline_exceeded",
-                hint="The operation continues; clear this task to wait for it again.",
-            )
+            problem = f"The copy of {self.model} has not finished at its deadline ({operation.name})."
+            code, hint = "deadline_exceeded", "The operation continues; clear this task to wait for it again."
+            raise CopyModelError(problem, field="deadline", resource=operation.name, code=code, hint=hint)
         if reason := self.unusable_reason(operation):
             if operation.model:
                 raise CopyModelError(reason, resource=operation.model, code="not_a_copy")

@@ -26,17 +26,13 @@ NOTHING_CREATED = "No tuning job was created."
 
 @dataclass(frozen=True)
 class CostParameters:
-    """The inputs of an estimate that are known before the dataset is read.
-
-    :param budget: in the currency of the prices; ``None``: unlimited.
-    :param sample: collects the examples whose tokens the service counts; ``None``: no tokens are counted.
-    """
+    """The inputs of an estimate that are known before the dataset is read."""
 
     prices: PriceTable
     request: TuningRequest
     model: BilledModel
-    budget: float | None
-    sample: TokenSample | None
+    budget: float | None  # in the currency of the prices; None: unlimited
+    sample: TokenSample | None  # collects the examples whose tokens the service counts; None: none are counted
 
 
 class CostEstimateMixin(GeminiBaseOperator):
@@ -44,8 +40,7 @@ class CostEstimateMixin(GeminiBaseOperator):
 
     :param prices: path of the price table; ``None``: no estimate. (templated)
     :param budget: maximum cost of the run, in the currency of the table; ``None``: unlimited. (templated)
-    :param count_tokens: whether the service counts the tokens of a sample of the training file, which corrects the
-        estimate. (templated)
+    :param count_tokens: whether the service counts the tokens of a sample of the training file. (templated)
     """
 
     COST_FIELDS = ("prices", "budget", "count_tokens")
@@ -114,7 +109,6 @@ class CostEstimateMixin(GeminiBaseOperator):
         return estimate.model_dump()
 
     def _billed(self, name: str) -> BilledModel:
-        """Return a model with the base model whose prices apply to it."""
         from gemini_tuning.cost.estimate import BilledModel
 
         return BilledModel(name, self.hook.get_base_model(name) if "/" in name else name)
@@ -138,10 +132,8 @@ class CostEstimateMixin(GeminiBaseOperator):
         cases = {case.id: case for case in suite.cases if has_files(case)} if suite else {}
         counted_cases = dict(list(cases.items())[:SAMPLE_SIZE])
         prompts = {f"line {number}": example_prompt(line) for number, line in lines.items()}
-        prompts |= {
-            f"case {case_id}": case_prompt(case.contents, case.system_instruction)
-            for case_id, case in counted_cases.items()
-        }
+        for case_id, case in counted_cases.items():
+            prompts[f"case {case_id}"] = case_prompt(case.contents, case.system_instruction)
         found = asyncio.run(self._counts(model, prompts))
         estimated = sum(example.input_tokens + example.output_tokens for example in map(read_example, lines.values()))
         counted = sum(found[f"line {number}"] for number in lines)

@@ -33,14 +33,12 @@ class GeminiCreateTuningJobOperator(IdempotentCreateMixin):
     XCom ``return_value``: the job's full name, ``projects/P/locations/L/tuningJobs/ID``. XCom ``submission``:
     ``{"labels", "sent_at"}``, by which the job can be found, pushed before the request is sent.
 
-    :param tuning_request: mapping with the fields of :class:`~gemini_tuning.core.tuning_request.TuningRequest`, for
-        example ``{"base_model": "gemini-2.5-flash", "training_dataset_uri": "gs://bucket/train.jsonl"}``, or what
-        :class:`GeminiValidateTuningOperator` pushes under that key. (templated)
+    :param tuning_request: the fields of a :class:`~gemini_tuning.core.tuning_request.TuningRequest`, for example
+        ``{"base_model": "gemini-2.5-flash", "training_dataset_uri": "gs://bucket/train.jsonl"}``. (templated)
     :param force_new_job: create a new job when the task is cleared, even if the run has a usable one; a job that is
         under way is then cancelled. Automatic retries still reattach to the existing job. (templated)
     :param max_attempts: how many jobs a run creates at most, each in place of one that failed.
-    :raises InvalidInputError: when the service would refuse the request, or the sensor has already finished; nothing
-        was sent.
+    :raises InvalidInputError: when the service would refuse the request, or the sensor has finished; nothing was sent.
     :raises CreateOutcomeUnknownError: when the response was lost and no job was found; the next try searches again.
     :raises RetryLimitExceededError: when ``max_attempts`` or ``quota_timeout`` is reached.
     """
@@ -76,23 +74,17 @@ class GeminiCreateTuningJobOperator(IdempotentCreateMixin):
         return self.save(context, Submission(generation=generation(context)))
 
     def _first(self, context: Context, *, first_try: bool) -> Submission:
-        """Search for jobs with this run's labels although the task state store holds no submission.
-
-        At the first try they belong to another Airflow deployment or to a deleted run. Later they may be this run's.
-        """
+        """Search for jobs with the run's labels; at the first try they are another deployment's or a deleted run's."""
         submission = Submission(generation=generation(context))
         if first_try:
             self.save(context, submission)  # if the search fails, the next try must not conclude that it was lost
         jobs = self.hook.find_tuning_jobs(self._run, thorough=not first_try, **self.project_and_location)
         found = [job.name for job in jobs]
         if found and not first_try:
-            raise CreateOutcomeUnknownError(
-                "The task state store no longer holds this run's submission (is [state_store] clear_on_success set?), "
-                f"and these jobs may belong to the run: {', '.join(found[:5])}. No job was created.",
-                field="force_new_job",
-                resource=found[0],
-                hint="To create a new job, start a new run or set force_new_job.",
-            )
+            problem = "The task state store no longer holds this run's submission (is [state_store] clear_on_success "
+            problem += f"set?), and these jobs may belong to the run: {', '.join(found[:5])}. No job was created."
+            hint = "To create a new job, start a new run or set force_new_job."
+            raise CreateOutcomeUnknownError(problem, field="force_new_job", resource=found[0], hint=hint)
         for name in found:
             self.log.warning("%s has this run's labels but is not its job; it is left unchanged", name)
         return self.save(context, submission)

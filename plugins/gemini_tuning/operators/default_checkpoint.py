@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gemini_tuning.core.exceptions import InvalidInputError, PermanentServiceError
+from gemini_tuning.core.resources import Model, TuningJob
 from gemini_tuning.core.text import short_repr, shorten
 from gemini_tuning.links import gemini_tuning as links
 from gemini_tuning.operators.cloud_base import GCP_FIELDS, GeminiBaseOperator, flag, optional_text, wait_until_visible
-
-if TYPE_CHECKING:
-    from gemini_tuning.core.resources import Model, TuningJob
 
 MAX_ATTEMPTS = 3  # while others change the model concurrently
 
@@ -77,8 +75,7 @@ class DefaultCheckpointBase(GeminiBaseOperator):
         If the service rejects that request although the model has not changed, the default checkpoint is set without
         the labels (https://cloud.google.com/vertex-ai/docs/reference/rest/v1beta1/projects.locations.models/patch).
 
-        :param before_change: called with the model that is about to be changed, again after a concurrent change; it
-            may raise.
+        :param before_change: called with the model that is about to be changed, at each attempt; it may raise.
         """
         from gemini_tuning.registry.rollback_labels import labels_with_record
 
@@ -135,11 +132,7 @@ def require_expected(model: Model, expected: str | None, checkpoint_id: str) -> 
     """Refuse to overwrite a default that has been set concurrently; a retry accepts what the first try set."""
     default = model.default_checkpoint_id
     if expected is not None and default not in (expected, checkpoint_id):
-        raise InvalidInputError(
-            f"expected_default: the default of {model.name} was checkpoint {expected} and is now {default}. "
-            "Nothing was changed.",
-            field="expected_default",
-            resource=str(model.name),
-            code="default_changed",
-            hint="Check the model, then start another run.",
-        )
+        name, code, hint = str(model.name), "default_changed", "Check the model, then start another run."
+        problem = f"the default of {name} was checkpoint {expected} and is now {default}. Nothing was changed."
+        problem = f"expected_default: {problem}"
+        raise InvalidInputError(problem, field="expected_default", resource=name, code=code, hint=hint)

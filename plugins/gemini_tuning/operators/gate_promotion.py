@@ -17,8 +17,7 @@ class GeminiGatePromotionOperator(GeminiChooseCheckpointOperator):
     """Check the checkpoint that a user named against the policy, and fail when it does not pass.
 
     The rules are those of the tuning run's choice, without a champion. Without results, because no suite is run, the
-    named checkpoint is the winner. XComs, parameters and errors:
-    :class:`GeminiChooseCheckpointOperator`.
+    named checkpoint is the winner. XComs, parameters and errors: :class:`GeminiChooseCheckpointOperator`.
 
     :param promotion: XCom of :class:`GeminiValidatePromotionOperator`. (templated)
     :raises CheckpointError: when the checkpoint does not pass; nothing was changed.

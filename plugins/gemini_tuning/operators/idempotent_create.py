@@ -49,32 +49,22 @@ SUBMISSION_XCOM = "submission"  # of a create task: what the teardown finds the 
 class Submission:
     """One create request of a task, as it is saved in the task state store.
 
-    :param request_id: random, 16 hexadecimal digits.
-    :param attempt: 1, plus one for each resource of this run that became unusable.
-    :param generation: the task's ``max_tries``, which Airflow raises only when the task is cleared.
-    :param source: the model that is copied.
-    :param sent_at: when the request was about to be sent, in seconds since 1970 (UTC); ``None`` if it was not sent, or
-        refused: then nothing was created.
-    :param resource: full name of the created resource, once known.
-    :param queued_since: when the service first refused the request for lack of quota, in seconds since 1970 (UTC).
-    :param refusals: how many times it refused for lack of quota.
+    ``sent_at`` is when the request was about to be sent; ``None`` if it was not sent, or refused: then nothing was
+    created. Times are in seconds since 1970 (UTC).
     """
 
     request_id: str = field(default_factory=lambda: uuid.uuid4().hex[:16])
-    attempt: int = 1
-    generation: int = 0
-    source: str | None = None
+    attempt: int = 1  # plus one for each resource of this run that became unusable
+    generation: int = 0  # the task's max_tries, which Airflow raises only when the task is cleared
+    source: str | None = None  # the model that is copied
     sent_at: float | None = None
-    resource: str | None = None
-    queued_since: float | None = None
-    refusals: int = 0
+    resource: str | None = None  # full name of the created resource, once known
+    queued_since: float | None = None  # when the service first refused the request for lack of quota
+    refusals: int = 0  # for lack of quota
 
     @classmethod
     def from_json(cls, stored: Any) -> Self | None:
-        """Return the submission that was stored as a mapping; ``None`` for ``None``.
-
-        :raises InvalidInputError: for anything else, because a guess could create a second job.
-        """
+        """Return the submission that was stored as a mapping; anything else is an error: a guess could pay twice."""
         if stored is None:
             return None
         known = {field.name for field in fields(cls)}
@@ -241,21 +231,16 @@ class IdempotentCreateMixin(GeminiBaseOperator):
         since, refusals = submission.queued_since or now, submission.refusals + 1
         self.save(context, replace(submission, sent_at=None, queued_since=since, refusals=refusals))
         if now - since >= self.quota_timeout:
-            raise RetryLimitExceededError(
-                f"No quota for another {self.kind} within {now - since:.0f} s, so none was created. {error}",
-                field="quota_timeout",
-                code="quota_timeout",
-                hint="Clear the task to wait again, or request a higher quota.",
-            )
+            problem = f"No quota for another {self.kind} within {now - since:.0f} s, so none was created. {error}"
+            hint = "Clear the task to wait again, or request a higher quota."
+            raise RetryLimitExceededError(problem, field="quota_timeout", code="quota_timeout", hint=hint)
         delay = min(FIRST_QUOTA_DELAY * 2.0 ** min(refusals - 1, 10), MAX_QUOTA_DELAY)
         delay = max(error.retry_after or 0.0, delay * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
         delay = min(delay, self.quota_timeout - (now - since))
         self.log.warning("No quota for another %s; retrying in %.0f s. %s", self.kind, delay, error)
-        times = {
-            name: datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
-            for name, seconds in (("since", since), ("next_try", now + delay))
-        }
-        wait = {**times, "refusals": refusals, "message": error.service_message or str(error)}
+        first, next_try = (datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds") for at in (since, now + delay))
+        message = error.service_message or str(error)
+        wait = {"since": first, "next_try": next_try, "refusals": refusals, "message": message}
         context["ti"].xcom_push(key=QUOTA_XCOM, value=wait)
         self.defer(trigger=TimeDeltaTrigger(timedelta(seconds=delay)), method_name="execute_after_quota_wait")
 

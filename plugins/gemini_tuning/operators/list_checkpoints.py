@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow.sdk import Context
 
 from gemini_tuning.core.exceptions import CheckpointError
+from gemini_tuning.core.resources import Checkpoint, Model, TuningJob
 from gemini_tuning.links import gemini_tuning as links
 from gemini_tuning.operators.cloud_base import GCP_FIELDS, GeminiBaseOperator
-
-if TYPE_CHECKING:
-    from gemini_tuning.core.resources import Checkpoint, Model, TuningJob
 
 
 class GeminiListCheckpointsOperator(GeminiBaseOperator):

@@ -39,7 +39,7 @@ class TuningRunsMixin(BaseOperator):
         self.report_task_id = report_task_id
 
     def read_memory(self, context: Context) -> Memory:
-        """Read the memory."""
+        """Return the memory."""
         from gemini_tuning.retraining.planning import Memory
 
         return Memory.from_json(context["asset_state_store"][self.memory].get(MEMORY_KEY))
@@ -137,9 +137,6 @@ class GeminiPlanRetrainingOperator(TuningRunsMixin, GeminiBaseOperator):
         return AirflowSkipException(reason)
 
     def _checksums(self) -> dict[str, str]:
-        uris = [uri for name in DATASET_PARAMS if (uri := optional_text(self.tuning_params.get(name)))]
-        return {
-            uri: f"{version.size_bytes} {version.checksum}"
-            for uri in uris
-            for version in self.hook.object_versions(uri).values()
-        }
+        uris = filter(None, (optional_text(self.tuning_params.get(name)) for name in DATASET_PARAMS))
+        found = ((uri, version) for uri in uris for version in self.hook.object_versions(uri).values())
+        return {uri: f"{version.size_bytes} {version.checksum}" for uri, version in found}

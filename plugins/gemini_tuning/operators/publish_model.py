@@ -83,10 +83,9 @@ class GeminiPublishModelOperator(PromotionBase):
         if model.default_checkpoint_id != checkpoint_id:  # it may have changed since the promotion
             now = f"the default of {model.name} is now {short_repr(model.default_checkpoint_id)}"
             problem = f"checkpoint_id: {short_repr(checkpoint_id)} was promoted, but {now}."
-            problem, hint = f"{problem} No event was emitted and no alias set.", "Check the model."
-            raise VerificationError(
-                problem, field="checkpoint_id", resource=model.name, code="default_changed", hint=hint
-            )
+            problem, field = f"{problem} No event was emitted and no alias set.", "checkpoint_id"
+            code, hint = "default_changed", "Check the model."
+            raise VerificationError(problem, field=field, resource=model.name, code=code, hint=hint)
         endpoint = model.require_checkpoint(checkpoint_id).endpoint
         name, asset = ResourceName.parse(model.name, "models"), promoted_model(model.name)
         aliases = self._set_aliases(name) if set_aliases else {}

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow.sdk import Context
 
 from gemini_tuning.core.curves import SERIES, Curve, gaps_of_curves, gaps_of_steps, summary
 from gemini_tuning.core.exceptions import PermanentServiceError
 from gemini_tuning.core.names import ResourceNameError
-from gemini_tuning.core.resources import Checkpoint, TuningJob
+from gemini_tuning.core.resources import Checkpoint, EvaluationRun, TuningJob
 from gemini_tuning.links import gemini_tuning as links
 from gemini_tuning.operators.cloud_base import GCP_FIELDS, GeminiBaseOperator, as_list, flag
-
-if TYPE_CHECKING:
-    from gemini_tuning.core.resources import EvaluationRun
 
 
 class GeminiReadTuningMetricsOperator(GeminiBaseOperator):
@@ -36,10 +33,8 @@ class GeminiReadTuningMetricsOperator(GeminiBaseOperator):
     50 points; the first, the last, the lowest and those of the checkpoints are among them.
 
     :param tuning_job: full name of the job. (templated)
-    :param checkpoints: ``{"checkpoint_id", "epoch", "step", "endpoint"}`` of each, as ``list_checkpoints`` pushes
-        them. (templated)
-    :param evaluation_expected: whether the job was created with an evaluation config, which the client does not return;
-        then a missing evaluation is listed. (templated)
+    :param checkpoints: ``{"checkpoint_id", "epoch", "step", "endpoint"}`` from ``list_checkpoints``. (templated)
+    :param evaluation_expected: whether the job has an evaluation config: lists a missing evaluation. (templated)
     :raises InvalidInputError: when a checkpoint is not an element of the XCom of ``list_checkpoints``.
     :raises PermanentServiceError: when the job cannot be read, or the connection's credentials are refused (401).
     :raises TransientServiceError: when the service is unavailable for a minute of retries.
@@ -77,7 +72,6 @@ class GeminiReadTuningMetricsOperator(GeminiBaseOperator):
         return result
 
     def _curves(self, job: TuningJob, checkpoints: Sequence[Checkpoint]) -> tuple[dict[str, Curve], list[str]]:
-        """Return the curves by our names, and the gaps."""
         if not job.experiment:
             return {}, ["no train loss and no eval loss: the job has no experiment"]
         steps = {checkpoint.step for checkpoint in checkpoints if checkpoint.step is not None}
@@ -91,7 +85,6 @@ class GeminiReadTuningMetricsOperator(GeminiBaseOperator):
     def _evaluations(
         self, job: TuningJob, checkpoints: Sequence[Checkpoint], *, expected: bool
     ) -> tuple[dict[str, Mapping[str, float]], list[str]]:
-        """Return the metrics of the evaluations by checkpoint, and the gaps."""
         if not job.evaluations:
             return {}, ["no evaluation: the job has no evaluation runs"] if expected else []
         only = checkpoints[0].checkpoint_id if len(checkpoints) == 1 else None  # of a run without a checkpoint
@@ -108,10 +101,7 @@ class GeminiReadTuningMetricsOperator(GeminiBaseOperator):
         return found, gaps
 
     def _evaluation(self, run: EvaluationRun) -> tuple[Mapping[str, float], str]:
-        """Return the metrics of one evaluation, and why they are missing.
-
-        Only the evaluation run has the names of its metrics; the job has their types.
-        """
+        """Return the metrics of one evaluation and why they are missing: only its run has the names of its metrics."""
         if run.error:
             return {}, str(run.error)
         if not run.name:

@@ -119,10 +119,7 @@ class GeminiCleanupOperator(GeminiBaseOperator):
         self._read_back(name, self.hook.find_endpoint)
 
     def _delete_copy(self, copy: CleanupItem, former: Sequence[str], planner: CleanupPlanner) -> None:
-        """Delete a copy and its endpoints.
-
-        :param former: endpoints in the plan that no longer serve the copy: an earlier try may have undeployed it.
-        """
+        """Delete a copy, its endpoints and its ``former`` ones, which an earlier try may have undeployed."""
         for name in (*copy.endpoints, *filter(planner.may_delete_empty, former)):
             self._delete_endpoint(name, planner)
         delete = self.hook.delete_model_version if "@" in copy.name else self.hook.delete_model

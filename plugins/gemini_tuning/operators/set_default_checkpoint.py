@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowSkipException
 from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
+from gemini_tuning.core.resources import Model
 from gemini_tuning.operators.cloud_base import optional_text
 from gemini_tuning.operators.default_checkpoint import DefaultCheckpointBase, PromotionBase, require_expected
-
-if TYPE_CHECKING:
-    from gemini_tuning.core.resources import Model
 
 PROMOTION_KEY = "promotion"  # in the task state store: the change that this task is about to request
 
@@ -30,11 +28,9 @@ class GeminiSetDefaultCheckpointOperator(PromotionBase, DefaultCheckpointBase):
     Further parameters: :class:`~gemini_tuning.operators.default_checkpoint.PromotionBase`; the endpoint of the
     ``tuning_job`` is read back too.
 
-    :param expected_default: the default checkpoint that the user saw; nothing is changed when the model has another
-        one. ``None`` or empty: any. (templated)
+    :param expected_default: the default that the user saw; no other is overwritten. ``None``: any. (templated)
     :param optional: skip the task when no checkpoint is given or it is already the default.
-    :raises InvalidInputError: when a required approval is missing, or the default is not the expected one; nothing was
-        changed.
+    :raises InvalidInputError: when a required approval is missing, or the default is another; nothing was changed.
     :raises CheckpointError: when the model has no such checkpoint.
     :raises VerificationError: when the change is not visible in time.
     """

@@ -39,10 +39,8 @@ class SmokeTestBase(GeminiBaseOperator):
     :param suite_folder: folder that the suite must be in. (templated)
     :param results_uri: folder for the results file: ``gs://bucket/folder`` or an absolute path that all workers share.
         (templated)
-    :param suite_fingerprint: fingerprint of the suite that was validated; a suite that differs is refused before a
-        prompt is sent. (templated)
-    :param concurrency: maximum number of concurrent prompts, 1 to 1,000; lower while the service returns 429.
-        (templated)
+    :param suite_fingerprint: of the suite that was validated; one that differs is refused. (templated)
+    :param concurrency: maximum of concurrent prompts, 1 to 1,000; lower while the service returns 429. (templated)
     :raises InvalidInputError: the suite is not acceptable, or it changed after it was validated.
     :raises PermanentServiceError: the connection's account has no access (401, 403), or the results cannot be written.
     :raises TransientServiceError: the service is unavailable although each prompt was retried.
@@ -106,7 +104,6 @@ class SmokeTestBase(GeminiBaseOperator):
         return {**summary, "service_unavailable": unavailable}
 
     def _load_suite(self) -> Suite:
-        """Read the suite with its case files; refuse one that is not the suite that was validated and priced."""
         from gemini_tuning.smoke.suite import load_suite
 
         suite = load_suite(self.suite, optional_text(self.suite_folder), read_lines=self.hook.read_lines)

@@ -5,17 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from airflow.sdk import Variable
+from airflow.sdk import Context, Variable
 
 from gemini_tuning import __version__
 from gemini_tuning.core.exceptions import GeminiTuningError
 from gemini_tuning.core.text import redact
 from gemini_tuning.operators.cloud_base import GeminiBaseOperator
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
 
 VARIABLE = "gemini_tuning_triggerer_check"
 VALID_FOR = 24 * 3600.0  # seconds
@@ -48,11 +45,7 @@ class TriggererCheckMixin(GeminiBaseOperator):
         self.defer(trigger=TriggererCheckTrigger(), method_name="execute_complete", timeout=TIMEOUT)
 
     def record_triggerer(self, event: Mapping[str, Any]) -> None:
-        """Keep the proof.
-
-        :param event: of :class:`~gemini_tuning.triggers.triggerer_check.TriggererCheckTrigger`.
-        :raises TriggererCheckError: when the triggerer cannot load the package, or has another version of it.
-        """
+        """Keep the proof in the event; raise when the triggerer cannot load the package, or has another version."""
         if event.get("error"):
             raise _error(f"cannot load this package: {redact(event['error'])}", "cannot_load")
         if event.get("version") != __version__:
@@ -60,10 +53,7 @@ class TriggererCheckMixin(GeminiBaseOperator):
         Variable.set(VARIABLE, {"version": __version__, "at": int(time.time())}, serialize_json=True)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Resume, or fail with what to install where.
-
-        :raises TriggererCheckError: when no triggerer ran the trigger.
-        """
+        """Resume, or fail with what to install where when no triggerer ran the trigger."""
         from airflow.sdk.exceptions import TaskDeferralError, TaskDeferralTimeout
 
         try:
@@ -75,10 +65,7 @@ class TriggererCheckMixin(GeminiBaseOperator):
 
 
 def _error(problem: str, code: str) -> TriggererCheckError:
-    return TriggererCheckError(
-        f"The triggerer {problem}. Nothing was created.",
-        resource="triggerer",
-        code=code,
-        hint=f"Install gemini-checkpoint-tuning=={__version__} where every triggerer runs (a plugins folder may not "
-        "reach it) and restart it; its log has the reason. Without a running triggerer start `airflow triggerer`.",
-    )
+    where = "where every triggerer runs (a plugins folder may not reach it) and restart it; its log has the reason"
+    hint = f"Install gemini-checkpoint-tuning=={__version__} {where}. Without a running triggerer start "
+    problem, hint = f"The triggerer {problem}. Nothing was created.", f"{hint}`airflow triggerer`."
+    return TriggererCheckError(problem, resource="triggerer", code=code, hint=hint)

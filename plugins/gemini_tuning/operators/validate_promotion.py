@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow.sdk import Context
 from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
 from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.core.files import folder_problem
+from gemini_tuning.core.resources import Model
 from gemini_tuning.core.text import short_repr
 from gemini_tuning.links import gemini_tuning as links
 from gemini_tuning.operators.cloud_base import GCP_FIELDS, GeminiBaseOperator, flag, optional_text, run_folder
 from gemini_tuning.operators.default_checkpoint import require_expected
-
-if TYPE_CHECKING:
-    from gemini_tuning.core.resources import Model
 
 ROLL_BACK_KEY = "roll_back"  # in the task state store: the rollback that was found
 NO_CHECKPOINT = ("checkpoint_id", "default_checkpoint_id", "expected_default", "checkpoint", "reason", "results_uri")
@@ -32,16 +30,14 @@ class GeminiValidatePromotionOperator(GeminiBaseOperator):
     XCom ``return_value``, and one XCom per key: ``{"model", "checkpoint_id", "default_checkpoint_id",
     "expected_default", "checkpoint", "reason", "results_uri", "next_step"}``: the model with its version, the
     checkpoint to promote (``None``: none), the current default, the default that must still be set when the new one is
-    (``None``: any), the checkpoint as :class:`GeminiSmokeTestCheckpointOperator` takes it, why
-    this one, the run's own folder. ``next_step`` is for :class:`GeminiRouteOperator`:
-    ``smoke_test`` when a suite is given, ``gate`` when only an approval is required, else ``set_default``, also when
-    the checkpoint is already the default or none is given.
+    (``None``: any), the checkpoint as :class:`GeminiSmokeTestCheckpointOperator` takes it, why this one, the run's own
+    folder. ``next_step`` is for :class:`GeminiRouteOperator`: ``smoke_test`` when a suite is given, ``gate`` when only
+    an approval is required, else ``set_default``, also when the checkpoint is already the default or none is given.
 
     :param model: full name of the model. (templated)
     :param checkpoint_id: the checkpoint to promote. (templated)
     :param roll_back: promote the one that was the default before the last promotion. (templated)
-    :param expected_default: the default checkpoint that the user saw; ``None`` or empty: any.
-        (templated)
+    :param expected_default: the default checkpoint that the user saw; ``None`` or empty: any. (templated)
     :param suite: smoke suite that the checkpoint must pass; ``None`` or empty: none. (templated)
     :param results_uri: folder in which the run creates its own for the results. (templated)
     :param require_approval: whether an approval is required. (templated)

@@ -43,14 +43,12 @@ class GeminiValidateTuningOperator(CostEstimateMixin, TriggererCheckMixin):
          "validation": {…} or None, "suite_cases": 24, "suite_fingerprint": "…" or None, "cost": {…} or None,
          "results_uri": "gs://…", "report_uri": "gs://…"}
 
-    ``tuning_request`` is the checked request, for :class:`GeminiCreateTuningJobOperator`;
-    ``suite_fingerprint`` identifies the suite that was checked, for the smoke tests. ``results_uri`` and ``report_uri``
-    are folders of this run. ``tokens`` are estimates: ``input`` and ``output`` in total, ``min``, ``median``, ``p95``
-    and ``max`` of an example; ``found`` counts ``repeated``, ``leaked``, ``truncated``, ``few``, ``files_unseen`` and
-    ``byte_order_mark``. ``cost`` is :class:`gemini_tuning.core.xcom.CostXCom`.
+    ``tuning_request`` is for :class:`GeminiCreateTuningJobOperator`, ``suite_fingerprint`` for the smoke tests.
+    ``results_uri`` and ``report_uri`` are folders of this run. ``tokens`` are estimates: total ``input`` and
+    ``output``, ``min``, ``median``, ``p95`` and ``max`` of an example; ``found`` counts ``repeated``, ``leaked``,
+    ``truncated``, ``few``, ``files_unseen``, ``byte_order_mark``. ``cost``: :class:`~gemini_tuning.core.xcom.CostXCom`.
 
-    :param tuning_request: mapping with the fields of :class:`~gemini_tuning.core.tuning_request.TuningRequest`.
-        (templated)
+    :param tuning_request: the fields of a :class:`~gemini_tuning.core.tuning_request.TuningRequest`. (templated)
     :param suite: smoke suite, see :class:`GeminiSmokeTestCheckpointOperator`. (templated)
     :param suite_folder: folder that contains the suite. (templated)
     :param copy: the fields of :class:`~gemini_tuning.core.copy_spec.ModelCopySpec` for the copy at the end of the run,
@@ -115,7 +113,6 @@ class GeminiValidateTuningOperator(CostEstimateMixin, TriggererCheckMixin):
         return self._check(context, self._parse(context))
 
     def _parse(self, context: Context) -> TuningRequest:
-        """Check what needs no request."""
         from gemini_tuning.reporting.notification_sender import check_notifications
 
         if not self.allow_unknown_params:
@@ -169,7 +166,6 @@ class GeminiValidateTuningOperator(CostEstimateMixin, TriggererCheckMixin):
         return training, validation
 
     def _folders(self, training_dataset_uri: str) -> dict[str, str]:
-        """Return the folders in which a run's results and report get their folders."""
         beside_training = joined(training_dataset_uri.rpartition("/")[0], DEFAULT_FOLDER)
         results = optional_text(self.results_uri) or beside_training
         folders = {"results_uri": results, "report_uri": optional_text(self.report_uri) or results}
@@ -179,7 +175,6 @@ class GeminiValidateTuningOperator(CostEstimateMixin, TriggererCheckMixin):
         return folders
 
     def _create_folders(self, context: Context, folders: Mapping[str, str]) -> dict[str, str]:
-        """Return this run's folders, each with a file that names the run."""
         run = json.dumps({"dag_id": context["ti"].dag_id, "run_id": context["ti"].run_id}).encode()
         created = {key: run_folder(context, folder) for key, folder in folders.items()}
         for folder in sorted(set(created.values())):
@@ -195,7 +190,6 @@ class GeminiValidateTuningOperator(CostEstimateMixin, TriggererCheckMixin):
             await self.hook.aclose()
 
     def _check_files(self, report: DatasetReport) -> None:
-        """Add the files that examples reference and that cannot be used to the problems of a dataset."""
         from gemini_tuning.datasets.dataset_check import MAX_FILES
 
         unusable, unchecked = self.hook.missing_objects(list(report.files), timeout=FILES_TIMEOUT)

@@ -51,11 +51,9 @@ class GeminiVerifyModelCopyOperator(DefaultCheckpointBase):
         source, copy = self.hook.get_model(self.source_model), self.hook.get_model(self.model)
         other = optional_text(self.default_checkpoint_id)
         differences = compare_checkpoints(source.checkpoints, copy.checkpoints)
-        if copy.default_checkpoint_id not in (source.default_checkpoint_id, other):  # other: set by an earlier try
-            differences.append(
-                f"the default is checkpoint {copy.default_checkpoint_id} in the copy, "
-                f"{source.default_checkpoint_id} in the source"
-            )
+        default, expected = copy.default_checkpoint_id, source.default_checkpoint_id
+        if default not in (expected, other):  # other: set by an earlier try
+            differences.append(f"the default is checkpoint {default} in the copy, {expected} in the source")
         if differences:
             problem = f"{copy.name} differs from {source.name}: {'; '.join(differences)}."
             raise VerificationError(problem, resource=copy.name, code="copy_differs")
@@ -67,6 +65,6 @@ class GeminiVerifyModelCopyOperator(DefaultCheckpointBase):
             "source_model": source.name,
             "model": copy.name,
             "checkpoints": len(copy.checkpoints),
-            "default_checkpoint_id": other or copy.default_checkpoint_id,
-            "default_of_source": source.default_checkpoint_id,
+            "default_checkpoint_id": other or default,
+            "default_of_source": expected,
         }

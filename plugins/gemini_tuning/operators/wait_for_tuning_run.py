@@ -53,13 +53,10 @@ class GeminiWaitForTuningRunOperator(TuningRunsMixin):
         if state != "success":
             if is_active:
                 self.write_memory(context, memory.failed())
-            raise TuningRunError(
-                f"Run {self.tuning_run_id} of {self.tuning_dag_id} failed: {self._failures(context)}.",
-                resource=self.tuning_run_id,
-                code="tuning_run_failed",
-                hint="Fix the cause and clear the failed tasks of that run, then clear this task. Otherwise the next "
-                "run of this DAG starts over.",
-            )
+            problem = f"Run {self.tuning_run_id} of {self.tuning_dag_id} failed: {self._failures(context)}."
+            hint = "Fix the cause and clear the failed tasks of that run, then clear this task. Otherwise the next run "
+            hint += "of this DAG starts over."
+            raise TuningRunError(problem, resource=self.tuning_run_id, code="tuning_run_failed", hint=hint)
         report = self.pull_report(context, self.tuning_run_id)
         if is_active:
             self.write_memory(context, memory.succeeded(report))

@@ -25,8 +25,7 @@ class GeminiTuningReportOperator(GeminiBaseOperator):
     XCom: ``{"winner", "outcome", "reason", "tuned_model", "default_before", "default_after", "copy",
     "report_markdown", "report_json"}``. ``outcome`` is ``promoted``, ``already default``, ``rejected``, ``timed out``,
     ``champion kept``, ``no winner`` or ``not promoted``; ``winner`` is a checkpoint id or ``None``; ``copy`` is the
-    copy's full name or ``None``; the last two are the files' addresses. XCom ``summary``: the beginning
-    of ``report.md``, with the table.
+    copy's full name or ``None``; the last two are the files' addresses. XCom ``summary``: the top of ``report.md``.
 
     :param report_uri: folder of this run's own: ``gs://bucket/folder`` or an absolute path. (templated)
     :param tuning_job: full name of the job. (templated)

@@ -11,11 +11,7 @@ SERVICE = "gcp://aiplatform.googleapis.com"  # a scheme of Airflow's Google prov
 
 
 def model_uri(model: str) -> str:
-    """Return the URI of a model, regardless of its version.
-
-    :param model: full name as the service returns it: with the project number, not the project id.
-    :raises ResourceNameError: when it is not the full name of a model.
-    """
+    """Return the URI of a model, regardless of its version; parameter and error as of :func:`promoted_model`."""
     return f"{SERVICE}/{ResourceName.parse(model, 'models').unversioned}"
 
 

@@ -39,17 +39,8 @@ UNCHANGED = "Nothing was planned or deleted."
 
 @dataclass(frozen=True)
 class CleanupSettings:
-    """The parameters of a cleanup.
+    """The parameters of a cleanup, as :class:`GeminiPlanCleanupOperator` describes them.
 
-    :param model: full name of the tuned model with its version.
-    :param tuning_job: full name of the job that created it, whose endpoint is kept.
-    :param champion: endpoint or model in production, which is kept.
-    :param keep_checkpoints: ids of checkpoints whose endpoints are kept.
-    :param idle_days: an endpoint with a prompt within this number of days is kept.
-    :param ignore_traffic: whether the traffic is not checked.
-    :param keep_copies: number of the newest copies to keep; ``None``: no copy is deleted.
-    :param copy_location: location of the copies.
-    :param copy_project_id: ``None``: the model's project.
     :raises InvalidInputError: when a parameter would delete more than intended.
     """
 
@@ -75,8 +66,8 @@ class CleanupSettings:
         if self.champion is not None:
             yield "champion", serving_problem("champion", self.champion)
         if not 1 <= self.idle_days <= MAX_IDLE_DAYS:
-            problem = f"idle_days must be between 1 and {MAX_IDLE_DAYS}; to skip the traffic check set ignore_traffic"
-            yield "idle_days", problem
+            limits = f"between 1 and {MAX_IDLE_DAYS}"
+            yield "idle_days", f"idle_days must be {limits}; to skip the traffic check set ignore_traffic"
         if self.keep_copies is not None:
             if self.keep_copies < 1:
                 yield "keep_copies", f"keep_copies must be at least 1, not {short_repr(self.keep_copies)}"
@@ -101,24 +92,17 @@ def _name_problem(field: str, value: object, collection: str, *, versioned: bool
 
 @dataclass(frozen=True)
 class CleanupPlan:
-    """What is deleted and what is kept.
-
-    :param model: full name of the tuned model with its version.
-    :param counted: whether Cloud Monitoring is known to count the prompts to these endpoints.
-    """
+    """What is deleted and what is kept."""
 
     settings: CleanupSettings
-    model: str
+    model: str  # full name with its version
     default_checkpoint_id: str | None
-    counted: bool
+    counted: bool  # whether Cloud Monitoring is known to count the prompts to these endpoints
     items: tuple[CleanupItem, ...] = ()
 
     @classmethod
     def from_xcom(cls, value: object) -> Self:
-        """Read the XCom of :class:`GeminiPlanCleanupOperator`.
-
-        :raises InvalidInputError: when it is anything else.
-        """
+        """Read the XCom of :class:`GeminiPlanCleanupOperator`; anything else is an :class:`InvalidInputError`."""
         from pydantic import TypeAdapter
 
         try:
@@ -167,13 +151,9 @@ class CleanupPlanner:
             raise _not_found("model", self._settings.model)
         ids = [checkpoint.checkpoint_id for checkpoint in found.checkpoints]
         if unknown := set(self._settings.keep_checkpoints) - set(ids):
-            raise _invalid(
-                "keep_checkpoints",
-                f"keep_checkpoints: {found.name} has no checkpoint {short_repr(min(unknown))}; it has: "
-                f"{shorten(', '.join(ids) or 'none')}",
-                "not_found_in_model",
-                found.name,
-            )
+            problem = f"{found.name} has no checkpoint {short_repr(min(unknown))}"
+            problem = f"keep_checkpoints: {problem}; it has: {shorten(', '.join(ids) or 'none')}"
+            raise _invalid("keep_checkpoints", problem, "not_found_in_model", found.name)
         return found
 
     @cached_property
@@ -199,13 +179,11 @@ class CleanupPlanner:
 
     def plan(self) -> CleanupPlan:
         """Decide about all endpoints and copies."""
-        items = [decide_endpoint(found, self.rules) for found in self._traffic_of_endpoints] + self._copies()
-        return CleanupPlan(
-            self._settings, self.model.name, self.model.default_checkpoint_id, self.rules.counted, tuple(items)
-        )
+        items = (*(decide_endpoint(found, self.rules) for found in self._traffic_of_endpoints), *self._copies())
+        model, counted = self.model, self.rules.counted
+        return CleanupPlan(self._settings, model.name, model.default_checkpoint_id, counted, items)
 
     def _copies(self) -> list[CleanupItem]:
-        """Decide about the copies; none unless ``keep_copies`` is set."""
         settings = self._settings
         if settings.keep_copies is None or settings.copy_location is None:
             return []
@@ -248,10 +226,7 @@ class CleanupPlanner:
         return None if self._settings.ignore_traffic else self._hook.read_traffic(endpoint.name, self._now)
 
     def _protected(self) -> dict[str, str]:
-        """Return the endpoints of champion and tuning job with the reason to keep them.
-
-        :raises InvalidInputError: when one of them does not exist.
-        """
+        """Return the endpoints of champion and tuning job, which must exist, with the reason to keep them."""
         found: dict[str, str] = {}
         champion = self._settings.champion
         if champion is not None and "/endpoints/" in champion:
@@ -260,9 +235,8 @@ class CleanupPlanner:
             found[champion] = "it is the champion"
         if self._settings.tuning_job is not None:
             job = self._hook.get_tuning_job(self._settings.tuning_job)
-            if job.model is None or not self.model.resource_name.is_same_resource(
-                ResourceName.parse(job.model, "models")
-            ):
+            tuned = ResourceName.parse(job.model, "models") if job.model else None
+            if tuned is None or not self.model.resource_name.is_same_resource(tuned):
                 problem = f"tuning_job: {job.name} created {job.model or 'no model'}, not {self.model.name}"
                 raise _invalid("tuning_job", problem, "other_model", job.name)
             if job.endpoint is not None:
@@ -280,10 +254,7 @@ class CleanupPlanner:
         return name if ResourceName.parse(champion, "models").version else replace(name, version=None)
 
     def recheck(self, item: CleanupItem) -> CleanupItem | None:
-        """Decide again about an item that the plan deletes.
-
-        :returns: ``None`` when it no longer exists.
-        """
+        """Decide again about an item that the plan deletes; return ``None`` when it no longer exists."""
         if item.kind == COPY:
             copies = {each.name: each for each in self._copies()}
             if item.name in copies or self._hook.find_model(item.name) is None:

@@ -9,12 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from gemini_tuning.core.names import ResourceName
-
-if TYPE_CHECKING:
-    from gemini_tuning.core.resources import Endpoint, Model, Traffic
+from gemini_tuning.core.resources import Endpoint, Model, Traffic
 
 Kind = Literal["endpoint", "copy"]
 Action = Literal["delete", "keep"]
@@ -28,13 +26,10 @@ DAY = 24 * 3600.0  # seconds
 
 @dataclass(frozen=True)
 class EndpointTraffic:
-    """An endpoint and its traffic.
-
-    :param traffic: ``None`` when it is ignored and was not read.
-    """
+    """An endpoint and its traffic."""
 
     endpoint: Endpoint
-    traffic: Traffic | None = None
+    traffic: Traffic | None = None  # None when it is ignored and was not read
 
 
 @dataclass(frozen=True)
@@ -47,50 +42,33 @@ class Copy:
 
 @dataclass(frozen=True)
 class Rules:
-    """What is protected.
+    """What is protected."""
 
-    :param model: the tuned model with its version.
-    :param protected: endpoints to keep: full name and reason.
-    :param champion: model in production, with its version or for all of them.
-    :param counted: whether Cloud Monitoring is known to count the prompts to these endpoints.
-    :param now: seconds since 1970 (UTC).
-    """
-
-    model: ResourceName
+    model: ResourceName  # with its version
     default_checkpoint_id: str | None
     keep_checkpoints: frozenset[str] = frozenset()
-    protected: Mapping[str, str] = field(default_factory=dict)
-    champion: ResourceName | None = None
+    protected: Mapping[str, str] = field(default_factory=dict)  # endpoints to keep: full name and reason
+    champion: ResourceName | None = None  # model in production, with its version or for all of them
     idle_days: float = 7.0
-    counted: bool = False
-    now: float = 0.0
+    counted: bool = False  # whether Cloud Monitoring is known to count the prompts to these endpoints
+    now: float = 0.0  # seconds since 1970 (UTC)
 
 
 @dataclass(frozen=True)
 class CleanupItem:
-    """An endpoint or a copy in the plan.
-
-    :param name: full name of the endpoint, or of the copy: with its version, or without if the whole model is deleted.
-    :param checkpoint_ids: those that the endpoint serves.
-    :param versions: of the copy.
-    :param endpoints: where the copy is deployed.
-    :raises ResourceNameError: when the name is not that of an endpoint or a model.
-    """
+    """An endpoint or a copy in the plan."""
 
     kind: Kind
-    name: str
+    name: str  # full name; that of a copy with its version, or without if the whole model is deleted
     action: Action
     reason: str
     display_name: str = ""
-    checkpoint_ids: tuple[str, ...] = ()
-    versions: tuple[str, ...] = ()
-    endpoints: tuple[str, ...] = ()
+    checkpoint_ids: tuple[str, ...] = ()  # those that the endpoint serves
+    versions: tuple[str, ...] = ()  # of the copy
+    endpoints: tuple[str, ...] = ()  # where the copy is deployed
 
     def __post_init__(self) -> None:
         ResourceName.parse(self.name, "endpoints" if self.kind == ENDPOINT else "models")
-
-
-# ------------------------------------------------------------------------------------------------ endpoints
 
 
 def decide_endpoint(found: EndpointTraffic, rules: Rules) -> CleanupItem:
@@ -107,7 +85,6 @@ def decide_endpoint(found: EndpointTraffic, rules: Rules) -> CleanupItem:
 
 
 def _endpoint_reasons(found: EndpointTraffic, rules: Rules) -> list[str]:
-    """Return why an endpoint of the model is kept; nothing when it is deleted."""
     if not found.endpoint.deployed_models:
         return ["the model is no longer deployed there", *_protection(found.endpoint, rules)]
     reasons = _protection(found.endpoint, rules) + _others(found.endpoint, rules.model)
@@ -131,13 +108,11 @@ def empty_endpoint_reasons(endpoint: Endpoint, rules: Rules) -> list[str]:
 
 def _protection(endpoint: Endpoint, rules: Rules) -> list[str]:
     name = ResourceName.parse(endpoint.name, "endpoints")
-    return [
-        why for other, why in rules.protected.items() if name.is_same_resource(ResourceName.parse(other, "endpoints"))
-    ]
+    protected = ((ResourceName.parse(other, "endpoints"), why) for other, why in rules.protected.items())
+    return [why for other, why in protected if name.is_same_resource(other)]
 
 
 def _others(endpoint: Endpoint, own: ResourceName) -> list[str]:
-    """Return that something else than this version of the model is deployed on an endpoint, or may be."""
     for deployed in endpoint.deployed_models:
         model = deployed.model
         if model is None or not model.is_same_resource(own) or model.version != own.version:
@@ -146,7 +121,6 @@ def _others(endpoint: Endpoint, own: ResourceName) -> list[str]:
 
 
 def _use(traffic: Traffic | None, rules: Rules) -> list[str]:
-    """Return that an endpoint is used, or may be."""
     if traffic is None:
         return []
     if traffic.problem:
@@ -166,9 +140,6 @@ def _last_prompt(traffic: Traffic | None) -> str:
 
 def _time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
-
-
-# --------------------------------------------------------------------------------------------------- copies
 
 
 def decide_copies(

@@ -7,14 +7,10 @@ unknown what to roll back to.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from gemini_tuning.core.exceptions import InvalidInputError
 from gemini_tuning.core.labels import BEFORE, PROMOTED, label_value
+from gemini_tuning.core.resources import Model
 from gemini_tuning.core.text import short_repr
-
-if TYPE_CHECKING:
-    from gemini_tuning.core.resources import Model
 
 
 class RollbackError(InvalidInputError):
@@ -25,10 +21,7 @@ class RollbackError(InvalidInputError):
 
 
 def labels_with_record(model: Model, checkpoint_id: str) -> dict[str, str]:
-    """Return the labels of a model with the record of a promotion; all other labels are kept.
-
-    :param model: as it is before the promotion.
-    """
+    """Return the labels of a model before a promotion with the record of it; all other labels are kept."""
     labels = {key: value for key, value in model.labels.items() if key not in (PROMOTED, BEFORE)}
     labels[PROMOTED] = label_value(checkpoint_id)
     if model.default_checkpoint_id is not None:
@@ -43,40 +36,24 @@ def is_recorded(model: Model) -> bool:
 
 
 def earlier_default(model: Model) -> str:
-    """Return the checkpoint that was the default before the last promotion.
-
-    :raises RollbackError: when there is no record, or it is not about the current default, or its checkpoint does not
-        exist.
-    """
+    """Return the checkpoint that was the default before the last promotion, or raise a :class:`RollbackError`."""
     promoted, before, default = model.labels.get(PROMOTED), model.labels.get(BEFORE), model.default_checkpoint_id
     # By label value: an id that is not a valid one is recorded with a hash.
     checkpoints = {label_value(checkpoint.checkpoint_id): checkpoint.checkpoint_id for checkpoint in model.checkpoints}
     if promoted is None:
-        raise RollbackError(
-            model,
-            f"{model.name} has no label {PROMOTED}: no promotion was recorded.",
-            "no_record",
-            "Set checkpoint_id; the earlier default is in the report of the run that set the current one.",
-        )
+        problem = f"{model.name} has no label {PROMOTED}: no promotion was recorded."
+        hint = "Set checkpoint_id; the earlier default is in the report of the run that set the current one."
+        raise RollbackError(model, problem, "no_record", hint)
     if not is_recorded(model):
         recorded = checkpoints.get(promoted) or short_repr(promoted)
-        raise RollbackError(
-            model,
-            f"The labels of {model.name} record the promotion of checkpoint {recorded}, but the default is {default}: "
-            "it was changed elsewhere.",
-            "default_changed",
-            "Check the model, then set checkpoint_id.",
-        )
+        problem = f"The labels of {model.name} record the promotion of checkpoint {recorded}"
+        problem = f"{problem}, but the default is {default}: it was changed elsewhere."
+        raise RollbackError(model, problem, "default_changed", "Check the model, then set checkpoint_id.")
     if before is None:
-        raise RollbackError(
-            model, f"Before checkpoint {default} was promoted, {model.name} had no default.", "no_earlier_default"
-        )
+        problem = f"Before checkpoint {default} was promoted, {model.name} had no default."
+        raise RollbackError(model, problem, "no_earlier_default")
     if before not in checkpoints:
         there = ", ".join(map(short_repr, list(checkpoints.values())[:50])) or "none"
-        raise RollbackError(
-            model,
-            f"Checkpoint {short_repr(before)}, the earlier default of {model.name}, does not exist; the model has: "
-            f"{there}.",
-            "not_found_in_model",
-        )
+        problem = f"Checkpoint {short_repr(before)}, the earlier default of {model.name}, does not exist"
+        raise RollbackError(model, f"{problem}; the model has: {there}.", "not_found_in_model")
     return checkpoints[before]

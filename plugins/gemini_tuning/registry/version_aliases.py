@@ -14,15 +14,10 @@ SCORES = ("pass_rate", "score", "latency_p95_ms", "train_loss", "eval_loss")  # 
 
 
 class AliasChange(NamedTuple):
-    """A request that adds an alias to a model version or removes it.
+    """A request that adds an alias to a model version or removes it."""
 
-    :param name: full name of the model version.
-    :param alias: alias to add; with a leading ``-``, to remove, see
-        https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.models/mergeVersionAliases
-    """
-
-    name: str
-    alias: str
+    name: str  # full name of the model version
+    alias: str  # with a leading - to remove it
 
     @property
     def description(self) -> str:
@@ -41,7 +36,6 @@ def next_change(versions: Sequence[Model], champion: str) -> AliasChange | None:
 
     :param versions: all versions of the model.
     :param champion: full name of the version that becomes the champion.
-    :returns: ``None`` when no change is needed.
     """
     champions, previous = _holders(versions, CHAMPION), _holders(versions, PREVIOUS)
     if champion not in champions:

@@ -21,40 +21,28 @@ _CONFIG = ConfigDict(extra="forbid")
 
 @dataclass(frozen=True, config=_CONFIG)
 class Attempt:
-    """A run of the tuning DAG for a profile.
-
-    :param fingerprint: of its data and parameters.
-    :param outcome: from its report, once it has succeeded.
-    """
+    """A run of the tuning DAG for a profile."""
 
     tuning_run_id: str
-    fingerprint: str
-    outcome: str | None = None
+    fingerprint: str  # of its data and parameters
+    outcome: str | None = None  # from its report, once it has succeeded
 
 
 @dataclass(frozen=True, config=_CONFIG)
 class Promotion:
-    """The default that a run has set.
+    """The default that a run has set."""
 
-    :param model: full name with the version.
-    """
-
-    model: str
+    model: str  # full name with the version
     checkpoint_id: str
 
 
 @dataclass(frozen=True, config=_CONFIG)
 class Memory:
-    """What a profile's next run needs to know of the earlier ones; kept in the state of an Airflow asset.
+    """What a profile's next run needs to know of the earlier ones; kept in the state of an Airflow asset."""
 
-    :param active: the run that was started last, until its end is recorded.
-    :param last: the last one that succeeded.
-    :param promoted: by the last one that promoted anything.
-    """
-
-    active: Attempt | None = None
-    last: Attempt | None = None
-    promoted: Promotion | None = None
+    active: Attempt | None = None  # the run that was started last, until its end is recorded
+    last: Attempt | None = None  # the last one that succeeded
+    promoted: Promotion | None = None  # by the last one that promoted anything
 
     @classmethod
     def from_json(cls, stored: object) -> Self:
@@ -67,12 +55,10 @@ class Memory:
         try:
             return TypeAdapter(cls).validate_python(stored)
         except ValidationError as error:
-            raise InvalidInputError(
-                f"the state of the asset is not a profile's memory: {short_repr(stored)}.",
-                field=".".join(str(step) for step in error.errors()[0]["loc"]),
-                code="invalid_memory",
-                hint="Delete the asset's state to start from the base model.",
-            ) from None
+            field = ".".join(str(step) for step in error.errors()[0]["loc"])
+            problem = f"the state of the asset is not a profile's memory: {short_repr(stored)}."
+            hint = "Delete the asset's state to start from the base model."
+            raise InvalidInputError(problem, field=field, code="invalid_memory", hint=hint) from None
 
     def started(self, attempt: Attempt) -> Self:
         """Record that a run is about to start."""
@@ -83,10 +69,7 @@ class Memory:
         return replace(self, active=None)
 
     def succeeded(self, report: Mapping[str, Any]) -> Memory:
-        """Record that the active run succeeded.
-
-        :param report: XCom of the tuning DAG's report.
-        """
+        """Record that the active run succeeded, with the XCom of its report."""
         if self.active is None:
             return self
         outcome, model, checkpoint = (report.get(key) for key in ("outcome", "tuned_model", "default_after"))
@@ -99,26 +82,20 @@ class Memory:
 def fingerprint(params: Mapping[str, Any], continue_from: ContinueFrom, data: Mapping[str, str]) -> str:
     """Return a hash that is the same for two runs on the same data with the same parameters.
 
-    The model to continue from is not part of it: each promotion would otherwise start the next run.
-
-    :param data: checksums by address.
+    ``data``: checksums by address. The model to continue from is not part of it: each promotion would otherwise start
+    the next run.
     """
     content = json.dumps([dict(params), str(continue_from), dict(data)], sort_keys=True, default=str)
     return hashlib.sha256(content.encode()).hexdigest()
 
 
 def skip_reason(memory: Memory, current: str, *, force: bool) -> str | None:
-    """Return why there is nothing to tune; ``None`` when there is.
-
-    :param current: fingerprint of this run.
-    """
+    """Return why there is nothing to tune for the fingerprint of this run; ``None`` when there is."""
     last = memory.last
     if force or last is None or last.fingerprint != current:
         return None
-    return (
-        f"Data and parameters are unchanged since {last.tuning_run_id} ({last.outcome}), so no run was started. "
-        "Set the Param `force` to start one anyway."
-    )
+    reason = f"Data and parameters are unchanged since {last.tuning_run_id} ({last.outcome}), so no run was started."
+    return f"{reason} Set the Param `force` to start one anyway."
 
 
 def tuning_conf(params: Mapping[str, Any], continue_from: ContinueFrom, memory: Memory) -> dict[str, Any]:

@@ -73,19 +73,13 @@ Text = Annotated[str, StringConstraints(strict=True, strip_whitespace=True, min_
 
 
 class Schedule(YamlModel):
-    """When runs start: one of ``cron``, ``timetable`` and ``asset``.
+    """When runs start: one of ``cron``, ``timetable`` and ``asset``."""
 
-    :param cron: expression or preset such as ``@weekly``.
-    :param timezone: of the expression.
-    :param timetable: a timetable's class, ``package.Class``, instantiated with ``arguments``.
-    :param asset: name or URI of an Airflow asset that other DAGs update.
-    """
-
-    cron: Text | None = None
-    timezone: Annotated[Text, AfterValidator(_timezone)] = "UTC"
-    timetable: Annotated[Text, AfterValidator(_class_path)] | None = None
+    cron: Text | None = None  # expression or preset such as @weekly
+    timezone: Annotated[Text, AfterValidator(_timezone)] = "UTC"  # of the expression
+    timetable: Annotated[Text, AfterValidator(_class_path)] | None = None  # package.Class, called with arguments
     arguments: dict[str, Any] = Field(default={})
-    asset: Text | None = None
+    asset: Text | None = None  # name or URI of an Airflow asset that other DAGs update
 
     @model_validator(mode="before")
     @classmethod
@@ -104,20 +98,15 @@ class Schedule(YamlModel):
 
 
 class RetrainingProfile(YamlModel):
-    """A file in ``dags/config/retraining``.
-
-    :param schedule: when runs start, changes of watched data aside.
-    :param watch: ``gs://`` objects, or folders ending in ``/``: a change starts a run.
-    :param params: Params of the tuning DAG.
-    """
+    """A file in ``dags/config/retraining``."""
 
     description: Text | None = None
     continue_from: ContinueFrom = ContinueFrom.BASE
-    params: Annotated[dict[str, Any], AfterValidator(_params)]
-    schedule: Schedule | None = None
+    params: Annotated[dict[str, Any], AfterValidator(_params)]  # of the tuning DAG
+    schedule: Schedule | None = None  # changes of watched data start runs too
     watch: Annotated[
         list[Annotated[str, BeforeValidator(_watched)]], BeforeValidator(_listed), Field(max_length=MAX_WATCHED)
-    ] = Field(default=[])
+    ] = Field(default=[])  # gs:// objects, or folders ending in /
     _path: Path = PrivateAttr(default=Path())
     _document: Document = PrivateAttr(default=Document(None))
 
@@ -149,19 +138,13 @@ class RetrainingProfile(YamlModel):
         return self.params.get("gcp_conn_id") or "google_cloud_default", self.params.get("impersonation_chain")
 
     def error(self, what: str, *path: str, code: str) -> YamlError:
-        """Return an error about a field.
-
-        :param path: keys from the root of the file.
-        """
+        """Return an error about the field at a path of keys from the root of the file."""
         line, field = self._document.line(path), ".".join(path)
         return YamlError(what, source=str(self._path), line=line, field=field, code=code)
 
 
 def load_profile(path: Path) -> RetrainingProfile:
-    """Read a profile.
-
-    :raises YamlError: when it is not acceptable.
-    """
+    """Read a profile; one that is not acceptable is a :class:`YamlError`."""
     if not _NAME.fullmatch(path.stem):
         what = "the name of the file becomes a DAG id: only letters, digits, _, - and . are allowed"
         raise YamlError(what, source=str(path), code="invalid_name")
@@ -174,10 +157,9 @@ def load_profile(path: Path) -> RetrainingProfile:
 def load_profiles(
     folder: Path, check: Callable[[RetrainingProfile], None]
 ) -> tuple[list[RetrainingProfile], list[YamlError]]:
-    """Read all profiles in a folder.
+    """Read all profiles in a folder; return the acceptable ones, and the errors of the others.
 
     :param check: raises a :class:`YamlError` for a profile that Airflow or the tuning DAG would reject.
-    :return: the acceptable profiles, and the errors of the others.
     """
     profiles: list[RetrainingProfile] = []
     errors: list[YamlError] = []

@@ -6,19 +6,17 @@ import threading
 import time
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from airflow.sdk import BaseSensorOperator, Context, PokeReturnValue, conf
 from airflow.sdk.exceptions import AirflowSkipException
 
 from gemini_tuning.core.exceptions import GeminiTuningError, ServiceError, TransientServiceError, TuningJobError
+from gemini_tuning.core.resources import TuningJob
 from gemini_tuning.links import gemini_tuning as links
 from gemini_tuning.operators.cloud_base import DEFERRAL_TIMEOUT_MARGIN, GCP_FIELDS, DeferrableMixin, optional_seconds
 from gemini_tuning.triggers import progress
 from gemini_tuning.triggers.task_states import TaskInstanceKey, get_task_states, keeps_job, task_state
-
-if TYPE_CHECKING:
-    from gemini_tuning.core.resources import TuningJob
 
 CANCEL_TIMEOUT = 4.0  # seconds; a second later Airflow kills the process
 
@@ -146,7 +144,6 @@ class GeminiTuningJobSensor(DeferrableMixin, BaseSensorOperator):
         return PokeReturnValue(is_done=False)
 
     def _push_progress(self, job: TuningJob) -> None:
-        """Push the job's progress; an error is logged, not raised."""
         if self._task is None:
             return
         try:

@@ -67,7 +67,6 @@ class GcsObjectChangeTrigger(BaseEventTrigger):
             await asyncio.sleep(conf.getfloat("gemini_tuning", "watch_interval", fallback=POLL_INTERVAL))
 
     async def _poll(self, hook: GeminiTuningHook) -> Mapping[str, ObjectVersion]:
-        """Return the objects; an empty mapping if they could not be read."""
         try:
             return await asyncio.to_thread(hook.object_versions, self.uri)
         except ServiceError as error:

@@ -30,7 +30,6 @@ _FROM_JOB = (
     "model", "experiment", "start_time",
 )  # fmt: skip
 MAX_POINTS = 50  # per curve
-
 MAX_PUSHES = 4  # in flight; all share one connection to Airflow, which a cancellation needs too
 MAX_READERS = 2  # threads that read losses, for all jobs of this process
 
@@ -56,11 +55,8 @@ def progress(
          "train_loss": [[1, 2.1], …], "eval_loss": [[1, 2.2], …], "at": "2026-11-22T10:00:00+00:00",
          "gcp_conn_id": "google_cloud_default", "impersonation_chain": null}
 
-    What the service does not report (yet) is ``None`` or empty. ``at`` is the time of the poll.
-
-    :param losses: ``[[step, value], …]`` by the names in :data:`LOSSES`.
-    :param gcp_conn_id: the connection that the job is read with; the page's actions use the same.
-    :param impersonation_chain: the service accounts that it is read as.
+    What the service does not report (yet) is ``None`` or empty. ``at`` is the time of the poll. The page's actions use
+    the same connection.
     """
     return {
         **{field: getattr(job, field) for field in _FROM_JOB},
@@ -84,12 +80,10 @@ class ProgressKeeper:
     All work is done in the background: the wait continues whatever happens to it, and the trigger's cancellation
     reaches the wait itself (asgiref would drop its message, by which Airflow tells why it cancels). The losses are read
     once per epoch, by few threads of our own: those of the event loop are needed to cancel jobs.
-
-    :param task: the deferred task; ``None``, as in ``dag.test()``: nothing is pushed.
     """
 
     def __init__(self, task: TaskInstanceKey | None) -> None:
-        self._task = task
+        self._task = task  # None in dag.test(): nothing is pushed
         self._pushed: dict[str, Any] = {}
         self._losses: Losses = {}
         self._read_at: tuple[int | None, int] | None = None
@@ -131,9 +125,8 @@ class ProgressKeeper:
     async def _read(self, hook: GeminiTuningHook, experiment: str) -> None:
         series = [SERIES[name] for name in LOSSES]
         try:
-            curves = await asyncio.get_running_loop().run_in_executor(
-                _readers, hook.read_curves, experiment, series, ()
-            )
+            loop = asyncio.get_running_loop()
+            curves = await loop.run_in_executor(_readers, hook.read_curves, experiment, series, ())
             self._losses = {name: curves.get(SERIES[name], Curve()).pairs(MAX_POINTS) for name in LOSSES}
         except GeminiTuningError as error:
             self._log_once(f"Could not read the losses while the job runs: {error}")
@@ -151,6 +144,5 @@ def _is_done(task: asyncio.Task[None] | None) -> bool:
 def _push(task: TaskInstanceKey, value: Mapping[str, Any]) -> None:
     from airflow.sdk.execution_time.xcom import XCom
 
-    XCom.set(
-        XCOM_KEY, dict(value), dag_id=task.dag_id, task_id=task.task_id, run_id=task.run_id, map_index=task.map_index
-    )
+    key = {name: getattr(task, name) for name in ("dag_id", "task_id", "run_id", "map_index")}
+    XCom.set(XCOM_KEY, dict(value), **key)

@@ -38,10 +38,7 @@ def task_state(states: Mapping[str, Mapping[str, Any]], task: TaskInstanceKey) -
 
 
 def get_task_states(dag_id: str, task_ids: list[str], run_id: str | None = None) -> Mapping[str, Mapping[str, Any]]:
-    """Get the states of tasks from Airflow: ``{run_id: {task_id or task_id_INDEX: state}}``.
-
-    :param run_id: ``None`` gets them from all runs of the DAG.
-    """
+    """Get the states of tasks, of one run or all, from Airflow: ``{run_id: {task_id or task_id_INDEX: state}}``."""
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
     states: Mapping[str, Mapping[str, Any]] = RuntimeTaskInstance.get_task_states(

@@ -14,7 +14,6 @@ from gemini_tuning import __version__
 # What the waits of a run import. Their clients take a second to import, which must not block the event loop.
 NEEDED = ("gemini_tuning.triggers.tuning_job", "gemini_tuning.triggers.model_copy", "gemini_tuning.hooks.gemini_tuning")
 
-
 # Airflow can fail a task whose trigger fires before the scheduler has seen the end of the process that deferred:
 # https://github.com/apache/airflow/issues/72716.
 DELAY = 1.5  # seconds

@@ -7,10 +7,8 @@ notices the end three times sooner with half the requests (``tests/benchmarks/be
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from gemini_tuning.core.exceptions import ServiceError
+from gemini_tuning.core.exceptions import ServiceError
 
 MIN_INTERVAL_FACTOR = 1 / 4  # of poll_interval
 MIN_LISTED_INTERVAL_FACTOR = 1 / 12  # where one list request serves many subscriptions
@@ -43,10 +41,7 @@ class AdaptiveInterval:
         self._failures = 0
 
     def first(self, polled_ago: float = float("inf")) -> float:
-        """Return the pause before the first poll, with jitter.
-
-        :param polled_ago: seconds since the task itself read the resource.
-        """
+        """Return the pause before the first poll, with jitter; ``polled_ago``: since the task itself read it."""
         jitter = self.poll_interval * MIN_INTERVAL_FACTOR * random.random()  # noqa: S311
         return max(self.poll_interval * START_FACTOR - polled_ago, 0.0) + jitter
 

@@ -11,19 +11,27 @@ import abc
 import asyncio
 import contextvars
 import importlib
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakKeyDictionary
 
 from gemini_tuning.core.exceptions import PermanentServiceError, ServiceError
 from gemini_tuning.triggers.shared_poller.adaptive_interval import AdaptiveInterval
-from gemini_tuning.triggers.shared_poller.rate_limit import RateLimit
 
 if TYPE_CHECKING:
     from gemini_tuning.hooks.gemini_tuning import GeminiTuningHook
 
 EARLY_FRACTION = 0.5  # of its pause by which a poll may come early to share a list
 RECONNECT_AFTER = 60.0  # seconds; an older client may hold credentials that were replaced since
+
+# The quota is 600 reads and writes per minute and project (https://cloud.google.com/vertex-ai/docs/quotas). Tasks, the
+# page and a second triggerer need a part of it.
+MAX_RATE = 480 / 60
+MIN_RATE = 120 / 60
+SHARING_FACTOR = 20  # times fewer requests than independent pollers would send
+BURST = 5  # requests that may be sent at once after a pause
+MAX_HALVINGS = 4
+RECOVERY_SECONDS = 60.0  # after a 429, until the rate doubles again
 
 Connection = tuple[str, str | Sequence[str] | None]  # gcp_conn_id and impersonation_chain
 
@@ -33,13 +41,44 @@ _rate_limits: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, RateLimit]]
 _tasks: set[asyncio.Task[None]] = set()  # event loops keep weak references only
 
 
+class RateLimit:
+    """Spaces requests; the rate follows ``demand``, the requests per second that independent pollers would send."""
+
+    def __init__(self) -> None:
+        self.demand = 0.0
+        self._free_at = float("-inf")
+        self._halvings, self._refused_at = 0, 0.0
+        self._lock = asyncio.Lock()
+
+    def rate(self) -> float:
+        """Return the requests per second."""
+        return min(max(self.demand / SHARING_FACTOR, MIN_RATE), MAX_RATE) / float(2 ** self._halvings_left())
+
+    def _halvings_left(self) -> int:
+        return max(self._halvings - int((now() - self._refused_at) / RECOVERY_SECONDS), 0)
+
+    def slow_down(self, error: ServiceError) -> None:
+        """Halve the rate after a 429, and send nothing for as long as ``Retry-After`` asks."""
+        if error.code == 429:
+            self._halvings, self._refused_at = min(self._halvings_left() + 1, MAX_HALVINGS), now()
+        self._free_at = max(self._free_at, now() + (error.retry_after or 0.0))
+
+    async def acquire(self, is_needed: Callable[[], bool] = lambda: True) -> bool:
+        """Wait until a request may be sent, and return whether it is still needed then."""
+        async with self._lock:
+            while is_needed():
+                if (left := self._free_at - now()) <= 0:
+                    self._free_at = max(self._free_at, now() - BURST / self.rate()) + 1 / self.rate()
+                    return True
+                await asyncio.sleep(left)
+        return False
+
+
 class Subscription:
     """One deferred task's wait for a resource, while the ``async with`` block runs.
 
-    :param kind: the poller's class; the first subscription creates the poller, the last one closes it.
-    :param name: full name of the resource.
-    :param poll_interval: seconds; see :class:`AdaptiveInterval`.
-    :param polled_ago: seconds since the task itself read the resource.
+    The first subscription creates the poller, the last one closes it. ``polled_ago``: seconds since the task itself
+    read the resource.
     """
 
     def __init__(

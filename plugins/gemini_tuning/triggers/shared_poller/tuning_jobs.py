@@ -103,10 +103,7 @@ class TuningJobPoller(Poller):
     def _read_page(
         self, source: Iterator[list[ListedJob]], at: float
     ) -> list[tuple[Subscription, TuningJob | ServiceError]] | None:
-        """Parse the jobs of the next page that are due, nearly due or have finished, in a thread; parsing takes long.
-
-        Returns ``None`` after the last page.
-        """
+        """Parse the jobs of the next page that are due, nearly so or have finished; ``None`` after the last page."""
         page = next(source, None)
         if page is None:
             return None

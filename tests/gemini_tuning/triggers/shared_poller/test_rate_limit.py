@@ -5,7 +5,7 @@ import asyncio
 from virtual_time import run
 
 from gemini_tuning.core.exceptions import TransientServiceError
-from gemini_tuning.triggers.shared_poller.rate_limit import RateLimit
+from gemini_tuning.triggers.shared_poller.poller import RateLimit
 
 
 def unavailable(code=503, **more):
