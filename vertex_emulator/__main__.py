@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from . import __version__
 from .auth import KeyFileError, write_private
 from .environment import exports, variables
 from .log import StateError
@@ -34,6 +35,7 @@ def _server_parser() -> argparse.ArgumentParser:
         epilog='"python -m vertex_emulator key --help" tells how to get credentials and the Airflow connection, '
         '"python -m vertex_emulator env --help" how programs written for Google Cloud reach the emulator.',
     )
+    parser.add_argument("--version", action="version", version=f"vertex-emulator {__version__}")
     add_options(parser)
     return parser
 

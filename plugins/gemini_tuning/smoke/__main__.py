@@ -21,6 +21,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from gemini_tuning import __version__
 from gemini_tuning.core.exceptions import GeminiTuningError, InvalidInputError
 from gemini_tuning.core.files import GCS, Files, folder_problem, joined
 from gemini_tuning.core.names import ResourceName
@@ -58,7 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m gemini_tuning.smoke", description="Smoke suites without Airflow.")
+    parser = argparse.ArgumentParser(prog="gemini-smoke", description="Smoke suites without Airflow.")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("schema", help="print the JSON Schema of suites, for editors")
     validate = commands.add_parser("validate", help="check a suite without sending a prompt")

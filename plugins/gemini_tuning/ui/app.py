@@ -19,6 +19,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
+from gemini_tuning import __version__
 from gemini_tuning.core import formatting
 from gemini_tuning.core.console import console_link
 from gemini_tuning.core.xcom import CopyXCom, PromotionXCom
@@ -47,6 +48,7 @@ NO_STORE = {"Cache-Control": "no-store"}
 templates = Jinja2Templates(HERE / "templates")
 FILTERS = ("duration", "last_segment", "percent", "significant", "utc")
 templates.env.filters.update({name: getattr(formatting, name) for name in FILTERS}, console_link=console_link)
+templates.env.globals.update(version=__version__)
 
 
 def requested_run(session: SessionDep, dag_id: Name, run_id: Name, group: Name = "") -> queries.RunRecord:
