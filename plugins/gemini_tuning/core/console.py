@@ -19,10 +19,7 @@ _PAGES = {
 
 
 def console_link(address: object) -> str | None:
-    """Return the page of a resource in the console; ``None`` where the console has none.
-
-    :param address: ``gs://bucket/object``, or the full name of a tuning job, a model or an endpoint.
-    """
+    """Return the console's page of a tuning job, model, endpoint or ``gs://`` object; ``None`` for anything else."""
     if not isinstance(address, str):
         return None
     if address.startswith(_GCS):

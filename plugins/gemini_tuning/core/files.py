@@ -32,10 +32,7 @@ class StorageHook(Protocol):
 
 
 def folder_problem(name: str, uri: object) -> str | None:
-    """Return why no files can be written to a folder, beginning with the parameter's name, or ``None``.
-
-    :param uri: ``gs://bucket/prefix``, an absolute path, or ``file:///path``.
-    """
+    """Return why this is no ``gs://bucket/prefix``, absolute path or ``file:///path`` to write to, or ``None``."""
     if not isinstance(uri, str) or not uri.strip():
         return f"{name}: expected gs://bucket/folder or an absolute path"
     if uri.startswith(GCS):
@@ -78,9 +75,8 @@ class Files:
 
     def _require_hook(self, uri: str) -> StorageHook:
         if self._hook is None:
-            raise InvalidInputError(
-                "An address in Cloud Storage needs a Google Cloud connection.", resource=uri, code="connection_required"
-            )
+            message = "An address in Cloud Storage needs a Google Cloud connection."
+            raise InvalidInputError(message, resource=uri, code="connection_required")
         return self._hook
 
 

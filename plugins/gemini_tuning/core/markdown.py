@@ -39,12 +39,10 @@ def place(address: object) -> str:
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return the lines of a table. Its columns are aligned, so that it is also readable in a log.
+    """Return the lines of a table of Markdown without line breaks, the heading first.
 
-    :param rows: of Markdown without line breaks, the heading first, all of one length.
+    Its columns are aligned, so that it is also readable in a log.
     """
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    lines = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
-    ]
+    lines = [f"| {' | '.join(map(str.ljust, row, widths))} |" for row in rows]
     return [lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]]

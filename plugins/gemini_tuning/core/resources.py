@@ -322,13 +322,9 @@ class Model(ApiResource):
         if found := next((c for c in self.checkpoints if c.checkpoint_id == checkpoint_id), None):
             return found
         available = ", ".join(c.checkpoint_id for c in self.checkpoints) or "none"
-        raise CheckpointError(
-            f"Model {self.name} has no checkpoint {short_repr(checkpoint_id)}; it has: "
-            f"{shorten(available, MAX_LISTED)}. Nothing was changed.",
-            field="checkpoint_id",
-            resource=self.name,
-            code="not_found_in_model",
-        )
+        message = f"Model {self.name} has no checkpoint {short_repr(checkpoint_id)}; it has: "
+        message += f"{shorten(available, MAX_LISTED)}. Nothing was changed."
+        raise CheckpointError(message, field="checkpoint_id", resource=self.name, code="not_found_in_model")
 
 
 @dataclass(frozen=True)

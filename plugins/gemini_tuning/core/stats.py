@@ -40,10 +40,8 @@ def wilson_interval(passed: float, n: float, confidence: float = CONFIDENCE) -> 
     return low, high
 
 
-def score_interval(
-    scores: Sequence[float], weights: Sequence[float], confidence: float = CONFIDENCE
-) -> tuple[float, float]:
-    """Return an interval for a weighted mean of scores between 0 and 1.
+def score_interval(scores: Sequence[float], weights: Sequence[float]) -> tuple[float, float]:
+    """Return a 95 % interval for a weighted mean of scores between 0 and 1.
 
     Wilson's interval at that mean, with Kish's effective number of cases (Σw)²/Σw² in place of their number: with equal
     weights and scores of 0 and 1 it is Wilson's own. Partial credit varies less than zeros and ones of the same mean,
@@ -53,7 +51,7 @@ def score_interval(
         return 0.0, 1.0
     effective = math.fsum(weights) ** 2 / math.fsum(weight * weight for weight in weights)
     mean = min(1.0, weighted_mean(scores, weights))
-    return wilson_interval(mean * effective, effective, confidence)
+    return wilson_interval(mean * effective, effective)
 
 
 def mcnemar_exact(b: int, c: int) -> float:

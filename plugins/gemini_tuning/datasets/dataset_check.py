@@ -108,11 +108,8 @@ def check_validation_dataset(blocks: Iterable[bytes], training: DatasetReport) -
     thirty_percent = training.examples * 3 // 10
     limit = min(MAX_VALIDATION_EXAMPLES, thirty_percent) if thirty_percent > 1000 else MAX_VALIDATION_EXAMPLES
     if report.examples > limit:
-        report.add_problem(
-            "too_many",
-            f"{report.examples} validation examples; at most {MAX_VALIDATION_EXAMPLES}, or 30% of the training "
-            f"examples where that is more than 1000: here {limit}",
-        )
+        most = f"{MAX_VALIDATION_EXAMPLES}, or 30% of the training examples where that is more than 1000: here {limit}"
+        report.add_problem("too_many", f"{report.examples} validation examples; at most {most}")
     common = set(report.keys).intersection(training.keys) - {NO_KEY}
     if common:
         lines = [index for index, key in enumerate(report.keys) if key in common]

@@ -148,12 +148,9 @@ class GeminiBaseHook(GoogleBaseHook):
         """Return ``project_id``, or the connection's project."""
         project: str = project_id or self.project_id
         if not project:
-            raise PermanentServiceError(
-                f"No project: neither project_id nor the connection {self.gcp_conn_id!r} has one.",
-                field="project_id",
-                resource=self.gcp_conn_id,
-                hint="Set one of them.",
-            )
+            message = f"No project: neither project_id nor the connection {self.gcp_conn_id!r} has one."
+            hint = "Set one of them."
+            raise PermanentServiceError(message, field="project_id", resource=self.gcp_conn_id, hint=hint)
         if problem := project_problem("project_id", project):
             raise InvalidInputError(problem, field="project_id", code="invalid_project")
         return project
@@ -184,11 +181,8 @@ class GeminiBaseHook(GoogleBaseHook):
             return None
         address = value if "://" in value else f"https://{value}"
         if not address.startswith(("https://", "http://")):
-            raise PermanentServiceError(
-                f"The connection {self.gcp_conn_id!r} has {value!r} as {extra}; expected https://HOST.",
-                field=extra,
-                resource=self.gcp_conn_id,
-            )
+            message = f"The connection {self.gcp_conn_id!r} has {value!r} as {extra}; expected https://HOST."
+            raise PermanentServiceError(message, field=extra, resource=self.gcp_conn_id)
         return address
 
     def _vertex_endpoint(self, location: str) -> str:
@@ -291,11 +285,9 @@ class GeminiBaseHook(GoogleBaseHook):
                 operation = Operation.from_json(self._send_json(method, path, location, body=body))
             while not operation.done:
                 if time.monotonic() >= end:
-                    raise TransientServiceError(
-                        f"Could not {action} {resource}: {operation.name} is not done after {OPERATION_TIMEOUT:g} s.",
-                        resource=resource,
-                        hint="Check the operation before you retry.",
-                    )
+                    late = f"{operation.name} is not done after {OPERATION_TIMEOUT:g} s."
+                    hint = "Check the operation before you retry."
+                    raise TransientServiceError(f"Could not {action} {resource}: {late}", resource=resource, hint=hint)
                 time.sleep(OPERATION_INTERVAL)
                 operation = self._read(Operation, operation.name, action=action, about=resource)
         except PermanentServiceError as failure:

@@ -78,11 +78,8 @@ def _metric(number: int, metric: Any) -> types.Metric:
         return types.Metric.model_validate(dict(metric))
     except ValidationError as error:
         field = f"evaluation_metrics[{number}]"
-        raise InvalidInputError(
-            f"The tuning job was not created. {field}: {redact(validation_fault(error))}.",
-            field=field,
-            code="invalid_metric",
-        ) from None
+        message = f"The tuning job was not created. {field}: {redact(validation_fault(error))}."
+        raise InvalidInputError(message, field=field, code="invalid_metric") from None
 
 
 def tuning_job(raw: Any, *, requested: str | None = None, project: str | None = None) -> TuningJob:

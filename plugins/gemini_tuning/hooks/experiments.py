@@ -95,10 +95,8 @@ class ExperimentHookMixin(GeminiBaseHook):
         names = [found.name.partition(f"/contexts/{context.id}-")[2] for found in newest]
         ids = [run for run in names if _ID.fullmatch(run)]
         if not ids:
-            raise PermanentServiceError(
-                f"{context} has no run: the job finished before its tuning began, or its metrics were deleted.",
-                resource=str(context),
-            )
+            message = f"{context} has no run: the job finished before its tuning began, or its metrics were deleted."
+            raise PermanentServiceError(message, resource=str(context))
         if len(ids) > 1:
             self.log.warning("%s has %d runs; the newest, %s, is read", context, len(ids), ids[0])
         return ids[0]

@@ -38,11 +38,9 @@ class GeminiTuningHook(
             return name
         endpoint = self.get_model(name).default_endpoint
         if endpoint is None:
-            raise PermanentServiceError(
-                f"The default checkpoint of {name} is not deployed to an endpoint.",
-                resource=name,
-                hint="Deploy it, or name an endpoint.",
-            )
+            message = f"The default checkpoint of {name} is not deployed to an endpoint."
+            hint = "Deploy it, or name an endpoint."
+            raise PermanentServiceError(message, resource=name, hint=hint)
         return endpoint
 
     def get_base_model(self, name: str) -> str | None:

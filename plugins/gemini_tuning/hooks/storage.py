@@ -101,11 +101,8 @@ class StorageHookMixin(GeminiBaseHook):
             found = client.list_blobs(bucket, prefix=prefix, max_results=MAX_OBJECTS + 1, timeout=REQUEST_TIMEOUT)
             versions = {f"gs://{bucket}/{blob.name}": converters.object_version(blob) for blob in found}
         if len(versions) > MAX_OBJECTS:
-            raise PermanentServiceError(
-                f"{uri} contains more than {MAX_OBJECTS} objects.",
-                resource=uri,
-                hint="Watch a smaller folder, or one object that names the others.",
-            )
+            hint = "Watch a smaller folder, or one object that names the others."
+            raise PermanentServiceError(f"{uri} contains more than {MAX_OBJECTS} objects.", resource=uri, hint=hint)
         return versions
 
     def write_object(self, uri: str, content: bytes, content_type: str) -> None:

@@ -74,10 +74,8 @@ class TuningJobHookMixin(GeminiBaseHook):
     ) -> Generator[list[ListedJob]]:
         """Yield all tuning jobs page by page; pages are requested once and read lazily.
 
-        google-genai reads every field of every job, which takes fifteen times as long as the list itself.
-
-        :param size: jobs on a page, at most 100.
-        :param timeout: seconds for each page.
+        google-genai reads every field of every job, which takes fifteen times as long as the list itself. ``size`` is
+        jobs on a page, at most 100; ``timeout`` is seconds for each.
         """
         parent = f"projects/{project}/locations/{location}"
         query: dict[str, Any] = {"pageSize": size or base.PAGE_SIZE}

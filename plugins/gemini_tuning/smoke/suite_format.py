@@ -6,10 +6,10 @@ import difflib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, Union
 
-from pydantic import BeforeValidator, ConfigDict, Field, create_model, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model, model_validator
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
 from pydantic_core import PydanticCustomError
 
-from gemini_tuning.core import schema
 from gemini_tuning.core.text import short_repr
 from gemini_tuning.smoke.assertions import NOT, TYPES, Kind
 from gemini_tuning.smoke.cases import MAX_ID
@@ -189,6 +189,13 @@ class SuiteFile(SuiteModel):
         return self
 
 
-def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema of a suite file; ``suite.schema.json`` is a copy of it."""
-    return schema.json_schema(SuiteFile)
+class _WithoutTitles(GenerateJsonSchema):
+    def field_title_should_be_set(self, schema: object) -> bool:
+        """Return False: a title such as "Max Output Tokens" only repeats the key."""
+        return False
+
+
+def json_schema(model: type[BaseModel] = SuiteFile, mode: JsonSchemaMode = "validation") -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of a model; ``suite.schema.json`` is that of a suite file."""
+    schema = model.model_json_schema(mode=mode, schema_generator=_WithoutTitles)
+    return {"$schema": GenerateJsonSchema.schema_dialect, **schema}

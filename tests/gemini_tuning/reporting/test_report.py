@@ -10,7 +10,6 @@ from support import context
 from gemini_tuning.core.curves import summary as metrics_summary
 from gemini_tuning.core.exceptions import InvalidInputError, PermanentServiceError
 from gemini_tuning.core.resources import Checkpoint, TuningJob
-from gemini_tuning.core.schema import json_schema
 from gemini_tuning.core.xcom import ApprovalXCom, DecisionXCom, MetricsXCom
 from gemini_tuning.cost.estimate import BilledModel, CostInputs, counted_tokens, estimate_cost
 from gemini_tuning.cost.prices import PriceTable
@@ -23,6 +22,7 @@ from gemini_tuning.reporting.report import SCHEMA, Report, build, compare, read_
 from gemini_tuning.selection.candidate import Candidate
 from gemini_tuning.selection.decision import Assessment, Decision
 from gemini_tuning.smoke.suite import parse_suite
+from gemini_tuning.smoke.suite_format import json_schema
 from gemini_tuning.smoke.summary import summarize
 from tests.gemini_tuning.reporting import run_values
 from tests.gemini_tuning.reporting.run_values import APPROVED, COPY, METRICS, MODEL, RESULTS, decision, everything
