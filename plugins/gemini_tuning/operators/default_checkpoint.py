@@ -133,6 +133,6 @@ def require_expected(model: Model, expected: str | None, checkpoint_id: str) -> 
     default = model.default_checkpoint_id
     if expected is not None and default not in (expected, checkpoint_id):
         name, code, hint = str(model.name), "default_changed", "Check the model, then start another run."
-        problem = f"the default of {name} was checkpoint {expected} and is now {default}. Nothing was changed."
-        problem = f"expected_default: {problem}"
+        changed = f"the default of {name} was checkpoint {expected} and is now {default}"
+        problem = f"expected_default: {changed}. Nothing was changed."
         raise InvalidInputError(problem, field="expected_default", resource=name, code=code, hint=hint)

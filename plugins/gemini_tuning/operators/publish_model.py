@@ -83,8 +83,8 @@ class GeminiPublishModelOperator(PromotionBase):
         if model.default_checkpoint_id != checkpoint_id:  # it may have changed since the promotion
             now = f"the default of {model.name} is now {short_repr(model.default_checkpoint_id)}"
             problem = f"checkpoint_id: {short_repr(checkpoint_id)} was promoted, but {now}."
-            problem, field = f"{problem} No event was emitted and no alias set.", "checkpoint_id"
-            code, hint = "default_changed", "Check the model."
+            problem = f"{problem} No event was emitted and no alias set."
+            field, code, hint = "checkpoint_id", "default_changed", "Check the model."
             raise VerificationError(problem, field=field, resource=model.name, code=code, hint=hint)
         endpoint = model.require_checkpoint(checkpoint_id).endpoint
         name, asset = ResourceName.parse(model.name, "models"), promoted_model(model.name)

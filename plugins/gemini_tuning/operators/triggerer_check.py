@@ -65,7 +65,9 @@ class TriggererCheckMixin(GeminiBaseOperator):
 
 
 def _error(problem: str, code: str) -> TriggererCheckError:
-    where = "where every triggerer runs (a plugins folder may not reach it) and restart it; its log has the reason"
-    hint = f"Install gemini-checkpoint-tuning=={__version__} {where}. Without a running triggerer start "
-    problem, hint = f"The triggerer {problem}. Nothing was created.", f"{hint}`airflow triggerer`."
-    return TriggererCheckError(problem, resource="triggerer", code=code, hint=hint)
+    hint = (
+        f"Install gemini-checkpoint-tuning=={__version__} where every triggerer runs (a plugins folder may not "
+        "reach it) and restart it; its log has the reason. Without a running triggerer start `airflow triggerer`."
+    )
+    message = f"The triggerer {problem}. Nothing was created."
+    return TriggererCheckError(message, resource="triggerer", code=code, hint=hint)
