@@ -93,23 +93,18 @@ def load_notifications(path: str | Path | None) -> list[Notification]:
 def check_notifications(path: object) -> None:
     """Create every notifier and render its templates with a sample message. Nothing is sent.
 
-    :param path: of the file; ``None`` when there is no file.
     :raises InvalidInputError: when the file is not acceptable or a notifier cannot be created.
     """
     if not isinstance(path, str | Path | None):
-        raise NotificationError(
-            f"notifications: {short_repr(path)} is not the path of a file.", field="notifications", code="not_a_path"
-        )
+        what = f"notifications: {short_repr(path)} is not the path of a file."
+        raise NotificationError(what, field="notifications", code="not_a_path")
     for notification in load_notifications(path):
         for event in notification.on:
             create_notifier(notification, messages.SAMPLES[event])
 
 
 def create_notifier(notification: Notification, message: Message) -> BaseNotifier:
-    """Return the entry's notifier with its templates rendered.
-
-    :raises NotificationError: when it cannot be imported, created or rendered.
-    """
+    """Return the entry's notifier with its templates rendered, or raise NotificationError."""
     module, _, name = notification.notifier.rpartition(".")
     try:
         notifier_class = getattr(importlib.import_module(module), name)
@@ -176,7 +171,6 @@ def _send(run_notifier: GeminiRunNotifier, notification: Notification, message: 
 
 
 def _outcome(run_notifier: GeminiRunNotifier, context: Context) -> Message | None:
-    """Return what the run achieved, and what failed."""
     ti, dag_id, run_id = context.get("ti"), context["dag"].dag_id, context["run_id"]
     job = ti.xcom_pull(task_ids=run_notifier.tuning_job) if ti and run_notifier.tuning_job else None
     run = _run_link(dag_id, run_id, job)

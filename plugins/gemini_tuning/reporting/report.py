@@ -135,12 +135,8 @@ class Report(xcom.JsonModel):
         """Return the Markdown file."""
         has_eval_loss = self.losses.eval or any(entry.losses and entry.losses.eval_loss for entry in self.checkpoints)
         no_overfitting = "the losses show none" if has_eval_loss else "unknown, because there is no eval loss"
-        return render(
-            "report.md.j2",
-            report=self,
-            outcome=OUTCOMES[self.outcome],
-            overfitting=self.decision.overfitting or no_overfitting,
-        )
+        overfitting = self.decision.overfitting or no_overfitting
+        return render("report.md.j2", report=self, outcome=OUTCOMES[self.outcome], overfitting=overfitting)
 
     def summary(self) -> list[str]:
         """Return the outcome and the comparison, in lines of Markdown that are also readable in a log."""
@@ -205,10 +201,7 @@ def compare(
     metrics: xcom.MetricsXCom | None = None,
     listed: Iterable[xcom.CheckpointXCom] = (),
 ) -> list[CheckpointReport]:
-    """Return what is known of each checkpoint: in the order of the decision, then those without an assessment.
-
-    :param listed: checkpoints that have possibly not been tested yet.
-    """
+    """Return what is known of each checkpoint: in the order of the decision, then those without an assessment."""
     others = {checkpoint.checkpoint_id: checkpoint for checkpoint in listed}
     tested = {result.checkpoint_id: result for result in results}
     assessed = {assessment.checkpoint_id: assessment for assessment in decision.checkpoints}
@@ -225,23 +218,15 @@ def compare_champion(result: xcom.SmokeTestXCom | None, decision: xcom.DecisionX
 
 
 def require_decision(decision: object) -> xcom.DecisionXCom:
-    """Return the decision.
-
-    :raises InvalidInputError: when there is none.
-    """
-    found = xcom.DecisionXCom.from_input(decision, "decision")
-    if found is None:
-        raise InvalidInputError(
-            "decision: expected the XCom of choose, which is empty.", field="decision", code="missing"
-        )
-    return found
+    """Return the decision; an empty one is an error."""
+    if found := xcom.DecisionXCom.from_input(decision, "decision"):
+        return found
+    what = "decision: expected the XCom of choose, which is empty."
+    raise InvalidInputError(what, field="decision", code="missing")
 
 
 def read_results(results: Iterable[object]) -> list[xcom.SmokeTestXCom]:
-    """Return the results of the smoke tests.
-
-    :raises InvalidInputError: naming the result that is not a mapping.
-    """
+    """Return the results of the smoke tests; an error names the one that is not a mapping."""
     found = (xcom.SmokeTestXCom.from_input(result, f"results[{number}]") for number, result in enumerate(results))
     return [result for result in found if result is not None]
 
@@ -294,7 +279,6 @@ def _outcome(decision: xcom.DecisionXCom, approval: xcom.ApprovalXCom | None, pr
 def _gaps(
     datasets: DatasetsReport, checkpoints: Sequence[CheckpointReport], metrics: xcom.MetricsXCom | None
 ) -> list[str]:
-    """Return what the report should contain and no task pushed."""
     parts = {"training": datasets.training, "validation": datasets.validation}
     gaps = [f"the sha256 of the {part} dataset" for part, data in parts.items() if data and not data.sha256]
     if not datasets.training:

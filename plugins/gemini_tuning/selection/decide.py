@@ -85,10 +85,7 @@ def _assess(candidate: Candidate, policy: Policy, champion: Candidate | None) ->
 
 
 def choose(eligible: Sequence[Candidate], significance: float) -> Choice:
-    """Choose by score, then by the rules for ties.
-
-    :param eligible: at least one; all were tested with the same cases.
-    """
+    """Choose among at least one by score, then by the rules for ties."""
     best = min(eligible, key=lambda candidate: (-candidate.score, candidate.order))
     others = [candidate for candidate in eligible if candidate is not best]
     versus = {other.checkpoint_id: compare(best, other) for other in others}
@@ -126,9 +123,8 @@ def _reason(ranking: Sequence[Assessment], choice: Choice | None, champion: Cand
 def _require_unique(candidates: Iterable[Candidate]) -> None:
     counts = Counter(candidate.checkpoint_id for candidate in candidates)
     if twice := [identifier for identifier, count in counts.items() if count > 1]:
-        raise ResultError(
-            f"results: duplicate checkpoint {short_repr(twice[0])}.", field="results", code="duplicate_checkpoint"
-        )
+        what = f"results: duplicate checkpoint {short_repr(twice[0])}."
+        raise ResultError(what, field="results", code="duplicate_checkpoint")
 
 
 def _require_same_suite(candidates: Iterable[Candidate], champion: Candidate | None) -> None:

@@ -68,10 +68,7 @@ def own_gates(candidate: Candidate, policy: Policy) -> list[GateFinding]:
 
 
 def champion_gates(champion: Candidate, policy: Policy, versus: Comparison | None) -> list[GateFinding]:
-    """Check that a checkpoint is better than the champion.
-
-    :param versus: the checkpoint compared with the champion; ``None`` when one of them could not be tested.
-    """
+    """Check that a checkpoint is better than the champion; ``versus`` is ``None`` when one was not tested."""
     if not champion.was_tested:
         return [disqualifying("cannot be shown to be better than the champion, which could not be tested")]
     if versus is None:

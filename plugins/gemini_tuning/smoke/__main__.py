@@ -67,14 +67,10 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="run a suite against endpoints")
     for command in (validate, run):
         command.add_argument("suite", help="path of a suite file")
-        command.add_argument(
-            "--gcp-conn-id",
-            default="google_cloud_default",
-            help="connection, from AIRFLOW_CONN_<ID>; without that variable Application Default Credentials are used",
-        )
-    run.add_argument(
-        "--endpoint", action="append", required=True, help="projects/P/locations/L/endpoints/ID; repeatable"
-    )
+        about = "connection, from AIRFLOW_CONN_<ID>; without that variable Application Default Credentials are used"
+        command.add_argument("--gcp-conn-id", default="google_cloud_default", help=about)
+    about = "projects/P/locations/L/endpoints/ID; repeatable"
+    run.add_argument("--endpoint", action="append", required=True, help=about)
     run.add_argument("--results", default="smoke_results", help="folder or gs:// prefix (smoke_results)")
     run.add_argument("--concurrency", type=int, default=8, help="concurrent prompts (8)")
     run.add_argument("--min-pass-rate", type=float, default=0.0, help="exit code 1 below it, 0 to 1 (0)")
@@ -97,10 +93,8 @@ def _run(suite: Suite, options: argparse.Namespace, console: Console) -> int:
     console.print(_table(summaries))
     for summary in summaries:
         console.print(f"Results: {summary['results_uri']}", soft_wrap=True, markup=False)
-    passed = (
-        not each["error"] and each["pass_rate"] >= options.min_pass_rate and not each["critical_failures"]
-        for each in summaries
-    )
+    least = options.min_pass_rate
+    passed = (not each["error"] and each["pass_rate"] >= least and not each["critical_failures"] for each in summaries)
     return 0 if all(passed) else FAILED
 
 

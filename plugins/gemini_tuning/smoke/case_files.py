@@ -32,10 +32,9 @@ class CaseError(Exception):
 
 
 def rows(source: str, lines: Iterable[bytes]) -> Iterator[Row]:
-    """Yield the rows of a file. A JSON value that is not a text is written as JSON.
+    """Yield the rows of a file, until one cannot be read (CaseError). JSON values other than texts are kept as JSON.
 
-    :param source: the file. CSV is separated by commas, and its first row has the names of the fields.
-    :raises CaseError: for the first row that cannot be read.
+    CSV is separated by commas, and its first row has the names of the fields.
     """
     return (_csv_rows if source.endswith(".csv") else _jsonl_rows)(_texts(lines))
 

@@ -34,10 +34,9 @@ YamlPath = tuple[str | int, ...]
 
 
 def read_assertions(given: Sequence[SuiteModel], path: YamlPath, folders: Sequence[Path]) -> list[Assertion]:
-    """Return the assertions of one list in a suite, with variables still open.
+    """Return the assertions of one list in a suite, with variables still open; refuse what cannot become valid.
 
     :param folders: whose modules a ``python`` assertion may name.
-    :raises CaseError: when one cannot be valid, whatever the variables are.
     """
     assertions = []
     for index, fields in enumerate(given):
@@ -128,10 +127,7 @@ def _has_variables(value: Any, path: YamlPath) -> bool:
 
 
 def _fill(value: Any, variables: Mapping[str, str], name: str) -> Any:
-    """Return a value with the texts of variables inserted; braces in an inserted text stay as they are.
-
-    :param value: a text, or a list or mapping with texts in it; keys are not changed.
-    """
+    """Return a text, or the texts in a list or mapping, with variables inserted; braces in an inserted text stay."""
 
     def text_of(match: re.Match[str]) -> str:
         if not _NAME.fullmatch(match[1]):

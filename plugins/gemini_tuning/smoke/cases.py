@@ -14,7 +14,6 @@ from gemini_tuning.smoke.assertions import PYTHON, Assertion, Verdict
 MAX_ID = 200  # characters of a case id; ids appear in logs, XComs and the report
 _SLACK = 1e-9  # a sum of floats may fall this much short of a threshold that it reaches exactly
 
-
 Turn = dict[str, Any]  # {"role", "parts": [{"text"} or {"file_uri", "mime_type"}, …]}
 
 

@@ -70,10 +70,8 @@ class Judge(SuiteModel):
         """Return the verdict of the majority; prompts are sent only until there is one.
 
         Without a majority, because votes differ or replies cannot be read, neither the assertion nor its ``not-`` form
-        passes. The score is the mean of the votes.
-
-        :param assertion: with a threshold a vote is for the answer only when its score reaches it.
-        :param send: sends one prompt to the judge's model; its exceptions are passed on.
+        passes. The score is the mean of the votes. With a threshold a vote is for the answer only when its score
+        reaches it. The exceptions of ``send`` are passed on.
         """
         if not answer.text.strip():
             return assertion.check(answer)  # nothing to judge
@@ -90,15 +88,13 @@ class Judge(SuiteModel):
                     (for_it if holds else against).append(vote)
         votes = [*for_it, *against]
         if missing > 0:
-            return assertion.undecided(
-                f"no majority of {sent} judgements: {len(for_it)} for, {len(against)} against, "
-                f"{sent - len(votes)} not in the requested form"
-            )
+            counts = f"{len(for_it)} for, {len(against)} against, {sent - len(votes)} not in the requested form"
+            return assertion.undecided(f"no majority of {sent} judgements: {counts}")
         holds = len(for_it) > len(against)
         majority = for_it if holds else against
         share = f"{len(majority)} of {len(votes)} judgements {'for' if holds else 'against'} the answer"
-        reason = f"{share}: {' '.join(majority[0].reason.split())}"
-        return assertion.decided(CheckResult(holds, reason, fmean(vote.score for vote in votes)))
+        reason = " ".join(majority[0].reason.split())
+        return assertion.decided(CheckResult(holds, f"{share}: {reason}", fmean(vote.score for vote in votes)))
 
 
 def judge_prompt(rubric: str, case: Case, answer: ModelResponse) -> str:

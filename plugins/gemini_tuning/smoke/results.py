@@ -68,7 +68,6 @@ def result_line(result: CaseResult, key: str) -> dict[str, Any]:
 
 
 def _expected(assertion: Assertion) -> str | None:
-    """Return the value that an assertion compares with, cut."""
     value = assertion.value
     text = value if isinstance(value, str | None) else json.dumps(value, ensure_ascii=False, default=str)
     return text and shorten(text, MAX_EXPECTED)
@@ -84,16 +83,14 @@ class ResultsFile:
         self._saved = 0
 
     def reuse(self, keys: Mapping[Key, str], cases: Mapping[str, Case]) -> set[Key]:
-        """Keep the answers of an earlier try, and return the cases and repeats that have one.
+        """Keep the answers of an earlier try, with the weights of these cases; return the keys that have one.
 
-        :param keys: of this run. Lines without an answer, of other cases and of cases that have changed are dropped.
-        :param cases: by their ids; weights are taken from here and not from the earlier line.
+        Lines without an answer, of other cases and of cases that have changed are dropped.
         """
         kept: set[Key] = set()
         try:
             for line in self._files.read_lines(self.uri):
-                result = _reusable(line, keys)
-                if result is not None and (name := _name(result)) not in kept:
+                if (result := _reusable(line, keys)) and (name := _name(result)) not in kept:
                     kept.add(name)
                     case = cases[name[0]]
                     self.add({**result, "weight": case.weight, "critical": case.critical})
@@ -145,7 +142,6 @@ class ResultsFile:
 
 
 def _reusable(line: bytes, keys: Mapping[Key, str]) -> dict[str, Any] | None:
-    """Return the result in a line of an earlier try; ``None`` when it cannot be reused."""
     try:
         result: dict[str, Any] = json.loads(line)
         return result if result["answer"] is not None and result["key"] == keys.get(_name(result)) else None

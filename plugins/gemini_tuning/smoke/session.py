@@ -46,11 +46,8 @@ class Session:
         :raises PermanentServiceError: when the account has no access (401, 403).
         :raises TransientServiceError: when the service was unavailable although each prompt was retried.
         """
-        keys = {
-            (case.id, repeat): result_key(self.suite, case, self.endpoint)
-            for case in self.suite.cases
-            for repeat in range(1, case.repeat + 1)
-        }
+        prompts = [(case, repeat) for case in self.suite.cases for repeat in range(1, case.repeat + 1)]
+        keys = {(case.id, repeat): result_key(self.suite, case, self.endpoint) for case, repeat in prompts}
         done = self.results.reuse(keys, {case.id: case for case in self.suite.cases})
         if done:
             log.info("An earlier try has %d of %d answers: %s", len(done), len(keys), self.results.uri)
@@ -97,15 +94,8 @@ class Session:
         judge = self.suite.judge
         if judge is None:
             raise AssertionError("unreachable: load_suite requires a judge for a rubric")
-
-        send = partial(
-            self._generate,
-            self._judge_limit,
-            judge.model,
-            temperature=judge.temperature,
-            project_id=self.project_id,
-            location=self.location,
-        )
+        billed = {"project_id": self.project_id, "location": self.location}
+        send = partial(self._generate, self._judge_limit, judge.model, temperature=judge.temperature, **billed)
         try:
             return await judge.judge(assertion, case, answer, send)
         except ServiceError as error:

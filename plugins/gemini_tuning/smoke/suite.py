@@ -39,12 +39,8 @@ class Suite:
     @cached_property
     def fingerprint(self) -> str:
         """Hash of everything that decides the requests and their verdicts, case files included: 64 hex digits."""
-        return digest(
-            {
-                "judge": self.judge and self.judge.model_dump(),
-                "cases": [[c.id, c.fingerprint, c.weight, c.critical, c.repeat] for c in self.cases],
-            }
-        )
+        cases = [[c.id, c.fingerprint, c.weight, c.critical, c.repeat] for c in self.cases]
+        return digest({"judge": self.judge and self.judge.model_dump(), "cases": cases})
 
 
 def load_suite(name: str, folder: str | None = None, *, read_lines: ReadLines | None = None) -> Suite:
@@ -115,8 +111,6 @@ def parse_suite(text: str, source: str, *, root: Path | None = None, read_lines:
 
 @dataclass
 class _CaseReader:
-    """Reads the cases of a suite and of its files."""
-
     suite: SuiteFile
     document: Document
     file: Path  # of the suite
@@ -127,14 +121,12 @@ class _CaseReader:
     prompts: int = 0
 
     def read(self) -> tuple[Case, ...]:
-        """Return the suite's own cases, then those of its files."""
         self._folders = python_functions.roots(self.file)
         defaults = self.suite.defaults.assertions
         self._assertions = read_assertions(defaults, ("defaults", "assert"), self._folders)
         for index, fields in enumerate(self.suite.cases):
             self._add_case(fields, ("cases", index))
-        files = self.suite.cases_from
-        if isinstance(files, list):
+        if isinstance(files := self.suite.cases_from, list):
             for index, file in enumerate(files):
                 self._add_rows(file, ("cases_from", index))
         else:
@@ -181,11 +173,9 @@ class _CaseReader:
             raise CaseError(f"{short_repr(file.file)} has no rows", "no_rows", (*path, "file"))
 
     def _lines(self, name: str, path: YamlPath) -> Iterator[bytes]:
-        """Yield the lines of a case file; refuse one outside of the folder."""
         if name.startswith(GCS):
             if self.read_lines is None:
-                what = "a file in Cloud Storage needs a Google Cloud connection"
-                raise CaseError(what, "connection_required", path)
+                raise CaseError("a file in Cloud Storage needs a Google Cloud connection", "connection_required", path)
             yield from self.read_lines(name)
             return
         try:

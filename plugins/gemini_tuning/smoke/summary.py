@@ -20,20 +20,14 @@ MILLION = 1_000_000
 
 
 def summarize(
-    suite: Suite,
-    checkpoint: Mapping[str, Any],
-    lines: Sequence[bytes],
-    results_uri: str | None,
-    *,
-    error: str | None = None,
+    suite: Suite, checkpoint: Mapping[str, Any], lines: Sequence[bytes], uri: str | None, *, error: str | None = None
 ) -> dict[str, Any]:
-    """Return the XCom of a checkpoint, or of the champion.
+    """Return the XCom of a checkpoint (``checkpoint_id``, ``epoch``, ``step``, ``endpoint``), or of the champion.
 
-    :param checkpoint: ``{"checkpoint_id", "epoch", "step", "endpoint"}``.
-    :param lines: of the results file, as :func:`~gemini_tuning.smoke.results.result_line` has written them.
-    :param error: why the endpoint has no answers; a score would then be no evidence about the model, so there is none.
+    :param lines: of the results file.
+    :param error: why the endpoint has no answers; a score would be no evidence about the model, so it is left out.
     """
-    outcomes = CaseOutcomes(outcomes={} if error else outcomes_from_lines(lines, results_uri or "results"))
+    outcomes = CaseOutcomes(outcomes={} if error else outcomes_from_lines(lines, uri or "results"))
     results = [json.loads(line) for line in lines]
     answered = [result for result in results if result["answer"] is not None]
     latencies = [result["latency_ms"] for result in answered if result["latency_ms"] is not None]
@@ -41,7 +35,7 @@ def summarize(
         **checkpoint,
         "suite": suite.name,
         "suite_fingerprint": suite.fingerprint,
-        "results_uri": results_uri,
+        "results_uri": uri,
         "cases": len(suite.cases),
         "answered": len(answered),
         "unanswered": len(results) - len(answered),
@@ -83,6 +77,5 @@ def _tokens(suite: Suite, answered: Sequence[Mapping[str, Any]]) -> dict[str, An
 
 
 def _failure(result: Mapping[str, Any]) -> dict[str, str]:
-    reasons = [verdict["reason"] for verdict in result["verdicts"] if not verdict["passed"]]
-    reason = result["error"] or "; ".join(reasons)
+    reason = result["error"] or "; ".join(each["reason"] for each in result["verdicts"] if not each["passed"])
     return {"id": shorten(result["case_id"], MAX_ID), "reason": shorten(reason, MAX_REASON)}

@@ -30,6 +30,7 @@ from gemini_tuning.ui.results_cache import read_results
 from gemini_tuning.ui.run_view import RunView
 
 HERE = Path(__file__).parent
+PageNumber = Annotated[int, Query(ge=1)]
 Name = Annotated[str, Query(max_length=250)]  # as many characters as a DAG's or run's id has in Airflow
 
 # Responses of models are untrusted. Jinja escapes all of them; should one slip through, the browser runs no script and
@@ -52,13 +53,11 @@ templates.env.globals.update(version=__version__)
 
 
 def requested_run(session: SessionDep, dag_id: Name, run_id: Name, group: Name = "") -> queries.RunRecord:
-    """Return the run in the query string. Airflow's permission checks read the same ``dag_id``.
+    """Return the run in the query string, or 404. Airflow's permission checks read the same ``dag_id``.
 
     :param group: of a DAG with several tuning groups, the one to show; by default the first.
-    :raises HTTPException: 404 when it does not exist.
     """
-    run = queries.get_run(session, dag_id, run_id)
-    if run is None:
+    if (run := queries.get_run(session, dag_id, run_id)) is None:
         raise HTTPException(404, f"Run {run_id} of DAG {dag_id} does not exist. It may have been deleted.")
     if not run.groups:
         return run
@@ -79,12 +78,8 @@ def create_app() -> FastAPI:
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(Exception, _internal_error)
     app.get("/", response_class=HTMLResponse)(show_overview)
-    for path, endpoint in (
-        ("/run", show_run),
-        ("/matrix", show_matrix),
-        ("/case", show_case),
-        ("/action", show_action),
-    ):
+    pages = (("/run", show_run), ("/matrix", show_matrix), ("/case", show_case), ("/action", show_action))
+    for path, endpoint in pages:
         app.get(path, response_class=HTMLResponse, dependencies=permissions.REQUIRES_READ)(endpoint)
     return app
 
@@ -96,17 +91,10 @@ def show_overview(
     tagged, readable = queries.dag_ids_tagged(session, queries.TAG), _readable_dag_ids(session, user)
     runs, more = queries.find_runs(session, tagged & readable, query)
     defaults = _defaults(session, readable)
-    return _page(
-        request,
-        "overview.html",
-        views=[RunView(part, defaults) for run in runs for part in run.parts()],
-        query=query,
-        states=queries.STATES,
-        more=more,
-        dags=tagged & readable,
-        hidden=tagged - readable,
-        live=any(run.is_live for run in runs),
-    )
+    context: dict[str, Any] = {"query": query, "states": queries.STATES, "more": more}
+    context |= {"dags": tagged & readable, "hidden": tagged - readable, "live": any(run.is_live for run in runs)}
+    views = [RunView(part, defaults) for run in runs for part in run.parts()]
+    return _page(request, "overview.html", views=views, **context)
 
 
 def show_run(request: Request, user: GetUserDep, session: SessionDep, run: RunDep) -> Response:
@@ -127,11 +115,7 @@ def show_run(request: Request, user: GetUserDep, session: SessionDep, run: RunDe
 
 
 def show_matrix(
-    request: Request,
-    session: SessionDep,
-    run: RunDep,
-    show: matrix.Filter = "all",
-    page: Annotated[int, Query(ge=1)] = 1,
+    request: Request, session: SessionDep, run: RunDep, show: matrix.Filter = "all", page: PageNumber = 1
 ) -> Response:
     """Show a page of the cases with the result of each checkpoint."""
     table, problem = read_results(session, RunView(run), lambda index: matrix.page(index, show, page))
@@ -163,7 +147,6 @@ def show_action(request: Request, session: SessionDep, run: RunDep) -> Response:
 
 
 def _readable_dag_ids(session: Session, user: BaseUser) -> set[str]:
-    """Return the DAGs that tune, promote or copy whose runs the user may read."""
     return permissions.readable_dag_ids(user, queries.dag_ids_tagged(session, queries.TAG, queries.ACTIONS_TAG))
 
 

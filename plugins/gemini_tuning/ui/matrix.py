@@ -139,7 +139,6 @@ def _cell(column: _Column, case: int) -> Cell | None:
 
 
 def _column(name: str, uri: str, file: Path, numbers: MutableMapping[str, int], critical: bytearray) -> _Column:
-    """Read a results file; new cases are added to ``numbers`` and ``critical``."""
     cells, line_cases, line_offsets = array("I", bytes(12 * len(numbers))), array("I"), array("Q")
     offset = 0
     for line in Files().read_lines(str(file)):
@@ -150,13 +149,10 @@ def _column(name: str, uri: str, file: Path, numbers: MutableMapping[str, int], 
                 cells.extend((0, 0, 0))
             if case == len(critical):
                 critical.append(0)
-            if result.passed:
-                cells[cell] += 1
+            cells[cell] += result.passed
             cells[cell + 1] += 1
-            if result.answer is None:
-                cells[cell + 2] += 1
-            if result.critical:
-                critical[case] = 1
+            cells[cell + 2] += result.answer is None
+            critical[case] |= result.critical
             line_cases.append(case)
             line_offsets.append(offset)
         offset += len(line)
@@ -183,7 +179,6 @@ def _matching(columns: Sequence[_Column], critical: bytearray) -> dict[Filter, b
 
 
 def _parse(line: bytes) -> _Result | None:
-    """Return the fields of a line; ``None`` when it is not a result."""
     try:
         return _RESULT.decode(line)
     except (ValueError, RecursionError):
@@ -191,15 +186,13 @@ def _parse(line: bytes) -> _Result | None:
 
 
 def _case_lines(file: Path, column: _Column, case: int, case_id: str) -> list[dict[str, Any]]:
-    """Return the lines of a case in the order of the repeats."""
     offsets = memoryview(column.line_offsets).cast("Q")
     found: list[tuple[int, dict[str, Any]]] = []
     with file.open("rb") as lines:
         for line_case, offset in zip(_ints(column.line_cases), offsets, strict=True):
             if line_case == case:
                 lines.seek(offset)
-                line = lines.readline(MAX_LINE)
-                result = _parse(line)
+                result = _parse(line := lines.readline(MAX_LINE))
                 if result is None or result.case_id != case_id:
                     found.append((0, {"error": UNREADABLE}))
                 else:  # msgspec accepts a field that is not UTF-8 when it skips it

@@ -210,41 +210,19 @@ def get_run(session: Session, dag_id: str, run_id: str) -> RunRecord | None:
 def load_runs(session: Session, ids: Sequence[int]) -> list[RunRecord]:
     """Return runs with their steps, in the order of ``ids``."""
     xcoms: dict[Any, dict[str, Any]] = defaultdict(dict)  # by run, task and map index
-    for row in session.execute(
-        select(XComModel.dag_run_id, XComModel.task_id, XComModel.map_index, XComModel.key, XComModel.value).where(
-            XComModel.dag_run_id.in_(ids), XComModel.key.in_(XCOM_KEYS)
-        )
-    ):
+    pushed = select(XComModel.dag_run_id, XComModel.task_id, XComModel.map_index, XComModel.key, XComModel.value)
+    for row in session.execute(pushed.where(XComModel.dag_run_id.in_(ids), XComModel.key.in_(XCOM_KEYS))):
         xcoms[row[:3]][row.key] = row.value
     steps: dict[int, list[Step]] = defaultdict(list)
+    task = TaskInstance
+    place: tuple[Any, ...] = (DagRun.id, task.task_id, task.map_index)
+    facts: tuple[Any, ...] = (task.operator, task.state, task._rendered_map_index, task.start_date, task.end_date)
     for row in session.execute(
-        select(
-            DagRun.id,
-            TaskInstance.task_id,
-            TaskInstance.map_index,
-            TaskInstance.operator,
-            TaskInstance.state,
-            TaskInstance._rendered_map_index,
-            TaskInstance.start_date,
-            TaskInstance.end_date,
-        )
-        .join(TaskInstance.dag_run)
-        .where(DagRun.id.in_(ids))
-        .order_by(TaskInstance.task_id, TaskInstance.map_index)
+        select(*place, *facts).join(task.dag_run).where(DagRun.id.in_(ids)).order_by(*place[1:])
     ):
-        steps[row.id].append(Step(*row[1:], xcoms=xcoms.get(row[:3], {})))
-    columns: tuple[Any, ...] = (
-        DagRun.id,
-        DagRun.dag_id,
-        DagRun.run_id,
-        DagRun.run_type,
-        DagRun._state,
-        DagRun.run_after,
-        DagRun.start_date,
-        DagRun.end_date,
-        DagRun.triggering_user_name,
-        DagRun.conf,
-    )
+        steps[row.id].append(Step(*(*row[1:], xcoms.get(row[:3], {}))))
+    ran: tuple[Any, ...] = (DagRun.run_type, DagRun._state, DagRun.run_after, DagRun.start_date, DagRun.end_date)
+    columns = (DagRun.id, DagRun.dag_id, DagRun.run_id, *ran, DagRun.triggering_user_name, DagRun.conf)
     runs = {}
     for row in session.execute(select(*columns).where(DagRun.id.in_(ids))):
         conf = row.conf if isinstance(row.conf, Mapping) else {}
@@ -264,12 +242,8 @@ def return_values(session: Session, dag_ids: Collection[str], operator: str, kin
     rows = session.execute(
         select(XComModel.value)
         .join(XComModel.task)
-        .where(
-            XComModel.key == XCOM_RETURN_KEY,
-            XComModel.dag_id.in_(dag_ids),
-            TaskInstance.operator == operator,
-            TaskInstance.state == "success",
-        )
+        .where(XComModel.key == XCOM_RETURN_KEY, XComModel.dag_id.in_(dag_ids))
+        .where(TaskInstance.operator == operator, TaskInstance.state == "success")
         .order_by(XComModel.timestamp.desc())
         .limit(MAX_SEARCHED)
     )
@@ -282,9 +256,8 @@ def _matching(session: Session, newest: Select[Any], query: RunQuery) -> Iterabl
     # Not joined: SQLite would scan the XComs of all runs for each run.
     jobs: dict[int, list[object]] = defaultdict(list)
     of_runs = XComModel.dag_run_id.in_([run_id for run_id, _ in runs])
-    for run_id, known in session.execute(
-        select(XComModel.dag_run_id, XComModel.value).where(XComModel.key == PROGRESS, of_runs)
-    ):
+    progress_of_runs = select(XComModel.dag_run_id, XComModel.value).where(XComModel.key == PROGRESS, of_runs)
+    for run_id, known in session.execute(progress_of_runs):
         jobs[run_id].append(known)
     for run_id, conf in runs:
         names = (model_names(conf, ProgressXCom.from_xcom(known)) for known in jobs[run_id] or [None])
@@ -299,7 +272,5 @@ def model_names(conf: object, job: ProgressXCom | None) -> tuple[str, str]:
     """Return base model and display name: those of the job, else those in ``conf``; empty where unknown."""
     given = conf if isinstance(conf, Mapping) else {}
     job = job or ProgressXCom()
-    return (
-        job.base_model or text(given.get("base_model")) or "",
-        job.display_name or text(given.get("tuned_model_display_name")) or "",
-    )
+    base_model = job.base_model or text(given.get("base_model")) or ""
+    return base_model, job.display_name or text(given.get("tuned_model_display_name")) or ""

@@ -44,9 +44,8 @@ class ResultsCacheError(GeminiTuningError):
 def read_results(session: Session, view: RunView, read: Callable[[Path], Shown]) -> tuple[Shown | None, str | None]:
     """Return what ``read`` returns for the index of a run's results, or ``None`` and why they cannot be read.
 
-    The first call for a run reads the results files, from Cloud Storage with the connection of the run.
-
-    :param session: is closed, so that no connection to the database is held while files are read.
+    The first call for a run reads the results files, from Cloud Storage with the connection of the run. The session is
+    closed, so that no connection to the database is held while files are read.
     """
     session.close()
     if not view.results_files:
@@ -62,8 +61,6 @@ def index_of(results: Sequence[tuple[str, str]], version: str, read_lines: Calla
 
     :param results: name of each checkpoint, and the URI of its results file.
     :param version: changes when the files do.
-    :param read_lines: reads an object in Cloud Storage by its URI.
-    :raises ResultsCacheError: when a URI is not that of a results file, or the files exceed :data:`MAX_BYTES`.
     """
     cache = _cache_folder()
     folder = cache / hashlib.sha256(repr((results, version)).encode()).hexdigest()[:32]
@@ -115,8 +112,7 @@ def _local(
 
 def _within_limit(total: int) -> int:
     if total > MAX_BYTES:
-        problem = f"they are larger than {MAX_BYTES >> 30} GB"
-        raise _error(problem, "too_large", hint="Read the files themselves.")
+        raise _error(f"they are larger than {MAX_BYTES >> 30} GB", "too_large", hint="Read the files themselves.")
     return total
 
 

@@ -197,8 +197,7 @@ class RunView:
     @property
     def pass_rate(self) -> float | None:
         """Share of the cases that the winner passed, 0 to 1."""
-        rates = {found.checkpoint_id: found.pass_rate for found in self._decision.checkpoints}
-        return rates.get(self.winner) if self.winner is not None else None
+        return next((c.pass_rate for c in self._decision.checkpoints if c.checkpoint_id == self.winner), None)
 
     @property
     def before(self) -> str | None:

@@ -119,7 +119,6 @@ def fault(schema: Mapping[str, Any], value: Any) -> str | None:
 
 
 def _parts(value: Any) -> Iterator[Mapping[str, Any]]:
-    """Yield every mapping in a schema."""
     if isinstance(value, Mapping):
         yield value
     if isinstance(value, Mapping | list):
@@ -146,8 +145,6 @@ def _check_time() -> None:
 
 
 def _timed(check: Callable[..., _Errors | None]) -> Callable[..., _Errors]:
-    """Return a keyword's check that raises when the time is up."""
-
     def timed(*arguments: Any) -> _Errors:
         _check_time()
         yield from check(*arguments) or ()

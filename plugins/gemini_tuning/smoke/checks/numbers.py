@@ -27,17 +27,15 @@ _MINUS = re.compile(r"(?<![^\W_])(?<![)\]])[-\u2212\u2013][$€£¥]?\Z")
 
 def number_equals(assertion: Condition, answer: ModelResponse, _: object) -> CheckResult:
     """Whether the answer's last number is the value's, within the tolerance."""
-    expected = expected_number(assertion.value)
-    if expected is None:
+    if (expected := expected_number(assertion.value)) is None:
         raise UndecidedError(f"there is no number in {short(assertion.value)}")
-    found = final_number(answer.text)
-    if found is None:
+    if (found := final_number(answer.text)) is None:
         return CheckResult(False, "there is no number in the answer")
     tolerance = allowed(expected, assertion.tolerance)
     holds = abs(found - expected) <= tolerance
     within = f" within {_format(tolerance)}" if tolerance else ""
-    reason = f"the final number {_format(found)} is {'' if holds else 'not '}{_format(expected)}{within}"
-    return CheckResult(holds, reason)
+    verb = "is" if holds else "is not"
+    return CheckResult(holds, f"the final number {_format(found)} {verb} {_format(expected)}{within}")
 
 
 def number_problem(value: object) -> str | None:

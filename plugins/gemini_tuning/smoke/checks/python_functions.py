@@ -57,7 +57,6 @@ def load(dotted: str, folders: Sequence[Path]) -> Function:
 
 
 def _file(module: str, folder: Path) -> Path | None:
-    """Return a module's file if it lies below a folder, also behind links."""
     below = folder.joinpath(*module.split("."))
     for file in (below.with_name(below.name + ".py"), below / "__init__.py"):
         if file.is_file() and file.resolve().is_relative_to(folder.resolve()):
@@ -77,11 +76,10 @@ def check(assertion: Condition, answer: ModelResponse, variables: Mapping[str, s
     except (Exception, SystemExit) as error:
         why = f"{type(error).__name__}: {error}"
         raise UndecidedError(f"{assertion.value} failed with {short_repr(why)}") from error
-    result = _read_result(returned, assertion.threshold)
-    if result is None:
-        expected = 'True or False, a number from 0 to 1, or {"pass", "score", "reason"}'
-        raise UndecidedError(f"{assertion.value} returned {short_repr(returned)}; expected {expected}")
-    return result
+    if result := _read_result(returned, assertion.threshold):
+        return result
+    expected = 'True or False, a number from 0 to 1, or {"pass", "score", "reason"}'
+    raise UndecidedError(f"{assertion.value} returned {short_repr(returned)}; expected {expected}")
 
 
 def _read_result(returned: object, threshold: float | None) -> CheckResult | None:
