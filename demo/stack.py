@@ -101,7 +101,7 @@ class Stack:
         env = self._airflow_environment()
         Process("db-migrate", self._airflow("db", "migrate"), env, self.logs, self._cwd).run(START_TIMEOUT)
         for part in (*AIRFLOW_PARTS, "triggerer"):
-            self._start(part, self._airflow(part), env | self.part_env.get(part, {}))
+            self._start(part, self._airflow(part), env | dict(self.part_env.get(part, {})))
         for number in range(2, self.triggerers + 1):
             # Each serves the logs of its triggers. The API server reads one port only, and finds the others' on disk.
             port = {"AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port())}
