@@ -36,7 +36,11 @@ def retraining_dags(
     config = ConfigFolder.find(config_folder)
     check = partial(check_params, params=dag_params(TUNING_DAG_ID, config.suites))
     profiles, errors = load_profiles(Path(folder or config.profiles), check=check)
-    return [*map(RejectedProfile, errors), *(_dag(profile, tuning_dag_id) for profile in profiles)]
+    dags = [_dag(profile, tuning_dag_id) for profile in profiles]
+    for error in errors:
+        with RejectedProfile(error) as dag:  # entering a DAG registers it, also in a list
+            dags.append(dag)
+    return dags
 
 
 def _dag(profile: RetrainingProfile, tuning_dag_id: str) -> DAG:
