@@ -50,11 +50,12 @@ class ApiValue:
     @classmethod
     def from_json(cls, raw: Any) -> Self:
         """Validate the API's JSON."""
-        return cls._adapter().validate_python(raw)
+        return cls.adapter().validate_python(raw)
 
     @classmethod
     @functools.cache
-    def _adapter(cls) -> TypeAdapter[Self]:
+    def adapter(cls) -> TypeAdapter[Self]:
+        """Return the validator, which takes milliseconds to build at first use."""
         return TypeAdapter(cls)
 
 

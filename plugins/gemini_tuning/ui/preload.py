@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Iterator
+from typing import TypeVar
 
 import gemini_tuning
 
@@ -21,6 +23,8 @@ GOOGLE_MODULES = (
 # google-genai builds the pydantic validators of its response types at their first use.
 RESPONSE_TYPES = ("GenerateContentResponse", "ListTuningJobsResponse", "TuningJob")
 
+T = TypeVar("T")
+
 
 def preload() -> None:
     """Import the modules and build the validators; opens no connection and starts no thread, so a fork is safe."""
@@ -30,9 +34,23 @@ def preload() -> None:
     for name in (*GOOGLE_MODULES, *ours):
         importlib.import_module(name)
     from google.genai import types
+    from pydantic import BaseModel
 
+    from gemini_tuning.core.api_types import ApiValue
     from gemini_tuning.hooks.base import tls
 
     for name in RESPONSE_TYPES:
         getattr(types, name).model_rebuild()
+    for model in _ours(BaseModel):
+        model.model_rebuild()
+    for value in _ours(ApiValue):
+        value.adapter()
     tls()
+
+
+def _ours(base: type[T]) -> Iterator[type[T]]:
+    """Yield the subclasses that this package defines: their validators are built at first use too."""
+    for found in base.__subclasses__():
+        if found.__module__.startswith("gemini_tuning."):
+            yield found
+        yield from _ours(found)
