@@ -26,7 +26,7 @@ spec = importlib.util.spec_from_file_location("dag_file", sys.argv[1])
 spec.loader.exec_module(importlib.util.module_from_spec(spec))
 heavy = ("google.genai", "google.cloud.aiplatform", "google.cloud.storage", "google.auth", "google.api_core",
          "googleapiclient", "airflow.providers.google.common", "airflow.providers.google.cloud",
-         "gemini_tuning.hooks.gemini_tuning")
+         "gemini_tuning.hooks.gemini_tuning", "gemini_tuning.smoke", "regex", "rapidfuzz")
 print(json.dumps([name for name in sys.modules if name.startswith(heavy)]))
 """
 
